@@ -1,0 +1,32 @@
+# make demo: install into .venv and run the whole job on the example vault.
+# make test: install what tests need and run every check and test.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+.PHONY: demo test check fast clean
+demo: .venv/.installed
+	$(BIN)/vaultgpt demo
+
+test: .venv/.tested check
+	$(BIN)/python -m pytest
+
+check: .venv/.tested
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "vaultgpt needs Python 3.11 or newer; none was found." >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "Python's venv module is missing (on Debian: apt-get install python3-venv)." >&2; exit 1; }
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.tested: .venv/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

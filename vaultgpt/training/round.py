@@ -1,0 +1,128 @@
+"""The nouns of training: Round, Job, Report, Verdict, and their JSON forms.
+
+Knows nothing about torch, the ledger or the vault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry as a round needs it. Text is the author's: it lies only in the staging folder."""
+
+    id: str
+    role: Role
+    text: str  # Entry.document()[0]
+    masked: tuple[tuple[int, int], ...]  # character ranges of `text` that carry no loss
+    title: str | None
+    date: str | None
+    tags: tuple[str, ...]
+    new_ranges: tuple[tuple[int, int], ...] = ()  # for role "train" of an incremental round
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is to be learned."""
+
+    number: int
+    kind: Literal["fresh", "incremental", "none"]
+    why: str  # one sentence
+    entry_ids: tuple[str, ...] = ()
+    seed: int = 1
+    budget_s: float | None = None  # set for the budgeted first round
+    sampled: bool = False  # a budgeted sample of a larger vault: the full round is still due
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything the trainer worker may know, written as JSON in the staging folder."""
+
+    round: Round
+    base: str  # folder of the base model
+    base_name: str
+    base_revision: str | None
+    base_sha256: dict[str, str]
+    parent: str | None  # folder of the generation to continue from (incremental) or None
+    parent_id: str | None
+    compare: dict[str, str]  # generation id -> folder, each evaluated on the same held-out segments
+    items: tuple[Item, ...]
+    general_heldout: str | None  # path of a JSON-lines file of plain English, or None
+    general_replay: str | None
+    settings: dict[str, Any]  # the [training] section
+    words: int  # of usable prose in the vault
+    out: str  # folder to fill: the staged generation
+    guard_runs: str | None = None  # folder of the vault's run hashes, for the copying figures
+    secret: str = ""  # hex key of those hashes
+
+
+@dataclass(frozen=True)
+class SegmentScores:
+    """Per-segment figures of one held-out set under several models; the gate's evidence.
+
+    `entry`, `tags`, `years`, `bytes` have one value a segment; `nats[model]` too. Models are
+    "base", "before" (the active generation, absent in a first round), "fresh" (the last fresh one)
+    and "after".
+    """
+
+    entry: list[str] = field(default_factory=list)
+    tags: list[list[str]] = field(default_factory=list)
+    years: list[str | None] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+    nats: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a round measured. bits_per_byte holds CONTRACT.md's keys; None where unknown."""
+
+    bits_per_byte: dict[str, float | None]
+    by_tag: dict[str, dict[str, float]]  # tag -> {"after": .., "base": .., "bytes": ..}
+    by_year: dict[str, dict[str, float]]
+    copying: dict[str, float]  # {"share": .., "author_share": .., "longest": ..}; guard off
+    segments: dict[str, SegmentScores]  # "held_out", "new_notes", "general"
+    prequential: list[dict[str, Any]]  # {"id", "nats", "bytes", "base_nats"} by entry, before training
+    tokens: int
+    seconds: float
+    tokens_per_s: float
+    device: str
+    steps: int
+    losses: list[float] = field(default_factory=list)  # nats a token, by step
+    notes: list[str] = field(default_factory=list)  # e.g. "out of memory: batch halved to 4"
+    learning: dict[str, Any] = field(default_factory=dict)  # rank, rate, epochs, best step...
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary; the inverse is report_from_json."""
+        return asdict(self)
+
+
+def report_from_json(value: dict[str, Any]) -> Report:
+    """A Report from its dictionary."""
+    fields = dict(value)
+    fields["segments"] = {k: SegmentScores(**v) for k, v in fields["segments"].items()}
+    return Report(**fields)
+
+
+def job_from_json(value: dict[str, Any]) -> Job:
+    """A Job from its dictionary."""
+    fields = dict(value)
+    fields["round"] = Round(**{**fields["round"], "entry_ids": tuple(fields["round"]["entry_ids"])})
+    fields["items"] = tuple(
+        Item(**{**i, "masked": tuple(map(tuple, i["masked"])), "tags": tuple(i["tags"]),
+                "new_ranges": tuple(map(tuple, i["new_ranges"]))})
+        for i in fields["items"]
+    )
+    return Job(**fields)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided, in one sentence for the author."""
+
+    promoted: bool
+    why: str
+    checks: list[dict[str, Any]] = field(default_factory=list)  # {name, passed, figure, bound}
