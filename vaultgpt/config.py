@@ -33,11 +33,14 @@ class Rules:
     exclude: tuple[str, ...] = option([], "Gitignore-style patterns of notes that are never used")
     only: tuple[str, ...] = option([], "If set, only notes matching one of these patterns are used")
     exclude_tags: tuple[str, ...] = option(
-        ["private", "vaultgpt/off"], "Notes with one of these tags, or a tag below it, are never used"
+        ["private", "vaultgpt/off"],
+        "Notes with one of these tags, or a tag below it, are never used",
     )
     obsidian_excluded: bool = option(True, "Leave out Obsidian's own excluded files")
     templates: bool = option(False, "Learn from templates too")
-    clippings: bool = option(False, "Learn from clippings too (notes with a source or url property)")
+    clippings: bool = option(
+        False, "Learn from clippings too (notes with a source or url property)"
+    )
     min_words: int = option(3, "A note with fewer words of prose is left out", "words", "0..10000")
 
 
@@ -45,48 +48,74 @@ class Rules:
 class Schedule:
     """When the daemon looks and learns."""
 
-    nightly: str = option("03:00", 'Local hour of the nightly round; "off" for none', "HH:MM",
-                          r"off|([01]\d|2[0-3]):[0-5]\d")
-    nightly_words: int = option(200, "New words that make a nightly round worth while", "words",
-                                "1..1000000")
-    trigger_words: int = option(1500, "New words that start a round at once; 0 for never", "words",
-                                "0..10000000")
-    quiet_s: float = option(3600.0, "An entry is learned once it has been quiet this long", "s",
-                            "0..604800")
+    nightly: str = option(
+        "03:00",
+        'Local hour of the nightly round; "off" for none',
+        "HH:MM",
+        r"off|([01]\d|2[0-3]):[0-5]\d",
+    )
+    nightly_words: int = option(
+        200, "New words that make a nightly round worth while", "words", "1..1000000"
+    )
+    trigger_words: int = option(
+        1500, "New words that start a round at once; 0 for never", "words", "0..10000000"
+    )
+    quiet_s: float = option(
+        3600.0, "An entry is learned once it has been quiet this long", "s", "0..604800"
+    )
     on_battery: bool = option(False, "Train on battery too")
     while_writing: bool = option(False, "Train while the author writes too")
-    writing_quiet_s: float = option(300.0, "The author writes when a note or a request is newer", "s",
-                                    "0..86400")
-    gpu_busy_percent: int = option(30, "Do not train when another program uses more of the GPU", "%",
-                                   "0..100")
-    debounce_s: float = option(2.0, "Quiet time after a change before the vault is read", "s", "0..60")
+    writing_quiet_s: float = option(
+        300.0, "The author writes when a note or a request is newer", "s", "0..86400"
+    )
+    gpu_busy_percent: int = option(
+        30, "Do not train when another program uses more of the GPU", "%", "0..100"
+    )
+    debounce_s: float = option(
+        2.0, "Quiet time after a change before the vault is read", "s", "0..60"
+    )
     debounce_cap_s: float = option(15.0, "Longest delay of that reading", "s", "0..600")
     reconcile_s: float = option(300.0, "The whole vault is compared this often", "s", "1..86400")
-    deletion_days: float = option(7.0, "A deleted note is unlearned after this time", "days", "0..365")
-    vanished_percent: int = option(10, "If more of the vault vanishes at once, learning pauses", "%",
-                                   "1..100")
+    deletion_days: float = option(
+        7.0, "A deleted note is unlearned after this time", "days", "0..365"
+    )
+    vanished_percent: int = option(
+        10, "If more of the vault vanishes at once, learning pauses", "%", "1..100"
+    )
 
 
 @dataclass(frozen=True)
 class Training:
     """How a round learns. 0 or "auto" means: chosen from the vault and the base."""
 
-    device: str = option("auto", "Where rounds run: auto, cpu, cuda, cuda:N or mps", "",
-                         r"auto|cpu|mps|cuda(:\d+)?")
-    dtype: str = option("auto", "Arithmetic of rounds: auto, float32 or bfloat16", "",
-                        r"auto|float32|bfloat16")
-    threads: int = option(0, "CPU threads of a round; 0 for the physical cores", "threads", "0..256")
+    device: str = option(
+        "auto", "Where rounds run: auto, cpu, cuda, cuda:N or mps", "", r"auto|cpu|mps|cuda(:\d+)?"
+    )
+    dtype: str = option(
+        "auto", "Arithmetic of rounds: auto, float32 or bfloat16", "", r"auto|float32|bfloat16"
+    )
+    threads: int = option(
+        0, "CPU threads of a round; 0 for the physical cores", "threads", "0..256"
+    )
     rank: int = option(0, "LoRA rank; 0 chooses by words and base", "", "0..256")
-    learning_rate: float = option(0.0, "Peak learning rate; 0 chooses by the base's size", "", "0..1")
-    epochs: float = option(3.0, "Most passes of a fresh round over the vault", "passes", "0.01..100")
-    new_passes: float = option(4.0, "Most passes of an incremental round over new text", "passes",
-                               "0.1..100")
+    learning_rate: float = option(
+        0.0, "Peak learning rate; 0 chooses by the base's size", "", "0..1"
+    )
+    epochs: float = option(
+        3.0, "Most passes of a fresh round over the vault", "passes", "0.01..100"
+    )
+    new_passes: float = option(
+        4.0, "Most passes of an incremental round over new text", "passes", "0.1..100"
+    )
     first_round_s: float = option(180.0, "Budget of the first round", "s", "10..86400")
-    batch_tokens: int = option(0, "Most tokens of one optimiser step; 0 chooses", "tokens",
-                               "0..1000000")
+    batch_tokens: int = option(
+        0, "Most tokens of one optimiser step; 0 chooses", "tokens", "0..1000000"
+    )
     block_tokens: int = option(1024, "Longest block of packed entries", "tokens", "64..32768")
     embedding: bool = option(True, "Train the token embedding too (kept as a file of its own)")
-    seed: int = option(1, "Seed of the first round; each round adds its number", "", "0..4294967295")
+    seed: int = option(
+        1, "Seed of the first round; each round adds its number", "", "0..4294967295"
+    )
     keep: int = option(5, "Generations kept besides the active one", "generations", "1..1000")
     pause: bool = option(False, "No rounds start by themselves")
 
@@ -95,18 +124,24 @@ class Training:
 class Mirror:
     """How the mirror writes. Requests may override each of these."""
 
-    device: str = option("auto", "Where it writes: auto, cpu, cuda, cuda:N or mps", "",
-                         r"auto|cpu|mps|cuda(:\d+)?")
-    dtype: str = option("auto", "Arithmetic: auto, float32, bfloat16 or int8", "",
-                        r"auto|float32|bfloat16|int8")
+    device: str = option(
+        "auto", "Where it writes: auto, cpu, cuda, cuda:N or mps", "", r"auto|cpu|mps|cuda(:\d+)?"
+    )
+    dtype: str = option(
+        "auto", "Arithmetic: auto, float32, bfloat16 or int8", "", r"auto|float32|bfloat16|int8"
+    )
     threads: int = option(0, "CPU threads; 0 for the idle physical cores", "threads", "0..256")
-    idle_minutes: float = option(15.0, "The worker leaves after this long without a request",
-                                 "minutes", "0.01..10000")
-    temperature: float = option(0.95, "Higher is bolder; 0 always takes the likeliest token", "",
-                                "0..5")
+    idle_minutes: float = option(
+        15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"
+    )
+    temperature: float = option(
+        0.95, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
+    )
     top_p: float = option(0.98, "Keep the likeliest tokens up to this share", "", "0.01..1")
     min_p: float = option(0.05, "Drop tokens this much rarer than the likeliest", "", "0..1")
-    dry_multiplier: float = option(0.8, "Strength of the guard against loops; 0 is off", "", "0..10")
+    dry_multiplier: float = option(
+        0.8, "Strength of the guard against loops; 0 is off", "", "0..10"
+    )
     voice: float = option(0.0, "Voice strength beyond the adapter's own", "", "0..2")
     tag_strength: float = option(1.0, "How strongly tags and date are obeyed", "", "0..5")
     guard: bool = option(True, "Never complete a run of 10 words that stands in the vault")
@@ -162,8 +197,15 @@ def describe(settings: Settings) -> list[OptionInfo]:
     out = []
     for prefix, part in [("", settings), *((s + ".", getattr(settings, s)) for s in SECTIONS)]:
         for name, f in _fields_of(part):
-            out.append(OptionInfo(prefix + name, getattr(part, name), _default(f),
-                                  f.metadata["unit"], f.metadata["doc"]))
+            out.append(
+                OptionInfo(
+                    prefix + name,
+                    getattr(part, name),
+                    _default(f),
+                    f.metadata["unit"],
+                    f.metadata["doc"],
+                )
+            )
     return out
 
 
@@ -173,15 +215,21 @@ def _checked(key: str, f: Any, value: Any) -> Any:
     try:
         typed = _typed(default, value)
     except (TypeError, ValueError):
-        kind = {bool: "true or false", int: "a whole number", float: "a number",
-                tuple: "a list"}.get(type(default), "text")
+        kind = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            tuple: "a list",
+        }.get(type(default), "text")
         raise UsageError(f"{key} takes {kind}.", f"Its default is {show(default)}.") from None
     if check and isinstance(default, str) and not re.fullmatch(check, typed):
         raise UsageError(f"{key} can't be {typed!r}.", f"{f.metadata['doc']}.")
     if check and isinstance(default, (int, float)) and not isinstance(default, bool):
         low, high = (float(x) for x in check.split(".."))
         if not low <= typed <= high:
-            raise UsageError(f"{key} must lie between {low:g} and {high:g}.", f"{f.metadata['doc']}.")
+            raise UsageError(
+                f"{key} must lie between {low:g} and {high:g}.", f"{f.metadata['doc']}."
+            )
     return typed
 
 
@@ -213,8 +261,10 @@ def with_option(settings: Settings, key: str, value: Any) -> Settings:
     found = dict(_fields_of(part)).get(name) if section in ("", *SECTIONS) and part else None
     if found is None:
         close = ", ".join(o.key for o in describe(settings) if name and name in o.key)
-        raise UsageError(f"There is no option {key!r}.",
-                         f"Did you mean {close}?" if close else "`vaultgpt config` lists them.")
+        raise UsageError(
+            f"There is no option {key!r}.",
+            f"Did you mean {close}?" if close else "`vaultgpt config` lists them.",
+        )
     changed = replace(part, **{name: _checked(key, found, value)})
     return changed if not section else replace(settings, **{section: changed})
 
@@ -226,8 +276,10 @@ def load_settings(path: Path) -> Settings:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML ({type(error).__name__}).",
-                         "Mend or delete it; defaults then apply.") from None
+        raise UsageError(
+            f"{path} is not valid TOML ({type(error).__name__}).",
+            "Mend or delete it; defaults then apply.",
+        ) from None
     settings = Settings()
     for name, value in document.items():
         entries = value.items() if isinstance(value, dict) else [("", value)]

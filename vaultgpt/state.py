@@ -120,7 +120,9 @@ def real_vault(path: Path) -> Path:
     if not real.exists():
         raise VaultError(f"There is no folder {path}.", "Give the folder that holds your notes.")
     if not real.is_dir():
-        raise VaultError(f"{path} is a file, not a folder.", "Give the folder that holds your notes.")
+        raise VaultError(
+            f"{path} is a file, not a folder.", "Give the folder that holds your notes."
+        )
     return real
 
 
@@ -133,8 +135,9 @@ def known_vaults(root: Path | None = None) -> dict[Path, Path]:
     try:
         return {Path(v): root / "vaults" / name for v, name in read_json(path)["vaults"].items()}
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise StateError(f"{path} is damaged.",
-                         "Run `vaultgpt doctor`, or `vaultgpt init VAULT` anew.") from None
+        raise StateError(
+            f"{path} is damaged.", "Run `vaultgpt doctor`, or `vaultgpt init VAULT` anew."
+        ) from None
 
 
 def _save_vaults(root: Path, vaults: dict[Path, Path]) -> None:
@@ -145,8 +148,10 @@ def create_state(vault: Path, adopt: Path | None = None) -> VaultState:
     """Open or make the vault's state folder; `adopt` hands a moved vault its old folder."""
     real, root = real_vault(vault), Path(os.path.realpath(state_root()))
     if root == real or real in root.parents:
-        raise StateError("The state folder would lie inside the vault, where sync could carry it.",
-                         "Set VAULTGPT_HOME to a place outside it.")
+        raise StateError(
+            "The state folder would lie inside the vault, where sync could carry it.",
+            "Set VAULTGPT_HOME to a place outside it.",
+        )
     make_private_dir(root)
     make_private_dir(root / "vaults")
     vaults = known_vaults(root)
@@ -158,8 +163,14 @@ def create_state(vault: Path, adopt: Path | None = None) -> VaultState:
         vaults[real] = root / "vaults" / f"{name}-{secrets.token_hex(4)}"
     _save_vaults(root, vaults)
     state = VaultState(real, vaults[real])
-    for folder in (state.folder, state.generations, state.staging, state.logs, state.runs,
-                   state.bases):
+    for folder in (
+        state.folder,
+        state.generations,
+        state.staging,
+        state.logs,
+        state.runs,
+        state.bases,
+    ):
         make_private_dir(folder)
     return state
 

@@ -17,7 +17,7 @@ Finish = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen; a None takes the vault's setting before it reaches the engine."""
+    """How the next token is chosen. Missing values were filled from the settings before."""
 
     temperature: float = 0.95  # 0 is greedy
     top_p: float = 0.98
@@ -85,7 +85,9 @@ class Usage:
     tokens: int  # of all alternatives
     cached_tokens: int  # of the prompt, found in the KV cache
     first_token_ms: float
-    tokens_per_s: float | None  # tokens after the first over the seconds after the first, one sequence
+    tokens_per_s: (
+        float | None
+    )  # tokens after the first over the seconds after the first, one sequence
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for the wire."""
@@ -100,7 +102,7 @@ def write_frame(stream: IO[bytes], message: dict[str, Any]) -> None:
 
 
 def read_frame(stream: IO[bytes]) -> dict[str, Any] | None:
-    """The next message; None at the end of the stream. ValueError for a frame that is no message."""
+    """The next message; None at the end of the stream. ValueError when it is no message."""
     head = stream.read(4)
     if len(head) < 4:
         return None

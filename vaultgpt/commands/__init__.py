@@ -1,0 +1,1 @@
+"""One module for each command. They talk to the floors below and print; they hold no logic."""

@@ -28,8 +28,11 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 VaultArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[VAULT]", help="The vault; not needed inside one, or with only one.",
-                   show_default=False),
+    typer.Argument(
+        metavar="[VAULT]",
+        help="The vault; not needed inside one, or with only one.",
+        show_default=False,
+    ),
 ]
 VaultOption = Annotated[
     Path | None, typer.Option("--vault", metavar="VAULT", help="The vault, if several are known.")
@@ -78,8 +81,10 @@ def unexpected(error: Exception) -> str:
         if "vaultgpt" in name.parts:
             place = f" at {name.name}:{frame.tb_lineno}"
         frame = frame.tb_next
-    return (f"error: unexpected {type(error).__name__}{place}. "
-            "This is a bug; `vaultgpt doctor` shows what to send.")
+    return (
+        f"error: unexpected {type(error).__name__}{place}. "
+        "This is a bug; `vaultgpt doctor` shows what to send."
+    )
 
 
 def print_json(value: Any) -> None:
@@ -104,11 +109,12 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
             continue
         real = full.parent.resolve() / full.name
         for place in (vault, *real.parents):
-            known = {v: f for v, f in known_vaults().items()}
+            known = known_vaults()
             real_place = real_vault(place) if place else None
             if real_place in known and real.is_relative_to(real_place):
                 return VaultState(real_place, known[real_place]), real.relative_to(
-                    real_place).as_posix()
+                    real_place
+                ).as_posix()
         raise NotFound(f"{note} is in no vault that is set up.", "Run `vaultgpt init VAULT` first.")
     state = find_state(vault)
     if (state.vault / note).exists() and not note.is_absolute():
@@ -140,9 +146,14 @@ def _is_vault(text: str) -> bool:
 def progress(quiet: bool = False) -> Iterator[Progress]:
     """A progress display on standard error; silent when it is not a terminal."""
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28),
-        TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
-        console=err, transient=True, disable=quiet or not err.is_terminal,
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=quiet or not err.is_terminal,
     ) as bar:
         yield bar
 

@@ -85,7 +85,9 @@ class Report:
     by_year: dict[str, dict[str, float]]
     copying: dict[str, float]  # {"share": .., "author_share": .., "longest": ..}; guard off
     segments: dict[str, SegmentScores]  # "held_out", "new_notes", "general"
-    prequential: list[dict[str, Any]]  # {"id", "nats", "bytes", "base_nats"} by entry, before training
+    prequential: list[
+        dict[str, Any]
+    ]  # {"id", "nats", "bytes", "base_nats"} by entry, before training
     tokens: int
     seconds: float
     tokens_per_s: float
@@ -112,8 +114,14 @@ def job_from_json(value: dict[str, Any]) -> Job:
     fields = dict(value)
     fields["round"] = Round(**{**fields["round"], "entry_ids": tuple(fields["round"]["entry_ids"])})
     fields["items"] = tuple(
-        Item(**{**i, "masked": tuple(map(tuple, i["masked"])), "tags": tuple(i["tags"]),
-                "new_ranges": tuple(map(tuple, i["new_ranges"]))})
+        Item(
+            **{
+                **i,
+                "masked": tuple(map(tuple, i["masked"])),
+                "tags": tuple(i["tags"]),
+                "new_ranges": tuple(map(tuple, i["new_ranges"])),
+            }
+        )
         for i in fields["items"]
     )
     return Job(**fields)

@@ -10,9 +10,22 @@ from typing import Literal
 Kind = Literal[
     "prose",
     # context: read, not learned
-    "quote", "code", "url", "embed", "template", "html", "secret", "callout",
+    "quote",
+    "code",
+    "url",
+    "embed",
+    "template",
+    "html",
+    "secret",
+    "callout",
     # left out
-    "front_matter", "dataview", "comment", "tags", "title", "date_heading", "math",
+    "front_matter",
+    "dataview",
+    "comment",
+    "tags",
+    "title",
+    "date_heading",
+    "math",
 ]
 LEFT_OUT: frozenset[str] = frozenset(
     {"front_matter", "dataview", "comment", "tags", "title", "date_heading"}
@@ -49,7 +62,7 @@ class Entry:
         return "".join(self.text[s.start : s.end] for s in self.spans if s.kind == "prose")
 
     def document(self) -> tuple[str, list[tuple[int, int]]]:
-        """The text the model reads (left-out kinds dropped) and its [start, end) loss-free parts."""
+        """The text the model reads (left-out kinds dropped) and its [start, end) unlearned parts."""
         parts: list[str] = []
         masked: list[tuple[int, int]] = []
         at = 0

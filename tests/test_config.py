@@ -1,0 +1,67 @@
+"""Options: every one has a sentence, bad values are refused in words, comments survive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vaultgpt.config import Settings, describe, load_settings, save_option, with_option
+from vaultgpt.errors import UsageError
+
+
+def test_every_option_has_a_sentence_and_passes_its_own_check() -> None:
+    for option in describe(Settings()):
+        assert option.doc
+        assert option.value == option.default
+        value = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+        with_option(Settings(), option.key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schedule.nightly", "25:00"),
+        ("server.port", "70000"),
+        ("mirror.temperature", "hot"),
+        ("training.rank", "1.5"),
+        ("mirror.guard", "perhaps"),
+        ("server.host", "0.0.0.0"),
+        ("nothing.here", "1"),
+        ("temperature", "1"),
+        ("rules", "x"),
+        ("mirror.temperature", "nan"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_sentence(key: str, value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        with_option(Settings(), key, value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_names_the_near_ones() -> None:
+    with pytest.raises(UsageError, match=r"mirror\.temperature"):
+        with_option(Settings(), "temperature", 1)
+
+
+def test_only_what_was_changed_is_stored_and_comments_survive(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('# mine\n[schedule]\nnightly = "02:00"  # early\n')
+    settings = save_option(path, "schedule.quiet_s", "60")
+    assert (settings.schedule.nightly, settings.schedule.quiet_s) == ("02:00", 60.0)
+    text = path.read_text()
+    assert "# mine" in text and "# early" in text and "temperature" not in text
+    assert load_settings(path) == settings
+
+
+def test_lists_are_given_with_commas(tmp_path: Path) -> None:
+    settings = save_option(tmp_path / "config.toml", "rules.exclude", "Work/, *.draft.md")
+    assert settings.rules.exclude == ("Work/", "*.draft.md")
+    assert load_settings(tmp_path / "config.toml").rules.exclude == ("Work/", "*.draft.md")
+
+
+def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[schedule\n")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load_settings(path)

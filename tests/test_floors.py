@@ -1,0 +1,113 @@
+"""The house keeps its floors: imports point down only, and torch stays where it is allowed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vaultgpt"
+
+# A module may import modules of lower floors, and of its own floor where that is its own package.
+FLOORS = [
+    {"errors"},
+    {"files", "wire"},
+    {"config", "state"},
+    {"vault"},
+    {"corpus"},
+    {"generations"},
+    {"ledger"},
+    {"bases", "estimate", "welcome", "plugin", "wording"},
+    {"training", "mirror", "server"},
+    {"workers"},
+    {"rounds", "explain", "history"},
+    {"daemon", "client"},
+    {"writing", "overview"},
+    {"commands"},
+    {"cli", "__main__"},
+]
+FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
+TORCH = {"torch", "transformers", "peft"}
+# Below these packages torch may be imported; nowhere else. The named files must stay free of it.
+TORCH_PACKAGES = {"training", "mirror"}
+TORCH_FREE = {
+    "training/plan.py",
+    "training/gate.py",
+    "training/round.py",
+    "training/__init__.py",
+    "mirror/__init__.py",
+}
+LEAF_DATA = {"pebble", "plugin_build", "_examples"}
+
+
+def modules() -> list[Path]:
+    return [
+        p for p in sorted(PACKAGE.rglob("*.py")) if p.relative_to(PACKAGE).parts[0] not in LEAF_DATA
+    ]
+
+
+def floor_name(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that the file imports, at top level or inside a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down_only(path: Path) -> None:
+    name = floor_name(path)
+    if name == "__init__":
+        return
+    assert name in FLOOR_OF, f"{name} has no floor: give it one in FLOORS and in the architecture"
+    for module in imported(path):
+        parts = module.split(".")
+        if parts[0] != "vaultgpt" or len(parts) < 2 or parts[1] not in FLOOR_OF:
+            continue
+        other = parts[1]
+        same = other == name or FLOOR_OF[other] < FLOOR_OF[name]
+        siblings = FLOOR_OF[other] == FLOOR_OF[name] and name not in {
+            "training",
+            "mirror",
+            "server",
+        }
+        assert same or siblings, (
+            f"{path.name} ({name}) imports {module}, which is above or beside it"
+        )
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_torch_is_imported_only_by_training_and_the_mirror(path: Path) -> None:
+    relative = path.relative_to(PACKAGE).as_posix()
+    allowed = relative.split("/")[0] in TORCH_PACKAGES and relative not in TORCH_FREE
+    if not allowed:
+        found = {m.split(".")[0] for m in imported(path)} & TORCH
+        assert not found, f"{relative} imports {found}"
+
+
+def test_no_file_outgrows_a_few_screens() -> None:
+    long = {
+        p.relative_to(PACKAGE).as_posix(): n
+        for p in modules()
+        if (n := len(p.read_text(encoding="utf-8").splitlines())) > 330
+    }
+    assert not long, f"split these: {long}"
+
+
+def test_every_module_says_what_it_is_in_at_most_six_lines() -> None:
+    for path in modules():
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            continue
+        doc = ast.get_docstring(ast.parse(text))
+        assert doc, f"{path} has no module docstring"
+        assert len(doc.splitlines()) <= 6, f"{path}: the module docstring is too long"

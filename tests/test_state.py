@@ -1,0 +1,111 @@
+"""State lives outside vaults, in private folders, and follows a vault that moved."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from vaultgpt import state as state_module
+from vaultgpt.errors import NotFound, StateError, VaultError
+from vaultgpt.state import create_state, drop_state, find_state, known_vaults, state_root
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Path:
+    folder = tmp_path / "My Vault"
+    folder.mkdir()
+    return folder
+
+
+def test_the_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "h"))
+    assert state_root() == tmp_path / "h"
+    monkeypatch.delenv("VAULTGPT_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
+    monkeypatch.setattr(state_module.sys, "platform", "linux")
+    assert state_root() == tmp_path / "x" / "vaultgpt"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_folders_and_files_are_private(vault: Path) -> None:
+    state = create_state(vault)
+    state.secret(), state.token()
+    for path in [state.folder, *state.folder.rglob("*")]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_root_inside_the_vault_is_refused(monkeypatch: pytest.MonkeyPatch, vault: Path) -> None:
+    monkeypatch.setenv("VAULTGPT_HOME", str(vault / "state"))
+    with pytest.raises(StateError, match="inside the vault"):
+        create_state(vault)
+    assert not (vault / "state").exists()
+
+
+def test_the_secret_is_made_once(vault: Path) -> None:
+    state = create_state(vault)
+    assert state.secret() == state.secret() and len(state.secret()) == 32
+    old = state.token()
+    assert state.rotate_token() != old and state.token() != old
+
+
+def test_a_vault_is_found_from_inside_or_when_it_is_the_only_one(
+    vault: Path, tmp_path: Path
+) -> None:
+    state = create_state(vault)
+    inner = vault / "Journal"
+    inner.mkdir()
+    assert find_state(None, cwd=inner) == state
+    assert find_state(None, cwd=tmp_path) == state
+    assert find_state(inner) == state
+    other = tmp_path / "other"
+    other.mkdir()
+    create_state(other)
+    with pytest.raises(NotFound, match="Several vaults"):
+        find_state(None, cwd=tmp_path)
+
+
+def test_an_unknown_vault_says_how_to_set_it_up(vault: Path) -> None:
+    with pytest.raises(NotFound, match="vaultgpt init"):
+        find_state(vault)
+    with pytest.raises(NotFound, match="vaultgpt init"):
+        find_state(None)
+
+
+def test_a_symlink_to_a_vault_is_the_same_vault(vault: Path, tmp_path: Path) -> None:
+    state = create_state(vault)
+    (tmp_path / "link").symlink_to(vault)
+    assert find_state(tmp_path / "link") == state
+
+
+def test_a_moved_vault_takes_its_state_along(vault: Path, tmp_path: Path) -> None:
+    old = create_state(vault)
+    secret = old.secret()
+    moved = vault.rename(tmp_path / "elsewhere")
+    new = create_state(moved, adopt=old.folder)
+    assert new.folder == old.folder and new.secret() == secret
+    assert list(known_vaults()) == [moved]
+
+
+def test_a_file_or_a_missing_folder_is_no_vault(tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("x")
+    with pytest.raises(VaultError, match="a file, not a folder"):
+        create_state(tmp_path / "note.md")
+    with pytest.raises(VaultError, match="no folder"):
+        create_state(tmp_path / "missing")
+
+
+def test_damaged_vaults_json_is_one_clear_error(vault: Path) -> None:
+    create_state(vault)
+    (state_root() / "vaults.json").write_text("{")
+    with pytest.raises(StateError, match="damaged"):
+        find_state(vault)
+
+
+def test_a_dropped_vault_is_forgotten(vault: Path) -> None:
+    create_state(vault)
+    drop_state(vault)
+    assert known_vaults() == {}

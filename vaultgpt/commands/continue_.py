@@ -1,0 +1,112 @@
+"""`vaultgpt continue`: text in the author's voice, by the daemon or a worker of our own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaultgpt.commands.common import (
+    JsonOption,
+    VaultOption,
+    command,
+    err,
+    locate,
+    locate_note,
+    out,
+    print_json,
+)
+from vaultgpt.errors import UsageError
+from vaultgpt.writing import Request, note_request, write
+
+
+@command
+def continue_(
+    vault_argument: Annotated[
+        Path | None, typer.Argument(metavar="[VAULT]", show_default=False, help="The vault.")
+    ] = None,
+    vault: VaultOption = None,
+    note: Annotated[
+        Path | None, typer.Option("--note", help="Continue this note at its end.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", help='Continue this text; "-" reads standard input, "" opens a new note.'
+        ),
+    ] = None,
+    tags: Annotated[
+        str | None, typer.Option("--tags", help="Write as these, e.g. dream,poetry.")
+    ] = None,
+    date: Annotated[str | None, typer.Option("--date", help="Write as of 2014 or 2014-03.")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="The note's title.")] = None,
+    length: Annotated[
+        str | None, typer.Option("--length", help="sentence, paragraph or page.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, max=4096, help="At most this many tokens.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, max=16, help="How many alternatives.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same text."),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0, max=5, help="0 takes the likeliest.")
+    ] = None,
+    generation: Annotated[
+        str | None, typer.Option("--generation", help="g000003, or base.")
+    ] = None,
+    form: Annotated[str, typer.Option("--form", help='"question": it asks you one.')] = "text",
+    as_json: JsonOption = False,
+) -> None:
+    """Write on in the author's voice."""
+    if (note is None) == (text is None):
+        raise UsageError("Give --note PATH or --text TEXT.", 'Use --text "" for a new note.')
+    vault = vault or vault_argument
+    extra = {
+        "length": length,
+        "max_tokens": max_tokens,
+        "n": n,
+        "seed": seed,
+        "form": form,
+        "temperature": temperature,
+        "generation": generation,
+        "title": title,
+    }
+    if note is not None:
+        state, path = locate_note(note, vault)
+        request = note_request(state, path)
+    else:
+        state = locate(vault)
+        request = Request(text=sys.stdin.read() if text == "-" else text or "")
+    request = request.changed(tags=_tags(tags), date=_date(date), **extra)
+    live = not as_json and n == 1 and sys.stdout.isatty()
+    answer = write(
+        state, request, (lambda piece: out.print(piece, end="", markup=False)) if live else None
+    )
+    if as_json:
+        print_json(answer)
+        return
+    if live:
+        out.print()
+    else:
+        out.print("\n\n---\n\n".join(answer["texts"]), markup=False)
+    voice = " ".join(f"#{t}" for t in answer["tags"]) or "no tag"
+    speed = f", {answer['tokens_per_s']:.0f} tokens/s" if answer["tokens_per_s"] else ""
+    err.print(f"{answer['generation']} · {voice}{speed}", style="dim", markup=False)
+
+
+def _tags(given: str | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    return tuple(t.strip().lstrip("#").lower() for t in given.split(",") if t.strip().lstrip("#"))
+
+
+def _date(given: str | None) -> str | None:
+    if given is not None and not re.fullmatch(r"\d{4}(-(0[1-9]|1[0-2]))?", given):
+        raise UsageError("--date takes a year or a month, like 2014 or 2014-03.")
+    return given

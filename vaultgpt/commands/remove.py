@@ -1,0 +1,47 @@
+"""`vaultgpt remove`: erase every trace of a vault's state."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import typer
+
+from vaultgpt.client import find_daemon
+from vaultgpt.commands.common import (
+    JsonOption,
+    VaultArgument,
+    VaultOption,
+    command,
+    confirm,
+    locate,
+    out,
+    print_json,
+)
+from vaultgpt.errors import Conflict, StateError
+from vaultgpt.state import drop_state
+
+
+@command
+def remove(
+    vault_argument: VaultArgument = None,
+    vault: VaultOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase all that vaultgpt keeps about a vault: ledger, generations, logs. Notes stay."""
+    state = locate(vault or vault_argument)
+    if daemon := find_daemon(state):
+        raise Conflict(
+            f"The daemon (process {daemon.pid}) runs for this vault.",
+            "Stop it first (Ctrl-C where it runs).",
+        )
+    confirm(f"Erase all state of {state.vault}? Its notes stay as they are.", yes)
+    drop_state(state.vault)
+    shutil.rmtree(state.folder, ignore_errors=True)
+    if state.folder.exists():
+        raise StateError(f"Not all of {state.folder} could be erased.", "Delete it by hand.")
+    if as_json:
+        print_json({"removed": str(state.folder)})
+    else:
+        out.print("Erased. The notes are as they were.", markup=False)
