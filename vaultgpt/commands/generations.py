@@ -32,7 +32,7 @@ def generations(
     """List the generations, newest first, with what the gate said of each."""
     state = locate(vault or vault_argument)
     with Ledger.open(state) as ledger:
-        rows = history(state, ledger)
+        rows = history(ledger)
     if as_json:
         print_json({"generations": rows})
     elif not rows:
@@ -85,7 +85,7 @@ def rollback(
     """Go back to the generation before the active one."""
     state = locate(vault or vault_argument)
     with Ledger.open(state) as ledger:
-        before = previous_generation(state, ledger)
+        before = previous_generation(ledger)
     if before is None:
         raise NotFound(
             "There is no earlier generation to go back to.",

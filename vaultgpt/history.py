@@ -1,0 +1,73 @@
+"""Generations as a person asks about them: the list, the way back, and unlearning a note.
+
+Knows nothing about terminals or HTTP; the command line and the daemon both answer with this.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vaultgpt.config import load_settings
+from vaultgpt.generations import verify
+from vaultgpt.ledger import Ledger
+from vaultgpt.state import VaultState
+from vaultgpt.vault.scan import read_vault
+
+
+def history(ledger: Ledger) -> list[dict[str, Any]]:
+    """Kept generations, newest first, each with its figures and what the gate said."""
+    active, barred = ledger.active(), ledger.barred()
+    rounds = {r.generation: r for r in ledger.rounds() if r.generation}
+    rows = []
+    for generation in reversed(ledger.generations()):
+        done = rounds.get(generation.id)
+        bits = ((done.report or {}).get("bits_per_byte") or {}) if done else {}
+        rows.append(
+            {
+                "id": generation.id,
+                "created": generation.created,
+                "kind": generation.kind,
+                "base": generation.base,
+                "parent": generation.parent,
+                "words": generation.words,
+                "active": generation.id == active,
+                "barred": generation.id in barred,
+                "promoted": generation.promoted,
+                "why": (done.verdict or "") if done else "",
+                "held_out": bits.get("held_out"),
+                "held_out_base": bits.get("held_out_base"),
+            }
+        )
+    return rows
+
+
+def previous_generation(ledger: Ledger) -> str | None:
+    """The newest usable generation older than the active one; None when there is none."""
+    active, barred = ledger.active(), ledger.barred()
+    older = [
+        g.id
+        for g in ledger.generations()
+        if active is not None and g.id < active and g.promoted and g.id not in barred
+    ]
+    return older[-1] if older else None
+
+
+def activate_generation(state: VaultState, ledger: Ledger, generation: str) -> None:
+    """Write with `generation` from now on. NotFound, Conflict; GenerationError for bad files."""
+    ledger.generation(generation)
+    verify(state.generations / generation)
+    ledger.set_active(generation, time.time())
+
+
+def forget_note(state: VaultState, path: str, ledger: Ledger | None = None) -> dict[str, Any]:
+    """Unlearn the note at `path` (POSIX, in the vault): its ids and the generations now barred."""
+    if ledger is None:
+        with Ledger.open(state) as opened:
+            return forget_note(state, path, opened)
+    before = ledger.barred()
+    if not any(row.path == path for row in ledger.entries()):
+        scan = read_vault(state.vault, load_settings(state.config).rules, ledger.stamps())
+        ledger.record(scan, time.time())
+    ids = ledger.forget(path, time.time())
+    return {"path": path, "entries": len(ids), "generations": sorted(ledger.barred() - before)}
