@@ -23,7 +23,7 @@ FLOORS = [
     {"workers"},
     {"rounds", "explain", "history"},
     {"daemon", "client"},
-    {"writing", "overview"},
+    {"writing", "overview", "checkup"},
     {"commands"},
     {"cli", "__main__"},
 ]

@@ -71,3 +71,31 @@ def forget_note(state: VaultState, path: str, ledger: Ledger | None = None) -> d
         ledger.record(scan, time.time())
     ids = ledger.forget(path, time.time())
     return {"path": path, "entries": len(ids), "generations": sorted(ledger.barred() - before)}
+
+
+def verdict_answer(ledger: Ledger) -> dict[str, Any] | None:
+    """What the gate said last: {round, promoted, why, generation, at}; None before the first."""
+    row = ledger.last_judged()
+    if row is None:
+        return None
+    return {
+        "round": row.number,
+        "kind": row.kind,
+        "promoted": bool(row.promoted),
+        "why": row.verdict or "",
+        "generation": row.generation,
+        "at": row.ended,
+    }
+
+
+def report_answer(ledger: Ledger) -> dict[str, Any] | None:
+    """The figures of the active generation (else of the last round), without per-segment arrays."""
+    active = ledger.active()
+    report = ledger.report_of(active)
+    if report is None:
+        last = ledger.last_judged()
+        report, active = (last.report if last else None), None
+    if report is None:
+        return None
+    kept = {k: v for k, v in report.items() if k not in ("segments", "losses", "prequential")}
+    return {"generation": active, "verdict": verdict_answer(ledger), **kept}

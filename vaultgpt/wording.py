@@ -42,3 +42,29 @@ def round_sentences(answer: dict[str, Any]) -> list[str]:
     word = "Promoted" if answer["verdict"]["promoted"] else "Kept the old one"
     lines.append(f"{word}: {answer['verdict']['why']}")
     return lines
+
+
+def report_sentences(report: dict[str, Any]) -> list[str]:
+    """How well the mirror sounds like the author, from a report's figures, a sentence a line."""
+    bits, copying = report.get("bits_per_byte") or {}, report.get("copying") or {}
+    lines = [f"{report.get('generation') or 'The last round'}, on pages held out from learning:"]
+    if sentence := gain_sentence(bits.get("held_out"), bits.get("held_out_base")):
+        lines.append(sentence)
+    for name, groups in (("#", report.get("by_tag") or {}), ("", report.get("by_year") or {})):
+        for group, figures in sorted(groups.items()):
+            if figures.get("base") and figures.get("after"):
+                gain = 100 * (1 - figures["after"] / figures["base"])
+                lines.append(
+                    f"  {name}{group}: {gain:.1f} % less surprised "
+                    f"({figures['base']:.3f} -> {figures['after']:.3f})."
+                )
+    if bits.get("general") and bits.get("general_base"):
+        kept = 100 * bits["general_base"] / bits["general"]
+        lines.append(f"{min(kept, 100):.0f} % of plain English kept.")
+    if copying.get("longest") is not None:
+        lines.append(
+            f"With the copy guard off, its longest copy is {copying['longest']:.0f} words; "
+            f"{100 * copying['share']:.1f} % of its 8-word runs stand in your notes, "
+            f"{100 * copying['author_share']:.1f} % of your own pages' do elsewhere."
+        )
+    return lines

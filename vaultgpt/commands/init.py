@@ -17,7 +17,8 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.plugin import bundled, install_plugin
 from vaultgpt.state import VaultState, create_state, known_vaults, real_vault
 from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import list_files, read_vault
+from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.walk import walk
 from vaultgpt.welcome import findings
 
 
@@ -115,5 +116,5 @@ def _shared(state: VaultState, real: Path) -> float:
         return 0.0
     with Ledger.open(state) as ledger:
         before = set(ledger.stamps())
-    here: set[str] = set(list_files(real))
+    here = set(walk(real).files)
     return len(before & here) / len(before) if before else 0.0
