@@ -1,0 +1,345 @@
+"""A whole request: prefix reuse, swaps, cancelling, seeds, strengths, endings, figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests import tiny
+from tests.mirror.conftest import PLAIN, engine_of, never, write
+from vaultgpt.errors import NotFound, Unavailable, UsageError
+from vaultgpt.mirror.engine import Engine, Request
+from vaultgpt.wire import Length, Prompt, Sampling, Usage
+
+LONG = tiny.prose(80, 11)
+TOKENS: dict[str, Any] = {"length": "tokens", "max_tokens": 20}
+
+
+def tail(engine: Engine, prompt: Prompt, alternative: int = 0) -> list[int]:
+    request = Request(engine, prompt, never, 0.0)
+    list(request.pieces())
+    return request.answers[alternative].tail
+
+
+# Prefix reuse -------------------------------------------------------------------------------------
+
+
+def count_prefilled(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all prefill calls from here on."""
+    calls: list[int] = []
+    model = engine._model(engine.active)
+    real = model.prefill
+
+    def spy(cache: Any, ids: list[int], start: int) -> None:
+        calls.append(len(ids))
+        real(cache, ids, start)
+
+    monkeypatch.setattr(model, "prefill", spy)
+    return calls
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "mamba"])
+def test_a_note_that_grew_prefills_only_what_is_new(
+    tiny_models: Callable[..., Path], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(tiny_models(family))
+    calls = count_prefilled(engine, monkeypatch)
+    text = LONG[:200]
+    _, _, cold = write(engine, Prompt(text=text, sampling=PLAIN, **TOKENS))
+    assert cold.cached_tokens == 0 and sum(calls) == cold.prompt_tokens - 1
+    calls.clear()
+    more = text + LONG[200:230]
+    texts, _, warm = write(engine, Prompt(text=more, sampling=PLAIN, **TOKENS))
+    assert sum(calls) <= 20 and warm.cached_tokens + sum(calls) == warm.prompt_tokens - 1
+    fresh, _, _ = write(engine_of(tiny_models(family)), Prompt(text=more, sampling=PLAIN, **TOKENS))
+    assert texts == fresh
+
+
+def test_the_accepted_answer_is_cached_too(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG[:100], sampling=PLAIN, **TOKENS)
+    texts, _, usage = write(engine, prompt)
+    calls = count_prefilled(engine, monkeypatch)
+    _, _, again = write(engine, Prompt(text=LONG[:100] + texts[0], sampling=PLAIN, **TOKENS))
+    assert again.cached_tokens >= usage.prompt_tokens - 1 and sum(calls) < 20
+
+
+def test_several_notes_keep_their_prefixes(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    notes = [tiny.prose(50, seed) for seed in range(3)]
+    for note in notes:
+        write(engine, Prompt(text=note, tags=("journal",), **TOKENS))
+    for note in notes:
+        _, _, usage = write(engine, Prompt(text=note, tags=("journal",), **TOKENS))
+        assert usage.cached_tokens == usage.prompt_tokens - 1
+
+
+def test_a_prefix_is_never_used_for_another_generation(
+    tiny_llama: Path, adapters: Callable[..., Path]
+) -> None:
+    """Other engines shipped this bug. 1. Write with the base. 2. Activate a generation. 3. Write
+    the same prompt. Result: nothing cached, and the text of an engine that never saw the base."""
+    generation = adapters(tiny_llama, "llama")
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG, sampling=PLAIN, **TOKENS)
+    before, _, _ = write(engine, prompt)
+    engine.activate("g000001", generation)
+    after, _, usage = write(engine, prompt)
+    fresh = engine_of(tiny_llama)
+    fresh.activate("g000001", generation)
+    assert usage.cached_tokens == 0 and usage.generation == "g000001"
+    assert after == write(fresh, prompt)[0] != before
+    assert write(engine, Prompt(text=LONG, sampling=PLAIN, model="base", **TOKENS))[0] == before
+
+
+def test_the_same_id_in_another_folder_is_another_generation(
+    tiny_llama: Path, adapters: Callable[..., Path]
+) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG, sampling=PLAIN, **TOKENS)
+    texts = []
+    for seed in (1, 2):
+        engine.activate("g000001", adapters(tiny_llama, "llama", seed=seed))
+        texts.append(write(engine, prompt)[0])
+        assert write(engine, prompt)[2].cached_tokens > 0
+    assert texts[0] != texts[1]
+
+
+def test_warm_prefills_and_the_request_finds_it(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG, tags=("dream",), sampling=Sampling(tag_strength=1.3), **TOKENS)
+    cached = engine.warm(prompt, never)
+    _, _, usage = write(engine, prompt)
+    assert usage.cached_tokens == cached == usage.prompt_tokens - 1
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_warm_or_cold_the_seed_gives_the_same_text(
+    tiny_models: Callable[..., Path], family: str, n: int
+) -> None:
+    prompt = Prompt(text=LONG, seed=9, n=n, **TOKENS)
+    engine = engine_of(tiny_models(family))
+    cold = write(engine, prompt)[0]
+    assert cold == write(engine, prompt)[0] == write(engine_of(tiny_models(family)), prompt)[0]
+
+
+# Generations --------------------------------------------------------------------------------------
+
+
+def test_any_known_generation_can_be_asked_for(
+    tiny_llama: Path, adapters: Callable[..., Path]
+) -> None:
+    engine = engine_of(tiny_llama)
+    folders = {f"g00000{s}": adapters(tiny_llama, "llama", seed=s) for s in (1, 2, 3, 4)}
+    engine.activate("g000001", None, folders)
+    texts = {g: write(engine, Prompt(text=LONG, sampling=PLAIN, model=g, **TOKENS))[0][0]
+             for g in ("base", *folders, "mirror")}
+    assert texts["mirror"] == texts["g000001"] and len(set(texts.values())) == 5
+    assert len(engine._models) <= 4
+    with pytest.raises(NotFound):
+        write(engine, Prompt(text="", model="g000099"))
+    with pytest.raises(NotFound):
+        engine.activate("g000099")
+    assert engine.active == "g000001"
+    engine.activate(None)
+    assert write(engine, Prompt(text=LONG, sampling=PLAIN, **TOKENS))[0][0] == texts["base"]
+
+
+def test_before_a_base_is_loaded_it_is_unavailable() -> None:
+    from vaultgpt import config
+
+    with pytest.raises(Unavailable):
+        Engine(config.Mirror()).activate(None)
+
+
+# Alternatives and seeds ---------------------------------------------------------------------------
+
+
+def test_an_alternative_does_not_depend_on_its_batch_mates(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = {"text": LONG, "seed": 4, **TOKENS}
+    alone, _, _ = write(engine, Prompt(**prompt))
+    together, _, usage = write(engine, Prompt(n=4, **prompt))
+    assert together[0] == alone[0] and len(set(together)) == 4
+    assert usage.tokens >= 80
+    assert write(engine, Prompt(**{**prompt, "seed": 5}))[0] != alone
+
+
+def test_without_a_seed_texts_differ(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    assert len({write(engine, Prompt(text=LONG, **TOKENS))[0][0] for _ in range(3)}) > 1
+
+
+def test_too_many_alternatives_are_refused(tiny_llama: Path) -> None:
+    for n in (0, 17):
+        with pytest.raises(UsageError):
+            write(engine_of(tiny_llama), Prompt(text="", n=n))
+
+
+# Strengths ----------------------------------------------------------------------------------------
+
+
+def mixed_logits(engine: Engine, prompt: Prompt) -> np.ndarray:
+    request = Request(engine, prompt, never, 0.0)
+    request._prepare()
+    assert request.decoding is not None
+    return request.decoding.look([])[0]
+
+
+def test_tag_and_voice_strength_mix_logits_as_worded(
+    tiny_llama: Path, adapters: Callable[..., Path]
+) -> None:
+    engine = engine_of(tiny_llama)
+    engine.activate("g000001", adapters(tiny_llama, "llama"))
+
+    def logits(sampling: Sampling, tags: tuple[str, ...] = ("dream",),
+               model: str = "mirror") -> Any:
+        return mixed_logits(engine, Prompt(text=LONG, tags=tags, sampling=sampling, model=model))
+
+    plain = Sampling(heal=False)
+    c, u, b = logits(plain), logits(plain, ()), logits(plain, model="base")
+    strong = logits(Sampling(heal=False, tag_strength=1.5))
+    assert np.abs(strong - (u + 1.5 * (c - u))).max() < 1e-3
+    voiced = logits(Sampling(heal=False, voice=0.4))
+    assert np.abs(voiced - (c + 0.4 * (c - b))).max() < 1e-3
+    both = logits(Sampling(heal=False, voice=0.4, tag_strength=1.5))
+    assert np.abs(both - (u + 1.5 * (c - u) + 0.4 * (c - b))).max() < 1e-3
+    texts, _, _ = write(engine, Prompt(
+        text=LONG, tags=("dream",), n=3, seed=1, sampling=Sampling(voice=0.4, tag_strength=1.5)))
+    assert len(texts) == 3
+
+
+# Cancelling ---------------------------------------------------------------------------------------
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """Cancelled from the given question on."""
+    left = [calls]
+
+    def cancelled() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    return cancelled
+
+
+def test_cancelled_in_prefill_nothing_is_written_and_the_part_is_kept(
+    tiny_models: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(tiny_models("llama", context=2048))
+    monkeypatch.setattr(type(engine._model("base")), "chunk", 64)
+    prompt = Prompt(text=tiny.prose(400, 2), n=2, **TOKENS)
+    texts, pieces, usage = write(engine, prompt, after(2))
+    assert texts == ["", ""] and [p.finish for p in pieces] == ["cancelled"] * 2
+    assert usage.tokens == 0
+    assert write(engine, prompt)[2].cached_tokens == 128
+    assert engine.warm(Prompt(text="Other " * 90), after(0)) == 0
+
+
+def test_cancelled_in_decoding_every_alternative_ends(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text="I", n=2, length="tokens", max_tokens=100, seed=1)
+    _, pieces, usage = write(engine, prompt, after(8))
+    assert [p.finish for p in pieces if p.finish] == ["cancelled"] * 2 and usage.tokens < 30
+
+
+def test_a_closed_request_leaves_the_engine_whole(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG, seed=2, **TOKENS)
+    wanted = write(engine, prompt)[0]
+    said = engine.generate(Prompt(text=LONG, seed=3, length="tokens", max_tokens=50), never)
+    next(said)
+    said.close()  # type: ignore[attr-defined]
+    assert write(engine, prompt)[0] == wanted
+
+
+# Context and endings ------------------------------------------------------------------------------
+
+
+def test_a_long_note_is_cut_to_fit_and_typing_on_keeps_the_cache(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    text = tiny.prose(2000, 7)
+    reused = 0
+    for end in range(len(text) - 200, len(text), 10):
+        _, _, usage = write(engine, Prompt(text=text[:end], seed=1, **TOKENS))
+        assert usage.prompt_tokens + 20 <= 256
+        reused += usage.cached_tokens >= usage.prompt_tokens - 16
+    assert reused >= 15
+
+
+@pytest.mark.parametrize("length", ["sentence", "paragraph", "page", "tokens"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_no_answer_ends_inside_a_word_or_with_white_space(
+    tiny_models: Callable[..., Path], family: str, length: Length
+) -> None:
+    engine = engine_of(tiny_models(family))
+    for seed in range(3):
+        prompt = Prompt(text="We walked along", length=length, max_tokens=15, seed=seed, n=2)
+        request = Request(engine, prompt, never, 0.0)
+        pieces = list(request.pieces())
+        for answer in request.answers:
+            text = "".join(p.text for p in pieces if p.index == answer.index)
+            assert text == answer.text == text.rstrip()
+            tokens = b"".join(engine.vocabulary.written[t] for t in answer.tail)
+            whole = tokens.decode("utf-8", "ignore")
+            at = whole.find(text) + len(text)
+            assert not (re.search(r"\w\Z", whole[:at]) and re.match(r"\w", whole[at:]))
+            assert [p.finish for p in pieces if p.index == answer.index][-1] in ("stop", "length")
+
+
+def test_end_of_text_ends_an_answer_but_not_before_a_word(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(tiny_llama)
+    model = engine._model("base")
+    real = type(model).step
+
+    def eager(self: Any, *args: Any) -> torch.Tensor:
+        logits: torch.Tensor = real(self, *args).clone()
+        logits[:, 0] += 100.0
+        return logits
+
+    monkeypatch.setattr(type(model), "step", eager)
+    sampling = Sampling(temperature=0, heal=False)
+    texts, pieces, _ = write(engine, Prompt(text="We saw", sampling=sampling))
+    assert texts[0].strip() and pieces[-1].finish == "stop"
+    texts, pieces, _ = write(engine, Prompt(text="We saw", sampling=sampling, **TOKENS))
+    assert texts == [""] and pieces[-1].finish == "stop"
+
+
+def test_stop_strings_are_found_across_pieces(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG, seed=1, length="tokens", max_tokens=60)
+    whole = write(engine, prompt)[0][0]
+    for start in range(5, len(whole) - 10, 7):
+        mark = whole[start : start + 6]
+        got, pieces, _ = write(engine, Prompt(
+            text=LONG, seed=1, length="tokens", max_tokens=60, stop=(mark,)))
+        assert got[0] == whole[: whole.index(mark)].rstrip()
+        assert pieces[-1].finish == "stop"
+
+
+def test_the_suffix_is_not_written_again(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama)
+    prompt = Prompt(text=LONG, seed=1, length="tokens", max_tokens=60)
+    whole = write(engine, prompt)[0][0]
+    at = next(m.start() for m in re.finditer(r"(?<!\S)\w\S*(?=\s)", whole) if m.start() > 20)
+    suffix = "\n\n" + whole[at : at + 30]
+    got = write(engine, Prompt(text=LONG, seed=1, length="tokens", max_tokens=60, suffix=suffix))
+    assert got[0][0] == whole[:at].rstrip()
+
+
+def test_the_figures_of_a_request(tiny_llama: Path) -> None:
+    usage = write(engine_of(tiny_llama), Prompt(text="We saw", **TOKENS))[2]
+    assert usage.generation == "base" and usage.tokens >= 20
+    assert usage.first_token_ms > 0 and usage.tokens_per_s is not None and usage.tokens_per_s > 0
+    assert Usage(**usage.to_json()) == usage

@@ -1,0 +1,238 @@
+"""Every family against transformers: logits, greedy text token for token, adapters against peft."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests import tiny
+from tests.mirror.conftest import PLAIN, engine_of, make_adapter, never
+from vaultgpt.errors import BaseModelError, GenerationError
+from vaultgpt.mirror.anymodel import AnyModel
+from vaultgpt.mirror.engine import Engine, Request
+from vaultgpt.mirror.families import build, choose_dtype
+from vaultgpt.mirror.gpt2 import GPT2
+from vaultgpt.mirror.lean import Model
+from vaultgpt.mirror.llama import Llama
+from vaultgpt.wire import Prompt
+
+CPU = torch.device("cpu")
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+CASES: list[tuple[str, dict[str, Any], type]] = [
+    ("llama", {}, Llama),
+    ("llama", {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}, Llama),
+    ("llama", {"rope_parameters": LLAMA3}, Llama),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
+     Llama),
+    ("llama", {"num_key_value_heads": 4, "hidden_act": "gelu"}, AnyModel),
+    ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+     AnyModel),
+    ("mistral", {"sliding_window": None}, Llama),
+    ("mistral", {"sliding_window": 24}, AnyModel),
+    ("qwen2", {}, Llama),
+    ("qwen3", {}, Llama),
+    ("gpt2", {}, GPT2),
+    ("gpt2", {"activation_function": "gelu", "tie_word_embeddings": False}, GPT2),
+    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, AnyModel),
+    ("gpt_neox", {}, AnyModel),
+    ("gemma", {}, AnyModel),
+    ("gemma2", {"sliding_window": 24}, AnyModel),
+]
+NAMES = [f"{family}-{'-'.join(options) or 'plain'}" for family, options, _ in CASES]
+
+
+def model_folder(folder: Path, family: str, options: dict[str, Any]) -> Path:
+    """tiny.tiny_model, and Mistral, which it does not know, from a Llama's weights."""
+    if family != "mistral":
+        return tiny.tiny_model(folder, family, **options)
+    tiny.tiny_model(folder, "llama")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], **options}
+    for key in ("attention_bias", "mlp_bias", "pretraining_tp"):
+        config.pop(key, None)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def reference(base: Path, generation: Path | None = None) -> Any:
+    """The same model in transformers, the adapter loaded by plain peft."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    if generation:
+        delta = generation / "embedding_delta.safetensors"
+        if delta.exists():
+            with torch.no_grad():
+                net.get_input_embeddings().weight.add_(load_file(delta)["embedding"])
+        net = PeftModel.from_pretrained(net, str(generation)).eval()
+    return net
+
+
+def logits_of(model: Model, ids: list[int]) -> torch.Tensor:
+    """Prefill in two chunks, a look at several tokens, then single steps."""
+    cache = model.empty()
+    third = len(ids) // 3
+    model.prefill(cache, ids[:third], 0)
+    parts = [model.peek(cache, ids[third : 2 * third], third)]
+    parts += [model.step(cache, [ids[i]], [i]) for i in range(2 * third, len(ids))]
+    return torch.cat(parts)  # [len(ids) - third, vocab]
+
+
+@pytest.mark.parametrize(("family", "options", "kind"), CASES, ids=NAMES)
+def test_logits_and_greedy_text_equal_transformers(
+    tmp_path: Path, family: str, options: dict[str, Any], kind: type
+) -> None:
+    base = model_folder(tmp_path / "base", family, options)
+    engine = engine_of(base)
+    net = reference(base)
+    assert type(engine._model("base")) is kind
+    text = tiny.prose(120, 3)
+    ids = [engine.vocabulary.start, *engine.vocabulary.encode(text)][:90]
+    with torch.inference_mode():
+        wanted = net(torch.tensor([ids])).logits[0]
+    assert (logits_of(engine._model("base"), ids) - wanted[30:]).abs().max() < 1e-4
+    for words in (0, 1, 9, 40):
+        assert_greedy_equal(engine, net, " ".join(text.split(" ")[:words]))
+
+
+def assert_greedy_equal(engine: Engine, net: Any, text: str, model: str = "mirror") -> None:
+    prompt = Prompt(text=text, length="tokens", max_tokens=24, sampling=PLAIN, model=model)
+    request = Request(engine, prompt, never, 0.0)
+    list(request.pieces())
+    ids = [engine.vocabulary.start, *engine.vocabulary.encode(text)]
+    with torch.inference_mode():
+        whole = net.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long(),
+                             max_new_tokens=24, do_sample=False, pad_token_id=0)[0].tolist()
+    wanted = whole[len(ids) :]
+    assert request.answers[0].tail[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gpt2", "gpt_neox", "gemma"])
+@pytest.mark.parametrize("embedding", [False, True], ids=["lora", "lora+embedding"])
+def test_a_generation_equals_plain_peft(
+    tiny_models: Callable[..., Path], adapters: Callable[..., Path], family: str, embedding: bool
+) -> None:
+    base = tiny_models(family)
+    generation = adapters(base, family, embedding=embedding)
+    engine = engine_of(base)
+    engine.activate("g000001", generation)
+    net = reference(base, generation)
+    text = tiny.prose(60, 5)
+    ids = [engine.vocabulary.start, *engine.vocabulary.encode(text)][:60]
+    with torch.inference_mode():
+        wanted = net(torch.tensor([ids])).logits[0]
+        plain = reference(base)(torch.tensor([ids])).logits[0]
+    assert (wanted - plain).abs().max() > 0.1  # the adapter does something
+    assert (logits_of(engine._model("g000001"), ids) - wanted[20:]).abs().max() < 1e-4
+    assert_greedy_equal(engine, net, text)
+    assert_greedy_equal(engine, reference(base), text, model="base")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_rows_of_different_length_equal_each_alone(
+    tiny_models: Callable[..., Path], family: str
+) -> None:
+    model = build(tiny_models(family), None, "float32", CPU)
+    ids = list(range(20, 60))
+    cache = model.empty()
+    model.prefill(cache, ids[:20], 0)
+    batch = model.stack(cache, 20, 3)
+    model.step(batch, [ids[20]] * 3, [20] * 3)
+    rows = model.step(batch, [ids[21], 7, ids[20]], [21, 21, 20])  # the last row went back
+    alone = [logits_of(model, [*ids[:21], last])[-1] for last in (ids[21], 7)]
+    alone.append(logits_of(model, ids[:21])[-1])
+    assert (rows - torch.stack(alone)).abs().max() < 1e-4
+    kept = model.keep(batch, [2, 0])
+    assert (model.step(kept, [ids[20], ids[21]], [20, 21])[1] - alone[0]).abs().max() < 1e-4
+
+
+def test_sharded_and_bfloat16_checkpoints_are_read(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = tiny.tiny_model(tmp_path / "one", dtype="bfloat16")
+    net = AutoModelForCausalLM.from_pretrained(base)
+    parts = tmp_path / "parts"
+    net.save_pretrained(parts, max_shard_size="20KB")
+    tiny.tiny_tokenizer(parts)
+    assert (parts / "model.safetensors.index.json").exists()
+    one, many = (build(folder, None, "float32", CPU) for folder in (base, parts))
+    assert torch.equal(logits_of(one, list(range(30))), logits_of(many, list(range(30))))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
+def test_int8_stays_close_to_fp32(tiny_models: Callable[..., Path], family: str) -> None:
+    base = tiny_models(family)
+    ids = list(range(5, 50))
+    exact, coarse = (logits_of(build(base, None, dtype, CPU), ids) for dtype in ("float32", "int8"))
+    agreement = torch.nn.functional.cosine_similarity(exact, coarse, dim=1)
+    assert agreement.min() > 0.99
+
+
+def test_dtype_follows_size_and_device() -> None:
+    assert choose_dtype("auto", CPU, 7_000_000) == "float32"
+    assert choose_dtype("auto", CPU, 124_000_000) == "int8"
+    assert choose_dtype("auto", torch.device("cuda"), 7_000_000) == "bfloat16"
+    assert choose_dtype("auto", torch.device("mps"), 124_000_000) == "float16"
+    assert choose_dtype("float32", CPU, 124_000_000) == "float32"
+
+
+def test_an_adapter_that_says_more_than_lora_is_refused(
+    tiny_llama: Path, tmp_path: Path, adapters: Callable[..., Path]
+) -> None:
+    good = adapters(tiny_llama, "llama")
+    for key, value in (("use_dora", True), ("bias", "all"), ("modules_to_save", ["lm_head"])):
+        folder = tmp_path / key
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(
+            (good / "adapter_model.safetensors").read_bytes())
+        config = json.loads((good / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**config, key: value}))
+        with pytest.raises(GenerationError):
+            build(tiny_llama, folder, "float32", CPU)
+
+
+def test_an_adapter_of_another_base_is_refused(
+    tiny_llama: Path, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    generation = make_adapter(tiny_gpt2, tmp_path / "g", "gpt2")
+    engine = engine_of(tiny_llama)
+    with pytest.raises(GenerationError):
+        engine.activate("g000009", generation)
+    assert engine.active == "base"
+
+
+def test_a_missing_or_torn_base_is_one_clear_error(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(BaseModelError):
+        engine_of(tmp_path)
+    for file in tiny_llama.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(BaseModelError):
+        engine_of(tmp_path)
+
+
+def test_a_base_with_code_of_its_own_is_refused(tiny_gpt2: Path, tmp_path: Path) -> None:
+    for file in tiny_gpt2.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Own"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BaseModelError):
+        build(tmp_path, None, "float32", CPU)
+
+
+def test_foreign_tensors_send_the_model_to_transformers(tiny_gpt2: Path, tmp_path: Path) -> None:
+    for file in tiny_gpt2.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    save_file({**tensors, "extra.weight": torch.zeros(2)}, tmp_path / "model.safetensors",
+              metadata={"format": "pt"})
+    assert isinstance(build(tmp_path, None, "float32", CPU), AnyModel)

@@ -1,0 +1,192 @@
+"""Any other causal model, through transformers, behind the engine's Model interface.
+
+Each row has a cache of its own; a model without a plain attention cache (recurrent, hybrid) is
+computed anew at every token. Knows nothing about requests.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaultgpt.errors import BaseModelError
+from vaultgpt.mirror.lean import Cache, chunk_tokens
+from vaultgpt.mirror.linear import STORED, Dtype, make_linear
+from vaultgpt.mirror.weights import Adapter, Checkpoint
+
+
+class Rows:
+    """One transformers cache a row, or the row's own tokens where the model keeps none."""
+
+    def __init__(self, caches: list[Any]) -> None:
+        self.caches = caches
+
+    @property
+    def rows(self) -> int:
+        """Sequences side by side."""
+        return len(self.caches)
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(t.numel() * t.element_size() for cache in self.caches
+                   for layer in getattr(cache, "layers", [])
+                   for t in (layer.keys, layer.values) if isinstance(t, Tensor))
+
+
+class AnyModel:
+    """A model of transformers with an adapter merged in; see lean.Model for the methods."""
+
+    def __init__(self, files: Checkpoint, adapter: Adapter | None, dtype: Dtype,
+                 device: torch.device) -> None:
+        self.device, self.dtype = device, dtype
+        self.net = _load(files)
+        config = self.net.config.get_text_config()
+        self.context = int(getattr(config, "max_position_embeddings", None) or 2048)
+        self.parameters = sum(p.numel() for p in self.net.parameters())
+        self.vocab = int(self.net.get_output_embeddings().weight.shape[0])
+        with torch.no_grad():
+            if adapter:
+                _merge(self.net, adapter)
+        if dtype == "int8":
+            _quantise(self.net)
+        self.net = self.net.to(device, STORED[dtype]).eval().requires_grad_(False)
+        self.cached = _has_plain_cache(self.net)
+
+    @property
+    def chunk(self) -> int:
+        """Tokens of about 50 ms on one thread."""
+        return chunk_tokens(self.parameters, self.dtype, self.device)
+
+    def nbytes(self) -> int:
+        """Bytes of weights, roughly."""
+        return sum(p.numel() * p.element_size() for p in self.net.parameters())
+
+    def empty(self) -> Rows:
+        """A cache of one row."""
+        return Rows([self._fresh()])
+
+    def _fresh(self) -> Any:
+        if not self.cached:
+            return []
+        from transformers import DynamicCache
+
+        return DynamicCache()  # without a configuration: full layers, which can be cut back
+
+    def prefill(self, cache: Cache, ids: list[int], start: int) -> None:
+        """Compute positions start.. of a one-row cache."""
+        rows = _as_rows(cache)
+        if self.cached:
+            self._run(rows.caches[0], ids, start)
+        else:
+            rows.caches[0][start:] = ids
+
+    def peek(self, cache: Cache, ids: list[int], start: int) -> Tensor:
+        """As prefill, with the logits fp32 [len(ids), vocab] after each token."""
+        return self._run(_as_rows(cache).caches[0], ids, start)
+
+    def _run(self, cache: Any, ids: list[int], start: int) -> Tensor:
+        with torch.inference_mode():
+            if not self.cached:
+                cache[start:] = ids
+                whole = torch.tensor([cache], device=self.device)
+                logits = self.net(input_ids=whole, use_cache=False).logits
+                fresh: Tensor = logits[0, start:].float().cpu()
+                return fresh
+            cut = start - cache.get_seq_length()
+            if cut < 0:
+                cache.crop(cut)  # negative: so many tokens from the end
+            at = torch.arange(start, start + len(ids), device=self.device)
+            out = self.net(input_ids=torch.tensor([ids], device=self.device),
+                           position_ids=at.unsqueeze(0), past_key_values=cache, use_cache=True)
+            kept: Tensor = out.logits[0].float().cpu()  # [T, vocab]
+            return kept
+
+    def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
+        """One token a row at its own position, row after row: fp32 [rows, vocab]."""
+        rows = _as_rows(cache)
+        return torch.cat([self._run(c, [i], p)[-1:]
+                          for c, i, p in zip(rows.caches, ids, positions, strict=True)])
+
+    def stack(self, cache: Cache, length: int, rows: int) -> Rows:
+        """`rows` copies of a one-row cache; later positions are cut when they are written again."""
+        with torch.inference_mode():
+            return Rows([copy.deepcopy(_as_rows(cache).caches[0]) for _ in range(rows)])
+
+    def keep(self, cache: Cache, rows: list[int]) -> Rows:
+        """Only these rows."""
+        caches = _as_rows(cache).caches
+        return Rows([caches[row] for row in rows])
+
+
+def _as_rows(cache: Cache) -> Rows:
+    assert isinstance(cache, Rows)
+    return cache
+
+
+def _load(files: Checkpoint) -> Any:
+    if files.config.get("auto_map"):
+        raise BaseModelError("This base asks to run code of its own, which vaultgpt never does.",
+                             "Choose a base of a family that transformers knows.")
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            files.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True,
+            trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise BaseModelError(f"transformers can't load the base in {files.folder} "
+                             f"({type(error).__name__}).", "Choose another base.") from None
+
+
+def _merge(net: Any, adapter: Adapter) -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    modules = dict(net.named_modules())
+    for name in adapter.factors:
+        module = modules.get(name)
+        if module is None:
+            continue  # Adapter.finish refuses it
+        weight = module.weight
+        if isinstance(module, Conv1D):
+            weight.copy_(adapter.merge(name, weight.t().contiguous()).t())
+        else:
+            adapter.merge(name, weight)
+    adapter.merge_embedding(net.get_input_embeddings().weight)
+
+
+class _Quantised(torch.nn.Module):
+    """An nn.Linear or Conv1D in int8."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.product = make_linear(weight, bias, "int8", torch.device("cpu"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return self.product(x)
+
+
+def _quantise(net: Any) -> None:
+    """Replace the products of the blocks; a head tied to the embedding keeps its own weight."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = net.get_output_embeddings()
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if child is head or type(child) not in (torch.nn.Linear, Conv1D):
+                continue
+            weight = child.weight.detach()
+            weight = weight.t().contiguous() if isinstance(child, Conv1D) else weight
+            bias = getattr(child, "bias", None)
+            setattr(parent, name, _Quantised(weight, None if bias is None else bias.detach()))
+
+
+def _has_plain_cache(net: Any) -> bool:
+    """Whether keys and values are all that the model remembers."""
+    if getattr(net, "_is_stateful", False):
+        return False
+    kinds = set(getattr(net.config.get_text_config(), "layer_types", None) or [])
+    return not kinds - {"full_attention", "sliding_attention"}

@@ -1,0 +1,134 @@
+"""The token loop of one request: lanes of models, a row for each alternative, step after step.
+
+A lane is one run of a model over one variant of the prompt: under the header, without it (tag
+strength), or the base beside the adapter (voice strength). Knows nothing about text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from vaultgpt.mirror.answer import Answer
+from vaultgpt.mirror.lean import Cache, Model
+from vaultgpt.mirror.prefixes import Prefix
+from vaultgpt.mirror.sampling import Logits
+from vaultgpt.wire import Piece, Sampling
+
+Rows = npt.NDArray[np.float32]  # [rows, vocab]
+
+
+@dataclass
+class Lane:
+    """A model, its prompt's tokens, and the one-row prefix that holds all but the last of them."""
+
+    model: Model
+    ids: list[int]
+    prefix: Prefix
+    cache: Cache | None = None  # of the batch; the prefix's own for a single row
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How the lanes' logits become one: c, u and b are the lanes' places, None where there is none.
+
+    u + g (c - u) + a (c - b): tag strength g against the prompt without its header, voice strength
+    a against the base.
+    """
+
+    without_header: int | None
+    base: int | None
+    tag_strength: float
+    voice: float
+
+    @staticmethod
+    def of(sampling: Sampling, lanes: list[str]) -> Mix:
+        """From the names of the lanes: "c" first, then "u" and "b" where they are run."""
+        place = {name: i for i, name in enumerate(lanes)}
+        return Mix(place.get("u"), place.get("b"), sampling.tag_strength, sampling.voice)
+
+    def __call__(self, parts: list[Rows]) -> Rows:
+        c = parts[0]
+        mixed = c
+        if self.without_header is not None:
+            u = parts[self.without_header]
+            mixed = u + np.float32(self.tag_strength) * (c - u)
+        if self.base is not None:
+            mixed = mixed + np.float32(self.voice) * (c - parts[self.base])
+        return mixed
+
+
+class Decoding:
+    """Steps all unfinished alternatives together until they are done or cancelled."""
+
+    def __init__(self, lanes: list[Lane], mix: Mix, barred: Logits) -> None:
+        self.lanes, self.mix, self.barred = lanes, mix, barred
+        self.first_at: float | None = None  # perf_counter() seconds at the first token
+        self.leader_at = 0.0  # and at the last one of alternative 0
+
+    def look(self, path: list[int]) -> list[Logits]:
+        """Mixed logits after the prompt and after each token of `path` (for healing)."""
+        parts = []
+        for lane in self.lanes:
+            start = len(lane.ids) - 1
+            parts.append(lane.model.peek(lane.prefix.cache, [lane.ids[-1], *path], start).numpy())
+        return list(self.mix(parts))
+
+    def run(self, answers: list[Answer], cancelled: Callable[[], bool]) -> Iterator[Piece]:
+        """Pieces of all alternatives in the order they are settled."""
+        live = list(answers)
+        rows = list(answers)  # the batch's rows, finished ones too until it is made smaller
+        self._fork(len(rows))
+        while live:
+            if cancelled():
+                for answer in live:
+                    yield from answer.cancel()
+                break
+            logits = self._step(rows)
+            for row, answer in enumerate(rows):
+                if answer.finish is None:
+                    yield from self._advance(answer, logits[row])
+            live = [a for a in live if a.finish is None]
+            if 0 < len(live) <= len(rows) // 2:
+                self._shrink([rows.index(a) for a in live])
+                rows = list(live)
+        if len(answers) == 1:
+            self._keep(answers[0])
+
+    def _advance(self, answer: Answer, logits: Logits) -> list[Piece]:
+        logits += self.barred
+        token = answer.choose(logits)
+        now = perf_counter()
+        if self.first_at is None and not answer.forced:
+            self.first_at = now
+        if answer.index == 0:
+            self.leader_at = now
+        return answer.take(token)
+
+    def _fork(self, rows: int) -> None:
+        for lane in self.lanes:
+            lane.cache = lane.prefix.cache if rows == 1 else lane.model.stack(
+                lane.prefix.cache, len(lane.ids) - 1, rows)
+
+    def _shrink(self, rows: list[int]) -> None:
+        for lane in self.lanes:
+            assert lane.cache is not None
+            lane.cache = lane.model.keep(lane.cache, rows)
+
+    def _step(self, rows: list[Answer]) -> Rows:
+        parts = []
+        for lane in self.lanes:
+            assert lane.cache is not None
+            last = [a.tail[-1] if a.tail else lane.ids[-1] for a in rows]
+            at = [len(lane.ids) - 1 + len(a.tail) for a in rows]
+            parts.append(lane.model.step(lane.cache, last, at).numpy())
+        return self.mix(parts)
+
+    def _keep(self, answer: Answer) -> None:
+        """The single row was decoded in its prefix: the next request may go on from its text."""
+        for lane in self.lanes:
+            lane.prefix.ids[:] = [*lane.ids, *answer.tail[:-1]]

@@ -1,0 +1,163 @@
+"""A base model's tokenizer as bytes: what each token writes, and which tokens agree with bytes.
+
+Byte-level BPE and SentencePiece-like tokenizers alike, through `tokenizers` alone. Knows nothing
+about models or prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from vaultgpt.errors import BaseModelError
+from vaultgpt.files import read_json
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE_MARK = "\u2581"
+EOT_NAMES = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's table: printable Latin-1 stands for itself, the other bytes for U+0100 upwards."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [b for b in range(256) if b not in shown]
+    return {**{chr(b): b for b in shown}, **{chr(256 + i): b for i, b in enumerate(hidden)}}
+
+
+class Vocabulary:
+    """Text to token ids and back to bytes. `written[i]` is b"" for ids that write nothing."""
+
+    def __init__(self, tokenizer: Tokenizer, starts: list[int], ends: list[int]) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        # "<|endoftext|>" typed by the author is text, not the end of it (as in training).
+        tokenizer.encode_special_tokens = True
+        self.tokenizer = tokenizer
+        self.ends = frozenset(ends)
+        self.start = starts[0] if starts else ends[0]
+        self.size = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.written: list[bytes] = [b""] * (max(tokenizer.get_vocab().values()) + 1)
+        self._fill()
+        self.starting_with(b" ")  # sorts them now, not in the first request
+
+    def _fill(self) -> None:
+        state = json.loads(self.tokenizer.to_str())
+        alphabet = _byte_alphabet() if _is_byte_level(state) else None
+        added = {t["id"]: t for t in state.get("added_tokens", [])}
+        for token, i in self.tokenizer.get_vocab(with_added_tokens=True).items():
+            if i in added:
+                special = added[i]["special"] or i in self.ends
+                self.written[i] = b"" if special else token.encode()
+            elif i not in self.ends:
+                self.written[i] = _token_bytes(token, alphabet)
+
+    @staticmethod
+    def load(folder: Path) -> Vocabulary:
+        """From tokenizer.json, or GPT-2's vocab.json and merges.txt. BaseModelError without one."""
+        try:
+            tokenizer = _open_tokenizer(folder)
+        except BaseModelError:
+            raise
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise BaseModelError(f"The tokenizer in {folder} can't be read "
+                                 f"({type(error).__name__}).", "Fetch the base again.") from None
+        starts, ends = _special_ids(folder, tokenizer)
+        if not ends:
+            raise BaseModelError(f"The base in {folder} names no end-of-text token.",
+                                 "Choose another base.")
+        return Vocabulary(tokenizer, starts, ends)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without special tokens."""
+        ids: list[int] = self.tokenizer.encode(_clean(text), add_special_tokens=False).ids
+        return ids
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The characters of `text` that each of its tokens covers."""
+        spans: list[tuple[int, int]] = self.tokenizer.encode(
+            _clean(text), add_special_tokens=False).offsets
+        return spans
+
+    def bytes_of(self, ids: list[int]) -> bytes:
+        """What these tokens write."""
+        return b"".join(self.written[i] for i in ids)
+
+    @cached_property
+    def _sorted(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+        pairs = sorted((written, i) for i, written in enumerate(self.written) if written)
+        return [p[0] for p in pairs], np.array([p[1] for p in pairs], dtype=np.int64)
+
+    def starting_with(self, prefix: bytes) -> npt.NDArray[np.int64]:
+        """Ids of all tokens whose bytes begin with `prefix` (itself included)."""
+        keys, ids = self._sorted
+        low = bisect_left(keys, prefix)
+        above = prefix.rstrip(b"\xff")
+        high = bisect_left(keys, above[:-1] + bytes([above[-1] + 1])) if above else len(keys)
+        return ids[low:high]
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates become the replacement character: no tokenizer takes them."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+def _is_byte_level(state: dict[str, Any]) -> bool:
+    parts = [state.get("decoder") or {}, state.get("pre_tokenizer") or {}]
+    flat = [*parts, *(p for part in parts
+                      for p in (part.get("decoders") or part.get("pretokenizers") or []))]
+    return any(part.get("type") == "ByteLevel" for part in flat)
+
+
+def _token_bytes(token: str, alphabet: dict[str, int] | None) -> bytes:
+    if alphabet is not None:
+        if all(c in alphabet for c in token):
+            return bytes(alphabet[c] for c in token)
+        return token.encode()
+    if match := _BYTE_TOKEN.fullmatch(token):
+        return bytes([int(match.group(1), 16)])
+    return token.replace(_SPACE_MARK, " ").encode("utf-8", "ignore")
+
+
+def _open_tokenizer(folder: Path) -> Tokenizer:
+    if (folder / "tokenizer.json").exists():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if not ((folder / "vocab.json").exists() and (folder / "merges.txt").exists()):
+        raise BaseModelError(f"There is no tokenizer in {folder}.", "Fetch the base again.")
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"),
+                                               str(folder / "merges.txt")))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(EOT_NAMES[0], special=True, normalized=False)])
+    return tokenizer
+
+
+def _special_ids(folder: Path, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids that may open a document and ids that end one, from the three configuration files."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for name in ("config.json", "generation_config.json"):
+        value = read_json(folder / name) if (folder / name).exists() else {}
+        for key, found in (("bos_token_id", starts), ("eos_token_id", ends)):
+            ids = value.get(key)
+            found += [i for i in (ids if isinstance(ids, list) else [ids])
+                      if isinstance(i, int) and i not in found]
+    path = folder / "tokenizer_config.json"
+    value = read_json(path) if path.exists() else {}
+    first, last = (named.get("content") if isinstance(named, dict) else named
+                   for named in (value.get("bos_token"), value.get("eos_token")))
+    for found, names in ((starts, [first]), (ends, [last] if ends or last else EOT_NAMES)):
+        for token in names:
+            i = tokenizer.token_to_id(token) if isinstance(token, str) else None
+            if i is not None and i not in found:
+                found.append(i)
+    return starts, ends

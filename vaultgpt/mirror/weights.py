@@ -1,0 +1,146 @@
+"""A base model's files: config.json and safetensors, single or sharded, read tensor by tensor.
+
+And a generation's adapter, merged into each tensor in fp32 as it is read, always from the pristine
+base. Knows nothing about the shapes of any family.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vaultgpt.errors import BaseModelError, GenerationError
+from vaultgpt.files import read_json
+
+PEFT_PREFIX = "base_model.model."
+
+
+class Checkpoint:
+    """The tensors of a model folder by name. BaseModelError when files are missing or torn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.config: dict[str, Any] = read_json(folder / "config.json")
+            self._files = {name: folder / file for name, file in self._index().items()}
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise BaseModelError(f"The base in {folder} can't be read ({type(error).__name__}).",
+                                 "Fetch it again, as safetensors.") from None
+        self._open: dict[Path, Any] = {}
+
+    def _index(self) -> dict[str, str]:
+        sharded = self.folder / "model.safetensors.index.json"
+        if sharded.exists():
+            return dict(read_json(sharded)["weight_map"])
+        with safe_open(self.folder / "model.safetensors", "pt") as file:
+            return dict.fromkeys(file.keys(), "model.safetensors")
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all tensors."""
+        return set(self._files)
+
+    def read(self, name: str) -> Tensor:
+        """One tensor in fp32, a copy of its own."""
+        path = self._files[name]
+        try:
+            if path not in self._open:
+                self._open[path] = safe_open(path, "pt")
+            tensor: Tensor = self._open[path].get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise BaseModelError(f"The base in {self.folder} can't be read "
+                                 f"({type(error).__name__}).", "Fetch it again.") from None
+        return tensor.to(torch.float32, copy=True)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        path = self._files[name]
+        if path not in self._open:
+            self._open[path] = safe_open(path, "pt")
+        return tuple(self._open[path].get_slice(name).get_shape())
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._open.clear()
+
+
+class Adapter:
+    """LoRA factors by module name, and the embedding's delta: W + (alpha / r) B A.
+
+    GenerationError for a folder that says more than this engine applies (DoRA, patterns, biases),
+    so that nothing of a generation is dropped in silence.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            config = read_json(folder / "adapter_config.json")
+            tensors = _load(folder / "adapter_model.safetensors")
+            extra = folder / "embedding_delta.safetensors"
+            self.embedding = _load(extra)["embedding"] if extra.exists() else None
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise GenerationError(f"The generation in {folder} can't be read "
+                                  f"({type(error).__name__}).", "Activate another one.") from None
+        self.scale = _scale(config, folder)
+        self.factors = _pairs(tensors, folder)
+        self._left = set(self.factors)
+
+    def merge(self, module: str, weight: Tensor) -> Tensor:
+        """`weight` [out, in] fp32 of `module` ("model.layers.0.mlp.up_proj"), its delta added."""
+        if module not in self.factors:
+            return weight
+        self._left.discard(module)
+        a, b = self.factors[module]
+        if weight.shape != (b.shape[0], a.shape[1]):
+            raise self._unfit()
+        return weight.addmm_(b, a, alpha=self.scale)  # [out, r] @ [r, in]
+
+    def merge_embedding(self, weight: Tensor) -> Tensor:
+        """The input embedding [vocab, hidden] fp32 with its delta added."""
+        if self.embedding is None:
+            return weight
+        if self.embedding.shape != weight.shape:
+            raise self._unfit()
+        return weight.add_(self.embedding)
+
+    def finish(self) -> None:
+        """Every factor must have found its module. GenerationError otherwise."""
+        if self._left:
+            raise self._unfit()
+
+    def _unfit(self) -> GenerationError:
+        return GenerationError(f"The generation in {self.folder} does not fit this base.",
+                               "Activate one that was trained on it.")
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
+
+
+def _scale(config: dict[str, Any], folder: Path) -> float:
+    unknown = [key for key in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern",
+                               "modules_to_save", "layer_replication", "use_qalora")
+               if config.get(key)]
+    if unknown or config.get("bias", "none") != "none" or config.get("peft_type") != "LORA":
+        raise GenerationError(f"The adapter in {folder} uses what the mirror does not apply: "
+                              f"{', '.join(unknown) or 'a bias or another kind than LoRA'}.",
+                              "Train it again, or activate another one.")
+    return float(config["lora_alpha"]) / float(config["r"])
+
+
+def _pairs(tensors: dict[str, Tensor], folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    pairs = {}
+    for name, a in tensors.items():
+        module, found, _ = name.partition(".lora_A.")
+        if not found:
+            continue
+        pairs[module.removeprefix(PEFT_PREFIX)] = (a, tensors.get(f"{module}.lora_B.weight", a))
+    if 2 * len(pairs) != len(tensors) or any(a is b for a, b in pairs.values()):
+        raise GenerationError(f"The adapter in {folder} holds tensors that are no LoRA factors.",
+                              "Train it again, or activate another one.")
+    return pairs

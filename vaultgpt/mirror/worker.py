@@ -1,0 +1,194 @@
+"""The mirror's process: framed JSON in on standard input, framed JSON out on a private descriptor.
+
+A reader thread takes cancels at once and queues the rest; the main thread owns the engine. When the
+input ends the process leaves within 2 s, in the middle of a forward pass too.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import IO, Any
+
+from vaultgpt import config
+from vaultgpt.errors import Unavailable, UsageError, VaultGPTError
+from vaultgpt.wire import Piece, Prompt, read_frame, write_frame
+
+GRACE_S = 1.0  # between the end of the input and a hard exit
+Message = dict[str, Any]
+
+
+class Inbox:
+    """What the reader thread shares with the main thread."""
+
+    def __init__(self, stream: IO[bytes], leave: Callable[[], None]) -> None:
+        self.queue: queue.Queue[Message | None] = queue.Queue()
+        self.stopping = threading.Event()
+        self.done = threading.Event()
+        self._stream, self._leave = stream, leave
+        self._cancelled: set[Any] = set()
+        self._waiting: set[Any] = set()
+        self._lock = threading.Lock()
+
+    def read(self) -> None:
+        """The reader thread: until the input ends or says stop, then out within GRACE_S."""
+        try:
+            while (message := read_frame(self._stream)) is not None and message.get("op") != "stop":
+                self._take(message)
+        except (OSError, ValueError):
+            pass  # an input that can't be read is one that has ended
+        self.stopping.set()
+        self.queue.put(None)
+        if not self.done.wait(GRACE_S):
+            self._leave()
+
+    def _take(self, message: Message) -> None:
+        with self._lock:
+            if message.get("op") == "cancel":
+                if message.get("id") in self._waiting:
+                    self._cancelled.add(message["id"])
+                return
+            if "id" in message:
+                self._waiting.add(message["id"])
+        self.queue.put({**message, "received": perf_counter()})
+
+    def is_cancelled(self, request: Any) -> bool:
+        """Whether this request is to stop."""
+        return self.stopping.is_set() or request in self._cancelled
+
+    def finished(self, request: Any) -> None:
+        """The request has been answered; a late cancel of it means nothing."""
+        with self._lock:
+            self._waiting.discard(request)
+            self._cancelled.discard(request)
+
+
+class Worker:
+    """Answers one message after another."""
+
+    def __init__(self, inbox: Inbox, out: IO[bytes]) -> None:
+        self.inbox, self.out = inbox, out
+        self.engine: Any = None
+        self.index: Any = None
+        self._ops = {"open": self._open, "generate": self._generate, "warm": self._warm,
+                     "activate": self._activate, "runs": self._runs}
+
+    def run(self) -> None:
+        """Until the input ends."""
+        while (message := self.inbox.queue.get()) is not None and not self.inbox.stopping.is_set():
+            self._answer(message)
+            self.inbox.finished(message.get("id"))
+
+    def _answer(self, message: Message) -> None:
+        try:
+            op = self._ops.get(str(message.get("op")))
+            if op is None:
+                raise UsageError("The mirror does not know this operation.")
+            op(message)
+        except VaultGPTError as error:
+            self._error(message, error)
+        except BrokenPipeError:
+            self.inbox.stopping.set()
+        except MemoryError:
+            self._error(message, Unavailable("There is not enough memory for this request.",
+                                             "Close other programs or choose a smaller base."))
+        except Exception as error:  # the process's own border: the class alone, never its text
+            self._error(message, VaultGPTError(f"The mirror failed ({type(error).__name__}).",
+                                               "`vaultgpt doctor` looks for the cause."))
+
+    def _send(self, event: str, to: Message, /, **fields: Any) -> None:
+        head = {"event": event, **({"id": to["id"]} if "id" in to else {})}
+        write_frame(self.out, {**head, **fields})
+
+    def _error(self, message: Message, error: VaultGPTError) -> None:
+        try:
+            self._send("error", message, code=error.code, message=error.message, mend=error.mend,
+                       status=error.http_status)
+        except BrokenPipeError:
+            self.inbox.stopping.set()
+
+    def _open(self, message: Message) -> None:
+        import torch
+
+        from vaultgpt.corpus.runs import RunIndex
+        from vaultgpt.mirror.engine import Engine
+
+        settings = _settings(message)
+        if threads := int(message.get("threads") or settings.threads):
+            torch.set_num_threads(threads)
+        if message.get("runs"):
+            self.index = RunIndex(Path(message["runs"]), bytes.fromhex(message["secret"])).load()
+        self.engine = None
+        engine = Engine(settings, self.index)
+        engine.load(Path(message["base"]))
+        engine.activate(message.get("active"), None, _folders(message))
+        self.engine = engine
+        self._send("ready", message, device=str(engine.device), dtype=engine.dtype,
+                   load_ms=round((perf_counter() - message["received"]) * 1000, 1))
+
+    def _opened(self) -> Any:
+        if self.engine is None:
+            raise Unavailable("The mirror has no base open yet.")
+        return self.engine
+
+    def _prompt(self, message: Message) -> Prompt:
+        try:
+            return Prompt.from_json(message["prompt"])
+        except (KeyError, TypeError, AttributeError):
+            raise UsageError("The prompt is not one that the mirror understands.") from None
+
+    def _generate(self, message: Message) -> None:
+        engine, prompt = self._opened(), self._prompt(message)
+        for said in engine.generate(prompt, lambda: self.inbox.is_cancelled(message.get("id")),
+                                    message["received"]):
+            self._send("piece" if isinstance(said, Piece) else "usage", message, **said.to_json())
+
+    def _warm(self, message: Message) -> None:
+        cached = self._opened().warm(
+            self._prompt(message), lambda: self.inbox.is_cancelled(message.get("id")))
+        self._send("warmed", message, cached_tokens=cached)
+
+    def _activate(self, message: Message) -> None:
+        folder = message.get("folder")
+        self._opened().activate(message.get("active"), Path(folder) if folder else None,
+                                _folders(message) if "generations" in message else None)
+        self._send("activated", message, active=message.get("active"))
+
+    def _runs(self, message: Message) -> None:
+        if self.index is not None:
+            self.index.load()
+        self._send("runs", message)
+
+
+def _settings(message: Message) -> config.Mirror:
+    settings = config.Settings()
+    for name, value in (message.get("settings") or {}).items():
+        settings = config.with_option(settings, f"mirror.{name}", value)
+    return settings.mirror
+
+
+def _folders(message: Message) -> dict[str, Path]:
+    return {g: Path(folder) for g, folder in (message.get("generations") or {}).items()}
+
+
+def main() -> None:
+    """Serve the frames on standard input until it ends."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print goes with the errors, never between frames
+    inbox = Inbox(sys.stdin.buffer, lambda: os._exit(0))
+    threading.Thread(target=inbox.read, name="reader", daemon=True).start()
+    try:
+        Worker(inbox, out).run()
+    finally:
+        inbox.done.set()
+    # Not through the interpreter's end: a library's thread or a closed pipe must not hold it up.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
