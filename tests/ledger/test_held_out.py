@@ -1,0 +1,88 @@
+"""The held-out choice: how much, of what, and that it stays."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.ledger.vaults import NOW, Vault, body
+from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.held_out import Candidate, choose, keep_choosing, wanted_words
+
+
+def vault_of(words: int, each: int, seed: int = 1, tags: tuple[str, ...] = ()) -> list[Candidate]:
+    rng = random.Random(seed)
+    count = max(1, words // each)
+    return [Candidate(f"e{i}", each, tags, rng.random(),
+                      tuple((f"e{i}/{k}", min(60, each)) for k in range(max(1, each // 60))))
+            for i in range(count)]
+
+
+@pytest.mark.parametrize(("total", "wanted"), [
+    (2_000, 400), (10_000, 2_000), (25_000, 4_560), (91_200, 4_560), (268_000, 13_400),
+    (2_000_000, 50_000)])
+def test_how_much_is_wanted(total: int, wanted: int) -> None:
+    assert wanted_words(total) == wanted
+
+
+@pytest.mark.parametrize("total", [2_000, 4_000, 10_000, 25_000, 300_000])
+@pytest.mark.parametrize("each", [40, 200, 900])
+def test_what_is_chosen_is_near_what_is_wanted(total: int, each: int) -> None:
+    chosen = choose(vault_of(total, each), total)
+    got = sum(c.words for c in chosen)
+    assert got <= 0.23 * total
+    assert got >= 0.7 * wanted_words(total)
+
+
+def test_a_vault_of_one_long_note_gives_up_its_end_only() -> None:
+    chosen = choose(vault_of(20_000, 20_000), 20_000)
+    assert len(chosen) == 1 and chosen[0].digests
+    assert 1_500 <= chosen[0].words <= 2_000
+
+
+def test_every_tag_of_three_entries_is_represented() -> None:
+    common = vault_of(40_000, 200, tags=("journal",))
+    rare = [Candidate(f"d{i}", 150, ("dream",), 0.99, ()) for i in range(3)]
+    two = [Candidate(f"x{i}", 150, ("list",), 0.99, ()) for i in range(2)]
+    chosen = {c.id for c in choose([*common, *rare, *two], 40_750)}
+    assert chosen & {c.id for c in rare}
+    assert not chosen & {c.id for c in two}
+
+
+def test_later_entries_are_held_out_only_while_text_is_lacking_or_the_vault_is_large() -> None:
+    def share(total: int, held: int) -> float:
+        new = vault_of(200_000, 200, seed=9)
+        return sum(keep_choosing(c, total, held) is not None for c in new) / len(new)
+
+    assert 0.15 <= share(10_000, 300) <= 0.25
+    assert share(30_000, 4_560) == 0.0
+    assert 0.03 <= share(268_000, 13_400) <= 0.07
+    assert share(2_000_000, 50_000) == 0.0
+
+
+def test_the_choice_is_made_once_and_stays(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.fill(60)
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        held = {e.id for e in ledger.entries() if e.held_out}
+        assert held
+        vault.fill(60, prefix="later")
+        vault.record(ledger, NOW + 1)
+        assert held <= {e.id for e in ledger.entries() if e.held_out}
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger, NOW + 2, whole=True)
+        assert held <= {e.id for e in ledger.entries() if e.held_out}
+
+
+def test_nothing_is_held_out_under_two_thousand_words(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.fill(10)
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        assert not [e for e in ledger.entries() if e.held_out]
+        vault.write("more.md", body("more", 10))
+        vault.record(ledger, NOW + 1)
+        assert [e for e in ledger.entries() if e.held_out]

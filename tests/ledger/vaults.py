@@ -1,0 +1,81 @@
+"""Small vaults of made-up words on the disk, and a ledger over them."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaultgpt.config import Rules, Settings
+from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.record import Recorded
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.vault.scan import read_vault
+
+VOCABULARY = [a + b + c for a in ("ba", "do", "ki", "lu", "me", "no", "ra", "si", "tu", "ve")
+              for b in ("l", "n", "r", "s", "t") for c in ("am", "ek", "il", "op", "ur")]
+NOW = 1_700_000_000.0
+HOUR, DAY = 3600.0, 86_400.0
+
+
+@dataclass(frozen=True)
+class FakeBase:
+    """A base model as a plan sees it."""
+
+    name: str = "tiny"
+    folder: Path = Path("/nowhere")
+    revision: str = "0" * 40
+    parameters: int = 7_000_000
+    vocab: int = 8192
+    mark: str = "a"
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        return {"model.safetensors": self.mark * 64}
+
+
+def prose(seed: int | str, words: int = 60) -> str:
+    """A paragraph of words that no other seed gives."""
+    rng = random.Random(f"prose {seed}")
+    return " ".join(rng.choice(VOCABULARY) + rng.choice(VOCABULARY) for _ in range(words)) + "."
+
+
+def body(seed: int | str, paragraphs: int = 3, words: int = 60) -> str:
+    """Several paragraphs."""
+    return "\n\n".join(prose(f"{seed}/{i}", words) for i in range(paragraphs)) + "\n"
+
+
+class Vault:
+    """A vault folder with a state of its own, and the notes written into it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "vault"
+        self.root.mkdir()
+        self.state: VaultState = create_state(self.root)
+        self.state.secret_path.write_text("5a" * 32)  # the same draws in every run
+        self.settings = Settings()
+
+    def write(self, name: str, text: str, age_s: float = 10 * HOUR, now: float = NOW) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, (now - age_s, now - age_s))
+
+    def fill(self, notes: int, paragraphs: int = 3, words: int = 60, prefix: str = "note") -> None:
+        for i in range(notes):
+            tag = ("journal", "dream", "poetry")[i % 3]
+            head = f"---\ntags: [{tag}]\ndate: {2019 + i % 4}-03-01\n---\n"
+            self.write(f"{prefix}{i:03d}.md", head + body(f"{prefix}{i}", paragraphs, words))
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink()
+
+    def move(self, name: str, to: str) -> None:
+        target = self.root / to
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).rename(target)
+
+    def record(self, ledger: Ledger, now: float = NOW, whole: bool = False) -> Recorded:
+        known = {} if whole else ledger.stamps()
+        return ledger.record(read_vault(self.state.vault, Rules(), known), now)

@@ -1,0 +1,238 @@
+"""A round from the vault to a verdict, with a trainer that only pretends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
+from tests.rounds.fakes import FakeTrainer
+from vaultgpt import generations
+from vaultgpt.errors import Conflict, TrainingError
+from vaultgpt.ledger import Ledger
+from vaultgpt.rounds import run_round
+
+KEYS = {"round", "kind", "verdict", "report", "generation"}
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    made = Vault(tmp_path)
+    made.fill(60, paragraphs=4)
+    return made
+
+
+def go(vault: Vault, trainer: Any, now: float = NOW, **more: Any) -> dict[str, Any]:
+    return run_round(vault.state, vault.settings, trainer=trainer,
+                     base=more.pop("base", FakeBase()), now=lambda: now,
+                     manual=more.pop("manual", True), **more)
+
+
+def test_the_first_round_is_judged_published_and_active(vault: Vault) -> None:
+    told: list[str] = []
+    trainer = FakeTrainer()
+    answer = go(vault, trainer, on_promoted=told.append)
+    assert set(answer) >= KEYS
+    assert answer["kind"] == "fresh" and answer["verdict"]["promoted"], answer["verdict"]
+    assert answer["generation"] == "g000001" and told == ["g000001"]
+    assert set(answer["report"]["bits_per_byte"]) == {
+        "held_out", "held_out_before", "held_out_base", "new_notes", "new_notes_before", "general",
+        "general_base"}
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.active() == "g000001"
+        assert ledger.pending(NOW, 0).words == 0
+    manifest = generations.verify(vault.state.generations / "g000001")
+    assert manifest["held_out"] and manifest["learned"] and manifest["parent"] is None
+
+
+def test_no_prose_is_left_in_staging_or_the_ledger_once_a_round_closed(vault: Vault) -> None:
+    secret = "zanzibarquux"
+    vault.write("secret.md", body("secret") + f"\n{secret} {prose('tail')}\n")
+    trainer = FakeTrainer()
+    go(vault, trainer)
+    assert secret in trainer.texts[0]
+    for path in vault.state.folder.rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def test_held_out_entries_never_reach_the_trainer_as_training_text(vault: Vault) -> None:
+    trainer = FakeTrainer()
+    go(vault, trainer)
+    items = trainer.jobs[0].items
+    held = {i.id for i in items if i.role == "held_out"}
+    assert held and not held & {i.id for i in items if i.role == "train"}
+    train = "\n".join(i.text for i in items if i.role == "train")
+    for item in (i for i in items if i.role == "held_out"):
+        for paragraph in item.text.split("\n\n"):
+            assert paragraph.strip() not in train
+
+
+def test_a_second_round_with_nothing_new_says_so(vault: Vault) -> None:
+    go(vault, FakeTrainer())
+    answer = go(vault, FakeTrainer())
+    assert answer["kind"] == "none" and answer["report"] is None and answer["generation"] is None
+    assert answer["verdict"]["promoted"] is False
+    assert answer["verdict"]["why"] == "nothing new to learn"
+
+
+def test_a_new_note_is_learned_by_an_incremental_round_with_replay(vault: Vault) -> None:
+    go(vault, FakeTrainer())
+    vault.write("new.md", body("brand new", 4))
+    trainer = FakeTrainer()
+    answer = go(vault, trainer)
+    assert answer["kind"] == "incremental" and answer["verdict"]["promoted"], answer["verdict"]
+    job = trainer.jobs[0]
+    assert job.parent and job.parent.endswith("g000001") and set(job.compare) == {"before", "fresh"}
+    roles = {i.role for i in job.items}
+    assert roles == {"train", "replay", "held_out", "new_held_out"}
+    train = [i for i in job.items if i.role == "train"]
+    assert len(train) == 1 and len(train[0].new_ranges) == 3
+    words = sum(len(i.text.split()) for i in job.items if i.role == "replay")
+    assert 300 <= words <= 700  # about twice the 240 new words
+    held = next(i for i in job.items if i.role == "new_held_out")
+    assert held.text.strip() and held.text.strip() not in train[0].text
+    with Ledger.open(vault.state) as ledger:
+        waiting = ledger.pending(NOW, 0)
+        assert waiting.words == 60  # the paragraph held out of that round
+        assert len(ledger.scores()) == 1
+    again = FakeTrainer()
+    assert go(vault, again)["kind"] == "incremental"
+    assert not [i for i in again.jobs[0].items if i.role == "new_held_out"]
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.pending(NOW, 0).words == 0
+
+
+def test_a_refused_round_leaves_everything_as_it_was(vault: Vault) -> None:
+    go(vault, FakeTrainer())
+    vault.write("new.md", body("brand new", 4))
+    answer = go(vault, FakeTrainer(after=0.9))
+    assert not answer["verdict"]["promoted"] and answer["generation"] is None
+    assert "%" in answer["verdict"]["why"]
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.active() == "g000001" and ledger.pending(NOW, 0).words == 240
+    assert generations.published(vault.state) == ["g000001"]
+    assert not list(vault.state.staging.iterdir())
+
+
+def test_an_interrupted_round_goes_on_in_its_own_folder(vault: Vault) -> None:
+    def die(folder: Path) -> None:
+        (folder / "checkpoint").write_text("half")
+        raise TrainingError("died")
+
+    first = FakeTrainer()
+    first.before_answer = die
+    with pytest.raises(TrainingError):
+        go(vault, first)
+    second = FakeTrainer()
+    seen: list[bool] = []
+    second.before_answer = lambda folder: seen.append((folder / "checkpoint").exists())
+    assert go(vault, second)["generation"] == "g000001"
+    assert seen == [True] and first.texts == second.texts
+
+
+def test_an_interrupted_round_whose_vault_changed_starts_anew(vault: Vault) -> None:
+    def die(folder: Path) -> None:
+        (folder / "checkpoint").write_text("half")
+        raise TrainingError("died")
+
+    first = FakeTrainer()
+    first.before_answer = die
+    with pytest.raises(TrainingError):
+        go(vault, first)
+    vault.write("another.md", body("another", 4))
+    second = FakeTrainer()
+    seen: list[bool] = []
+    second.before_answer = lambda folder: seen.append((folder / "checkpoint").exists())
+    answer = go(vault, second)
+    assert answer["round"] == 2 and seen == [False]
+    assert not list(vault.state.staging.iterdir())
+
+
+def test_two_rounds_at_once_are_a_conflict(vault: Vault) -> None:
+    def nested(folder: Path) -> None:
+        with pytest.raises(Conflict):
+            go(vault, FakeTrainer())
+
+    trainer = FakeTrainer()
+    trainer.before_answer = nested
+    assert go(vault, trainer)["verdict"]["promoted"]
+
+
+def test_a_stop_leaves_the_round_open(vault: Vault) -> None:
+    stop = threading.Event()
+
+    def stopped(job: Path, on_progress: Any, event: threading.Event, *, settings: Any) -> Any:
+        assert event is stop
+        raise TrainingError("stopped")
+
+    with pytest.raises(TrainingError):
+        go(vault, stopped, stop=stop)
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.interrupted() is not None and ledger.active() is None
+
+
+def test_staging_is_private(vault: Vault) -> None:
+    modes: list[int] = []
+    trainer = FakeTrainer()
+    trainer.before_answer = lambda folder: modes.extend(
+        p.stat().st_mode & 0o777 for p in (folder, folder / "job.json", folder / "out"))
+    go(vault, trainer)
+    assert modes == [0o700, 0o600, 0o700]
+
+
+def test_forgetting_makes_a_fresh_round_due_that_lacks_the_note_and_erases_the_old(
+        vault: Vault) -> None:
+    go(vault, FakeTrainer())
+    with Ledger.open(vault.state) as ledger:
+        row = next(e for e in ledger.entries() if not e.held_out)
+        text = (vault.root / row.path).read_text().split("---\n")[-1]
+        ledger.forget(row.path, NOW)
+        assert ledger.barred() == {"g000001"}
+        with pytest.raises(Conflict):
+            ledger.set_active("g000001", NOW)
+    vault.write("copy.md", "My own words, some forty of them, so that the note is used. "
+                + prose("own", 40) + "\n\n" + text)
+    trainer = FakeTrainer()
+    answer = go(vault, trainer, manual=False)
+    assert answer["kind"] == "fresh" and answer["verdict"]["promoted"], answer["verdict"]
+    for paragraph in text.split("\n\n"):
+        assert json.dumps(paragraph.strip())[1:-1] not in trainer.texts[0]
+    assert generations.published(vault.state) == ["g000002"]
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.generation("g000001").status == "erased" and not ledger.barred() - {"g000001"}
+
+
+def test_what_the_mirror_wrote_carries_no_loss(vault: Vault) -> None:
+    go(vault, FakeTrainer())
+    own = prose("mirror", 20)
+    with Ledger.open(vault.state) as ledger:
+        ledger.note_emitted(own, NOW + 10)
+        ledger.note_accepted(own, NOW + 11)
+    vault.write("mixed.md", f"{prose('a', 30)}\n\n{prose('b', 30)} {own} {prose('c', 30)}\n",
+                now=NOW + 20, age_s=0)
+    trainer = FakeTrainer()
+    go(vault, trainer, now=NOW + 30)
+    item = next(i for i in trainer.jobs[0].items if i.new_ranges)
+    masked = "".join(item.text[s:e] for s, e in item.masked)
+    assert masked == own.rstrip(".")
+
+
+def test_a_large_vault_is_sampled_first_and_then_due_in_full(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.fill(60, paragraphs=4)
+    trainer = FakeTrainer()
+    big = FakeBase(parameters=3_000_000_000)
+    answer = go(vault, trainer, base=big)
+    assert answer["sampled"] and answer["verdict"]["promoted"]
+    assert trainer.jobs[0].round.budget_s == 180.0
+    sampled = sum(i.role == "train" for i in trainer.jobs[0].items)
+    trainer = FakeTrainer(after=0.79)
+    answer = go(vault, trainer, base=big, now=NOW + DAY)
+    assert answer["kind"] == "fresh" and not answer["sampled"]
+    assert sum(i.role == "train" for i in trainer.jobs[0].items) > sampled
+    assert go(vault, FakeTrainer(), base=big)["kind"] == "none"

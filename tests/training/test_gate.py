@@ -1,0 +1,205 @@
+"""The gate on figures with a known truth: what passes, what is refused, and how surely."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vaultgpt.training.gate import change, judge, student95
+from vaultgpt.training.round import Report, SegmentScores
+
+TRIALS = 100
+
+
+def segments(rng: np.random.Generator, entries: int, each: int, levels: dict[str, float],
+             noise: float = 0.02) -> SegmentScores:
+    """`levels` are true nats a byte; entries and segments differ, models by `noise` a segment."""
+    out = SegmentScores(nats={m: [] for m in levels})
+    for entry in range(entries):
+        hard = 1 + 0.15 * rng.standard_normal()
+        for _ in range(each):
+            size = int(rng.integers(700, 1300))
+            level = hard * (1 + 0.1 * rng.standard_normal())
+            out.entry.append(f"e{entry}")
+            out.tags.append([])
+            out.years.append(None)
+            out.bytes.append(size)
+            for model, value in levels.items():
+                out.nats[model].append(size * level * value * (1 + noise * rng.standard_normal()))
+    return out
+
+
+def report(held: SegmentScores, new: SegmentScores | None = None,
+           general: SegmentScores | None = None, **more: Any) -> Report:
+    sets = {"held_out": held}
+    if new is not None:
+        sets["new_notes"] = new
+    if general is not None:
+        sets["general"] = general
+    fields: dict[str, Any] = {
+        "bits_per_byte": {"held_out": 1.0}, "by_tag": {}, "by_year": {},
+        "copying": {"share": 0.012, "author_share": 0.01, "longest": 8.0}, "segments": sets,
+        "prequential": [], "tokens": 1, "seconds": 1.0, "tokens_per_s": 1.0, "device": "cpu",
+        "steps": 1, "losses": [1.0]}
+    return Report(**{**fields, **more})
+
+
+def passes(change_percent: float, trials: int = TRIALS, entries: int = 24, each: int = 1) -> float:
+    """Share of incremental rounds of that true change that the gate promotes."""
+    passed = 0
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        level = 1 + change_percent / 100
+        held = segments(rng, entries, each, {"after": level, "before": 1.0, "fresh": 1.0,
+                                             "base": 1.2})
+        passed += judge(report(held), kind="incremental", first=False).promoted
+    return passed / trials
+
+
+def test_a_round_two_percent_better_passes_nearly_always() -> None:
+    assert passes(-2.0) >= 0.95
+
+
+def test_a_round_one_percent_worse_is_refused_nearly_always() -> None:
+    assert passes(1.0) <= 0.05
+
+
+def test_a_round_half_a_percent_worse_is_shown_no_better_than_the_level_says() -> None:
+    assert passes(0.5) <= 0.08  # 5 % against each of two, and the noise of 100 trials
+
+
+def test_long_entries_count_as_one_each() -> None:
+    rng = np.random.default_rng(1)
+    many = judge(report(segments(rng, 24, 1, {"after": 0.99, "before": 1.0})), kind="fresh",
+                 first=False, expect_fresh=False)
+    assert many.checks[1]["figure"] < 0.005
+    rng = np.random.default_rng(1)
+    few = judge(report(segments(rng, 3, 8, {"after": 0.99, "before": 1.0})), kind="fresh",
+                first=False, expect_fresh=False)
+    assert not few.promoted and "3 held-out entries" in few.why
+
+
+def test_four_notes_that_are_a_fifth_of_a_percent_better_never_pass() -> None:
+    assert passes(-0.2, entries=4) == 0.0
+    assert passes(-0.2, entries=4, each=6) == 0.0
+
+
+def test_four_notes_show_a_plain_gain() -> None:
+    rng = np.random.default_rng(3)
+    held = segments(rng, 4, 2, {"after": 0.85, "before": 1.0, "base": 1.1})
+    assert judge(report(held), kind="fresh", first=True).promoted
+
+
+def test_a_first_round_must_be_shown_to_beat_the_base() -> None:
+    rng = np.random.default_rng(4)
+    good = segments(rng, 15, 2, {"after": 0.86, "base": 1.0})
+    verdict = judge(report(good), kind="fresh", first=True)
+    assert verdict.promoted and "13.2 %" in verdict.why and "base" in verdict.why
+    same = segments(rng, 15, 2, {"after": 0.999, "base": 1.0})
+    assert not judge(report(same), kind="fresh", first=True).promoted
+
+
+def test_small_losses_do_not_add_up_because_the_last_fresh_round_counts_too() -> None:
+    rng = np.random.default_rng(5)
+    held = segments(rng, 60, 1, {"after": 1.0, "before": 1.0, "fresh": 0.985}, noise=0.005)
+    verdict = judge(report(held), kind="incremental", first=False)
+    assert not verdict.promoted and "last fresh" in verdict.why
+
+
+def test_new_text_must_be_foretold_better_and_copying_stay_low() -> None:
+    rng = np.random.default_rng(6)
+    held = segments(rng, 40, 1, {"after": 0.98, "before": 1.0, "fresh": 1.0}, noise=0.005)
+    worse = segments(rng, 2, 1, {"after": 1.05, "before": 1.0}, noise=0.001)
+    verdict = judge(report(held, worse), kind="incremental", first=False)
+    assert not verdict.promoted and "new text" in verdict.why
+    better = segments(rng, 2, 1, {"after": 0.95, "before": 1.0}, noise=0.001)
+    assert judge(report(held, better), kind="incremental", first=False).promoted
+    copies = {"share": 0.05, "author_share": 0.01, "longest": 60.0}
+    verdict = judge(report(held, better, copying=copies), kind="incremental", first=False)
+    assert not verdict.promoted and "5.0 %" in verdict.why
+    assert not judge(report(held, better, copying={}), kind="incremental", first=False).promoted
+
+
+def test_one_note_repeated_five_hundred_times_is_refused() -> None:
+    """What that does to a model: a little worse everywhere, and it recites."""
+    rng = np.random.default_rng(7)
+    held = segments(rng, 24, 1, {"after": 1.15, "before": 1.0, "fresh": 1.0})
+    copies = {"share": 0.6, "author_share": 0.01, "longest": 300.0}
+    verdict = judge(report(held, copying=copies), kind="incremental", first=False)
+    assert not verdict.promoted
+    assert [c["name"] for c in verdict.checks if not c["passed"]] == ["before", "fresh", "copying"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_figures_that_are_no_numbers_are_refused(value: float) -> None:
+    rng = np.random.default_rng(8)
+    held = segments(rng, 24, 1, {"after": 0.9, "before": 1.0})
+    held.nats["after"][3] = value
+    verdict = judge(report(held), kind="fresh", first=False, expect_fresh=False)
+    assert not verdict.promoted and "astray" in verdict.why
+    fine = segments(rng, 24, 1, {"after": 0.9, "before": 1.0})
+    assert not judge(report(fine, losses=[2.0, value]), kind="fresh", first=False,
+                     expect_fresh=False).promoted
+
+
+def test_plain_english_is_judged_only_where_the_vault_is_english() -> None:
+    rng = np.random.default_rng(9)
+    held = segments(rng, 24, 1, {"after": 0.9, "base": 1.0})
+    general = segments(rng, 64, 1, {"after": 1.08, "base": 1.0}, noise=0.002)
+    verdict = judge(report(held, general=general), kind="fresh", first=True)
+    assert not verdict.promoted and "plain English" in verdict.why
+    german = judge(report(held, general=general), kind="fresh", first=True, english=False)
+    assert german.promoted
+    assert next(c for c in german.checks if c["name"] == "general")["figure"] > 0.05
+
+
+def test_without_a_comparison_nothing_is_promoted() -> None:
+    rng = np.random.default_rng(10)
+    held = segments(rng, 24, 1, {"after": 0.9, "base": 1.0})
+    verdict = judge(report(held), kind="fresh", first=False, expect_fresh=False)
+    assert not verdict.promoted and "could not be compared" in verdict.why
+    assert not judge(report(SegmentScores()), kind="fresh", first=True).promoted
+
+
+def test_another_base_is_held_against_what_the_active_pair_scored_on_the_same_entries() -> None:
+    rng = np.random.default_rng(11)
+    held = segments(rng, 24, 1, {"after": 0.8, "base": 0.9})
+    old = segments(np.random.default_rng(11), 24, 2, {"after": 1.0})
+    recorded = {"before": old}
+    assert judge(report(held), kind="fresh", first=False, expect_fresh=False,
+                 recorded=recorded).promoted
+    worse = segments(np.random.default_rng(11), 24, 2, {"after": 0.7})
+    assert not judge(report(held), kind="fresh", first=False, expect_fresh=False,
+                     recorded={"before": worse}).promoted
+
+
+def test_the_same_figures_give_the_same_verdict_in_good_time() -> None:
+    rng = np.random.default_rng(12)
+    big = segments(rng, 600, 1, {"after": 0.99, "before": 1.0})
+    started = time.process_time()
+    one = judge(report(big), kind="fresh", first=False, expect_fresh=False)
+    assert time.process_time() - started < 3.0
+    assert one == judge(report(big), kind="fresh", first=False, expect_fresh=False)
+
+
+def test_students_quantile_is_near_the_tables() -> None:
+    for freedom, value in ((5, 2.015), (9, 1.833), (23, 1.714), (100, 1.660)):
+        assert student95(freedom) == pytest.approx(value, rel=0.01)
+
+
+def test_the_bound_holds_at_its_level_for_a_dozen_entries() -> None:
+    """A change of exactly 0 is shown to be below 0 in about 5 % of the trials."""
+    wrong = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        held = segments(rng, 12, 1, {"after": 1.0, "before": 1.0})
+        a = [(n, b) for n, b in zip(held.nats["after"], held.bytes, strict=True)]
+        b = [(n, s) for n, s in zip(held.nats["before"], held.bytes, strict=True)]
+        found = change(a, b)
+        assert found is not None
+        wrong += found.upper < 0
+    assert wrong / 300 <= 0.085

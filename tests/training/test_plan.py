@@ -1,0 +1,213 @@
+"""What is due, when, and on which entries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
+from tests.rounds.fakes import FakeTrainer
+from vaultgpt.config import Schedule, Settings, Training
+from vaultgpt.ledger import Ledger
+from vaultgpt.rounds import run_round
+from vaultgpt.training.plan import due, plan, stratified, words_for_budget
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    made = Vault(tmp_path)
+    made.fill(40, paragraphs=4)
+    return made
+
+
+def train(vault: Vault, now: float = NOW, after: float = 0.8, **more: Any) -> dict[str, Any]:
+    options = {"manual": True, "base": FakeBase(), **more}
+    return run_round(vault.state, vault.settings, trainer=FakeTrainer(after=after),
+                     now=lambda: now, **options)
+
+
+def what(vault: Vault, now: float, settings: Settings | None = None, **more: Any) -> str:
+    """kind/cause of what is due after a look at the vault."""
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger, now)
+        found = due(ledger, settings or vault.settings, more.pop("base", FakeBase()), now, **more)
+        assert found.why.strip()
+        return f"{found.kind}/{found.cause}"
+
+
+def add(vault: Vault, name: str, words: int, now: float, age_s: float = 2 * HOUR) -> None:
+    vault.write(f"{name}.md", body(name, max(1, words // 50), 50), age_s=age_s, now=now)
+
+
+def test_a_vault_of_under_two_thousand_words_is_told_so_in_one_sentence(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.fill(5)
+    answer = train(vault)
+    assert answer["kind"] == "none" and "900 words" in answer["verdict"]["why"]
+
+
+def test_the_first_round_is_due_at_once_however_young_the_files(vault: Vault) -> None:
+    assert what(vault, NOW) == "fresh/first"
+
+
+def test_words_wait_for_quiet_then_for_the_night_or_the_trigger(vault: Vault) -> None:
+    train(vault)
+    now = NOW + DAY
+    assert what(vault, now) == "none/nothing"
+    add(vault, "little", 100, now)
+    assert what(vault, now, nightly=True) == "none/waiting"
+    add(vault, "more", 150, now, age_s=60)
+    assert what(vault, now, nightly=True) == "none/waiting"
+    assert what(vault, now + HOUR, nightly=True) == "incremental/new"
+    assert what(vault, now + HOUR) == "none/waiting"
+    add(vault, "much", 1_500, now)
+    assert what(vault, now + HOUR) == "incremental/new"
+    off = replace(vault.settings, schedule=Schedule(trigger_words=0))
+    assert what(vault, now + HOUR, off) == "none/nothing"
+
+
+def test_a_person_is_not_made_to_wait(vault: Vault) -> None:
+    train(vault)
+    add(vault, "just now", 50, NOW + 60, age_s=1)
+    assert what(vault, NOW + 60, manual=True) == "incremental/asked"
+    assert what(vault, NOW + 60, manual=True, fresh=True) == "fresh/asked"
+
+
+def test_a_line_of_ten_words_is_no_round_even_by_hand(vault: Vault) -> None:
+    train(vault)
+    vault.write("line.md", prose("line", 10))
+    assert what(vault, NOW, manual=True) == "none/few new"
+
+
+def test_a_refused_incremental_round_waits_for_more_text(vault: Vault) -> None:
+    train(vault)
+    now = NOW + DAY
+    add(vault, "bad", 1_600, now)
+    assert train(vault, now, after=0.9, manual=False)["kind"] == "incremental"
+    assert what(vault, now + 60) == "none/waiting"
+    assert what(vault, now + DAY, nightly=True) == "none/waiting"
+    add(vault, "good", 300, now)
+    assert what(vault, now + DAY, nightly=True) == "incremental/new"
+    assert what(vault, now + 8 * DAY) == "incremental/new"
+
+
+def test_fresh_is_due_when_enough_was_learned_since(vault: Vault) -> None:
+    train(vault)
+    add(vault, "a third", 3_000, NOW)
+    assert train(vault)["verdict"]["promoted"]
+    assert what(vault, NOW) == "fresh/grown"
+
+
+@pytest.mark.parametrize(("settings", "base", "cause"), [
+    (Settings(training=Training(rank=32)), FakeBase(), "fresh/rank"),
+    (Settings(training=Training(embedding=False)), FakeBase(), "fresh/rank"),
+    (Settings(), FakeBase(mark="b"), "fresh/base")])
+def test_fresh_is_due_on_another_rank_or_base(vault: Vault, settings: Settings, base: FakeBase,
+                                              cause: str) -> None:
+    train(vault)
+    assert what(vault, NOW, settings, base=base) == cause
+
+
+def test_a_refused_fresh_round_waits_a_week_or_five_thousand_words(vault: Vault) -> None:
+    train(vault)
+    base = FakeBase(mark="b")
+    assert not train(vault, after=1.2, base=base)["verdict"]["promoted"]
+    assert what(vault, NOW + DAY, base=base) == "none/refused"
+    with Ledger.open(vault.state) as ledger:
+        assert "6 days" in due(ledger, vault.settings, base, NOW + DAY).why
+    assert what(vault, NOW + 8 * DAY, base=base) == "fresh/base"
+    for i in range(14):
+        add(vault, f"much{i}", 500, NOW)
+    assert what(vault, NOW + DAY, base=base) == "fresh/base"
+    assert what(vault, NOW + 60) == "incremental/new", "the old pair goes on"
+
+
+def test_forget_is_due_at_once_and_tried_again_the_next_day(vault: Vault) -> None:
+    train(vault)
+    with Ledger.open(vault.state) as ledger:
+        ledger.forget(next(e.path for e in ledger.entries() if not e.held_out), NOW)
+    assert what(vault, NOW + 60) == "fresh/forget"
+    assert not train(vault, NOW + 60, after=0.95, manual=False)["verdict"]["promoted"]
+    add(vault, "much", 2_000, NOW)
+    assert what(vault, NOW + HOUR) == "none/refused", "nothing is built on the barred generation"
+    assert what(vault, NOW + 2 * DAY) == "fresh/forget"
+
+
+def test_deletions_count_after_a_week_at_night_and_not_when_the_text_stands_elsewhere(
+        vault: Vault) -> None:
+    train(vault)
+    with Ledger.open(vault.state) as ledger:
+        one, two = [e.path for e in ledger.entries() if not e.held_out][:2]
+    text = (vault.root / two).read_text().split("---\n")[-1]
+    vault.remove(one)
+    vault.remove(two)
+    vault.write("kept.md", body("kept", 8) + "\n" + text)
+    assert what(vault, NOW + DAY, nightly=True) == "incremental/new"
+    assert what(vault, NOW + 6 * DAY, nightly=True) == "incremental/new"
+    assert what(vault, NOW + 9 * DAY, nightly=True) == "fresh/deleted"
+    with Ledger.open(vault.state) as ledger:
+        assert due(ledger, vault.settings, FakeBase(), NOW + 9 * DAY,
+                   nightly=True).why.startswith("240 learned words")
+
+
+def test_a_paused_vault_learns_nothing_by_itself(vault: Vault) -> None:
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        ledger.set_meta("paused", "lost")
+    assert what(vault, NOW) == "none/paused"
+    assert what(vault, NOW, manual=True) == "none/paused"
+    assert what(vault, NOW, manual=True, fresh=True) == "fresh/asked"
+
+
+def test_the_budget_takes_a_sample_with_every_year_and_tag_in_proportion(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.fill(240, paragraphs=2, words=50)
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        entries = ledger.entries()
+        chosen = set(stratified(entries, 6_000, seed=3))
+        words = sum(e.words for e in entries if e.id in chosen)
+        assert 5_700 <= words <= 6_000
+        every = Counter((e.year, e.tags[0]) for e in entries)
+        taken = Counter((e.year, e.tags[0]) for e in entries if e.id in chosen)
+        assert set(taken) == set(every) and max(taken.values()) - min(taken.values()) <= 2
+        assert set(stratified(entries, 6_000, seed=3)) == chosen
+        assert set(stratified(entries, 6_000, seed=4)) != chosen
+
+
+def test_a_small_base_learns_a_small_vault_whole_and_a_large_one_a_part(vault: Vault) -> None:
+    settings = Settings()
+    assert words_for_budget(25_000, settings, FakeBase()) == 25_000
+    part = words_for_budget(1_000_000, settings, FakeBase())
+    assert 2_000 < part < 400_000
+    assert words_for_budget(1_000_000, settings, FakeBase(parameters=124_000_000)) < part
+
+
+def test_a_plan_is_the_same_for_the_same_ledger(vault: Vault) -> None:
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        one = plan(ledger, vault.settings, FakeBase(), NOW)
+        assert one == plan(ledger, vault.settings, FakeBase(), NOW)
+        assert one.kind == "fresh" and one.seed == 2 and one.number == 1
+        held = {e.id for e in ledger.entries() if e.held_out}
+        assert not held & set(one.entry_ids)
+
+
+def test_four_new_notes_spare_a_whole_one_and_the_next_round_learns_it(vault: Vault) -> None:
+    train(vault)
+    for i in range(6):
+        add(vault, f"new{i}", 150, NOW)
+    trainer = FakeTrainer()
+    run_round(vault.state, vault.settings, trainer=trainer, base=FakeBase(), now=lambda: NOW,
+              manual=True)
+    held = [i for i in trainer.jobs[0].items if i.role == "new_held_out"]
+    train_ids = {i.id for i in trainer.jobs[0].items if i.role == "train"}
+    assert 1 <= len(held) <= 2 and not {i.id for i in held} & train_ids
+    trainer = FakeTrainer()
+    run_round(vault.state, vault.settings, trainer=trainer, base=FakeBase(), now=lambda: NOW,
+              manual=True)
+    assert {i.id for i in trainer.jobs[0].items if i.role == "train"} == {i.id for i in held}

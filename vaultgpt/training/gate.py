@@ -1,0 +1,277 @@
+"""The gate: is a round shown to be no worse? Bootstrap over entries, and one sentence.
+
+Figures in, Verdict out. Knows nothing about torch, files or the ledger.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vaultgpt.training.round import Report, SegmentScores, Verdict
+
+Floats = npt.NDArray[np.float64]
+RESAMPLES = 10_000
+SEED = 20_200_101  # the same evidence always gives the same verdict
+WORSE = 0.005  # held-out bits per byte may be shown to rise by this much
+GENERAL_WORSE = 0.05
+COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
+FEW_ENTRIES = 6
+PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
+CACHED_ENTRIES = 64
+Z95 = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class Change:
+    """Relative change of summed bits: -0.02 is 2 % better. `upper` is the one-sided 95 % bound."""
+
+    point: float
+    upper: float
+    better_share: float  # of resamples in which it improved
+    entries: int
+    every_better: bool  # each segment or entry by itself improved
+
+
+def clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]:
+    """Entry -> (nats, bytes) under one model."""
+    sums: dict[str, tuple[float, int]] = {}
+    for entry, nats, size in zip(scores.entry, scores.nats[model], scores.bytes, strict=True):
+        had = sums.get(entry, (0.0, 0))
+        sums[entry] = (had[0] + nats, had[1] + size)
+    return sums
+
+
+def student95(freedom: int) -> float:
+    """The 95 % quantile of Student's t (Cornish-Fisher; within 1 % from 3 degrees on)."""
+    n, z = max(1, freedom), Z95
+    return (z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3))
+
+
+def change(after: Sequence[tuple[float, int]],
+           before: Sequence[tuple[float, int]]) -> Change | None:
+    """Bootstrap of (sum after / its bytes) / (sum before / its bytes) - 1, entry by entry.
+
+    Percentile bounds of few clusters are too narrow, so the distance from the point to the bound is
+    widened by sqrt(n / (n - 1)) t / z. None for figures that are not finite or positive.
+    """
+    a, b = np.array(after, dtype=np.float64), np.array(before, dtype=np.float64)  # [entries, 2]
+    if not len(a) or a.shape != b.shape or not np.isfinite([a, b]).all() or (b <= 0).any():
+        return None
+    if (a[:, 0] < 0).any() or (a[:, 1] <= 0).any():
+        return None
+    n = len(a)
+    point = float(_ratio(a.sum(0)[None], b.sum(0)[None])[0]) - 1
+    draws = _resample(a, b) - 1  # [RESAMPLES]
+    edge = float(np.quantile(draws, 0.95))
+    widen = math.sqrt(n / (n - 1)) * student95(n - 1) / Z95 if n > 1 else math.inf
+    gap = max(0.0, edge - point)
+    upper = point + gap * widen if n > 1 else math.inf
+    every = bool((a[:, 0] / a[:, 1] < b[:, 0] / b[:, 1]).all())
+    return Change(point, upper, float((draws < 0).mean()), n, every)
+
+
+def _ratio(a: Floats, b: Floats) -> Floats:
+    """[rows, 2] sums of (nats, bytes) -> [rows] ratio of nats per byte."""
+    ratio: Floats = (a[:, 0] / a[:, 1]) / (b[:, 0] / b[:, 1])
+    return ratio
+
+
+def _resample(a: Floats, b: Floats) -> Floats:
+    """[RESAMPLES] ratios, each of as many entries drawn with replacement as there are."""
+    both = np.hstack([a, b])  # [entries, 4]
+    parts = _draws(len(a)) if len(a) <= CACHED_ENTRIES else _draw(len(a))
+    sums = np.concatenate([counts @ both for counts in parts])  # [RESAMPLES, 4]
+    return _ratio(sums[:, :2], sums[:, 2:])
+
+
+def _draw(n: int) -> Iterator[Floats]:
+    """How often each of `n` entries is drawn, [some resamples, n] at a time."""
+    rng = np.random.default_rng(SEED)
+    step = max(1, min(RESAMPLES, 4_000_000 // n))
+    for start in range(0, RESAMPLES, step):
+        size = min(step, RESAMPLES - start)
+        yield rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(n: int) -> tuple[Floats, ...]:
+    return tuple(_draw(n))
+
+
+def shown(found: Change, bound: float) -> bool:
+    """Whether the change is shown to be at most `bound`.
+
+    Under six entries no bound means much: then only a plain gain counts, 2 % in all and in every
+    part, which a set that is 0.2 % better does not reach by luck.
+    """
+    if found.entries < FEW_ENTRIES:
+        return found.every_better and found.point <= min(bound, -PLAIN_GAIN)
+    return found.upper <= bound
+
+
+def _paired(scores: SegmentScores, model: str, other: SegmentScores, other_model: str
+            ) -> Change | None:
+    if model not in scores.nats or other_model not in other.nats:
+        return None
+    a, b = clusters(scores, model), clusters(other, other_model)
+    names = sorted(set(a) & set(b))
+    if len(names) < max(1, len(a) // 2):
+        return None
+    found = change([a[n] for n in names], [b[n] for n in names])
+    if found is not None and other is scores and found.entries < FEW_ENTRIES:
+        by_segment = all(x < y for x, y in zip(scores.nats[model], scores.nats[other_model],
+                                               strict=True))
+        found = Change(found.point, found.upper, found.better_share, found.entries, by_segment)
+    return found
+
+
+def percent(value: float) -> str:
+    """"1.2 %", the sign left to the sentence."""
+    return f"{abs(100 * value):.1f} %" if abs(value) >= 0.001 else f"{abs(100 * value):.2f} %"
+
+
+@dataclass(frozen=True)
+class _Check:
+    name: str
+    passed: bool
+    figure: float | None
+    bound: float | None
+    sentence: str  # why it fails, or what it shows
+
+    def row(self) -> dict[str, Any]:
+        return {"name": self.name, "passed": self.passed, "figure": self.figure,
+                "bound": self.bound, "sentence": self.sentence}
+
+
+def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
+          english: bool = True, recorded: Mapping[str, SegmentScores] | None = None,
+          expect_fresh: bool = True) -> Verdict:
+    """Promote, or keep the old one and say why: METHOD's rules, every one of them needed.
+
+    `first`: there is no active generation, so the round is held against the base. `recorded` gives
+    the active's ("before") and last fresh one's ("fresh") own held-out figures, for a change of
+    base where this round could not measure them; they are paired by entry. `english`: the vault is
+    mostly English. `expect_fresh`: a last fresh generation other than the active one exists.
+    """
+    held = report.segments.get("held_out", SegmentScores())
+    recorded = recorded or {}
+    checks: list[_Check] = [_finite(report)]
+    if first:
+        checks.append(_better_than_base(held))
+    else:
+        checks.append(_not_worse(held, "before", "the active generation", recorded))
+        if expect_fresh:
+            checks.append(_not_worse(held, "fresh", "the last fresh generation", recorded))
+    if kind == "incremental":
+        checks.append(_new_notes(report.segments.get("new_notes", SegmentScores())))
+    checks.append(_copying(report.copying))
+    checks.append(_general(report.segments.get("general", SegmentScores()), english))
+    failed = [c for c in checks if not c.passed]
+    told = failed[0] if failed else checks[1]
+    return Verdict(not failed, told.sentence, [c.row() for c in checks])
+
+
+def _finite(report: Report) -> _Check:
+    values: list[float] = [report.seconds, report.tokens_per_s, *report.losses]
+    for scores in report.segments.values():
+        values += [x for nats in scores.nats.values() for x in nats]
+    values += [v for v in report.bits_per_byte.values() if v is not None]
+    values += list(report.copying.values())
+    bad = sum(1 for v in values if v is None or not math.isfinite(v))
+    sentence = f"{bad} of its figures are not finite numbers, so the training went astray."
+    return _Check("finite", not bad, float(bad), 0.0,
+                  sentence if bad else "All its figures are finite numbers.")
+
+
+def _better_than_base(held: SegmentScores) -> _Check:
+    found = _paired(held, "after", held, "base")
+    if found is None:
+        return _Check("base", False, None, 0.0, _UNKNOWN.format("the base"))
+    if shown(found, 0.0):
+        return _Check("base", True, found.upper, 0.0,
+                      f"{percent(found.point)} less surprised than the base by {found.entries} "
+                      f"entries it never saw{_at_least(found)}.")
+    side = "less" if found.point < 0 else "more"
+    return _Check("base", False, found.upper, 0.0,
+                  f"{percent(found.point)} {side} surprised than the base by {found.entries} "
+                  "entries it never saw, which does not show a gain.")
+
+
+def _at_least(found: Change) -> str:
+    if not math.isfinite(found.upper) or found.entries < FEW_ENTRIES:
+        return ""
+    return f" (at least {percent(found.upper)}, at 95 %)"
+
+
+_UNKNOWN = "It could not be compared with {} on entries it never saw."
+
+
+def _not_worse(held: SegmentScores, model: str, name: str,
+               recorded: Mapping[str, SegmentScores]) -> _Check:
+    found = _paired(held, "after", held, model)
+    if found is None and model in recorded:
+        found = _paired(held, "after", recorded[model], "after")
+    if found is None:
+        return _Check(model, False, None, WORSE, _UNKNOWN.format(name))
+    side = "less" if found.point <= 0 else "more"
+    figure = f"{percent(found.point)} {side} surprised than {name} by {found.entries} entries"
+    if shown(found, WORSE):
+        return _Check(model, True, found.upper, WORSE,
+                      f"{figure} it never saw; at 95 % not worse by more than "
+                      f"{percent(max(0.0, found.upper))}.")
+    if found.entries < FEW_ENTRIES:
+        why = f"; {found.entries} held-out entries show only a gain of 2 % or more"
+    else:
+        why = f"; it may be worse by {percent(found.upper)} and 0.5 % is allowed"
+    return _Check(model, False, found.upper, WORSE, f"{figure} it never saw{why}.")
+
+
+def _new_notes(scores: SegmentScores) -> _Check:
+    """New text held out of this very round must be foretold better than before it.
+
+    It is often a few paragraphs, far too little for a bound, so the point estimate decides and the
+    sentence says in how many resamples it held. Where nothing could be spared it is not judged.
+    """
+    if not scores.entry:
+        return _Check("new_notes", True, None, 0.0, "Too little new text to hold any of it out.")
+    found = _paired(scores, "after", scores, "before")
+    if found is None:
+        return _Check("new_notes", False, None, 0.0,
+                      "New text held out of this round could not be measured.")
+    side = "less" if found.point < 0 else "more"
+    sure = f" ({100 * found.better_share:.0f} % sure)" if found.entries > 1 else ""
+    return _Check("new_notes", found.point < 0, found.point, 0.0,
+                  f"{percent(found.point)} {side} surprised than before by new text held out of "
+                  f"this round{sure if found.point < 0 else ''}.")
+
+
+def _copying(copying: Mapping[str, float]) -> _Check:
+    share, own = copying.get("share"), copying.get("author_share")
+    if share is None or own is None:
+        return _Check("copying", False, None, None, "How much it copies could not be measured.")
+    bound = own + COPY_POINTS
+    passed = math.isfinite(share) and math.isfinite(own) and share <= bound
+    return _Check("copying", passed, share, bound,
+                  f"{100 * share:.1f} % of its 8-word runs stand in the vault; you repeat yourself "
+                  f"{100 * own:.1f} %, and a point more is allowed.")
+
+
+def _general(scores: SegmentScores, english: bool) -> _Check:
+    found = _paired(scores, "after", scores, "base") if scores.entry else None
+    if found is None:
+        return _Check("general", not scores.entry or not english, None, GENERAL_WORSE,
+                      "Plain English could not be measured.")
+    side = "worse" if found.point > 0 else "better"
+    passed = not english or found.point <= GENERAL_WORSE
+    note = "" if english else " (not judged: the vault is not mostly English)"
+    return _Check("general", passed, found.point, GENERAL_WORSE,
+                  f"{percent(found.point)} {side} at plain English than the base, and 5 % is "
+                  f"allowed{note}.")

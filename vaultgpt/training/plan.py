@@ -1,0 +1,306 @@
+"""What is to be learned now: nothing, what is new, or everything; and on which entries.
+
+Reads the ledger's figures, never a note. training/assemble.py turns a Round into a Job.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from vaultgpt.config import Settings
+from vaultgpt.estimate import estimate
+from vaultgpt.ledger import EntryRow, Ledger, Pending, RoundRow
+from vaultgpt.ledger.store import LEAST_WORDS
+from vaultgpt.ledger.texts import chance
+from vaultgpt.training.round import Round
+
+DAY_S = 86_400.0
+RETRY_S = 7 * DAY_S  # a refused fresh round waits this long, or for so many new words
+RETRY_WORDS = 5_000
+FORGET_RETRY_S = DAY_S  # after `forget` it is tried again the next day
+FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
+LEAST_MANUAL_WORDS = 20  # new ones, for a round that the author asks for
+REPLAY_TIMES = 2  # words of replay for each new word: 60 % to 30 %
+NEW_HELD_SHARE = 0.2  # of the new words, held out of this round and learned in the next
+WHOLE_ENTRIES = 4  # from so many new entries on whole ones are held out, else last paragraphs
+
+
+class BaseInfo(Protocol):
+    """What a plan needs to know of a base model (bases.Base has it)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def sha256(self) -> dict[str, str]: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def vocab(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Due:
+    """What kind of round is due, the cause as a word, and why in one sentence."""
+
+    kind: Literal["fresh", "incremental", "none"]
+    why: str
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What each entry is for in a round."""
+
+    new: dict[str, tuple[str, ...]] = field(default_factory=dict)  # entry -> new paragraphs
+    new_held: dict[str, tuple[str, ...]] = field(default_factory=dict)  # held out of this round
+    replay: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()  # of a fresh round
+
+
+def due(ledger: Ledger, settings: Settings, base: BaseInfo, now: float, *, fresh: bool = False,
+        manual: bool = False, nightly: bool = False) -> Due:
+    """What to do now.
+
+    `manual`: a person asks, so neither quiet time nor thresholds count. `nightly`: the hour has
+    come, so 200 words are enough and counted deletions are unlearned. Neither: only what is due at
+    once (the first round, `forget`, another base, 1,500 words).
+    """
+    if (paused := ledger.paused()) and not (fresh and manual):
+        return Due("none", paused, "paused")
+    words = trainable_words(ledger)
+    if words < LEAST_WORDS:
+        return Due("none", f"There are {words:,} words of your prose so far; learning begins at "
+                   f"{LEAST_WORDS:,}.", "few words")
+    if fresh:
+        return Due("fresh", "You asked for a fresh round.", "asked")
+    last = next((r for r in ledger.rounds() if r.promoted is not None and r.report), None)
+    if (found := _fresh_cause(ledger, settings, base, now, last, manual or nightly)) is not None:
+        if wait := _waits(ledger, settings, found.cause, now, manual):
+            if found.cause in ("first", "forget", "base"):
+                return wait  # what is active must not be built on
+            return _incremental(ledger, settings, now, last, manual, nightly, wait)
+        return found
+    return _incremental(ledger, settings, now, last, manual, nightly, None)
+
+
+def _fresh_cause(ledger: Ledger, settings: Settings, base: BaseInfo, now: float,
+                 last: RoundRow | None, patient: bool) -> Due | None:
+    """Why a fresh round would be due, whether or not an earlier one was refused."""
+    active = ledger.active()
+    chain = ledger.lineage(active)
+    if not chain:
+        return Due("fresh", "This vault has no generation yet.", "first")
+    root = chain[-1]
+    if active in ledger.barred():
+        return Due("fresh", "A note was forgotten that the active generation learned.", "forget")
+    if chain[0].base_sha256 != base.sha256:
+        return Due("fresh", "The base model changed.", "base")
+    settled = (settings.training.rank, settings.training.embedding)
+    if (root.rank_setting, root.embedding_setting) != settled:
+        return Due("fresh", "The adapter's rank or parts were changed in the settings.", "rank")
+    if any(r.generation == root.id and r.sampled for r in ledger.rounds()):
+        return Due("fresh", "The first round learned a sample; the whole vault is due.", "sampled")
+    since = sum(g.words for g in chain[:-1])
+    if since > FRESH_SHARE * max(1, root.words):
+        return Due("fresh", f"{since:,} words were learned since the last fresh round, more than "
+                   "30 % of it.", "grown")
+    if patient and (gone := deleted_words(ledger, settings, now)):
+        return Due("fresh", f"{gone:,} learned words were deleted from the vault over "
+                   f"{settings.schedule.deletion_days:g} days ago.", "deleted")
+    return None
+
+
+def deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
+    """Learned words of entries that left the vault long enough ago and stand nowhere else in it."""
+    border = now - settings.schedule.deletion_days * DAY_S
+    gone = {e.id for e in ledger.entries(absent=True)
+            if e.absent_since is not None and e.absent_since <= border and not e.forgotten}
+    if not gone:
+        return 0
+    here = {p.digest for entry in ledger.entries() if entry.live
+            for p in ledger.paragraphs().get(entry.id, ())}
+    return sum(words for entry, digest, words in ledger.learned_rows(ledger.active())
+               if entry in gone and digest not in here)
+
+
+def _waits(ledger: Ledger, settings: Settings, cause: str, now: float, manual: bool) -> Due | None:
+    """A refused fresh round is not tried again for a week or 5,000 words, and that is said."""
+    refused = next((r for r in ledger.rounds() if r.kind == "fresh" and r.report), None)
+    if refused is None or refused.promoted or refused.ended is None or refused.sampled:
+        return None
+    if cause in ("base", "rank") and refused.cause != cause:
+        return None  # it was refused for another base or rank
+    grown = ledger.pending(now, 0.0).words - refused.pending_words >= RETRY_WORDS
+    patience = FORGET_RETRY_S if cause == "forget" else RETRY_S
+    left_s = refused.ended + patience - now
+    if grown or left_s <= 0 or (manual and not ledger.active()):
+        return None
+    days = max(1, round(left_s / DAY_S))
+    return Due("none", f"The last fresh round was refused; it is tried again in {days} "
+               f"day{'s' if days > 1 else ''} or after {RETRY_WORDS:,} new words, or with "
+               "`vaultgpt train --fresh`.", "refused")
+
+
+def _incremental(ledger: Ledger, settings: Settings, now: float, last: RoundRow | None,
+                 manual: bool, nightly: bool, otherwise: Due | None) -> Due:
+    nothing = otherwise or Due("none", "nothing new to learn", "nothing")
+    quiet_s = 0.0 if manual else settings.schedule.quiet_s
+    pending = ledger.pending(now, quiet_s)
+    if manual:
+        if pending.ready_words < LEAST_MANUAL_WORDS:
+            few = f"only {pending.ready_words} new words, which wait for company"
+            return Due("none", few, "few new") if pending.ready_words else nothing
+        return Due("incremental", f"{pending.ready_words:,} new words are learned.", "asked")
+    least = settings.schedule.nightly_words if nightly else settings.schedule.trigger_words
+    if not nightly and settings.schedule.trigger_words == 0:
+        return nothing
+    if last is not None and last.kind == "incremental" and not last.promoted:
+        aged = last.ended is not None and now - last.ended >= RETRY_S
+        least += 0 if aged else last.pending_words  # refused text needs company to be tried again
+    if pending.ready_words >= max(1, least):
+        return Due("incremental", f"{pending.ready_words:,} new words wait to be learned.", "new")
+    if pending.words:
+        waiting = Due("none", f"{pending.words:,} new words wait; {least:,} quiet ones start a "
+                      "round.", "waiting")
+        return otherwise or waiting
+    return nothing
+
+
+def trainable_words(ledger: Ledger) -> int:
+    """Words of usable prose in the vault, duplicates counted once."""
+    dropped = ledger.duplicates()
+    return sum(e.words for e in ledger.entries() if e.live and e.id not in dropped)
+
+
+def plan(ledger: Ledger, settings: Settings, base: BaseInfo, now: float, *, fresh: bool = False,
+         manual: bool = False, nightly: bool = False) -> Round:
+    """The next round: its kind, why, entries, seed and, for a vault's first, its budget.
+
+    Number and seed are those of the next round; a round of kind "none" says why in `why`.
+    """
+    found = due(ledger, settings, base, now, fresh=fresh, manual=manual, nightly=nightly)
+    number = ledger.next_round()
+    open_round = ledger.interrupted()
+    if open_round is not None:
+        number = open_round.number
+    seed = (settings.training.seed + number) % 2**32
+    if found.kind == "none":
+        return Round(number, "none", found.why, seed=seed)
+    first = ledger.active() is None and not any(r.sampled and r.report for r in ledger.rounds())
+    budget_s = settings.training.first_round_s if first else None
+    sampled = False
+    if found.kind == "fresh":
+        ids = fresh_entries(ledger)
+        if budget_s is not None:
+            ids, sampled = _sample(ledger, settings, base, ids, seed)
+    else:
+        ready = ledger.pending(now, 0.0 if manual else settings.schedule.quiet_s)
+        chosen = select(ledger, ready, seed)
+        ids = tuple(sorted({*chosen.new, *chosen.new_held})) + chosen.replay
+    return Round(number, found.kind, found.why, ids, seed, budget_s, sampled)
+
+
+def fresh_entries(ledger: Ledger) -> tuple[str, ...]:
+    """Every entry a fresh round learns from, by id."""
+    dropped = ledger.duplicates()
+    return tuple(sorted(e.id for e in ledger.entries()
+                        if e.live and e.words and e.held_out != 1 and e.id not in dropped))
+
+
+def _sample(ledger: Ledger, settings: Settings, base: BaseInfo, ids: Sequence[str], seed: int
+            ) -> tuple[tuple[str, ...], bool]:
+    """The entries that the first round's budget has time for, stratified; whether some are left."""
+    entries = {e.id: e for e in ledger.entries()}
+    words = sum(entries[i].words for i in ids)
+    budget = words_for_budget(words, settings, base)
+    if words <= budget:
+        return tuple(ids), False
+    return tuple(sorted(stratified([entries[i] for i in ids], budget, seed))), True
+
+
+def words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
+    """Words that the budgeted first round can learn; `words` when it can learn them all."""
+    training = settings.training
+    whole = estimate(words, base.parameters, vocab=base.vocab, training=training)
+    if whole.full_s <= training.first_round_s:
+        return words
+    low, high = LEAST_WORDS, words
+    while high - low > 500:
+        middle = (low + high) // 2
+        guess = estimate(middle, base.parameters, vocab=base.vocab, training=training)
+        low, high = (middle, high) if guess.full_s <= training.first_round_s else (low, middle)
+    return low
+
+
+def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
+    """Entries of about `words` words in all, in proportion to each year and first tag.
+
+    In each stratum entries stand in random order, each at the share of the stratum's words that is
+    reached in its middle; taking all strata by that share up to `words` keeps the proportions.
+    """
+    strata: dict[tuple[str, str], list[EntryRow]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda e: e.place):
+        strata[(entry.year or "", entry.tags[0] if entry.tags else "")].append(entry)
+    rng = random.Random(seed)
+    placed: list[tuple[float, str, EntryRow]] = []
+    for _, members in sorted(strata.items()):
+        rng.shuffle(members)
+        total, at = sum(e.words for e in members), 0
+        for entry in members:
+            placed.append(((at + entry.words / 2) / max(1, total), entry.place, entry))
+            at += entry.words
+    chosen: list[str] = []
+    left = words
+    for _, _, entry in sorted(placed, key=lambda p: (p[0], p[1])):
+        if entry.words <= left or (not chosen and left > 0):
+            chosen.append(entry.id)
+            left -= entry.words
+    return chosen
+
+
+def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
+    """An incremental round's new text, the part of it held out of this round, and its replay."""
+    entries = {e.id: e for e in ledger.entries()}
+    held = new_held_out(ledger, ready)
+    new = {entry: tuple(d for d in digests if d not in set(held.get(entry, ())))
+           for entry, digests in ready.entries.items()}
+    new = {entry: digests for entry, digests in new.items() if digests}
+    dropped = ledger.duplicates()
+    old = [e for e in entries.values() if e.live and e.words and e.held_out != 1
+           and e.id not in dropped and e.id not in ready.entries]
+    replay = stratified(old, REPLAY_TIMES * ready.ready_words, seed)
+    return Selection(new, held, tuple(replay))
+
+
+def new_held_out(ledger: Ledger, ready: Pending) -> dict[str, tuple[str, ...]]:
+    """Entry -> new paragraphs held out of this round only, about a fifth of the new words.
+
+    From four new entries on whole entries are taken by keyed hash, below that the last new
+    paragraph of an entry with three or more. Text that waited once is never taken again.
+    """
+    paragraphs = ledger.paragraphs()
+    fresh = {entry: [p for p in paragraphs[entry] if p.digest in set(digests)]
+             for entry, digests in ready.entries.items()}
+    free = {entry: ps for entry, ps in fresh.items() if not any(p.waited for p in ps)}
+    most = NEW_HELD_SHARE * ready.ready_words
+    chosen: dict[str, tuple[str, ...]] = {}
+    got = 0
+    for entry in sorted(free, key=lambda e: chance(free[e][0].digest, ledger.key)):
+        parts = free[entry] if len(ready.entries) >= WHOLE_ENTRIES else (
+            free[entry][-1:] if len(free[entry]) >= 3 else [])
+        words = sum(p.words for p in parts)
+        if words and got + words <= most * 1.5:
+            chosen[entry] = tuple(p.digest for p in parts)
+            got += words
+        if got >= most:
+            break
+    return chosen
