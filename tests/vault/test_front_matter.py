@@ -1,0 +1,187 @@
+"""Front matter as notes really have it: whatever fails, no character of prose is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vault.helpers import covered, entry_of, kinds, note_of, prose
+from vaultgpt.vault.properties import read_properties
+
+
+@pytest.mark.parametrize("flood", ["[", "{", "- ", "? ", "a: {", "&a [*a, "])
+def test_thirty_thousand_openers_end_in_a_problem_not_in_a_dead_process(flood: str) -> None:
+    text = f"---\n{flood * (30_000 // len(flood))}\n---\nWe walked home."
+    note = note_of(text)
+    assert note.problem and "We walked home." in prose(text)
+    covered(note)
+
+
+def test_a_page_between_two_rules_loses_nothing() -> None:
+    text = "---\nI woke before the gulls.\n\n---\nThen it rained.\n"
+    assert prose(text) == text
+    assert note_of(text).problem
+
+
+def test_a_sentence_with_a_colon_between_two_rules_is_not_front_matter() -> None:
+    text = "---\nWhat my father always said: never lend a boat.\n---\nHe lent it.\n"
+    assert prose(text) == text
+
+
+def test_a_heading_between_two_rules_is_not_an_empty_mapping() -> None:
+    assert "A comment to YAML" in prose("---\n# A comment to YAML\n---\nText\n")
+
+
+def test_the_body_is_not_stripped() -> None:
+    assert prose("---\ntags: a\n---\n\n   indented first line\nlast line  \n\n\n") == (
+        "   indented first line\nlast line  \n\n\n"
+    )
+
+
+def test_a_byte_order_mark_does_not_turn_front_matter_into_body() -> None:
+    entry = entry_of(b"\xef\xbb\xbf---\ntags: dream\n---\nI fell.\n")
+    assert entry.tags == ("dream",) and entry.prose == "I fell.\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_wide_encodings_with_a_mark_are_read(encoding: str) -> None:
+    entry = entry_of("---\ntags: dream\n---\nI fell — slowly.\n".encode(encoding))
+    assert entry.tags == ("dream",) and entry.prose == "I fell — slowly.\n"
+
+
+def test_latin_1_is_read_and_recorded() -> None:
+    note = note_of("Das Café schloß früh.".encode("latin-1"))
+    assert note.entries[0].prose == "Das Café schloß früh."
+    assert note.problem and "Latin-1" in note.problem
+
+
+def test_nul_bytes_are_not_text() -> None:
+    note = note_of(b"abc\0\0\0def")
+    assert note.entries == () and note.text == "" and note.problem
+
+
+def test_windows_line_ends_stay_and_front_matter_is_found() -> None:
+    entry = entry_of("---\r\ntags: [a, b]\r\n---\r\n\r\nOne.\r\nTwo.\r\n")
+    assert entry.tags == ("a", "b") and entry.prose == "One.\r\nTwo.\r\n"
+
+
+def test_crlf_is_the_same_note_as_lf() -> None:
+    text = (
+        "---\ndate: 2021-03-14\n---\n# T\n\n#a #b\n\n> said\n\nOne `x` two.\n```\ncode\n```\nEnd\n"
+    )
+    plain = [(kind, piece.replace("\r", "")) for kind, piece in kinds(text.replace("\n", "\r\n"))]
+    assert plain == kinds(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "date: 2021-02-30",
+        "2021-03-14: walked",
+        "7: seven",
+        "content: mine",
+        "handler: mine",
+        "count: " + "9" * 5000,
+        "metadata: {a: 1}",
+        "when: 2021-13-45T99:99:99",
+        "ratio: 1:2:3:4",
+    ],
+)
+def test_values_that_make_the_library_raise_are_read(line: str) -> None:
+    note = note_of(f"---\n{line}\ntags: dream\n---\nI fell.\n")
+    assert note.tags == ("dream",) and note.entries[0].prose == "I fell.\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "created: {{date}}",
+        "links: [[a]], [[b]]",
+        "\tkey: tab",
+        "who: @x",
+        "a: b: c",
+        "x: 'open",
+        "!!python/object:os.system {}",
+        "? [a]\n: b",
+        "n: !!int " + "9" * 5000,
+        "<<: 3\n!!merge x: y",
+    ],
+)
+def test_blocks_that_are_no_yaml_stay_prose_whole(line: str) -> None:
+    text = f"---\n{line}\ntags: dream\n---\nI fell.\n"
+    note = note_of(text)
+    covered(note)
+    if note.problem:
+        assert prose(text) == text
+    assert "I fell.\n" in prose(text)
+
+
+def test_the_usual_broken_blocks_are_recorded_as_problems() -> None:
+    for line in ("created: {{date}}", "links: [[a]], [[b]]", "a:\n\tkey: tab", "who: @x"):
+        text = f"---\n{line}\n---\nI fell.\n"
+        assert note_of(text).problem == "its front matter is not valid YAML"
+        assert prose(text) == text
+
+
+def test_a_problem_never_holds_text_of_the_note() -> None:
+    note = note_of("---\nsecret-word: [unclosed\n---\nother-word\n")
+    assert note.problem and "secret-word" not in note.problem and "other" not in note.problem
+
+
+def test_an_aliases_bomb_is_neither_followed_nor_kept() -> None:
+    rows = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    note = note_of("---\n" + "\n".join(rows) + "\ntags: *a59\n---\nI fell.\n")
+    assert note.entries[0].prose == "I fell.\n"
+    assert len(repr(note.properties)) < 10_000
+
+
+def test_a_merge_bomb_does_not_double() -> None:
+    rows = ["a0: &a0 {x: 1}"] + [
+        f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)
+    ]
+    assert "I fell." in prose("---\n" + "\n".join(rows) + "\n---\nI fell.\n")
+
+
+def test_more_than_64_kb_of_front_matter_is_prose() -> None:
+    text = "---\n" + "key: value\n" * 7000 + "---\nI fell.\n"
+    assert prose(text) == text and note_of(text).problem
+
+
+def test_an_empty_block_and_an_unclosed_rule_are_no_problem() -> None:
+    assert note_of("---\n---\nText\n").problem is None
+    assert prose("---\n---\nText\n") == "Text\n"
+    assert note_of("---\nJust a rule above.\n").problem is None
+    assert prose("---\nJust a rule above.\n") == "---\nJust a rule above.\n"
+
+
+def test_only_an_exact_first_line_opens_front_matter() -> None:
+    for opening in ("----", "--- x", " ---", "\n---"):
+        assert read_properties(f"{opening}\ntags: a\n---\n").end == 0
+
+
+def test_an_unreadable_block_still_keeps_a_private_note_out_of_sight() -> None:
+    for block in ("vaultgpt: false", "tags: [private", "tags:\n  - private\n  - x"):
+        found = read_properties(f"---\n{block}\ncreated: {{{{date}}}}\n---\nText\n")
+        assert found.values.get("vaultgpt") is False or "private" in str(found.values["rule_tags"])
+
+
+def test_vaultgpt_may_be_false_or_hold_settings() -> None:
+    assert note_of("---\nvaultgpt: false\n---\nx").properties["vaultgpt"] is False
+    own = note_of("---\nvaultgpt: {tags: [Dream], length: page, date: 2014}\n---\nx").properties
+    assert own["vaultgpt"] == {"tags": ("dream",), "length": "page", "date": "2014"}
+
+
+def test_a_drawing_is_not_prose() -> None:
+    assert note_of("---\nexcalidraw-plugin: parsed\n---\nText elements here\n").words == 0
+    assert note_of("Text elements here\n", "Map.excalidraw.md").words == 0
+
+
+def test_a_page_between_two_rules_is_read_like_any_other() -> None:
+    text = "---\nDear diary, #private as ever:\n\n> she said\n---\nThen it rained.\n"
+    assert note_of(text).tags == ("private",)
+    assert kinds(text) == [("quote", "> she said\n")]
+
+
+def test_every_character_of_a_broken_block_is_prose() -> None:
+    text = "---\ncreated: {{date}}\nlink: https://example.org `x` %%y%%\n---\nI fell.\n"
+    assert prose(text) == text

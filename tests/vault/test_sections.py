@@ -1,0 +1,130 @@
+"""A file that keeps many days under date headings is many entries."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vault.helpers import covered, entry_of, kinds, note_of
+
+DIARY = """---
+tags: journal
+title: Summer
+---
+# Summer
+
+#sea
+
+A word before it all.
+
+## 2021-07-01
+
+Swam. #swimming
+
+## Friday, 2 July 2021
+
+Did not swim.
+
+### Evening
+
+Still did not.
+
+## [[2021-07-03]]
+
+Rain.
+"""
+
+
+def test_each_day_is_an_entry_with_its_date_tags_and_own_text() -> None:
+    note = note_of(DIARY, "Summer 2021.md")
+    covered(note)
+    assert [e.date for e in note.entries] == [None, "2021-07-01", "2021-07-02", "2021-07-03"]
+    assert [e.prose.strip() for e in note.entries] == [
+        "A word before it all.",
+        "Swam. #swimming",
+        "Did not swim.\n\n### Evening\n\nStill did not.",
+        "Rain.",
+    ]
+    assert note.entries[1].tags == ("journal", "sea", "swimming")
+    assert note.entries[2].tags == ("journal", "sea")
+    assert [e.heading for e in note.entries] == [
+        None,
+        "2021-07-01",
+        "Friday, 2 July 2021",
+        "[[2021-07-03]]",
+    ]
+    assert [e.ordinal for e in note.entries] == [0, 1, 2, 3]
+    assert [e.title for e in note.entries] == ["Summer", None, None, None]
+
+
+def test_without_words_before_the_first_day_there_is_no_entry_for_them() -> None:
+    note = note_of("---\ntags: x\n---\n# Diary\n\n## 2021-07-01\nA\n## 2021-07-02\nB\n")
+    covered(note)
+    assert [(e.date, e.prose) for e in note.entries] == [
+        ("2021-07-01", "A\n"),
+        ("2021-07-02", "B\n"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "headings",
+    [
+        ("2021-07-01", "2021-07-02"),
+        ("1 July 2021", "2 July 2021"),
+        ("July 1, 2021", "July 2, 2021"),
+        ("[[2021-07-01]]", "[[2021-07-02]]"),
+        ("2021-07-01 Thu", "2021-07-02 Fri"),
+        ("Thursday, 1 July 2021", "Friday, 2 July 2021"),
+        ("1. Juli 2021", "2. Juli 2021"),
+        ("2021-07-01: ferry", "2021-07-02 - gulls"),
+        ("July 2021", "August 2021"),
+    ],
+)
+def test_every_way_to_head_a_day(headings: tuple[str, str]) -> None:
+    for mark in ("#", "##", "####"):
+        note = note_of("".join(f"{mark} {h}\n\nText of it.\n\n" for h in headings))
+        covered(note)
+        assert len(note.entries) == 2 and note.entries[0].date is not None
+        assert note.entries[1].prose == "Text of it.\n\n"
+
+
+def test_year_and_month_headings_above_days_are_no_prose() -> None:
+    text = "# 2021\n\n## July 2021\n\n### 2021-07-01\nA\n### 2021-07-02\nB\n"
+    text += "## August 2021\n\n### 2021-08-01\nC\n"
+    note = note_of(text)
+    covered(note)
+    assert [e.prose for e in note.entries] == ["A\n", "B\n", "C\n"]
+
+
+def test_one_date_heading_is_the_date_of_the_note() -> None:
+    entry = entry_of("# 2021-07-01\n\nA\n", "Walk.md")
+    assert (entry.date, entry.heading, entry.prose) == ("2021-07-01", None, "A\n")
+
+
+def test_headings_that_are_no_dates_or_of_other_levels_do_not_cut() -> None:
+    assert len(note_of("## Morning\nA\n## Evening\nB\n").entries) == 1
+    assert len(note_of("## 2021-07-01\nA\n### 2021-07-02\nB\n").entries) == 1
+    assert len(note_of("```\n## 2021-07-01\n## 2021-07-02\n```\n").entries) == 1
+    assert len(note_of("%%\n## 2021-07-01\n## 2021-07-02\n%%\n").entries) == 1
+
+
+def test_a_day_that_does_not_exist_is_an_undated_entry_and_a_problem() -> None:
+    note = note_of("## 2021-02-28\nA\n## 2021-02-30\nB\n")
+    assert [e.date for e in note.entries] == ["2021-02-28", None] and note.problem
+
+
+def test_the_same_day_twice_is_two_entries() -> None:
+    note = note_of("## 2021-07-01\nA\n## 2021-07-01\nB\n")
+    assert [(e.heading, e.ordinal) for e in note.entries] == [("2021-07-01", 0), ("2021-07-01", 1)]
+
+
+def test_the_first_heading_is_the_title_when_nothing_of_prose_stands_above() -> None:
+    assert entry_of("# *The* [[a|ferry]]\n\nText\n", "x.md").title == "The ferry"
+    assert kinds("# T\n\nText\n") == [("title", "# T\n\n")]
+    assert entry_of("Text\n\n# Later\n\nMore\n", "Walk.md").title == "Walk"
+    assert entry_of("#poetry\n\n# T\n\nText\n").title == "T"
+    assert entry_of("---\ntitle: From property\n---\nText\n", "x.md").title == "From property"
+
+
+def test_parts_of_a_day_are_no_title() -> None:
+    entry = entry_of("# Morning\n\nA\n\n# Evening\n\nB\n", "2021-07-01.md")
+    assert entry.title is None and entry.prose.startswith("# Morning")

@@ -1,0 +1,91 @@
+"""Tags come five ways in front matter and inline, and never from code, links or numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vault.helpers import entry_of, kinds, note_of, prose
+
+
+@pytest.mark.parametrize(
+    ("block", "tags"),
+    [
+        ("tags: [Dream, poetry]", ("dream", "poetry")),
+        ("tags:\n  - dream\n  - '#poetry'", ("dream", "poetry")),
+        ("tags: dream, poetry", ("dream", "poetry")),
+        ("tags: dream poetry", ("dream", "poetry")),
+        ("tags: '#dream #poetry'", ("dream", "poetry")),
+        ("tag: dream", ("dream",)),
+        ("Tags: dream", ("dream",)),
+        ("tags: work/pool", ("work/pool",)),
+        ("tags:", ()),
+        ("tags: null", ()),
+        ("tags: []", ()),
+        ("tags: [dream, null, dream]", ("dream",)),
+        ("tags: [[a, b], c]", ("a", "b", "c")),
+        ("tags: [2021, dream]", ("2021", "dream")),
+        ("tags: {a: b}", ()),
+        ("tags: [dream]\ntag: poetry", ("dream", "poetry")),
+    ],
+)
+def test_front_matter_tags_in_every_form(block: str, tags: tuple[str, ...]) -> None:
+    assert note_of(f"---\n{block}\n---\nText\n").tags == tags
+
+
+def test_inline_tags_are_found_and_a_tag_in_a_sentence_stays_prose() -> None:
+    text = "I met #Family/aunts at the #harbour, twice.\n"
+    assert entry_of(text).tags == ("family/aunts", "harbour")
+    assert prose(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`#code`",
+        "```\n#code\n```",
+        "https://example.org/#frag",
+        "[[Note#part]]",
+        "[x](a.md#part)",
+        "# Heading",
+        "## Heading #in-it",
+        r"\#escaped",
+        "#1",
+        "#2021",
+        "a#b",
+        "&#39;",
+        "# ",
+        "##",
+        "<!-- #hidden -->",
+        "%% #hidden %%",
+        "![[p#part]]",
+        "$#x$",
+        "#'quoted",
+    ],
+)
+def test_what_is_no_tag(text: str) -> None:
+    assert entry_of(text + "\n").tags == ()
+
+
+def test_tags_may_be_in_any_script_and_hold_digits_and_signs() -> None:
+    text = "#träume #夢 #y2k #a-b_c/d #1984-book\n"
+    assert entry_of(text).tags == ("träume", "夢", "y2k", "a-b_c/d", "1984-book")
+
+
+def test_a_line_of_tags_only_is_left_out_with_the_blank_line_below() -> None:
+    assert kinds("#poetry\n\nThe tide\n  went out.\n") == [("tags", "#poetry\n\n")]
+    assert prose("#poetry\n\nThe tide\n  went out.\n") == "The tide\n  went out.\n"
+    assert kinds("One.\n#a, #b\nTwo.\n") == [("tags", "#a, #b\n")]
+    assert kinds("Tags: #a #b\n") == [("tags", "Tags: #a #b\n")]
+
+
+def test_numbers_after_a_hash_stay_prose() -> None:
+    assert prose("#1 #2\n") == "#1 #2\n"
+
+
+def test_a_tag_in_a_heading_is_no_tag_of_the_entry_but_the_rules_see_it() -> None:
+    note = note_of("## Evening #private\n\nText\n")
+    assert note.tags == () and note.properties["rule_tags"] == ("private",)
+
+
+def test_a_tag_in_a_quote_counts() -> None:
+    assert entry_of("> said #private\n\nText\n").tags == ("private",)

@@ -1,0 +1,147 @@
+"""The watcher is a hint: quietened with a cap, deaf to its own reading, honest about its health."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from watchdog.events import (
+    DirDeletedEvent,
+    DirModifiedEvent,
+    FileClosedNoWriteEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileOpenedEvent,
+)
+
+from tests.vault.helpers import write
+from vaultgpt.vault.watch import Debouncer, Watcher, matters
+
+LIMIT_S = 20.0  # of waiting for a state on a busy machine
+
+
+def test_it_speaks_after_quiet() -> None:
+    debouncer = Debouncer(quiet_s=2.0, cap_s=15.0)
+    assert debouncer.due() is None and not debouncer.fire(100.0)
+    debouncer.event(0.0)
+    debouncer.event(1.0)
+    assert not debouncer.fire(2.5)
+    assert debouncer.fire(3.0)
+    assert not debouncer.fire(50.0)
+
+
+def test_steady_typing_can_not_starve_it() -> None:
+    debouncer = Debouncer(quiet_s=2.0, cap_s=15.0)
+    fired = []
+    for second in range(60):
+        debouncer.event(float(second))
+        if debouncer.fire(float(second)):
+            fired.append(second)
+    assert fired == [15, 31, 47]
+
+
+def test_a_cap_below_the_quiet_time_means_the_quiet_time() -> None:
+    debouncer = Debouncer(quiet_s=2.0, cap_s=0.0)
+    debouncer.event(0.0)
+    assert debouncer.due() == 2.0
+
+
+def test_reading_hidden_folders_and_other_files_are_no_change() -> None:
+    vault = "/v"
+    assert matters(FileModifiedEvent("/v/a.md"), vault)
+    assert matters(FileMovedEvent("/v/.a.md.tmp", "/v/a.md"), vault)
+    assert matters(FileMovedEvent("/v/a.md", "/v/.trash/a.md"), vault)
+    assert matters(DirDeletedEvent("/v/Journal"), vault)
+    assert not matters(FileOpenedEvent("/v/a.md"), vault)
+    assert not matters(FileClosedNoWriteEvent("/v/a.md"), vault)
+    assert not matters(FileModifiedEvent("/v/.obsidian/workspace.json"), vault)
+    assert not matters(FileModifiedEvent("/v/.trash/a.md"), vault)
+    assert not matters(FileModifiedEvent("/v/a.png"), vault)
+    assert not matters(DirModifiedEvent("/v/Journal"), vault)
+
+
+class Watched:
+    """A running watcher whose calls a test can wait for."""
+
+    def __init__(self, vault: Path) -> None:
+        self.called = threading.Event()
+        self.watcher = Watcher(vault, self.called.set, debounce_s=0.01, cap_s=0.1)
+        self.watcher.start()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    vault = tmp_path / "vault"
+    vault.mkdir()
+    running = Watched(vault)
+    yield running
+    running.watcher.stop()
+
+
+def until(condition: threading.Event, check: object) -> bool:
+    """Wait in short steps, at most LIMIT_S, until `check()` holds."""
+    for _ in range(int(LIMIT_S / 0.05)):
+        if check():  # type: ignore[operator]
+            return True
+        condition.wait(0.05)
+    return False
+
+
+def test_a_saved_note_is_one_call(watched: Watched) -> None:
+    assert watched.watcher.healthy()
+    write(watched.watcher.vault, "a.md")
+    assert watched.called.wait(LIMIT_S)
+
+
+def test_a_save_by_rename_is_noticed(watched: Watched) -> None:
+    place = write(watched.watcher.vault, ".a.md.tmp")
+    place.rename(watched.watcher.vault / "a.md")
+    assert watched.called.wait(LIMIT_S)
+
+
+def test_after_the_root_is_deleted_it_says_it_is_not_healthy(watched: Watched) -> None:
+    shutil.rmtree(watched.watcher.vault)
+    assert until(threading.Event(), lambda: not watched.watcher.healthy())
+
+
+def test_a_root_that_was_replaced_is_not_the_one_it_watches(watched: Watched) -> None:
+    """1. The vault is moved away. 2. Another folder takes its place. Result: not healthy; start()
+    watches the new one."""
+    vault = watched.watcher.vault
+    vault.rename(vault.with_name("moved"))
+    vault.mkdir()
+    assert not watched.watcher.healthy()
+    watched.watcher.start()
+    assert watched.watcher.healthy()
+    watched.called.clear()
+    write(vault, "a.md")
+    assert watched.called.wait(LIMIT_S)
+
+
+def test_dead_emitters_under_a_living_observer_are_noticed(watched: Watched) -> None:
+    observer = watched.watcher._observer
+    assert observer is not None
+    for emitter in list(observer.emitters):
+        emitter.stop()
+        emitter.join(LIMIT_S)
+    assert observer.is_alive() and not watched.watcher.healthy()
+
+
+def test_a_vault_that_can_not_be_watched_is_said_not_raised(tmp_path: Path) -> None:
+    watcher = Watcher(tmp_path / "missing", lambda: None, 0.01, 0.1)
+    watcher.start()
+    assert not watcher.healthy() and watcher.problem and str(tmp_path) not in watcher.problem
+    watcher.stop()
+
+
+def test_stopping_twice_and_before_starting_is_fine(tmp_path: Path) -> None:
+    watcher = Watcher(tmp_path, lambda: None, 60.0, 60.0)
+    watcher.stop()
+    watcher.start()
+    write(tmp_path, "a.md")
+    watcher.stop()
+    watcher.stop()
+    assert not watcher.healthy()

@@ -1,0 +1,328 @@
+"""One walk over a note's body: which characters are not the author's prose, and why.
+
+Linear in the text; knows nothing about front matter, dates or files. What it does not
+recognise is prose.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from vaultgpt.vault import blocks, inline
+from vaultgpt.vault.entry import Kind, Span
+from vaultgpt.vault.tags import INLINE, inline_tag
+
+Mark = tuple[int, int, Kind]
+_STOP = re.compile(r"[\n\\`%<$!\[\]{#^:]|www\.")
+_LIST = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
+_TICKS = re.compile(r"`+")
+_BEFORE_TAG = frozenset(" \t\r\n(,;*_>|“\"'")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading: characters [start, end) with its line end, its level, and its bare text."""
+
+    start: int
+    end: int
+    level: int
+    text: str
+
+
+@dataclass
+class Scan:
+    """What a walk found; positions are characters of the whole text."""
+
+    marks: list[Mark] = field(default_factory=list)  # in order, without overlap
+    headings: list[Heading] = field(default_factory=list)
+    tags: list[tuple[int, str]] = field(default_factory=list)
+    heading_tags: list[str] = field(default_factory=list)
+
+
+def scan(text: str, start: int = 0, verse: bool = False) -> Scan:
+    """Walk `text` from `start` (a line start). In `verse` indentation never means code."""
+    return _Walk(text, start, verse).run()
+
+
+def fill(marks: list[Mark], start: int, end: int) -> tuple[Span, ...]:
+    """Spans that cover [start, end) exactly, relative to `start`: the marks, and prose between."""
+    spans: list[Span] = []
+
+    def add(to: int, kind: Kind) -> None:
+        at = spans[-1].end if spans else 0
+        if to <= at:
+            return
+        if spans and spans[-1].kind == kind:
+            spans[-1] = Span(spans[-1].start, to, kind)
+        else:
+            spans.append(Span(at, to, kind))
+
+    for mark_start, mark_end, kind in marks:
+        if mark_end <= start or mark_start >= end:
+            continue
+        add(max(mark_start, start) - start, "prose")
+        add(min(mark_end, end) - start, kind)
+    add(end - start, "prose")
+    return tuple(spans)
+
+
+class _Walk:
+    def __init__(self, text: str, start: int, verse: bool) -> None:
+        self.text, self.at, self.verse = text, start, verse
+        self.found = Scan()
+        self.fences = blocks.Fences(text)
+        self.ticks: inline.Ticks | None = None
+        self.missing: dict[str, int] = {}  # closing mark -> from here on there is none
+        self.in_heading = -1  # end of the heading that the walk is in
+        self.in_list = False
+        self.after_blank = True
+        self.prose_until = start  # indented lines up to here were judged: verse
+        self.handlers = {
+            "\\": self._escape,
+            "`": self._code,
+            "%": self._comment,
+            "<": self._angle,
+            "$": self._dollar,
+            "!": self._embed,
+            "[": self._bracket,
+            "]": self._link,
+            "{": self._braces,
+            "#": self._tag,
+            "^": self._block_id,
+            ":": self._url,
+            "w": self._www,
+        }
+
+    def run(self) -> Scan:
+        size = len(self.text)
+        self._lines()
+        while self.at < size:
+            m = _STOP.search(self.text, self.at)
+            if not m:
+                break
+            self.at = m.start()
+            if m[0] == "\n":
+                self.at += 1
+                self._lines()
+            else:
+                self.at = self.handlers[m[0][0]](self.at)
+        return self.found
+
+    def _mark(self, start: int, end: int, kind: Kind) -> int:
+        self.found.marks.append((start, end, kind))
+        return end
+
+    def _find(self, closing: str, at: int) -> int:
+        """Like str.find, but a mark that is known to be missing is not looked for again."""
+        if at >= self.missing.get(closing, len(self.text) + 1):
+            return -1
+        found = self.text.find(closing, at)
+        if found < 0:
+            self.missing[closing] = at
+        return found
+
+    # Whole lines
+
+    def _lines(self) -> None:
+        """At a line start: consume line constructs until a line needs the inline walk."""
+        while self.at < len(self.text) and (end := self._block(self.at)) is not None:
+            self.at = end
+
+    def _block(self, at: int) -> int | None:
+        """End of the line construct at `at`, or None when the line is for the inline walk."""
+        text = self.text
+        end = blocks.line_end(text, at)
+        first = text[at : at + 400].lstrip(" \t")[:1]
+        if first in ("", "\r", "\n"):
+            self.after_blank = True
+            return end
+        after_blank, self.after_blank = self.after_blank, False
+        if _LIST.match(text, at):
+            self.in_list = True
+        elif text[at] not in " \t":
+            self.in_list = False
+        if first in "`~" and (marks := self.fences.match(at)):
+            self.found.marks += marks
+            return marks[-1][1]
+        if first == ">":
+            end, kind = blocks.quote(text, at)
+            self._tags_within(at, end)
+            return self._mark(at, end, kind)
+        if first == "#":
+            return self._hash_line(at, end, after_blank)
+        if first == "[" and (stop := blocks.reference(text, at)):
+            return self._mark(at, stop, "url")
+        if first in "tT" and (stop := blocks.tag_line(text, at)):
+            return self._tags_line(at, stop, after_blank)
+        return self._data_or_code(at, after_blank)
+
+    def _data_or_code(self, at: int, after_blank: bool) -> int | None:
+        text = self.text
+        if found := blocks.field(text, at):
+            self._tags_within(at, found[0])
+            self._mark(at, found[0], "dataview")
+            if found[1]:
+                return found[0]
+            self.at = found[0]
+            return None
+        if (
+            after_blank
+            and not self.verse
+            and not self.in_list
+            and at >= self.prose_until
+            and text.startswith(("    ", "\t"), at)
+        ):
+            self.prose_until, code = blocks.indented(text, at)
+            if code:
+                return self._mark(at, self.prose_until, "code")
+        return None
+
+    def _hash_line(self, at: int, end: int, after_blank: bool) -> int | None:
+        """A line that begins with "#": a heading, a line of tags, or a tag in a sentence."""
+        if found := blocks.heading(self.text, at):
+            self.found.headings.append(Heading(at, end, *found))
+            self.in_heading = end
+            self.at = at + len(self.text[at : at + 10].split("#", 1)[0]) + found[0]
+            return None
+        if stop := blocks.tag_line(self.text, at):
+            return self._tags_line(at, stop, after_blank)
+        return None
+
+    def _tags_line(self, at: int, end: int, after_blank: bool) -> int | None:
+        before = len(self.found.tags)
+        self._tags_within(at, end)
+        if len(self.found.tags) == before:
+            return None  # "#1 #2" are no tags
+        if after_blank:
+            end = blocks.blank_lines(self.text, end)
+            self.after_blank = True
+        return self._mark(at, end, "tags")
+
+    def _tags_within(self, at: int, end: int) -> None:
+        for m in INLINE.finditer(self.text, at, end):
+            self._note_tag(m)
+
+    def _note_tag(self, m: re.Match[str]) -> None:
+        at = m.start()
+        if (at and self.text[at - 1] not in _BEFORE_TAG) or not (tag := inline_tag(m[1])):
+            return
+        if at < self.in_heading:
+            self.found.heading_tags.append(tag)
+        else:
+            self.found.tags.append((at, tag))
+
+    # Within a line
+
+    def _escape(self, at: int) -> int:
+        return at + (2 if self.text[at + 1 : at + 2] not in ("\n", "\r", "") else 1)
+
+    def _code(self, at: int) -> int:
+        size = len(_TICKS.match(self.text, at)[0])  # type: ignore[index]
+        if self.ticks is None:
+            self.ticks = inline.Ticks(self.text)
+        closing = self.ticks.closing(at, size)
+        if closing is None:
+            return at + size
+        if size == 1 and inline.old_quotes(self.text[at + 1 : closing]):
+            return at + 1
+        inner = self.text[at + size : at + size + 20].lstrip()
+        kind: Kind = "dataview" if inner.startswith(("= ", "=this", "$=")) else "code"
+        return self._mark(at, closing + size, kind)
+
+    def _between(self, at: int, opening: str, closing: str, kind: Kind) -> int:
+        """Mark from `at` through the next `closing`, wherever it is; else skip the opening."""
+        found = self._find(closing, at + len(opening))
+        return self._mark(at, found + len(closing), kind) if found >= 0 else at + len(opening)
+
+    def _comment(self, at: int) -> int:
+        if not self.text.startswith("%%", at):
+            return at + 1
+        return self._between(at, "%%", "%%", "comment")
+
+    def _angle(self, at: int) -> int:
+        if self.text.startswith("<!--", at):
+            return self._between(at, "<!--", "-->", "comment")
+        if self.text.startswith("<%", at):
+            return self._between(at, "<%", "%>", "template")
+        if m := inline.AUTOLINK.match(self.text, at):
+            return self._mark(at, m.end(), "url")
+        m = inline.HTML_TAG.match(self.text, at)
+        if not m or (name := m[1].lower()) not in inline.HTML_TAGS:
+            return at + 1
+        whole = name in inline.RAW_TAGS or name in inline.CODE_TAGS
+        if whole and m[0][1] != "/" and not m[0].endswith("/>"):
+            closing = self._find(f"</{m[1]}>", m.end())
+            if closing >= 0:
+                kind: Kind = "html" if name in inline.RAW_TAGS else "code"
+                return self._mark(at, closing + len(name) + 3, kind)
+        return self._mark(at, m.end(), "html")
+
+    def _dollar(self, at: int) -> int:
+        if self.text.startswith("$$", at):
+            return self._between(at, "$$", "$$", "math")
+        m = inline.INLINE_MATH.match(self.text, at)
+        if m and (len(m[1]) == 1 or inline.MATHS.search(m[1])):
+            return self._mark(at, m.end(), "math")
+        return at + 1
+
+    def _in_line(self, closing: str, at: int) -> int:
+        """Position of `closing` in this line, within a link's limit; -1 for none."""
+        found = self.text.find(closing, at, at + inline.LINK_LIMIT)
+        return -1 if found < 0 or self.text.find("\n", at, found) >= 0 else found
+
+    def _embed(self, at: int) -> int:
+        if self.text.startswith("![[", at):
+            closing = self._in_line("]]", at + 3)
+            return self._mark(at, closing + 2, "embed") if closing >= 0 else at + 3
+        if self.text.startswith("![", at):
+            closing = self._in_line("](", at + 2)
+            if closing >= 0 and (m := inline.LINK_TARGET.match(self.text, closing)):
+                return self._mark(at, m.end(), "embed")
+        return at + 1
+
+    def _bracket(self, at: int) -> int:
+        if self.text.startswith("[[", at):
+            closing = self._in_line("]]", at + 2)
+            return closing + 2 if closing >= 0 else at + 2
+        if m := inline.INLINE_FIELD.match(self.text, at):
+            return self._mark(at, m.end(), "dataview")
+        return at + 1
+
+    def _link(self, at: int) -> int:
+        m = inline.LINK_TARGET.match(self.text, at)
+        return self._mark(at, m.end(), "url") if m else at + 1
+
+    def _braces(self, at: int) -> int:
+        if not self.text.startswith("{{", at) or inline.CLOZE.match(self.text, at):
+            return at + 1
+        closing = self._in_line("}}", at + 2)
+        return self._mark(at, closing + 2, "template") if closing >= 0 else at + 2
+
+    def _tag(self, at: int) -> int:
+        m = INLINE.match(self.text, at)
+        if not m:
+            return at + 1
+        self._note_tag(m)
+        return m.end()
+
+    def _block_id(self, at: int) -> int:
+        m = inline.BLOCK_ID.match(self.text, at)
+        if m and (at == 0 or self.text[at - 1] in " \t\n"):
+            return self._mark(at, m.end(), "comment")
+        return at + 1
+
+    def _url(self, at: int) -> int:
+        if not self.text.startswith("://", at):
+            return at + 1
+        floor = self.found.marks[-1][1] if self.found.marks else 0
+        begin = inline.scheme_start(self.text, at, floor)
+        if begin is None or (end := inline.url_end(self.text, at + 3)) == at + 3:
+            return at + 3
+        return self._mark(begin, end, "url")
+
+    def _www(self, at: int) -> int:
+        if at and self.text[at - 1].isalnum():
+            return at + 4
+        end = inline.url_end(self.text, at + 4)
+        return self._mark(at, end, "url") if end > at + 4 else end

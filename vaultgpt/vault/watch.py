@@ -1,0 +1,158 @@
+"""A hint that the vault changed: watchdog's events, quietened, as one call.
+
+Events get lost (8,000 files written at once gave 2,682), so it never says what changed;
+scan.py finds out. Knows nothing about notes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path, PurePath
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from vaultgpt.vault.walk import is_markdown
+
+_CHANGES = frozenset({"created", "modified", "deleted", "moved", "closed"})
+
+
+class Debouncer:
+    """When to speak: after `quiet_s` without events, and at the latest `cap_s` after the first.
+
+    Times are seconds of any one clock. watchdog's own has no cap: steady typing starves it.
+    """
+
+    def __init__(self, quiet_s: float, cap_s: float) -> None:
+        self.quiet_s, self.cap_s = quiet_s, max(cap_s, quiet_s)
+        self.first: float | None = None
+        self.last = 0.0
+
+    def event(self, now: float) -> None:
+        """Something happened at `now`."""
+        self.first = now if self.first is None else self.first
+        self.last = now
+
+    def due(self) -> float | None:
+        """When to speak; None while nothing happened."""
+        if self.first is None:
+            return None
+        return min(self.last + self.quiet_s, self.first + self.cap_s)
+
+    def fire(self, now: float) -> bool:
+        """Whether it is time; if so, start over."""
+        due = self.due()
+        if due is None or now < due:
+            return False
+        self.first = None
+        return True
+
+
+def matters(event: FileSystemEvent, vault: str) -> bool:
+    """Whether an event may concern a note: not one of reading, nor in a hidden folder."""
+    if event.event_type not in _CHANGES:
+        return False
+    for raw in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path or "")):
+        parts = PurePath(os.path.relpath(raw, vault)).parts if raw else ()
+        if not parts or any(part.startswith(".") and part != "." for part in parts[:-1]):
+            continue
+        if event.is_directory:
+            if event.event_type != "modified" and not parts[-1].startswith("."):
+                return True
+        elif is_markdown(parts[-1]):
+            return True
+    return False
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, vault: Path, poke: Callable[[], None]) -> None:
+        self._vault, self._poke = str(vault), poke
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if matters(event, self._vault):
+            self._poke()
+
+
+class Watcher:
+    """Calls `on_change` from its own thread some time after the vault changed."""
+
+    def __init__(
+        self,
+        vault: Path,
+        on_change: Callable[[], None],
+        debounce_s: float,
+        cap_s: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.vault = Path(os.path.realpath(vault))  # events name real paths
+        self.problem: str | None = None  # why it does not watch; the reconcile scan goes on
+        self._on_change, self._now = on_change, now
+        self._debouncer = Debouncer(debounce_s, cap_s)
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._observer: BaseObserver | None = None
+        self._root: tuple[int, int] | None = None
+
+    def start(self) -> None:
+        """Begin to watch. Where the system refuses, `problem` says why and healthy() is False."""
+        self.stop()
+        self._stopping, self.problem = False, None
+        observer = Observer()
+        try:
+            status = os.stat(self.vault)
+            observer.schedule(_Handler(self.vault, self._poke), str(self.vault), recursive=True)
+            observer.start()
+        except OSError as error:
+            self.problem = f"The vault can't be watched ({type(error).__name__}, {error.errno})."
+            return
+        self._root, self._observer = (status.st_dev, status.st_ino), observer
+        self._thread = threading.Thread(target=self._run, name="vault-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop both threads; safe to call twice."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        observer, thread = self._observer, self._thread
+        self._observer = self._thread = self._root = None
+        if observer is not None:
+            observer.stop()
+            observer.join(5.0)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5.0)
+
+    def healthy(self) -> bool:
+        """Whether events can still come. An observer is_alive() over dead emitters."""
+        observer, thread = self._observer, self._thread
+        if observer is None or thread is None or not (observer.is_alive() and thread.is_alive()):
+            return False
+        emitters = list(observer.emitters)
+        if not emitters or not all(emitter.is_alive() for emitter in emitters):
+            return False
+        try:
+            status = os.stat(self.vault)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._root
+
+    def _poke(self) -> None:
+        with self._wake:
+            self._debouncer.event(self._now())
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if self._stopping:
+                    return
+                if not self._debouncer.fire(self._now()):
+                    due = self._debouncer.due()
+                    self._wake.wait(None if due is None else max(0.0, due - self._now()))
+                    continue
+            self._on_change()
