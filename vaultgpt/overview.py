@@ -26,7 +26,7 @@ def overview(state: VaultState) -> dict[str, Any]:
     settings, now = load_settings(state.config), time.time()
     with Ledger.open(state) as ledger:
         percent = settings.schedule.vanished_percent
-        ledger.record(read_vault(state.vault, settings.rules, ledger.stamps()), now, percent)
+        ledger.record(read_vault(state.vault, settings.rules), now, percent)
         live = [entry for entry in ledger.entries() if entry.live]
         due = what_is_due(state, settings, ledger, now)
         return {

@@ -1,0 +1,1 @@
+"""The HTTP API. Knows the rest of the daemon only through `service.Service`."""
