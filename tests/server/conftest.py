@@ -1,0 +1,161 @@
+"""A small daemon in memory behind the real application, on a real runner and a real port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from vaultgpt.config import Settings, with_option
+from vaultgpt.errors import Conflict, NotFound
+from vaultgpt.server.api import make_runner
+from vaultgpt.server.events import Broker
+from vaultgpt.server.problems import Forbidden
+from vaultgpt.wire import Piece, Prompt, Usage
+
+TOKEN = "5" * 64
+ORIGIN = "https://notes.example"
+
+
+class FakeService:
+    """The one faked seam: says `pieces`, remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.broker = Broker()
+        self.settings: Settings = with_option(Settings(), "server.origins", ORIGIN)
+        self.prompts: list[Prompt] = []
+        self.emitted: list[tuple[str, str | None]] = []
+        self.accepted: list[tuple[str, str | None]] = []
+        self.touched = 0
+        self.pieces = [Piece(0, " and then"), Piece(0, " it rained.", "stop")]
+        self.failure: Exception | None = None  # raised after the pieces
+        self.hold: asyncio.Event | None = None  # waits here before the first piece: prefill
+        self.hold_after: asyncio.Event | None = None  # or after the pieces
+        self.ended = asyncio.Event()  # the generation's iterator was closed
+        self.training = False
+
+    def token(self) -> str:
+        return TOKEN
+
+    def touch(self) -> None:
+        self.touched += 1
+
+    async def status(self) -> dict[str, Any]:
+        return {"notes": 3, "active": "g000001"}
+
+    async def generations(self) -> list[dict[str, Any]]:
+        return [{"id": "g000001", "created": 1700000000.5, "active": True}]
+
+    async def report(self) -> dict[str, Any]:
+        raise NotFound("No round has been closed yet.")
+
+    async def tags(self) -> dict[str, Any]:
+        return {"tags": {"dream": 2}, "years": {"2019": 1}}
+
+    async def note(self, path: str) -> dict[str, Any]:
+        if path != "Träume/a.md":
+            raise NotFound("There is no such note in the index.")
+        return {"used": True, "why": "used", "prose": "x"}
+
+    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> None:
+        if path == "private.md" or "private" in tags:
+            raise Forbidden("The rules leave this note out.", "tag", param="vaultgpt.path")
+
+    async def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
+        self.prompts.append(prompt)
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+            for piece in self.pieces:
+                yield piece
+            if self.hold_after is not None:
+                await self.hold_after.wait()
+            if self.failure is not None:
+                raise self.failure
+            yield Usage("g000001", 7, 5, 4, 12.5, 90.0)
+        finally:
+            self.ended.set()
+
+    async def warm(self, prompt: Prompt) -> int:
+        self.prompts.append(prompt)
+        return 4
+
+    def note_emitted(self, text: str, path: str | None) -> None:
+        self.emitted.append((text, path))
+
+    async def note_accepted(self, text: str, path: str | None) -> None:
+        self.accepted.append((text, path))
+
+    async def train(self, fresh: bool) -> dict[str, Any]:
+        if self.training:
+            raise Conflict("A round runs already.")
+        self.training = True
+        return {"kind": "fresh" if fresh else "incremental"}
+
+    async def cancel_training(self) -> dict[str, Any]:
+        return {"cancelled": True}
+
+    async def activate(self, generation: str) -> dict[str, Any]:
+        return {"active": generation}
+
+    async def forget(self, path: str) -> dict[str, Any]:
+        return {"generations": [], "path": path}
+
+    async def reload(self) -> dict[str, Any]:
+        return {"ok": True}
+
+    def gauges(self) -> dict[str, float]:
+        return {"notes": 3.0}
+
+
+class Api:
+    """The application on 127.0.0.1 and a client that sends the token."""
+
+    def __init__(self, service: FakeService, runner: web.AppRunner,
+                 session: aiohttp.ClientSession, port: int) -> None:
+        self.service, self.runner, self.session, self.port = service, runner, session, port
+
+    async def get(self, path: str, **kwargs: Any) -> tuple[int, Any, Any]:
+        """Status, JSON (or text), headers."""
+        return await self._ask("GET", path, **kwargs)
+
+    async def post(self, path: str, body: Any = None, **kwargs: Any) -> tuple[int, Any, Any]:
+        """Status, JSON (or text), headers; `body` as JSON unless `data` is given."""
+        if "data" not in kwargs:
+            kwargs["json"] = {} if body is None else body
+        return await self._ask("POST", path, **kwargs)
+
+    async def _ask(self, method: str, path: str, headers: dict[str, str] | None = None,
+                   token: str | None = TOKEN, **kwargs: Any) -> tuple[int, Any, Any]:
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with self.session.request(method, url, headers={**sent, **(headers or {})},
+                                        **kwargs) as answer:
+            if "json" in answer.content_type:
+                return answer.status, await answer.json(), answer.headers
+            return answer.status, await answer.text(), answer.headers
+
+    async def raw(self, request: bytes) -> bytes:
+        """Bytes in, bytes out, over a connection of its own."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        async with asyncio.timeout(5):
+            answer = await reader.read(65536)
+        writer.close()
+        return answer
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    service = FakeService()
+    runner = make_runner(service)  # type: ignore[arg-type]
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with aiohttp.ClientSession() as session:
+        yield Api(service, runner, session, runner.addresses[0][1])
+    await runner.cleanup()

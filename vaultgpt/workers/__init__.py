@@ -1,0 +1,12 @@
+"""The two worker processes as the supervisor sees them: the mirror and the trainer.
+
+Knows nothing about torch. Words of the author go through pipes, never through arguments.
+"""
+
+from vaultgpt.workers.mirror import MirrorProcess, Opening
+from vaultgpt.workers.opening import mirror_opening
+from vaultgpt.workers.process import RoundStopped, idle_threads, physical_cores
+from vaultgpt.workers.trainer import run_trainer
+
+__all__ = ["MirrorProcess", "Opening", "RoundStopped", "idle_threads", "mirror_opening",
+           "physical_cores", "run_trainer"]
