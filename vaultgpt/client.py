@@ -53,23 +53,12 @@ class DaemonClient:
             connection.close()
 
     def stream(self, path: str, body: dict[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
-        """Server-sent events as (event name, JSON data); ends at [DONE] or when the server ends."""
+        """Server-sent events as (event name, JSON data); ends at [DONE] or when the server ends.
+
+        Connected when this returns, so that no event after it is missed.
+        """
         connection, response = self._open("POST" if body is not None else "GET", path, body)
-        try:
-            event = "message"
-            for raw in response:
-                line = raw.decode("utf-8").rstrip("\r\n")
-                if line.startswith("event:"):
-                    event = line[6:].strip()
-                elif line.startswith("data:"):
-                    data = line[5:].strip()
-                    if data == "[DONE]":
-                        return
-                    yield event, json.loads(data)
-                elif not line:
-                    event = "message"
-        finally:
-            connection.close()
+        return _events(connection, response)
 
     def _open(
         self, method: str, path: str, body: dict[str, Any] | None
@@ -95,6 +84,28 @@ class DaemonClient:
             finally:
                 connection.close()
         return connection, response
+
+
+def _events(
+    connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+) -> Iterator[tuple[str, Any]]:
+    try:
+        event = "message"
+        for raw in response:
+            line = raw.decode("utf-8").rstrip("\r\n")
+            if line.startswith("event:"):
+                event = line[6:].strip()
+            elif line.startswith("data:"):
+                data = line[5:].strip()
+                if data == "[DONE]":
+                    return
+                yield event, json.loads(data)
+            elif not line:
+                event = "message"
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(f"The daemon broke off ({type(error).__name__}).", "Ask again.") from None
+    finally:
+        connection.close()
 
 
 def _error(status: int, body: bytes) -> VaultGPTError:

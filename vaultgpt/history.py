@@ -9,8 +9,10 @@ import time
 from typing import Any
 
 from vaultgpt.config import load_settings
+from vaultgpt.errors import NotFound
 from vaultgpt.generations import verify
 from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.rows import RoundRow
 from vaultgpt.state import VaultState
 from vaultgpt.vault.scan import read_vault
 
@@ -54,7 +56,13 @@ def previous_generation(ledger: Ledger) -> str | None:
 
 
 def activate_generation(state: VaultState, ledger: Ledger, generation: str) -> None:
-    """Write with `generation` from now on. NotFound, Conflict; GenerationError for bad files."""
+    """Write with `generation` ("base" for none) from now on.
+
+    NotFound, Conflict for a barred one, GenerationError for damaged files.
+    """
+    if generation == "base":
+        ledger.set_active(None, time.time())
+        return
     ledger.generation(generation)
     verify(state.generations / generation)
     ledger.set_active(generation, time.time())
@@ -73,11 +81,8 @@ def forget_note(state: VaultState, path: str, ledger: Ledger | None = None) -> d
     return {"path": path, "entries": len(ids), "generations": sorted(ledger.barred() - before)}
 
 
-def verdict_answer(ledger: Ledger) -> dict[str, Any] | None:
-    """What the gate said last: {round, promoted, why, generation, at}; None before the first."""
-    row = ledger.last_judged()
-    if row is None:
-        return None
+def verdict_of(row: RoundRow) -> dict[str, Any]:
+    """What the gate said of a round."""
     return {
         "round": row.number,
         "kind": row.kind,
@@ -85,17 +90,21 @@ def verdict_answer(ledger: Ledger) -> dict[str, Any] | None:
         "why": row.verdict or "",
         "generation": row.generation,
         "at": row.ended,
+        "checks": row.checks,
     }
 
 
-def report_answer(ledger: Ledger) -> dict[str, Any] | None:
-    """The figures of the active generation (else of the last round), without per-segment arrays."""
+def report_of_active(ledger: Ledger) -> dict[str, Any]:
+    """The figures of the active generation (else of the last round), without per-segment arrays.
+
+    NotFound before the first round.
+    """
+    rounds = [r for r in ledger.rounds() if r.report is not None]
     active = ledger.active()
-    report = ledger.report_of(active)
-    if report is None:
-        last = ledger.last_judged()
-        report, active = (last.report if last else None), None
-    if report is None:
-        return None
-    kept = {k: v for k, v in report.items() if k not in ("segments", "losses", "prequential")}
-    return {"generation": active, "verdict": verdict_answer(ledger), **kept}
+    row = next((r for r in rounds if active is not None and r.generation == active), None)
+    row = row or next(iter(rounds), None)
+    if row is None:
+        raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
+    hidden = ("segments", "losses", "prequential")
+    kept = {k: v for k, v in (row.report or {}).items() if k not in hidden}
+    return {"generation": row.generation, "verdict": verdict_of(row), **kept}

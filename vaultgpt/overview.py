@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from vaultgpt import API_VERSION, __version__
 from vaultgpt.client import find_daemon
 from vaultgpt.config import load_settings
-from vaultgpt.errors import NotFound
-from vaultgpt.history import report_answer, verdict_answer
+from vaultgpt.daemon.status import figures
+from vaultgpt.history import report_of_active
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import what_is_due
 from vaultgpt.state import VaultState
@@ -27,29 +26,20 @@ def overview(state: VaultState) -> dict[str, Any]:
     with Ledger.open(state) as ledger:
         percent = settings.schedule.vanished_percent
         ledger.record(read_vault(state.vault, settings.rules), now, percent)
-        live = [entry for entry in ledger.entries() if entry.live]
         due = what_is_due(state, settings, ledger, now)
-        return {
-            "notes": len({entry.path for entry in live}),
-            "words": sum(entry.words for entry in live),
-            "pending_notes": ledger.pending(now, settings.schedule.quiet_s).notes,
-            "active": ledger.active(),
-            "training": None,
-            "next_training": {"when": None, "why": due.why},
-            "last_verdict": verdict_answer(ledger),
-            "base": settings.base,
-            "device": settings.mirror.device,
-            "version": __version__,
-            "api": API_VERSION,
-            "daemon": None,
-            "problems": [f"Learning is paused: {why}"] if (why := ledger.paused()) else [],
-        }
+        answer = figures(state, settings, ledger, now)
+    return {
+        **answer,
+        "next_training": {"when": None, "why": due.why},
+        "device": settings.mirror.device,
+        "daemon": None,
+        "problems": [],
+    }
 
 
 def last_report(state: VaultState) -> dict[str, Any]:
     """The report of the active generation; NotFound before the first round."""
+    if daemon := find_daemon(state):
+        return dict(daemon.get("/v1/report"))
     with Ledger.open(state) as ledger:
-        answer = report_answer(ledger)
-    if answer is None:
-        raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
-    return answer
+        return report_of_active(ledger)

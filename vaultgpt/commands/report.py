@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vaultgpt.client import find_daemon
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
@@ -22,8 +21,7 @@ def report(
 ) -> None:
     """Tell how well the active generation sounds like you, by tag and by year."""
     state = locate(vault or vault_argument)
-    daemon = find_daemon(state)
-    answer = daemon.get("/v1/report") if daemon else last_report(state)
+    answer = last_report(state)
     if as_json:
         print_json(answer)
     else:

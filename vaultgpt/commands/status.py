@@ -33,7 +33,7 @@ def status(
 def _lines(s: dict[str, Any]) -> list[str]:
     running = "running" if s.get("daemon") else "not running (`vaultgpt serve` starts it)"
     lines = [
-        f"{s['notes']:,} notes, {s['words']:,} words; {s['pending_notes']:,} notes wait to be learned.",
+        f"{s['notes']:,} notes, {s['words']:,} words; {s['pending_notes']:,} notes not learned yet.",
         f"Writes as {s['active'] or 'the bare base'} on {s['base']}.",
         f"The daemon is {running}.",
     ]
@@ -47,5 +47,7 @@ def _lines(s: dict[str, Any]) -> list[str]:
         lines.append(str(nxt["why"]))
     if s["last_verdict"]:
         lines.append(f"Last round: {s['last_verdict']['why']}")
+    if s.get("paused"):
+        lines.append(f"Learning is paused: {s['paused']}")
     lines += [f"Problem: {p}" for p in s.get("problems") or []]
     return lines

@@ -72,7 +72,8 @@ def _here(
     state: VaultState, _daemon: DaemonClient | None, bar: Progress, fresh: bool
 ) -> dict[str, Any]:
     """Run a round in this process's own trainer worker; Ctrl-C ends it and keeps its checkpoint."""
-    stop, box = threading.Event(), {}
+    stop = threading.Event()
+    box: dict[str, Any] = {}
     show = _progress(bar)
 
     def work() -> None:
@@ -100,7 +101,7 @@ def _here(
         raise
     if "error" in box:
         raise box["error"]
-    return box["answer"]
+    return dict(box["answer"])
 
 
 def _progress(bar: Progress) -> Any:

@@ -180,8 +180,8 @@ class Daemon:
         return await self._reader.do(history.history)
 
     async def report(self) -> dict[str, Any]:
-        """The last judged round."""
-        return await self._reader.do(status.report)
+        """The figures of the active generation."""
+        return await self._reader.do(history.report_of_active)
 
     async def tags(self) -> dict[str, Any]:
         """Tags and years with their counts."""
@@ -252,13 +252,8 @@ class Daemon:
 
     async def activate(self, generation: str) -> dict[str, Any]:
         """Another generation from the next request on; "base" for none."""
-        def change(ledger: Ledger) -> None:
-            if generation == "base":
-                ledger.set_active(None, self._now())
-            else:
-                history.activate_generation(self.state, ledger, generation)
-
-        await self._writer.do(change)
+        await self._writer.do(
+            lambda ledger: history.activate_generation(self.state, ledger, generation))
         await self._follow()
         self.rounds.poke()
         return {"active": None if generation == "base" else generation}

@@ -1,4 +1,4 @@
-"""What the ledger says of a vault, as `status` and `report` show it. Blocks.
+"""What the ledger says of a vault, as `status` shows it. Blocks.
 
 Knows nothing about the running daemon.
 """
@@ -10,9 +10,8 @@ from typing import Any
 from vaultgpt import __version__
 from vaultgpt.config import Settings
 from vaultgpt.daemon.runtime import API_VERSION
-from vaultgpt.errors import NotFound
+from vaultgpt.history import verdict_of
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.rows import RoundRow
 from vaultgpt.state import VaultState
 
 
@@ -27,7 +26,7 @@ def figures(state: VaultState, settings: Settings, ledger: Ledger, now: float) -
         "active": ledger.active(),
         "training": None,
         "next_training": None,
-        "last_verdict": None if last is None else _verdict(last),
+        "last_verdict": None if last is None else verdict_of(last),
         "base": settings.base,
         "device": None,
         "version": __version__,
@@ -38,18 +37,3 @@ def figures(state: VaultState, settings: Settings, ledger: Ledger, now: float) -
         "ready_words": pending.ready_words,
         "paused": ledger.paused() or ("training.pause is set" if settings.training.pause else None),
     }
-
-
-def report(ledger: Ledger) -> dict[str, Any]:
-    """The last judged round: {round, kind, generation, verdict, report, ended}. NotFound."""
-    last = ledger.last_judged()
-    if last is None:
-        raise NotFound("No round has been judged yet.", "The first one makes a report.")
-    shown = {k: v for k, v in (last.report or {}).items() if k not in ("segments", "losses")}
-    return {"round": last.number, "kind": last.kind, "generation": last.generation,
-            "verdict": _verdict(last), "report": shown, "ended": last.ended}
-
-
-def _verdict(row: RoundRow) -> dict[str, Any]:
-    return {"round": row.number, "promoted": row.promoted, "why": row.verdict, "at": row.ended,
-            "checks": row.checks}

@@ -62,7 +62,7 @@ class Entry:
         return "".join(self.text[s.start : s.end] for s in self.spans if s.kind == "prose")
 
     def document(self) -> tuple[str, list[tuple[int, int]]]:
-        """The text the model reads, without left-out kinds, and its [start, end) unlearned parts."""
+        """The text the model reads (no left-out kinds), and its [start, end) unlearned parts."""
         parts: list[str] = []
         masked: list[tuple[int, int]] = []
         at = 0
