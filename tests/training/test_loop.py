@@ -1,0 +1,248 @@
+"""The loop: schedules, resuming, memory and time limits, stopping."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.conftest import item
+from vaultgpt.errors import OutOfMemory, TrainingError
+from vaultgpt.training import loop as loop_module
+from vaultgpt.training.base import BaseModel
+from vaultgpt.training.checkpoint import Progress
+from vaultgpt.training.choose import Recipe, rate_at
+from vaultgpt.training.evaluate import segments
+from vaultgpt.training.learner import Learner
+from vaultgpt.training.loop import Loop, Plan, Stopped
+from vaultgpt.training.lora import Adapter
+from vaultgpt.training.loss import Batch
+from vaultgpt.training.streams import Mixture, Stream
+
+RECIPE = Recipe(rank=4, rate=4e-3, embedding_rate=1e-3, batch_tokens=256, block_tokens=128)
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_loop(base: BaseModel, folder: Path, steps: int = 8, recipe: Recipe = RECIPE,
+              parent: Adapter | None = None, **more: Any) -> Loop:
+    learner = Learner(base, recipe, 1, parent)
+    stream = Stream([item(i) for i in range(10)], base.encoder, block_tokens=recipe.block_tokens,
+                    packs=base.packs, seed=1, name="new")
+    plan = Plan(steps, more.pop("check_every", 4), more.pop("deadline", None), folder, "job")
+    validation = segments(more.pop("validation", []), base.encoder)
+    more.setdefault("stop", threading.Event())
+    return Loop(learner, Mixture([(stream, 1.0)]), validation, plan, **more)
+
+
+def same(one: Adapter, other: Adapter, tolerance: float = 1e-6) -> bool:
+    return all(torch.allclose(t, other.tensors[n], atol=tolerance)
+               for n, t in one.tensors.items())
+
+
+def test_loss_falls_and_the_rate_warms_up_and_ends_near_zero(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    factors: list[float] = []
+    loop = make_loop(base, tmp_path, 30, on_step=lambda p: factors.append(p.factor))
+    loop.run()
+    losses = loop.progress.losses
+    assert len(losses) == loop.progress.step == 30
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert factors[0] < factors[2] and max(factors) == 1.0 and factors[-1] < 0.05
+    assert factors[3:] == sorted(factors[3:], reverse=True)
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_losses(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    """1. run whole; 2. run anew and stop after step 5; 3. start again in the same folder.
+
+    Result: losses within 1e-4 and the same adapter.
+    """
+    whole = make_loop(base, tmp_path / "none")
+    expected = whole.run()
+    whole.learner.close()
+
+    stop = threading.Event()
+
+    def after_five(progress: Progress) -> None:
+        if progress.step == 5:
+            stop.set()
+
+    (tmp_path / "run").mkdir()
+    first = make_loop(base, tmp_path / "run", stop=stop, on_step=after_five)
+    with pytest.raises(Stopped):
+        first.run()
+    first.learner.close()
+    second = make_loop(base, tmp_path / "run")
+    steps: list[int] = []
+    second.on_step = lambda p: steps.append(p.step)
+    result = second.run()
+    assert steps[0] == 6
+    assert max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses,
+                                          strict=True)) < 1e-4
+    assert same(result, expected, 1e-5)
+    assert result.embedding is not None and expected.embedding is not None
+    assert torch.allclose(result.embedding, expected.embedding, atol=1e-5)
+
+
+def test_a_checkpoint_of_another_job_or_a_damaged_one_counts_as_none(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    first = make_loop(base, tmp_path, stop=stop)
+    with pytest.raises(Stopped):
+        first.run()
+    path = tmp_path / "checkpoint.safetensors"
+    from vaultgpt.training.checkpoint import read_checkpoint
+
+    assert read_checkpoint(tmp_path, "job") is not None
+    assert read_checkpoint(tmp_path, "other") is None
+    path.write_bytes(path.read_bytes()[:50])
+    assert read_checkpoint(tmp_path, "job") is None
+
+
+class Exhausted:
+    """backward_nats that raises the first `times` times, then does its work."""
+
+    def __init__(self, times: int, error: Callable[[], Exception]) -> None:
+        self.times, self.error, self.real = times, error, loop_module.backward_nats
+
+    def __call__(self, base: BaseModel, batch: Batch, scale: float) -> float:
+        if self.times:
+            self.times -= 1
+            raise self.error()
+        return self.real(base, batch, scale)
+
+
+@pytest.mark.parametrize("error", [
+    lambda: torch.OutOfMemoryError("CUDA out of memory"), MemoryError,
+    lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+])
+def test_out_of_memory_halves_the_batch_and_learns_the_same(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], Exception],
+) -> None:
+    whole = make_loop(base, tmp_path, 3)
+    expected = whole.run()
+    whole.learner.close()
+    monkeypatch.setattr(loop_module, "backward_nats", Exhausted(1, error))
+    loop = make_loop(base, tmp_path, 3)
+    result = loop.run()
+    assert loop.progress.micro_tokens == 128
+    assert loop.progress.notes == ["out of memory: batch halved to 128 tokens at once"]
+    assert same(result, expected, 2e-4)
+
+
+def test_out_of_memory_for_one_block_on_the_cpu_is_an_error(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "backward_nats", Exhausted(99, MemoryError))
+    with pytest.raises(OutOfMemory, match="not enough memory"):
+        make_loop(base, tmp_path, 3).run()
+
+
+def test_out_of_memory_on_another_device_moves_to_the_cpu_with_the_moments(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that claims to be a GPU stands in for one; the weights lie on the CPU throughout."""
+    loop = make_loop(base, tmp_path, 6)
+    expected = loop.run()
+    loop.learner.close()
+
+    again = make_loop(base, tmp_path, 6)
+
+    def claim(progress: Progress) -> None:
+        if progress.step == 2:
+            base.device = replace(base.device, where=torch.device("meta"))
+            monkeypatch.setattr(loop_module, "backward_nats", Exhausted(1, MemoryError))
+            monkeypatch.setattr(loop_module, "make_batch", on_meta)
+            progress.micro_tokens = 1
+
+    def on_meta(target: BaseModel, rows: Any) -> Batch:
+        real = target.device
+        target.device = replace(real, where=torch.device("cpu"))
+        try:
+            return make(target, rows)
+        finally:
+            target.device = real
+
+    make = loop_module.make_batch
+    again.on_step = claim
+    result = again.run()
+    assert base.device.where.type == "cpu"
+    assert again.progress.notes == ["out of memory: moved to the CPU"]
+    assert same(result, expected, 2e-4)
+
+
+def test_other_failures_are_not_taken_for_out_of_memory(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "backward_nats",
+                        Exhausted(1, lambda: RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        make_loop(base, tmp_path, 2).run()
+
+
+def test_a_loss_that_is_no_number_ends_the_round(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "backward_nats", lambda *a: float("nan"))
+    with pytest.raises(TrainingError, match="diverged"):
+        make_loop(base, tmp_path, 2).run()
+
+
+def test_a_budget_lowers_the_steps_and_the_rate_still_decays_to_zero(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step takes 2 s of a 100 s budget, so about 48 of 1,000 steps fit."""
+    clock, real = Clock(), loop_module.backward_nats
+    factors: list[float] = []
+
+    def slow(*args: Any) -> float:
+        clock.now += 2.0
+        return real(*args)
+
+    monkeypatch.setattr(loop_module, "backward_nats", slow)
+    loop = make_loop(base, tmp_path, 1000, replace(RECIPE, batch_tokens=128), deadline=100.0,
+                     clock=clock, on_step=lambda p: factors.append(p.factor))
+    loop.run()
+    assert 40 <= loop.progress.step <= 50
+    assert clock.now <= 100.0
+    assert factors[-1] < 0.1 * max(factors)
+
+
+def test_the_best_step_on_validation_is_kept_and_patience_ends_the_run(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([5.0, 4.0, 4.5, 4.6, 4.7, 9.9])
+    monkeypatch.setattr(loop_module, "score", lambda *a: [next(values)])
+    loop = make_loop(base, tmp_path, 40, check_every=2, validation=[item(50, "held_out", 20)])
+    snapshots: dict[int, Adapter] = {}
+    loop.on_step = lambda p: snapshots.setdefault(p.step, loop.learner.snapshot())
+    best = loop.run()
+    assert loop.progress.best_step == 4
+    assert loop.progress.step == 10
+    assert same(best, snapshots[4])
+
+
+def test_rates() -> None:
+    recipe = RECIPE
+    assert [round(rate_at(s, 10, recipe), 3) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert rate_at(9, 10, recipe) == pytest.approx(1 / 7)
+    assert rate_at(0, 1, recipe) > 0

@@ -1,0 +1,160 @@
+"""Whole rounds in this process: fresh, incremental, budgeted, resumed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from tests.training.conftest import MakeJob, item, some_items
+from vaultgpt.errors import BaseModelError, TrainingError
+from vaultgpt.training.loop import Stopped
+from vaultgpt.training.round import Report, report_from_json
+from vaultgpt.training.trainer import run_job
+
+
+def run(path: Path, progress: list[dict[str, Any]] | None = None,
+        stop: threading.Event | None = None) -> Report:
+    seen = [] if progress is None else progress
+    return run_job(path, seen.append, stop or threading.Event())
+
+
+def general(path: Path) -> str:
+    path.write_text("".join(
+        json.dumps({"source": "s", "text": tiny.prose(60, 700 + i)}) + "\n" for i in range(4)))
+    return str(path)
+
+
+def test_a_fresh_round_beats_its_base_and_reports_it(make_job: MakeJob, tmp_path: Path) -> None:
+    progress: list[dict[str, Any]] = []
+    path = make_job(settings={"epochs": 6.0}, general_heldout=general(tmp_path / "g.jsonl"),
+                    items=[*some_items(), item(300, "score")])
+    report = run(path, progress)
+    bits = report.bits_per_byte
+    assert bits["held_out"] is not None and bits["held_out_base"] is not None
+    assert bits["held_out"] < 0.95 * bits["held_out_base"]
+    assert bits["held_out_before"] is None and bits["general"] is not None
+    assert {"held_out", "general"} == set(report.segments)
+    held = report.segments["held_out"]
+    assert set(held.nats) == {"base", "after"}
+    assert len(held.entry) == len(held.bytes) == len(held.nats["after"]) == len(held.tags)
+    assert set(report.by_tag) == {"journal", "dream"}
+    assert {"after", "base", "bytes"} == set(report.by_tag["dream"])
+    assert {"share", "author_share", "longest"} <= set(report.copying)
+    assert [p["id"] for p in report.prequential] == ["e300"]
+    assert report.steps == len(report.losses) and report.tokens > 0
+    assert report.learning["rank"] == 4 and report.device == "cpu"
+    assert report_from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert {m["phase"] for m in progress} == {"load", "evaluate", "train", "measure"}
+    assert all(0 <= m["fraction"] <= 1 for m in progress)
+    step = next(m for m in progress if m["phase"] == "train")
+    assert {"step", "steps", "loss", "tokens_per_s"} <= set(step)
+    assert sorted(p.name for p in (path.parent / "out").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "embedding_delta.safetensors"]
+    assert not (path.parent / "checkpoint.safetensors").exists()
+
+
+def test_an_incremental_round_starts_from_its_parent_and_scores_before_it_learns(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    """1. a fresh round; 2. an incremental one on new entries, with replay and general text.
+
+    Result: `before` is the fresh round's `after`; the new entries held out of the round improve.
+    """
+    first = make_job("first", settings={"epochs": 6.0})
+    fresh = run(first)
+    folder = str(first.parent / "out")
+    new = [item(40 + i, words=120) for i in range(4)]
+    second = make_job(
+        "second", kind="incremental", parent=folder, parent_id="g000001",
+        compare={"before": folder, "fresh": folder},
+        general_replay=general(tmp_path / "g.jsonl"),
+        items=[*new, *(replace(i, role="replay") for i in some_items(12, 0)),
+               *some_items(0, 4), item(60, "new_held_out")])
+    report = run(second)
+    assert report.bits_per_byte["held_out_before"] == pytest.approx(
+        fresh.bits_per_byte["held_out"], rel=1e-4)
+    held = report.segments["held_out"]
+    assert held.nats["before"] == held.nats["fresh"]
+    assert report.steps >= 8
+    assert report.bits_per_byte["new_notes"] is not None
+    assert report.bits_per_byte["new_notes_before"] is not None
+    assert report.bits_per_byte["new_notes"] < report.bits_per_byte["new_notes_before"]
+    assert [p["id"] for p in report.prequential] == [i.id for i in new]
+    assert all(p["nats"] < p["base_nats"] for p in report.prequential)
+    assert report.losses[0] < fresh.losses[0]
+
+
+def test_an_unpackable_base_is_trained_unpacked(make_job: MakeJob, tmp_path: Path) -> None:
+    """Mamba: recurrent, so one document a row."""
+    folder = tiny.tiny_model(tmp_path / "mamba", "mamba")
+    report = run(make_job(base=str(folder), items=some_items(6, 2),
+                          settings={"epochs": 3.0, "learning_rate": 2e-2}))
+    assert report.learning["packed"] is False
+    assert any("can't be packed" in note for note in report.notes)
+    bits = report.bits_per_byte
+    assert bits["held_out"] is not None and bits["held_out_base"] is not None
+    assert bits["held_out"] < bits["held_out_base"]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "qwen3", "gemma"])
+def test_every_family_learns(family: str, make_job: MakeJob, tmp_path: Path) -> None:
+    folder = tiny.tiny_model(tmp_path / family, family)
+    report = run(make_job(base=str(folder), settings={"epochs": 3.0, "dtype": "bfloat16"}))
+    bits = report.bits_per_byte
+    assert bits["held_out"] is not None and bits["held_out_base"] is not None
+    assert report.learning["packed"] is True
+    assert bits["held_out"] < bits["held_out_base"]
+    assert (report.learning["embedding_rate"] > 0) == (family != "gpt_neox")
+
+
+def test_a_round_stopped_in_training_goes_on_where_it_was(make_job: MakeJob) -> None:
+    """1. a whole run; 2. the same job stopped at step 4; 3. started again.
+
+    Result: the base is not scored twice, losses and held-out figures are the same.
+    """
+    settings = {"epochs": 3.0}
+    whole = run(make_job("whole", settings=settings))
+    path = make_job("cut", settings=settings)
+    stop = threading.Event()
+
+    def until(message: dict[str, Any]) -> None:
+        if message["phase"] == "train" and message["step"] == 4:
+            stop.set()
+
+    with pytest.raises(Stopped):
+        run_job(path, until, stop)
+    assert (path.parent / "checkpoint.safetensors").exists()
+    again: list[dict[str, Any]] = []
+    report = run(path, again)
+    phases = [m["phase"] for m in again]
+    assert "evaluate" not in phases[: phases.index("train")]
+    assert next(m for m in again if m["phase"] == "train")["step"] == 5
+    assert max(abs(a - b) for a, b in zip(report.losses, whole.losses, strict=True)) < 1e-4
+    assert report.bits_per_byte["held_out"] == pytest.approx(
+        whole.bits_per_byte["held_out"], rel=1e-5)
+
+
+def test_a_budget_is_kept(make_job: MakeJob) -> None:
+    began = time.monotonic()
+    report = run(make_job(settings={"epochs": 5000.0}, budget_s=9.0))
+    assert time.monotonic() - began < 12.0
+    assert 0 < report.steps < report.learning["planned_steps"] + 1 < 5000
+
+
+def test_a_round_without_text_and_a_damaged_job_are_one_sentence(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="no text to learn"):
+        run(make_job(items=[item(1, text="only a quote", masked=((0, 12),))]))
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(TrainingError, match="job file"):
+        run(tmp_path / "broken.json")
+    with pytest.raises(BaseModelError):
+        run(make_job("none", base=str(tmp_path / "nowhere")))

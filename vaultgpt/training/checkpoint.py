@@ -1,0 +1,74 @@
+"""One atomic file from which a killed round goes on: weights, optimiser, RNG, position, losses.
+
+Safetensors with JSON in its header; a damaged or foreign file counts as none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vaultgpt.files import write_atomic
+
+NAME = "checkpoint.safetensors"
+MEASURED = "measured.json"
+
+
+@dataclass
+class Progress:
+    """Where a training run stands; everything but the tensors."""
+
+    step: int = 0
+    steps: int = 0  # planned; a budget may lower it
+    factor: float = 0.0  # share of the peak rate in the last step
+    position: int = 0  # blocks taken from the mixture
+    tokens: int = 0  # trained on so far
+    seconds: float = 0.0  # spent in optimiser steps, earlier runs included
+    micro_tokens: int = 0
+    losses: list[float] = field(default_factory=list)  # nats a token, by step
+    checks: list[tuple[int, float]] = field(default_factory=list)  # (step, bits per byte)
+    best_step: int = 0
+    stale: int = 0  # validations since the best
+    notes: list[str] = field(default_factory=list)
+
+
+def write_checkpoint(folder: Path, job: str, progress: Progress,
+                     tensors: dict[str, Tensor]) -> None:
+    """Replace the checkpoint; `job` is the digest of the job that it belongs to."""
+    body = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    body["rng"] = torch.get_rng_state()
+    header = {"job": job, "progress": json.dumps(asdict(progress))}
+    write_atomic(folder / NAME, save(body, header))
+
+
+def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]] | None:
+    """The checkpoint of this very job, or None. Restores torch's RNG."""
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("job") != job:
+                return None
+            fields: dict[str, Any] = json.loads(header["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            fields["checks"] = [(int(s), float(v)) for s, v in fields["checks"]]
+            progress = Progress(**fields)
+            torch.set_rng_state(tensors.pop("rng"))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+    return progress, tensors
+
+
+def clear(folder: Path) -> None:
+    """Remove what only a resumed run needs, once the round's result is written."""
+    (folder / NAME).unlink(missing_ok=True)
+    (folder / MEASURED).unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""How much the model copies with the guard off, beside how much the author repeats themselves.
+
+Runs of 8 words of sampled text that stand in the training text. Knows nothing about verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vaultgpt.corpus.runs import COPY_WORDS, norms
+from vaultgpt.training.base import BaseModel
+from vaultgpt.training.evaluate import Segment
+
+PROMPT_TOKENS = 24
+TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # how the mirror writes
+LONGEST = 400  # words; a longer copied run is reported as this
+
+
+def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str],
+            held_out: Iterable[str], seed: int) -> dict[str, float]:
+    """{"share", "author_share", "longest", "words"} of continuations of held-out beginnings.
+
+    Empty when there is nothing to begin with. The base must hold the merged adapter.
+    """
+    texts = sample(base, prompts, seed)
+    if not texts:
+        return {}
+    index = WordRuns(training)
+    runs, copied, longest = index.measure(texts)
+    own_runs, own_copied, _ = index.measure(held_out)
+    return {
+        "share": copied / max(1, runs), "author_share": own_copied / max(1, own_runs),
+        "longest": float(longest), "runs": float(runs), "author_runs": float(own_runs),
+    }
+
+
+@torch.no_grad()
+def sample(base: BaseModel, prompts: Sequence[Segment], seed: int) -> list[str]:
+    """Continuations of the segments' first tokens, as the mirror samples but without its guards."""
+    rows, length = (48, 96) if base.params < 50_000_000 else (24, 64)
+    fitting = [s for s in prompts if len(s.document.token_ids) >= PROMPT_TOKENS]
+    if not fitting or base.context < PROMPT_TOKENS + 16:
+        return []
+    length = min(length, base.context - PROMPT_TOKENS)
+    chosen = [fitting[i * len(fitting) // rows] for i in range(rows)]
+    ids = torch.from_numpy(np.stack([s.document.token_ids[:PROMPT_TOKENS] for s in chosen])).long()
+    ids = ids.to(base.device.where)  # [rows, PROMPT_TOKENS]
+    torch.manual_seed(seed)
+    out = base.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, max_new_tokens=length,
+        min_new_tokens=length, temperature=TEMPERATURE, top_p=TOP_P, min_p=MIN_P, top_k=0,
+        pad_token_id=base.encoder.end, eos_token_id=base.encoder.end,
+    )
+    return [base.encoder.tokenizer.decode(row) for row in out[:, PROMPT_TOKENS:].tolist()]
+
+
+class WordRuns:
+    """All words of some texts as one array of numbers; a 0 parts the texts."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._ids: dict[str, int] = {}
+        parts: list[list[int]] = []
+        for text in texts:
+            parts.append([self._ids.setdefault(word, len(self._ids) + 1) for word in norms(text)])
+        self._words = _joined(parts)
+        self._known: dict[int, NDArray[np.uint64]] = {}
+
+    def _of(self, n: int) -> NDArray[np.uint64]:
+        if n not in self._known:
+            self._known = {COPY_WORDS: self._known.get(COPY_WORDS, np.zeros(0, np.uint64)),
+                           n: np.unique(_runs(self._words, n))}
+        return self._known[n]
+
+    def measure(self, texts: Iterable[str]) -> tuple[int, int, int]:
+        """(runs of 8 words, those that stand here, words of the longest run that does)."""
+        lists = [[self._ids.get(word, 0) for word in norms(text)] for text in texts]
+        total = sum(max(0, len(words) - COPY_WORDS + 1) for words in lists)
+        words = _joined([w for w in lists if w])
+        copied = int(np.isin(_runs(words, COPY_WORDS), self._of(COPY_WORDS)).sum())
+        low, high = 0, 1
+        while high < LONGEST and self._has(words, high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._has(words, middle) else (low, middle)
+        return total, copied, low
+
+    def _has(self, words: NDArray[np.uint64], n: int) -> bool:
+        return bool(np.isin(_runs(words, n), self._of(n)).any())
+
+
+def _joined(parts: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
+    """Numbers of all words; 0 (unknown, or a border between texts) is part of no run."""
+    flat = [number for part in parts for number in (*part, 0)]
+    return np.array(flat, np.uint64)
+
+
+def _runs(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    """A polynomial hash modulo 2^64 of every run of `n` words without a 0 in it."""
+    count = len(words) - n + 1
+    if count <= 0:
+        return np.zeros(0, np.uint64)
+    total = np.zeros(count, np.uint64)
+    clean = np.ones(count, np.bool_)
+    for offset in range(n):
+        part = words[offset : offset + count]
+        total = total * np.uint64(0x9E3779B97F4A7C15) + part * np.uint64(0xBF58476D1CE4E5B9)
+        clean &= part != 0
+    kept: NDArray[np.uint64] = total[clean]
+    return kept

@@ -1,0 +1,166 @@
+"""Bits per byte: entries cut into segments, and each segment's nats under a model.
+
+A segment is the start token, the entry's full true opening (tags, year and month, title) and up to
+256 tokens of its text, in float32. The base, which never saw a header, is scored without that line:
+it is 0.6 % better so. Knows nothing about training or verdicts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vaultgpt.corpus.blocks import Document, Encoder, prepare
+from vaultgpt.corpus.header import opening, title_text
+from vaultgpt.training.base import BaseModel
+from vaultgpt.training.loss import each_nats, make_batch
+from vaultgpt.training.memory import is_out_of_memory
+from vaultgpt.training.round import Item, SegmentScores
+
+SEGMENT_TOKENS = 256
+BATCH_TOKENS = 8192
+LN2 = math.log(2.0)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one entry, ready to be scored."""
+
+    entry: str
+    tags: tuple[str, ...]
+    year: str | None
+    document: Document
+    plain: Document  # the same text without the header line, for the base
+    bytes: int  # UTF-8 bytes of what is scored
+
+
+def segments(items: Iterable[Item], encoder: Encoder) -> list[Segment]:
+    """Every item's text in segments; parts without a scored byte are left out.
+
+    The end token is not scored: it is no text. Masked characters are not scored either.
+    """
+    found: list[Segment] = []
+    for item in items:
+        start = opening(item.tags, item.date, item.title)
+        room = SEGMENT_TOKENS + 2 + len(encoder.tokenizer.encode(start, add_special_tokens=False))
+        for document in encoder.documents(prepare(item), start, room):
+            scored = document.loss_mask & (document.byte_counts > 0)
+            # A token that holds the rest of a split character adds no byte but is scored.
+            keep = document.loss_mask.copy()
+            if len(keep) and document.token_ids[-1] == encoder.end:
+                keep[-1] = False
+            if scored.any():
+                part = Document(document.token_ids, keep, document.byte_counts, document.span)
+                found.append(Segment(item.id, item.tags, (item.date or "")[:4] or None, part,
+                                     _without_header(part, item.title, encoder),
+                                     int(document.byte_counts[keep].sum())))
+    return found
+
+
+def _without_header(part: Document, title: str | None, encoder: Encoder) -> Document:
+    """The same scored tokens after start token and title alone."""
+    first = int(np.argmax(part.byte_counts > 0))
+    before = [encoder.start, *encoder.tokenizer.encode(title_text(title),
+                                                       add_special_tokens=False).ids]
+    none = np.zeros(len(before), np.int32)
+    return Document(np.concatenate([np.array(before, np.int32), part.token_ids[first:]]),
+                    np.concatenate([none.astype(np.bool_), part.loss_mask[first:]]),
+                    np.concatenate([none, part.byte_counts[first:]]), part.span)
+
+
+def plain_segments(texts: Sequence[str], encoder: Encoder) -> list[Segment]:
+    """Segments of text without header; each text counts as one entry."""
+    items = [Item(f"general-{i}", "held_out", text, (), None, None, ())
+             for i, text in enumerate(texts)]
+    return segments(items, encoder)
+
+
+def spread(found: Sequence[Segment], most: int) -> list[Segment]:
+    """At most `most` segments, evenly spaced."""
+    if len(found) <= most:
+        return list(found)
+    return [found[i * len(found) // most] for i in range(most)]
+
+
+def score(base: BaseModel, found: Sequence[Segment],
+          on_part: Callable[[float], None] = lambda fraction: None, *,
+          plain: bool = False) -> list[float]:
+    """Nats of every segment under the model as it stands, `plain` without header lines.
+
+    Out of memory halves the rows.
+    """
+    documents = [s.plain if plain else s.document for s in found]
+    nats = [0.0] * len(found)
+    order = sorted(range(len(found)), key=lambda i: -len(documents[i].token_ids))
+    tokens = BATCH_TOKENS
+    at = 0
+    while at < len(order):
+        rows = max(1, tokens // len(documents[order[at]].token_ids))
+        part = order[at : at + rows]
+        try:
+            values = _score_rows(base, [documents[i] for i in part])
+        except Exception as error:
+            if not is_out_of_memory(error) or rows == 1:
+                raise
+            tokens //= 2
+            continue
+        for index, value in zip(part, values, strict=True):
+            nats[index] = value
+        at += len(part)
+        on_part(at / len(order))
+    return nats
+
+
+def _score_rows(base: BaseModel, documents: Sequence[Document]) -> list[float]:
+    rows = [(d.token_ids, np.arange(len(d.token_ids), dtype=np.int32), d.loss_mask)
+            for d in documents]
+    with torch.no_grad():
+        values: list[float] = each_nats(base, make_batch(base, rows)).double().sum(1).tolist()
+    return values
+
+
+def as_scores(found: Sequence[Segment], nats: dict[str, list[float]]) -> SegmentScores:
+    """The gate's evidence: segments and their nats under each model."""
+    return SegmentScores(
+        entry=[s.entry for s in found], tags=[list(s.tags) for s in found],
+        years=[s.year for s in found], bytes=[s.bytes for s in found], nats=nats,
+    )
+
+
+def bits_per_byte(scores: SegmentScores | None, model: str) -> float | None:
+    """All bits over all bytes; None where nothing was scored."""
+    if scores is None or model not in scores.nats or not sum(scores.bytes):
+        return None
+    return sum(scores.nats[model]) / LN2 / sum(scores.bytes)
+
+
+def by_group(scores: SegmentScores, key: str) -> dict[str, dict[str, float]]:
+    """{tag or year: {model: bits per byte, "bytes": n}}; `key` is "tags" or "years"."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, (tags, year) in enumerate(zip(scores.tags, scores.years, strict=True)):
+        for name in (tags if key == "tags" else [year or "undated"]):
+            members[name].append(index)
+    table: dict[str, dict[str, float]] = {}
+    for name, indices in sorted(members.items()):
+        size = sum(scores.bytes[i] for i in indices)
+        if size:
+            table[name] = {model: sum(nats[i] for i in indices) / LN2 / size
+                           for model, nats in scores.nats.items()}
+            table[name]["bytes"] = float(size)
+    return table
+
+
+def by_entry(found: Sequence[Segment], nats: Sequence[float]) -> Iterator[tuple[str, float, int]]:
+    """(entry id, nats, bytes) of each entry, in order of appearance."""
+    sums: dict[str, list[float]] = {}
+    for segment, value in zip(found, nats, strict=True):
+        total = sums.setdefault(segment.entry, [0.0, 0.0])
+        total[0] += value
+        total[1] += segment.bytes
+    for entry, (value, size) in sums.items():
+        yield entry, value, int(size)

@@ -1,0 +1,135 @@
+"""A base with trainable LoRA layers and, where wanted, a trainable embedding, and their optimiser.
+
+Knows nothing about data, schedules or checkpoints on disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaultgpt.errors import GenerationError
+from vaultgpt.training.base import BaseModel
+from vaultgpt.training.choose import Recipe
+from vaultgpt.training.device import Device
+from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
+
+EMBEDDING = "embedding"
+
+
+class Learner:
+    """Puts LoRA into `base.model`; `close` takes it out again and brings the embedding back."""
+
+    def __init__(self, base: BaseModel, recipe: Recipe, seed: int, parent: Adapter | None) -> None:
+        self.base, self.recipe = base, recipe
+        self.wrapped, self.config = wrap(base, recipe.rank, seed)
+        self.alpha = 2 * recipe.rank
+        self.lora = lora_parameters(self.wrapped)
+        keeps_delta = parent is not None and parent.embedding is not None
+        self.pristine: Tensor | None = None
+        if recipe.embedding_rate > 0 or keeps_delta:
+            self.pristine = base.embedding.detach().clone()
+            base.embedding.requires_grad_(recipe.embedding_rate > 0)
+        if parent is not None:
+            self.alpha = parent.alpha
+            self.load(parent)
+        self.optimiser = self._new_optimiser()
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        groups: list[dict[str, Any]] = [{"params": list(self.lora.values()),
+                                         "peak": self.recipe.rate,
+                                         "weight_decay": self.recipe.weight_decay}]
+        if self.recipe.embedding_rate > 0:
+            # Decay would pull towards 0, not towards the base.
+            groups.append({"params": [self.base.embedding], "weight_decay": 0.0,
+                           "peak": self.recipe.embedding_rate})
+        fused = self.base.device.where.type in ("cpu", "cuda")
+        return torch.optim.AdamW(groups, lr=0.0, fused=fused)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that takes gradients, by name."""
+        named = dict(self.lora)
+        if self.recipe.embedding_rate > 0:
+            named[EMBEDDING] = self.base.embedding
+        return named
+
+    @torch.no_grad()
+    def load(self, adapter: Adapter) -> None:
+        """Set the weights to those of `adapter`; GenerationError when they do not fit."""
+        fits = adapter.tensors.keys() == self.lora.keys() and all(
+            adapter.tensors[n].shape == p.shape for n, p in self.lora.items())
+        delta = adapter.embedding
+        if not fits or (delta is not None and delta.shape != self.base.embedding.shape):
+            raise GenerationError("The active generation does not fit this base.",
+                                  "Run `vaultgpt train --fresh`.")
+        for name, parameter in self.lora.items():
+            parameter.copy_(adapter.tensors[name])
+        if self.pristine is not None:
+            self.base.embedding.copy_(self.pristine)
+            if delta is not None:
+                self.base.embedding.add_(delta.to(self.pristine.device, self.pristine.dtype))
+
+    @torch.no_grad()
+    def snapshot(self) -> Adapter:
+        """A copy of the weights as they stand, float32 on the CPU."""
+        tensors = {n: p.detach().float().cpu().clone() for n, p in self.lora.items()}
+        delta = None
+        if self.pristine is not None:
+            delta = (self.base.embedding.detach().float() - self.pristine.float()).cpu()
+        return Adapter(self.recipe.rank, self.alpha, tensors, delta)
+
+    def set_rate(self, factor: float) -> None:
+        """Set every group's learning rate to this share of its peak."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and moments for a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            tensors[f"weight/{name}"] = parameter.detach()
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`; KeyError when a weight is missing."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"weight/{name}"])
+            self.optimiser.state[parameter] = {
+                key: tensors[f"{key}/{name}"].to(
+                    "cpu" if key == "step" and parameter.device.type == "cpu"
+                    else parameter.device)
+                for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors
+            }
+
+    def move(self, device: Device) -> None:
+        """Go on elsewhere with the same weights and moments."""
+        state = {name: tensor.to("cpu").clone() for name, tensor in self.state().items()}
+        self.optimiser.zero_grad(set_to_none=True)
+        self.base.move(device)
+        if self.pristine is not None:
+            self.pristine = self.pristine.to(device.where)
+        rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.optimiser = self._new_optimiser()
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.restore(state)
+
+    @torch.no_grad()
+    def close(self) -> None:
+        """Leave the plain base as it was loaded."""
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.pristine is not None:
+            self.base.embedding.copy_(self.pristine)
+            self.base.embedding.requires_grad_(False)
+        self.base.model = self.wrapped.unload()
+
+    def save(self, folder: Path, adapter: Adapter, base_name: str, revision: str | None) -> None:
+        """Write `adapter` as a PEFT folder."""
+        save_adapter(folder, adapter, self.config, base_name, revision)

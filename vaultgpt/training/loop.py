@@ -1,0 +1,231 @@
+"""The training loop: optimiser steps over a mixture of blocks, within a time and a memory limit.
+
+Knows nothing about entries, reports or processes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vaultgpt.corpus.blocks import Block
+from vaultgpt.errors import OutOfMemory, TrainingError
+from vaultgpt.training.base import BaseModel
+from vaultgpt.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from vaultgpt.training.choose import rate_at
+from vaultgpt.training.device import on_cpu
+from vaultgpt.training.evaluate import LN2, Segment, score
+from vaultgpt.training.learner import Learner
+from vaultgpt.training.lora import Adapter
+from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
+from vaultgpt.training.memory import is_out_of_memory, release, tokens_that_fit
+from vaultgpt.training.streams import Mixture
+
+CHECKPOINT_S = 30.0
+PATIENCE = 3  # validations in a row that are worse than the best by WORSE
+# Validation sets are small: an early minimum within the noise is worse than a run that decayed to
+# its end (25,000 words of Thoreau: held-out 1.718 at the validation's best step, 1.712 at the end).
+WORSE = 0.005
+CALIBRATION_STEPS = 3  # before a budget sets the number of steps
+SLACK = 0.97  # of the remaining time is planned for
+
+
+class Stopped(Exception):
+    """The round was asked to stop; its checkpoint is written."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and where to look. `deadline` is on the clock that `Loop` is given."""
+
+    steps: int
+    check_every: int  # steps between validations
+    deadline: float | None
+    folder: Path  # of the checkpoint
+    job: str  # digest of the job
+
+
+def backward_nats(base: BaseModel, batch: Batch, scale: float) -> float:
+    """Add the gradients of scale x (sum of nats); the sum itself. The seam of memory tests."""
+    with base.device.autocast():
+        nats = total_nats(base, batch)
+    (nats * scale).backward()  # type: ignore[no-untyped-call]
+    return float(nats.detach())
+
+
+def _best(progress: Progress) -> float:
+    """Lowest validated bits per byte so far."""
+    return min((value for _, value in progress.checks), default=float("inf"))
+
+
+class Loop:
+    """One training run; `run` returns the best adapter. `progress` says how it went."""
+
+    def __init__(self, learner: Learner, mixture: Mixture, validation: Sequence[Segment],
+                 plan: Plan, *, stop: threading.Event,
+                 on_step: Callable[[Progress], None] = lambda progress: None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.learner, self.mixture, self.validation = learner, mixture, validation
+        self.plan, self.stop, self.on_step, self.clock = plan, stop, on_step, clock
+        self.progress = Progress(steps=plan.steps)
+        self.best: Adapter | None = None
+        self.began = clock()
+        block = learner.recipe.block_tokens
+        self.progress.micro_tokens = tokens_that_fit(
+            learner.base, block, max(block, learner.recipe.batch_tokens))
+
+    def run(self) -> Adapter:
+        """Train to the end. Stopped when told to; OutOfMemory when nothing fits."""
+        self._resume()
+        saved_at = self.clock()
+        while self.progress.step < self.progress.steps:
+            if self.stop.is_set():
+                self._save()
+                raise Stopped
+            self._one_step()
+            if self._due_for_check() and self._check():
+                break
+            self._fit_to_deadline()
+            if self.clock() - saved_at >= CHECKPOINT_S:
+                self._save()
+                saved_at = self.clock()
+            self.on_step(self.progress)
+        return self._chosen()
+
+    def _chosen(self) -> Adapter:
+        """The last weights, or the best validated ones where those are clearly better."""
+        state = self.progress
+        if self.best is not None and state.checks:
+            if state.checks[-1][1] > _best(state) * (1 + WORSE):
+                return self.best
+            state.best_step = state.step
+        return self.learner.snapshot()
+
+    def _one_step(self) -> None:
+        begin, state = self.clock(), self.progress
+        blocks = self.mixture.step(self.learner.recipe.batch_tokens)
+        state.factor = self._factor()
+        self.learner.set_rate(state.factor)
+        loss = self._gradients(blocks)
+        torch.nn.utils.clip_grad_norm_(list(self.learner.parameters.values()),
+                                       self.learner.recipe.clip)
+        self.learner.optimiser.step()
+        self.learner.optimiser.zero_grad(set_to_none=True)
+        if loss != loss:
+            raise TrainingError("Training diverged: the loss is not a number.",
+                                "Lower training.learning_rate.")
+        state.losses.append(loss)
+        state.step += 1
+        state.position = self.mixture.position
+        state.tokens += sum(len(b.token_ids) for b in blocks)
+        state.seconds += self.clock() - begin
+
+    def _factor(self) -> float:
+        """Share of the peak rate for the next step; linear to 0 even when `steps` shrinks."""
+        step, steps = self.progress.step, self.progress.steps
+        first = rate_at(step, steps, self.learner.recipe)
+        warm = step == 0 or step < 3 or step <= self.learner.recipe.warmup * self.plan.steps
+        if warm or steps == self.plan.steps:
+            return first
+        left = steps - step
+        return self.progress.factor * left / (left + 1)
+
+    def _gradients(self, blocks: list[Block]) -> float:
+        """Mean nats a token over the blocks; gradients accumulate in parts that fit the memory."""
+        while True:
+            try:
+                return self._accumulate(blocks)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.learner.optimiser.zero_grad(set_to_none=True)
+            self._shrink(max(len(b.token_ids) for b in blocks))
+
+    def _accumulate(self, blocks: list[Block]) -> float:
+        base = self.learner.base
+        batches = [make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
+                   for part in self._parts(blocks)]
+        count = max(1, sum(int((b.targets != IGNORE).sum()) for b in batches))
+        return sum(backward_nats(base, batch, 1.0 / count) for batch in batches) / count
+
+    def _parts(self, blocks: list[Block]) -> list[list[Block]]:
+        """Blocks of like length together, at most micro_tokens with padding (or one block)."""
+        parts: list[list[Block]] = []
+        for block in sorted(blocks, key=lambda b: -len(b.token_ids)):
+            if parts and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) \
+                    <= self.progress.micro_tokens:
+                parts[-1].append(block)
+            else:
+                parts.append([block])
+        return parts
+
+    def _shrink(self, longest: int) -> None:
+        """Out of memory: half as many tokens at once, then the CPU, then give up."""
+        state, base = self.progress, self.learner.base
+        release(base)
+        if state.micro_tokens > longest:
+            state.micro_tokens = max(longest, state.micro_tokens // 2)
+            state.notes.append(
+                f"out of memory: batch halved to {state.micro_tokens} tokens at once")
+        elif base.device.where.type != "cpu":
+            self.learner.move(on_cpu(base.device))
+            state.notes.append("out of memory: moved to the CPU")
+        else:
+            raise OutOfMemory("There is not enough memory for one block.",
+                              "Set training.block_tokens lower, or choose a smaller base.")
+
+    def _due_for_check(self) -> bool:
+        step = self.progress.step
+        return bool(self.validation) and (
+            step % self.plan.check_every == 0 or step == self.progress.steps)
+
+    def _check(self) -> bool:
+        """Validate; keep the best; True when it is time to stop."""
+        state = self.progress
+        with self.learner.base.device.autocast():
+            nats = sum(score(self.learner.base, self.validation))
+        value = nats / LN2 / sum(s.bytes for s in self.validation)
+        best = _best(state)
+        state.checks.append((state.step, value))
+        if value < best:
+            self.best, state.best_step = self.learner.snapshot(), state.step
+        state.stale = state.stale + 1 if value > best * (1 + WORSE) else 0
+        return state.stale >= PATIENCE
+
+    def _fit_to_deadline(self) -> None:
+        """Lower the number of steps to what the remaining time holds, validations included."""
+        state = self.progress
+        if self.plan.deadline is None or state.step < CALIBRATION_STEPS:
+            return
+        run = self.clock() - self.began
+        here = state.step - self._step_at_start
+        left = (self.plan.deadline - self.clock()) * SLACK
+        can = state.step + max(0, int(left / max(run / max(1, here), 1e-6)))
+        state.steps = max(state.step, min(self.plan.steps, can))
+
+    def _resume(self) -> None:
+        self._step_at_start = 0
+        found = read_checkpoint(self.plan.folder, self.plan.job)
+        if found is None:
+            return
+        self.progress, tensors = found
+        self._step_at_start = self.progress.step
+        self.learner.restore(tensors)
+        best = {n.removeprefix("best/"): t for n, t in tensors.items() if n.startswith("best/")}
+        if best:
+            delta = best.pop("embedding_delta", None)
+            self.best = Adapter(self.learner.recipe.rank, self.learner.alpha, best, delta)
+        self.mixture.skip(self.progress.position)
+
+    def _save(self) -> None:
+        tensors = self.learner.state()
+        if self.best is not None:
+            tensors |= {f"best/{n}": t for n, t in self.best.tensors.items()}
+            if self.best.embedding is not None:
+                tensors["best/embedding_delta"] = self.best.embedding
+        write_checkpoint(self.plan.folder, self.plan.job, self.progress, tensors)

@@ -1,0 +1,177 @@
+"""Everything a round measures: held-out sets under every model, new entries beforehand, copying.
+
+What was measured before training is kept on disk for a resumed run. Knows nothing about verdicts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from vaultgpt.files import read_json, write_json
+from vaultgpt.training.base import BaseModel
+from vaultgpt.training.checkpoint import MEASURED
+from vaultgpt.training.copying import copying
+from vaultgpt.training.evaluate import (
+    Segment,
+    as_scores,
+    bits_per_byte,
+    by_entry,
+    by_group,
+    plain_segments,
+    score,
+    segments,
+    spread,
+)
+from vaultgpt.training.loop import Stopped
+from vaultgpt.training.lora import Adapter, load_adapter, merged
+from vaultgpt.training.round import Item, Job, SegmentScores
+from vaultgpt.training.streams import read_general
+
+GENERAL_SEGMENTS = 64
+SETS = ("held_out", "new_notes", "general")
+
+
+class Measurer:
+    """Scores of one round. `before` and `after` fill them; the rest reads them."""
+
+    def __init__(self, job: Job, base: BaseModel, folder: Path, digest: str,
+                 stop: threading.Event, say: Callable[..., None]) -> None:
+        self.job, self.base, self.folder, self.digest = job, base, folder, digest
+        self.stop, self.say = stop, say
+        self.sets: dict[str, list[Segment]] = {
+            "held_out": self.segments(i for i in job.items if i.role == "held_out"),
+            "new_notes": self.segments(i for i in job.items if i.role == "new_held_out"),
+            "general": spread(plain_segments(read_general(job.general_heldout, 400_000),
+                                             base.encoder), GENERAL_SEGMENTS),
+        }
+        self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in SETS}
+        self.prequential: list[dict[str, Any]] = []
+        self.copied: dict[str, float] = {}
+        self.seconds_each = 0.0  # of one model over all sets
+
+    def segments(self, items: Iterable[Item]) -> list[Segment]:
+        """Segments of these items with the base's tokenizer."""
+        return segments(items, self.base.encoder)
+
+    @property
+    def seconds_to_come(self) -> float:
+        """About how long `after` will take."""
+        return self.seconds_each
+
+    def before(self) -> None:
+        """Score base, active and last fresh on every set, and new entries before they are learned.
+
+        Results of an earlier run of the same job are taken from disk.
+        """
+        if self._read():
+            return
+        began = time.monotonic()
+        self._score("base", None)
+        self.seconds_each = time.monotonic() - began
+        folders = {key: Path(self.job.compare[key]) for key in ("before", "fresh")
+                   if key in self.job.compare}
+        for key, folder in folders.items():
+            same = next((k for k in folders if k != key and folders[k] == folder
+                         and k in self.nats["held_out"]), None)
+            if same is not None:
+                for name in SETS:
+                    self.nats[name][key] = self.nats[name][same]
+            else:
+                self._score(key, load_adapter(folder))
+        self._foretell()
+        self._write()
+
+    def after(self, adapter: Adapter) -> None:
+        """Score the new adapter on every set."""
+        self._score("after", adapter)
+
+    def _score(self, model: str, adapter: Adapter | None) -> None:
+        with merged(self.base, adapter):
+            for name in SETS:
+                self.nats[name][model] = score(self.base, self.sets[name], self._part,
+                                               plain=adapter is None)
+
+    def _part(self, fraction: float) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        self.say("evaluate", fraction)
+
+    def _foretell(self) -> None:
+        """Nats of the entries about to be learned, under the parent and under the base."""
+        roles = {"score"} | ({"train"} if self.job.round.kind == "incremental" else set())
+        items = {i.id: i for i in self.job.items if i.role in roles}
+        found = self.segments(items.values())
+        if not found:
+            return
+        base = list(by_entry(found, score(self.base, found, self._part, plain=True)))
+        parent = base
+        folder = self.job.parent or self.job.compare.get("before")
+        if folder:
+            with merged(self.base, load_adapter(Path(folder))):
+                parent = list(by_entry(found, score(self.base, found, self._part)))
+        self.prequential = [
+            {"id": entry, "nats": nats, "bytes": size, "base_nats": plain}
+            for (entry, nats, size), (_, plain, _) in zip(parent, base, strict=True)
+        ]
+
+    def copying(self, adapter: Adapter) -> None:
+        """Sample with the new adapter, the guard off, and compare with the training text."""
+        self.say("measure", 0.0)
+        if self.stop.is_set():
+            raise Stopped
+        learned = [i.text for i in self.job.items if i.role in ("train", "replay")]
+        held_out = [i for i in self.job.items if i.role in ("held_out", "new_held_out")]
+        prompts = self.sets["held_out"] or self.segments(
+            [i for i in self.job.items if i.role == "train"][:64])
+        with merged(self.base, adapter):
+            self.copied = copying(self.base, prompts, learned, [i.text for i in held_out],
+                                  self.job.round.seed)
+        self.say("measure", 1.0)
+
+    def scores(self) -> dict[str, SegmentScores]:
+        """The sets that hold anything."""
+        return {name: as_scores(found, self.nats[name])
+                for name, found in self.sets.items() if found}
+
+    def by_group(self, key: str) -> dict[str, dict[str, float]]:
+        """Held-out bits per byte by "tags" or "years"."""
+        scores = self.scores().get("held_out")
+        return by_group(scores, key) if scores else {}
+
+    def bits_per_byte(self) -> dict[str, float | None]:
+        """CONTRACT.md's figures."""
+        scores = self.scores()
+        held, new, general = (scores.get(name) for name in SETS)
+        return {
+            "held_out": bits_per_byte(held, "after"),
+            "held_out_before": bits_per_byte(held, "before"),
+            "held_out_fresh": bits_per_byte(held, "fresh"),
+            "held_out_base": bits_per_byte(held, "base"),
+            "new_notes": bits_per_byte(new, "after"),
+            "new_notes_before": bits_per_byte(new, "before"),
+            "new_notes_base": bits_per_byte(new, "base"),
+            "general": bits_per_byte(general, "after"),
+            "general_before": bits_per_byte(general, "before"),
+            "general_base": bits_per_byte(general, "base"),
+        }
+
+    def _write(self) -> None:
+        write_json(self.folder / MEASURED, {
+            "job": self.digest, "nats": self.nats, "prequential": self.prequential,
+            "seconds_each": self.seconds_each,
+        })
+
+    def _read(self) -> bool:
+        try:
+            value = read_json(self.folder / MEASURED)
+            if value["job"] != self.digest:
+                return False
+            self.nats, self.prequential = value["nats"], value["prequential"]
+            self.seconds_each = float(value["seconds_each"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return True

@@ -1,0 +1,168 @@
+"""One round from Job to staged adapter and Report: measure, train, measure again.
+
+Runs in the worker process, or in a test's own. Knows nothing about pipes, the ledger or verdicts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaultgpt.errors import TrainingError
+from vaultgpt.files import make_private_dir, read_json
+from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.checkpoint import Progress, clear
+from vaultgpt.training.choose import SHARES, Recipe, choose_recipe, passes
+from vaultgpt.training.device import choose_device
+from vaultgpt.training.evaluate import SEGMENT_TOKENS
+from vaultgpt.training.learner import Learner
+from vaultgpt.training.loop import Loop, Plan
+from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.training.measure import Measurer
+from vaultgpt.training.round import Item, Job, Report, job_from_json
+from vaultgpt.training.streams import (
+    Mixture,
+    Stream,
+    general_items,
+    read_general,
+    split_validation,
+)
+
+OnProgress = Callable[[dict[str, Any]], None]
+RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
+
+
+def read_job(path: Path) -> Job:
+    """The job in `path`; TrainingError when it can't be read."""
+    try:
+        return job_from_json(read_json(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise TrainingError("The round's job file can't be read.",
+                            "Start the round again with `vaultgpt train`.") from None
+
+
+def run_job(path: Path, on_progress: OnProgress, stop: threading.Event,
+            began: float | None = None) -> Report:
+    """Run the round in `path`, going on from a checkpoint beside it; fill job.out; the Report.
+
+    `began` is the monotonic second at which the process started: a budget counts from there.
+    loop.Stopped when `stop` is set; a VaultGPTError for every expected failure.
+    """
+    return _Trainer(path, on_progress, stop, time.monotonic() if began is None else began).run()
+
+
+class _Trainer:
+    def __init__(self, path: Path, on_progress: OnProgress, stop: threading.Event,
+                 began: float) -> None:
+        self.job, self.folder, self.stop, self.began = read_job(path), path.parent, stop, began
+        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.on_progress = on_progress
+        self.fresh = self.job.round.kind == "fresh"
+        self.seed = self.job.round.seed
+        self.settings = self.job.settings
+
+    def run(self) -> Report:
+        self.say("load", 0.0)
+        settings = self.settings
+        device = choose_device(settings["device"], settings["dtype"], int(settings["threads"]))
+        base = load_base(Path(self.job.base), device)
+        parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
+        self.say("load", 1.0)
+        measurer = Measurer(self.job, base, self.folder, self.digest, self.stop, self.say)
+        measurer.before()
+        adapter, learner, progress, validation = self._train(base, parent, measurer)
+        learner.close()
+        measurer.after(adapter)
+        measurer.copying(adapter)
+        out = make_private_dir(Path(self.job.out))
+        learner.save(out, adapter, self.job.base_name, self.job.base_revision)
+        report = self._report(base, learner.recipe, progress, measurer, validation)
+        clear(self.folder)
+        return report
+
+    def say(self, phase: str, fraction: float, **more: Any) -> None:
+        self.on_progress({"event": "progress", "phase": phase, "fraction": fraction, **more})
+
+    def _train(self, base: BaseModel, parent: Adapter | None, measurer: Measurer
+               ) -> tuple[Adapter, Learner, Progress, list[Item]]:
+        train = [i for i in self.job.items if i.role == "train"]
+        validation: list[Item] = []
+        if self.fresh:
+            train += [i for i in self.job.items if i.role == "replay"]
+            train, validation = split_validation(train, self.seed)
+        recipe, mixture, epoch_tokens, total = self._mixture(base, parent, train)
+        if mixture.empty:
+            raise TrainingError("There is no text to learn from in this round.")
+        learner = Learner(base, recipe, self.seed, parent)
+        steps = max(1, round(total / recipe.batch_tokens))
+        check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
+        plan = Plan(steps, check, self._deadline(measurer), self.folder, self.digest)
+        loop = Loop(learner, mixture, measurer.segments(validation), plan, stop=self.stop,
+                    on_step=self._on_step)
+        return loop.run(), learner, loop.progress, validation
+
+    def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item]
+                 ) -> tuple[Recipe, Mixture, float, float]:
+        """Recipe, data, tokens of one epoch, and tokens of all passes."""
+        def stream(name: str, items: list[Item], block_tokens: int) -> Stream:
+            return Stream(items, base.encoder, block_tokens=block_tokens, packs=base.packs,
+                          seed=self.seed, name=name)
+
+        rough = stream("new", train, min(int(self.settings["block_tokens"]), base.context)).tokens
+        replay = [i for i in self.job.items if i.role == "replay"]
+        general = read_general(self.job.general_replay)
+        total = rough * passes(self.settings, self.job.words, fresh=self.fresh)
+        if not self.fresh:
+            total /= SHARES["new"] if replay or general else 1.0
+        recipe = choose_recipe(
+            self.settings, words=self.job.words, params=base.params, context=base.context,
+            tied=base.tied, round_tokens=total, fresh=self.fresh,
+            parent_rank=parent.rank if parent else None)
+        streams = [(stream("new", train, recipe.block_tokens), SHARES["new"])]
+        if not self.fresh:
+            streams.append((stream("replay", replay, recipe.block_tokens), SHARES["replay"]))
+            streams.append((stream("general", general_items(general), recipe.block_tokens),
+                            SHARES["general"]))
+        return recipe, Mixture(streams), rough if self.fresh else total, total
+
+    def _deadline(self, measurer: Measurer) -> float | None:
+        budget = self.job.round.budget_s
+        if budget is None:
+            return None
+        return self.began + budget - measurer.seconds_to_come - RESERVE_S
+
+    def _on_step(self, progress: Progress) -> None:
+        self.say("train", progress.step / max(1, progress.steps), step=progress.step,
+                 steps=progress.steps, loss=progress.losses[-1],
+                 tokens_per_s=progress.tokens / max(progress.seconds, 1e-9))
+
+    def _report(self, base: BaseModel, recipe: Recipe, progress: Progress, measurer: Measurer,
+                validation: list[Item]) -> Report:
+        return Report(
+            bits_per_byte=measurer.bits_per_byte(),
+            by_tag=measurer.by_group("tags"), by_year=measurer.by_group("years"),
+            copying=measurer.copied, segments=measurer.scores(), prequential=measurer.prequential,
+            tokens=progress.tokens, seconds=time.monotonic() - self.began,
+            tokens_per_s=progress.tokens / max(progress.seconds, 1e-9), device=base.device.name,
+            steps=progress.step, losses=progress.losses, notes=[*base.notes, *progress.notes],
+            learning={
+                "rank": recipe.rank, "rate": recipe.rate, "embedding_rate": recipe.embedding_rate,
+                "batch_tokens": recipe.batch_tokens, "block_tokens": recipe.block_tokens,
+                "dtype": str(base.device.dtype).removeprefix("torch."),
+                "threads": base.device.threads, "packed": base.packs,
+                "best_step": progress.best_step or progress.step, "validation": progress.checks,
+                "set_aside": [i.id for i in validation], "planned_steps": progress.steps,
+                "segment_tokens": SEGMENT_TOKENS,
+                "scored_with": "full header and title; the base with the title alone",
+            },
+        )
+
+
+def dump_report(report: Report) -> str:
+    """The report as JSON, numbers only finite."""
+    return json.dumps(report.to_json(), allow_nan=False)
