@@ -4,16 +4,27 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test check fast clean
+.PHONY: demo test check plugin plugin-browser clean
 demo: .venv/.installed
 	$(BIN)/vaultgpt demo
 
-test: .venv/.tested check
+test: .venv/.tested check plugin plugin-browser
 	$(BIN)/python -m pytest
 
 check: .venv/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+plugin: obsidian-plugin/node_modules/.installed
+	cd obsidian-plugin && npm run typecheck && npm run lint && npm test
+
+plugin-browser: .venv/.installed obsidian-plugin/node_modules/.installed
+	cd obsidian-plugin && npm run test:browser
+
+obsidian-plugin/node_modules/.installed: obsidian-plugin/package.json obsidian-plugin/package-lock.json
+	scripts/test-tools
+	cd obsidian-plugin && npm ci --no-audit --no-fund
+	@touch $@
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "vaultgpt needs Python 3.11 or newer; none was found." >&2; exit 1; }
@@ -29,4 +40,4 @@ check: .venv/.tested
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist *.egg-info obsidian-plugin/node_modules

@@ -112,7 +112,8 @@ def table(results: list[dict[str, Any]]) -> str:
             base, after = bits["held_out_base"], bits["held_out"]
             lines.append(
                 f"| {result['vault']} | {number} | {base:.3f} -> {after:.3f} | "
-                f"{100 * (1 - after / base):.1f} % | {report['tokens']:,} | {report['seconds']:.0f} | "
+                f"{100 * (1 - after / base):.1f} % | {report['tokens']:,} | "
+                f"{report['seconds']:.0f} | "
                 f"{report['tokens_per_s']:,.0f} | {'yes' if row['verdict']['promoted'] else 'no'} |"
             )
     lines += ["", "| journal | tag | base -> tuned | gain |", "|---|---|---|---|"]

@@ -81,7 +81,7 @@ def test_an_empty_folder_and_a_tiny_vault_get_a_fitting_sentence(
     empty = tmp_path / "empty"
     empty.mkdir()
     done = cli("init", str(empty))
-    assert done.status == 0 and "no notes" in done.out.lower()
+    assert done.status == 0 and "folder is empty" in done.out
     (empty / "a.md").write_text("Rain again. I mended the gate and went to bed early. " * 30)
     done = cli("train", str(empty), "--json")
     assert done.status == 0

@@ -71,7 +71,7 @@ async def test_the_token_is_no_query_parameter_and_no_other_scheme(api: Api) -> 
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", ORIGIN + "/", ORIGIN + ".evil",
-                                    ORIGIN.upper(), "http://notes.example", "app://obsidian.md.x"])
+                                    ORIGIN.upper(), "http://notes.example", "app://obsidian.md"])
 async def test_an_origin_that_is_not_exactly_allowed_is_refused(api: Api, origin: str) -> None:
     for path in ("/v1/status", "/health"):
         status, body, headers = await api.get(path, headers={"Origin": origin})
@@ -79,15 +79,14 @@ async def test_an_origin_that_is_not_exactly_allowed_is_refused(api: Api, origin
         assert "Access-Control-Allow-Origin" not in headers
 
 
-@pytest.mark.parametrize("origin", [ORIGIN, "app://obsidian.md"])
-async def test_an_allowed_origin_may_read_answers_errors_and_streams(api: Api, origin: str) -> None:
-    given = {"Origin": origin}
+async def test_an_allowed_origin_may_read_answers_errors_and_streams(api: Api) -> None:
+    given = {"Origin": ORIGIN}
     ok = await api.get("/v1/status", headers=given)
     refused = await api.get("/v1/status", headers=given, token="wrong")
     streamed = await api.post("/v1/completions", {"prompt": "x", "stream": True}, headers=given)
     assert [ok[0], refused[0], streamed[0]] == [200, 401, 200]
     for answer in (ok, refused, streamed):
-        assert answer[2]["Access-Control-Allow-Origin"] == origin
+        assert answer[2]["Access-Control-Allow-Origin"] == ORIGIN
         assert answer[2]["Vary"] == "Origin"
 
 

@@ -33,7 +33,7 @@ def status(
 def _lines(s: dict[str, Any]) -> list[str]:
     running = "running" if s.get("daemon") else "not running (`vaultgpt serve` starts it)"
     lines = [
-        f"{s['notes']:,} notes, {s['words']:,} words; {s['pending_notes']:,} notes not learned yet.",
+        f"{s['notes']:,} notes, {s['words']:,} words; {s['pending_notes']:,} notes are new.",
         f"Writes as {s['active'] or 'the bare base'} on {s['base']}.",
         f"The daemon is {running}.",
     ]

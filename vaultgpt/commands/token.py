@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from vaultgpt.client import find_daemon
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
@@ -23,16 +22,17 @@ def token(
     vault_argument: VaultArgument = None,
     vault: VaultOption = None,
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="Make a new one; the old one stops working at once.")
+        bool,
+        typer.Option(
+            "--rotate",
+            help="Make a new one; the old one stops working at once, in a running daemon too.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the token that programs on this machine use to call the daemon, or change it."""
     state = locate(vault or vault_argument)
-    daemon = find_daemon(state) if rotate else None
     value = state.rotate_token() if rotate else state.token()
-    if daemon:
-        daemon.post("/v1/reload", {})
     if as_json:
         print_json({"token": value, "rotated": rotate})
     else:

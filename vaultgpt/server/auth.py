@@ -14,8 +14,6 @@ from aiohttp.typedefs import Handler, Middleware
 
 from vaultgpt.server.problems import Forbidden, Unauthorized, WrongType
 
-# Obsidian on a computer sends this Origin; others are added by `server.origins`.
-OBSIDIAN_ORIGIN = "app://obsidian.md"
 OPEN_PATHS = frozenset({"/health"})
 _HOST = re.compile(r"(?:127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?", re.IGNORECASE)
 
@@ -35,7 +33,7 @@ def check_origin(request: web.Request, allowed: tuple[str, ...]) -> str | None:
     origins = request.headers.getall("Origin", [])
     if not origins:
         return None
-    if len(origins) != 1 or origins[0] not in (OBSIDIAN_ORIGIN, *allowed):
+    if len(origins) != 1 or origins[0] not in allowed:
         raise Forbidden("This Origin is not allowed.", "origin_not_allowed",
                         "Add it with `vaultgpt config VAULT server.origins`.")
     return origins[0]
@@ -94,7 +92,7 @@ def cors(origins: Callable[[], tuple[str, ...]]) -> Signal:
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
         origin = request.headers.get("Origin")
-        if origin in (OBSIDIAN_ORIGIN, *origins()):
+        if origin in origins():
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Vary"] = "Origin"
         response.headers.setdefault("X-Content-Type-Options", "nosniff")

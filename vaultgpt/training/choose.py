@@ -17,7 +17,8 @@ SMALL_VAULT, SMALL_PASSES = 100_000, 2.0  # words; there a third pass gains noth
 # the whole rate 1.7228 and general English 0.6 % worse, at a quarter 1.7172 and 0.1 % better.
 INCREMENTAL_RATE = 0.25
 DEFAULT_EPOCHS = 3.0  # config's; another value is the author's own wish
-SHARES = {"new": 0.3, "replay": 0.6, "general": 0.1}
+SHARES = {"new": 0.3, "replay": 0.6, "general": 0.1}  # of an incremental round's tokens
+FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
 EMBEDDING_PARAMS = 400_000_000  # larger bases are adapted by LoRA alone
 
 

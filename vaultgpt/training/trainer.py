@@ -17,7 +17,7 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import make_private_dir, read_json
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress, clear
-from vaultgpt.training.choose import SHARES, Recipe, choose_recipe, passes
+from vaultgpt.training.choose import FRESH_SHARES, SHARES, Recipe, choose_recipe, passes
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS
 from vaultgpt.training.learner import Learner
@@ -34,6 +34,7 @@ from vaultgpt.training.streams import (
 )
 
 OnProgress = Callable[[dict[str, Any]], None]
+CHARS_A_TOKEN = 5  # of plain English, generously
 RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
 
 
@@ -114,20 +115,19 @@ class _Trainer:
                           seed=self.seed, name=name)
 
         rough = stream("new", train, min(int(self.settings["block_tokens"]), base.context)).tokens
-        replay = [i for i in self.job.items if i.role == "replay"]
-        general = read_general(self.job.general_replay)
+        shares = FRESH_SHARES if self.fresh else SHARES
         total = rough * passes(self.settings, self.job.words, fresh=self.fresh)
-        if not self.fresh:
-            total /= SHARES["new"] if replay or general else 1.0
+        general_chars = int(CHARS_A_TOKEN * total * shares["general"] / shares["new"])
+        general = read_general(self.job.general_replay)
+        parts = {"new": train, "general": general_items(general, general_chars, self.seed),
+                 "replay": [i for i in self.job.items if i.role == "replay"]}
+        total *= sum(shares[name] for name, items in parts.items() if items) / shares["new"]
         recipe = choose_recipe(
             self.settings, words=self.job.words, params=base.params, context=base.context,
             tied=base.tied, round_tokens=total, fresh=self.fresh,
             parent_rank=parent.rank if parent else None)
-        streams = [(stream("new", train, recipe.block_tokens), SHARES["new"])]
-        if not self.fresh:
-            streams.append((stream("replay", replay, recipe.block_tokens), SHARES["replay"]))
-            streams.append((stream("general", general_items(general), recipe.block_tokens),
-                            SHARES["general"]))
+        streams = [(stream(name, items, recipe.block_tokens), shares[name])
+                   for name, items in parts.items() if shares[name] and items]
         return recipe, Mixture(streams), rough if self.fresh else total, total
 
     def _deadline(self, measurer: Measurer) -> float | None:
