@@ -1,0 +1,1 @@
+"""pebble's recipe: prepare, tokenizer, pack, train, evaluate, package, general; see README.md."""

@@ -1,0 +1,231 @@
+"""Trains pebble on the packed tokens, resumable at any moment.
+
+    python -m scripts.pebble.train --work DIR [--shape cpu|gpu|toy] [--from FOLDER] [--steps N]
+                    [--seconds S] [--finish-in N]
+
+State lies in WORK/<run>/: checkpoints, log.tsv, and `finish_at`, a file in which one may write,
+while a run is under way, the step at which the learning rate shall reach zero. Time never enters
+the schedule, so a stopped or slowed process loses nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from . import checkpoint, pack
+from .model import SHAPES, Pebble, Shape
+from .optimizer import MuonAdam, Rates
+from .schedule import Schedule
+from .warmstart import warm_start
+
+SEED = 23
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run. Batches are counted in rows of 1,024 tokens, whatever the sequence is."""
+
+    steps: int = 3000
+    batch_rows: int = 8
+    sequence: int = 256  # tokens, for the first part of the run
+    long_share: float = 0.3  # of the steps, the last, at 1,024 tokens
+    warm_up: int = 100  # steps
+    decay_share: float = 0.85  # of the steps, the last, while the rate goes to zero
+    save_every_s: float = 240.0
+    held_out_every: int = 250  # steps
+    held_out_rows: int = 48
+    compiled: bool = True  # and bf16 products; else eager fp32
+    bf16_checkpoints: bool = False  # half the bytes to carry, for runs cut into many sessions
+
+
+class Run:
+    """Model, optimiser, schedule and place in the data; `go` advances them."""
+
+    def __init__(self, work: Path, name: str, shape: Shape, plan: Plan, device: str) -> None:
+        torch.manual_seed(SEED)
+        self.folder, self.plan, self.device = work / name, plan, device
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = pack.load(work / "tokens")
+        self.held_out = pack.load(work / "heldout-tokens")
+        self.model = Pebble(shape).to(device)
+        self.optimizer = MuonAdam(self.model, Rates())
+        self.schedule = Schedule(plan.steps, plan.warm_up, int(plan.steps * (1 - plan.decay_share)))
+        self.step, self.epoch_number, self.row, self.tokens_seen = 0, 0, 0, 0
+        self.epoch = self.data.epoch(0)
+        self.dtype = torch.bfloat16 if plan.compiled or device == "cuda" else torch.float32
+        self._bytes_a_token = self.held_out.byte_count / len(self.held_out.tokens)
+
+    def compile(self) -> None:
+        """Fuse what is elementwise; one graph for all blocks of one sequence length."""
+        from . import model
+
+        torch._dynamo.config.cache_size_limit = 64
+        for block in self.model.model.layers:
+            block.compile(dynamic=False)
+        model.softmax_loss = torch.compile(model.softmax_loss, dynamic=False)
+
+    def resume(self) -> bool:
+        found = checkpoint.latest(self.folder)
+        if found is None:
+            return False
+        tensors, facts = checkpoint.read(found)
+        self.model.load_state_dict(
+            {n[6:]: t.float() for n, t in tensors.items() if n.startswith("model/")}
+        )
+        for name, tensor in self.optimizer.state.items():
+            tensor.copy_(tensors[f"state/{name}"])
+        self.optimizer.steps = facts["optimizer_steps"]
+        self.step, self.tokens_seen = facts["step"], facts["tokens_seen"]
+        self.epoch_number, self.row = facts["epoch"], facts["row"]
+        self.schedule = Schedule(**facts["schedule"])
+        self.epoch = self.data.epoch(self.epoch_number)
+        return True
+
+    def save(self) -> None:
+        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
+        tensors |= {f"state/{n}": t for n, t in self.optimizer.state.items()}
+        facts = {
+            "step": self.step,
+            "tokens_seen": self.tokens_seen,
+            "epoch": self.epoch_number,
+            "row": self.row,
+            "optimizer_steps": self.optimizer.steps,
+            "schedule": self.schedule.facts(),
+            "plan": asdict(self.plan),
+            "shape": asdict(self.model.shape),
+        }
+        dtype = torch.bfloat16 if self.plan.bf16_checkpoints else torch.float32
+        checkpoint.write(self.folder, self.step, tensors, facts, dtype)
+
+    def next_rows(self, count: int) -> pack.Tokens:
+        """The next rows of the epoch, or the first of the next one: (count, 1024)."""
+        if self.row + count > len(self.epoch):
+            self.epoch_number, self.row = self.epoch_number + 1, 0
+            self.epoch = self.data.epoch(self.epoch_number)
+        rows = self.epoch[self.row : self.row + count]
+        self.row += count
+        return rows
+
+    def sequence(self) -> int:
+        long = self.step >= self.schedule.end * (1 - self.plan.long_share)
+        return min(pack.ROW_TOKENS if long else self.plan.sequence, self.model.shape.context)
+
+    def one_step(self) -> Tensor:
+        """Train on one batch; returns its loss in nats a token."""
+        rate = self.schedule.rate(self.step)
+        rows = self.next_rows(self.plan.batch_rows)
+        inputs, targets = batch(rows, self.sequence(), self.device)
+        loss: Tensor = self.model(inputs, targets, self.dtype)
+        torch.autograd.backward(loss)
+        self.optimizer.step(rate)
+        self.model.zero_grad(set_to_none=True)
+        self.step += 1
+        self.tokens_seen += rows.size
+        return loss.detach()
+
+    @torch.no_grad()
+    def held_out_bits_per_byte(self) -> float:
+        rows = self.held_out.tokens
+        count = min(self.plan.held_out_rows, len(rows) // pack.ROW_TOKENS)
+        spread = np.linspace(0, len(rows) - pack.ROW_TOKENS, count).astype(int)
+        losses = []
+        for start in spread:
+            table = rows[start : start + pack.ROW_TOKENS][None]
+            inputs, targets = batch(table, self.plan.sequence, self.device)
+            losses.append(float(self.model(inputs, targets, self.dtype)))
+        return float(np.mean(losses)) / float(np.log(2)) / self._bytes_a_token
+
+    def read_finish(self) -> None:
+        """Obey WORK/<run>/finish_at: the step at which the rate reaches zero."""
+        path = self.folder / "finish_at"
+        if path.is_file() and path.read_text().strip().isdigit():
+            end = int(path.read_text())
+            if end != self.schedule.end:
+                self.schedule.finish_at(self.step, end)
+
+    def log(self, text: str) -> None:
+        print(text, flush=True)
+        with (self.folder / "log.tsv").open("a", encoding="utf-8") as out:
+            out.write(text + "\n")
+
+    def go(self, seconds: float) -> None:
+        """Train until the schedule ends or the time is up, saving on the way and at the end."""
+        started = saved = marked = time.monotonic()
+        losses: list[Tensor] = []
+        while self.step < self.schedule.end and time.monotonic() - started < seconds:
+            self.read_finish()
+            losses.append(self.one_step())
+            now = time.monotonic()
+            if self.step % 25 == 0:
+                pace = 25 * self.plan.batch_rows * pack.ROW_TOKENS / (now - marked)
+                mean = float(torch.stack(losses).mean())
+                self.log(
+                    f"{self.step}\t{self.tokens_seen}\t{mean:.4f}\t"
+                    f"{self.schedule.rate(self.step):.3f}\t{self.sequence()}\t{pace:.0f}"
+                )
+                losses, marked = [], now
+            if self.step % self.plan.held_out_every == 0:
+                self.log(f"{self.step}\theld out\t{self.held_out_bits_per_byte():.4f}")
+            if now - saved > self.plan.save_every_s:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        self.log(f"{self.step}\theld out\t{self.held_out_bits_per_byte():.4f}")
+
+
+def batch(rows: pack.Tokens, sequence: int, device: str) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of (rows * 1024 / sequence, sequence); inputs open with end-of-text.
+
+    So every token is a target once, and a window begins as a document and the evaluation do.
+    """
+    targets = torch.from_numpy(rows.astype(np.int64)).reshape(-1, sequence)
+    inputs = torch.cat([torch.full((len(targets), 1), pack.END_ID), targets[:, :-1]], dim=1)
+    return inputs.to(device), targets.to(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--run", default="run")
+    parser.add_argument("--shape", choices=SHAPES, default="cpu")
+    parser.add_argument("--from", dest="source", type=Path, help="weights to start from")
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--batch-rows", type=int, default=Plan.batch_rows)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after, saved")
+    parser.add_argument("--finish-in", type=int, help="bring the rate to zero in N steps")
+    parser.add_argument("--bf16-checkpoints", action="store_true")
+    parser.add_argument("--eager", action="store_true", help="no torch.compile, fp32")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    plan = replace(
+        Plan(),
+        steps=args.steps,
+        batch_rows=args.batch_rows,
+        compiled=not args.eager,
+        bf16_checkpoints=args.bf16_checkpoints,
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    run = Run(args.work, args.run, SHAPES[args.shape], plan, device)
+    if not run.resume() and args.source:
+        tokenizer = Tokenizer.from_file(str(args.work / "tokenizer" / "tokenizer.json"))
+        weights, matched = warm_start(args.source, tokenizer)
+        run.model.load_state_dict(weights)
+        run.log(f"started from {args.source.name}, {matched} embedding rows matched")
+    if args.finish_in is not None:
+        run.schedule.finish_at(run.step, run.step + args.finish_in)
+    if plan.compiled:
+        run.model.fuse()
+    run.go(args.seconds)
+
+
+if __name__ == "__main__":
+    main()
