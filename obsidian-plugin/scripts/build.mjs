@@ -1,0 +1,35 @@
+// Bundles src/main.ts and copies what Obsidian needs into the Python package (or --out FOLDER).
+import { build } from "esbuild";
+import { builtinModules } from "node:module";
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = join(dirname(fileURLToPath(import.meta.url)), "..");
+const given = process.argv.indexOf("--out");
+const out = given > 0 ? resolve(process.argv[given + 1]) : join(here, "..", "vaultgpt", "plugin_build");
+const MOST_BYTES = 60_000;
+
+const { version } = JSON.parse(await readFile(join(here, "manifest.json"), "utf8"));
+const { outputFiles } = await build({
+	absWorkingDir: here,
+	entryPoints: ["src/main.ts"],
+	bundle: true,
+	write: false,
+	format: "cjs",
+	platform: "browser",
+	target: "es2022",
+	supported: { "dynamic-import": false }, // Obsidian gives Node's modules to require(), not to import()
+	treeShaking: true,
+	minify: true,
+	legalComments: "none",
+	logLevel: "warning",
+	banner: { js: `/* VaultGPT ${version}. Built from obsidian-plugin/ of the vaultgpt repository, which holds the source. */` },
+	external: ["obsidian", "electron", "@codemirror/*", "@lezer/*", ...builtinModules, ...builtinModules.map((name) => `node:${name}`)],
+});
+const [main] = outputFiles;
+if (main.contents.byteLength >= MOST_BYTES) throw new Error(`main.js has ${main.contents.byteLength} bytes; ${MOST_BYTES} is the limit`);
+await mkdir(out, { recursive: true });
+await writeFile(join(out, "main.js"), main.contents);
+for (const name of ["manifest.json", "styles.css"]) await copyFile(join(here, name), join(out, name));
+console.log(`main.js: ${main.contents.byteLength} bytes, in ${out}`);

@@ -1,0 +1,102 @@
+/**
+ * What the daemon is doing, kept up by its event stream, for the status bar and the side view.
+ * Asks nothing before start(). Knows nothing about how it is shown.
+ */
+import { progressOf, type Api, type Census, type Progress, type Status } from "./api.ts";
+import { isAbort, sentenceOf } from "./problem.ts";
+import type { ServerEvent } from "./sse.ts";
+
+export interface Daemon {
+	readonly online: boolean;
+	readonly problem: string | null;
+	readonly status: Status | null;
+	readonly progress: Progress | null;
+	readonly census: Census | null;
+}
+
+/** Times in milliseconds between two tries to reach the daemon. */
+const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
+
+export class Model {
+	daemon: Daemon = { online: false, problem: null, status: null, progress: null, census: null };
+	private readonly listeners = new Set<(daemon: Daemon) => void>();
+	private stopper = new AbortController();
+
+	constructor(
+		private readonly api: Api,
+		private readonly reached: () => void = () => undefined,
+	) {}
+
+	/** Hear of every change until the function that comes back is called. */
+	subscribe(listener: (daemon: Daemon) => void): () => void {
+		this.listeners.add(listener);
+		return () => this.listeners.delete(listener);
+	}
+
+	/** Listen until stop(); a daemon that went away or moved is found again. */
+	async start(): Promise<void> {
+		this.stopper = new AbortController();
+		const { signal } = this.stopper;
+		for (let tries = 0; !signal.aborted; tries++) {
+			try {
+				await this.listen(signal, () => (tries = 0));
+				this.set({ online: false, progress: null });
+			} catch (error) {
+				if (isAbort(error) || signal.aborted) return;
+				this.set({ online: false, progress: null, problem: sentenceOf(error) });
+			}
+			await pause(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)] ?? 10_000, signal);
+		}
+	}
+
+	stop(): void {
+		this.stopper.abort();
+	}
+
+	/** Ask anew what stands, as after an act of ours. */
+	async refresh(): Promise<void> {
+		const status = await this.api.status();
+		const census = await this.api.census().catch(() => this.daemon.census);
+		this.set({ online: true, problem: null, status, census, progress: status.training });
+	}
+
+	private async listen(signal: AbortSignal, connected: () => void): Promise<void> {
+		const events = this.api.transport.stream("GET", "/v1/events", undefined, signal)[Symbol.asyncIterator]();
+		let next = events.next(); // connects now, so that nothing is missed while status is asked
+		next.catch(() => undefined);
+		await this.refresh();
+		this.reached();
+		connected();
+		for (let event = await next; !event.done; event = await next) {
+			next = events.next();
+			next.catch(() => undefined);
+			await this.hear(event.value);
+		}
+	}
+
+	private async hear({ name, data }: ServerEvent): Promise<void> {
+		if (name === "progress") {
+			this.set({ progress: progressOf(JSON.parse(data)) });
+			return;
+		}
+		if (name === "verdict" || name === "error") this.set({ progress: null });
+		await this.refresh();
+	}
+
+	private set(change: Partial<Daemon>): void {
+		this.daemon = { ...this.daemon, ...change };
+		for (const listener of this.listeners) listener(this.daemon);
+	}
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+	return new Promise((resolve) => {
+		const over = () => {
+			window.clearTimeout(timer);
+			signal.removeEventListener("abort", over);
+			resolve();
+		};
+		const timer = window.setTimeout(over, ms);
+		signal.addEventListener("abort", over);
+	});
+}

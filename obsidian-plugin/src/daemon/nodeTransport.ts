@@ -1,0 +1,129 @@
+/**
+ * The desktop's transport: finds the daemon by its runtime.json and speaks over Node's http, so
+ * that there is no CORS and no token to copy. Node's modules are loaded on first use, not before.
+ */
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { findEndpoint, type Endpoint, type Machine } from "./places.ts";
+import { abortError, brokenOff, isAbort, notRunning, refusal } from "./problem.ts";
+import { SseParser, type ServerEvent } from "./sse.ts";
+import type { Method, Transport } from "./transport.ts";
+
+type Http = typeof import("node:http");
+
+/** An answer of this size or more is not one of ours. */
+const MOST_ANSWER_CHARS = 32_000_000;
+
+/** The machine as Node tells it; null where there is no Node, as in a browser. */
+export async function thisMachine(): Promise<{ machine: Machine; http: Http } | null> {
+	try {
+		const [http, fs, os] = await Promise.all([
+			import("node:http"),
+			import("node:fs/promises"),
+			import("node:os"),
+		]);
+		const read = (path: string) => fs.readFile(path, "utf8").catch(() => null);
+		const files = { read, realpath: (path: string) => fs.realpath(path).catch(() => path) };
+		const { platform, env } = process;
+		return { http, machine: { platform, env, home: os.homedir(), files } };
+	} catch {
+		return null;
+	}
+}
+
+export class NodeTransport implements Transport {
+	private endpoint: Endpoint | null = null;
+
+	/** `vault` is the vault's folder; `chosen` gives the author's state folder, mostly "". */
+	constructor(
+		private readonly http: Http,
+		private readonly machine: Machine,
+		private readonly vault: string,
+		private readonly chosen: () => string = () => "",
+	) {}
+
+	notePath(path: string): string {
+		return (this.endpoint?.prefix ?? "") + path;
+	}
+
+	async request(method: Method, path: string, body?: unknown, signal?: AbortSignal): Promise<unknown> {
+		const response = await this.open(method, path, body, signal);
+		let text = "";
+		try {
+			for await (const chunk of decoded(response)) {
+				text += chunk;
+				if (text.length > MOST_ANSWER_CHARS) throw brokenOff();
+			}
+			return JSON.parse(text || "{}");
+		} catch {
+			throw signal?.aborted ? abortError() : brokenOff();
+		} finally {
+			response.destroy();
+		}
+	}
+
+	async *stream(method: Method, path: string, body?: unknown, signal?: AbortSignal): AsyncGenerator<ServerEvent> {
+		const response = await this.open(method, path, body, signal);
+		const parser = new SseParser();
+		try {
+			for await (const chunk of decoded(response)) yield* parser.push(chunk);
+			if (signal?.aborted) throw abortError();
+		} catch (error) {
+			throw signal?.aborted ? abortError() : isAbort(error) ? error : brokenOff();
+		} finally {
+			response.destroy();
+		}
+	}
+
+	/** The response to a request that was accepted; looks the daemon up again when it has moved. */
+	private async open(method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+		const known = this.endpoint;
+		const endpoint = known ?? (await this.find());
+		const response = await this.send(endpoint, method, path, body, signal).catch(failed(signal));
+		if (response && response.statusCode !== 401) return accepted(response);
+		response?.destroy();
+		this.endpoint = null;
+		const found = await this.find();
+		const again = await this.send(found, method, path, body, signal).catch(failed(signal));
+		if (again) return accepted(again);
+		this.endpoint = null;
+		throw notRunning(this.vault);
+	}
+
+	private async find(): Promise<Endpoint> {
+		this.endpoint = await findEndpoint(this.machine, this.vault, this.chosen());
+		return this.endpoint;
+	}
+
+	private send(to: Endpoint, method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+		const data = method === "POST" ? JSON.stringify(body ?? {}) : "";
+		const headers: Record<string, string> = { Authorization: `Bearer ${to.token}` };
+		if (data) headers["Content-Type"] = "application/json";
+		return new Promise((resolve, reject) => {
+			const options = { host: "127.0.0.1", port: to.port, method, path, headers, signal, agent: false };
+			const request: ClientRequest = this.http.request(options, resolve);
+			request.on("error", reject);
+			request.end(data);
+		});
+	}
+}
+
+/** Nothing listens (null) is another thing than a request that was called off (thrown). */
+function failed(signal?: AbortSignal): () => null {
+	return () => {
+		if (signal?.aborted) throw abortError();
+		return null;
+	};
+}
+
+async function accepted(response: IncomingMessage): Promise<IncomingMessage> {
+	const status = response.statusCode ?? 0;
+	if (status < 400) return response;
+	let text = "";
+	for await (const chunk of decoded(response)) text += chunk;
+	throw refusal(status, text);
+}
+
+async function* decoded(response: IncomingMessage): AsyncGenerator<string> {
+	response.setEncoding("utf8");
+	for await (const chunk of response) yield String(chunk);
+}

@@ -1,0 +1,72 @@
+// Pictures of the real thing, and a strip of them for the README. `npm run screenshots`.
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Page } from "playwright-core";
+import { inject, test } from "vitest";
+import { Daemon } from "./daemon.ts";
+import { Pages, pair } from "./pages.ts";
+import { vaultgpt } from "./stage.ts";
+
+const FOLDER = process.env["SCREENSHOTS"] ?? join(import.meta.dirname, "..", "..", "screenshots");
+const NOTE = "#dream\n\nThe lanes had no ends last night. I swam past the clock and the café, past Gerald folding towels, and nobody blew a whistle. ";
+const PATH = "Dreams/2021-06-19 Lanes.md";
+const SCALE = 1.5;
+
+test("screenshots", async () => {
+	const stage = inject("stage");
+	mkdirSync(FOLDER, { recursive: true });
+	const pages = await Pages.open(stage);
+	await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
+	const token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
+	const daemon = await Daemon.start(stage, token);
+	try {
+		const { page } = await pages.load(SCALE);
+		await pair(page, daemon.address, token);
+		await page.evaluate(() => window.bench.ready());
+		await page.locator(".vaultgpt-status", { hasText: stage.generation }).waitFor();
+		await page.evaluate(([path, note]) => window.bench.open(path ?? "", note ?? ""), [PATH, NOTE]);
+		await page.evaluate(() => document.querySelector("#notices")?.replaceChildren());
+		await page.evaluate(() => window.bench.run("open-history"));
+		await page.locator(".vaultgpt-generation.is-active").waitFor();
+		const frames = await written(page, daemon);
+		await page.evaluate(() => window.bench.settings());
+		await page.setViewportSize({ width: 1120, height: 820 });
+		await page.screenshot({ path: join(FOLDER, "settings.png") });
+		await strip(page, frames);
+	} finally {
+		await daemon.kill();
+		await pages.close();
+	}
+});
+
+/** A continuation as it is met: waited for, shown, partly taken, another one, taken. */
+async function written(page: Page, daemon: Daemon): Promise<[string, Buffer][]> {
+	const frames: [string, Buffer][] = [];
+	const pane = async (title: string) => {
+		const clip = { x: 0, y: 0, width: 800, height: 300 };
+		frames.push([title, await page.screenshot({ clip })]);
+	};
+	await page.evaluate(() => window.bench.editor?.focus());
+	await page.keyboard.press("Control+;");
+	await page.waitForFunction(() => Boolean(window.bench.ghost()));
+	const request = (await page.evaluate(() => window.bench.lastRequest())) as object;
+	const texts = await daemon.texts(request);
+	await page.waitForFunction((whole) => window.bench.ghost() === whole, texts[0]);
+	await page.screenshot({ path: join(FOLDER, "ghost.png") });
+	await pane("The hotkey: your voice, as ghost text");
+	await page.keyboard.press("Control+ArrowDown");
+	await pane("Ctrl ↓: another one");
+	for (let n = 0; n < 4; n++) await page.keyboard.press("Control+ArrowRight");
+	await pane("Ctrl →: a word at a time");
+	await page.keyboard.press("Tab");
+	await pane("Tab: all of it; one undo takes it back");
+	return frames;
+}
+
+async function strip(page: Page, frames: readonly [string, Buffer][]): Promise<void> {
+	const cells = frames.map(([title, image]) => `<figure><figcaption>${title}</figcaption><img src="data:image/png;base64,${image.toString("base64")}"></figure>`);
+	await page.setViewportSize({ width: 1120, height: 500 });
+	await page.setContent(`<style>body{margin:0;padding:12px;display:grid;grid-template-columns:1fr 1fr;gap:12px;font:14px "DejaVu Sans",sans-serif;background:#fff}
+		figure{margin:0;border:1px solid #ddd;border-radius:6px;overflow:hidden}figcaption{padding:6px 12px;background:#f6f6f6;color:#444}img{width:100%;display:block}</style>${cells.join("")}`);
+	await page.screenshot({ path: join(FOLDER, "strip.png"), fullPage: true });
+}

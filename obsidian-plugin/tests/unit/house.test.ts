@@ -1,0 +1,53 @@
+// @vitest-environment node
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+
+const HERE = join(import.meta.dirname, "..", "..");
+const BUILT = join(HERE, "..", "vaultgpt", "plugin_build");
+const read = (...parts: string[]) => readFileSync(join(HERE, ...parts), "utf8");
+const sources = readdirSync(join(HERE, "src"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
+
+test("the committed build is what the sources build, byte for byte", () => {
+	const out = mkdtempSync(join(tmpdir(), "vaultgpt-build-"));
+	try {
+		execFileSync(process.execPath, [join(HERE, "scripts", "build.mjs"), "--out", out]);
+		for (const name of ["main.js", "manifest.json", "styles.css"])
+			expect(readFileSync(join(out, name)).equals(readFileSync(join(BUILT, name))), `${name} is stale: npm run build`).toBe(true);
+		expect(statSync(join(out, "main.js")).size).toBeLessThan(60_000);
+	} finally {
+		rmSync(out, { recursive: true });
+	}
+});
+
+test("obsidian is imported only by the modules that register or show", () => {
+	const importers = sources.filter((name) => /from "obsidian"/.test(read("src", name)));
+	expect(importers.filter((name) => name !== "main.ts" && !/^ui[\\/]/.test(name))).toEqual([]);
+});
+
+test("modules are short and say what they do", () => {
+	for (const name of sources) {
+		const text = read("src", name);
+		expect(text.split("\n").length, name).toBeLessThanOrEqual(300);
+		expect(text, name).toMatch(/^\/\*\*/);
+	}
+});
+
+test("nothing reaches for HTML strings, default hotkeys, other hosts, or a lint rule's switch", () => {
+	for (const name of sources)
+		expect(read("src", name), name).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|hotkeys:|https?:\/\/(?!127\.0\.0\.1|www\.w3\.org|\$|\(|\\)|eslint-disable/);
+});
+
+test("manifest, versions and package agree", () => {
+	const manifest = JSON.parse(read("manifest.json")) as Record<string, string>;
+	const versions = JSON.parse(read("versions.json")) as Record<string, string>;
+	const { version } = JSON.parse(read("package.json")) as { version: string };
+	expect(manifest["version"]).toBe(version);
+	expect(Object.keys(manifest).sort()).toEqual(["author", "description", "id", "isDesktopOnly", "minAppVersion", "name", "version"]);
+	for (const key of ["id", "name", "description"]) expect(manifest[key]).not.toMatch(/obsidian|plugin/i);
+	expect(manifest["description"]).toMatch(/^[A-Z].{0,248}\.$/);
+	expect(versions[version]).toBe(manifest["minAppVersion"]);
+	expect(read("package-lock.json")).not.toMatch(/"resolved":|https?:\/\/registry/);
+});

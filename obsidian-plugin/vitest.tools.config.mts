@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+	test: {
+		environment: "node",
+		include: ["tests/browser/*.tool.ts"],
+		globalSetup: ["tests/browser/global.ts"],
+		fileParallelism: false,
+		testTimeout: 900_000,
+		hookTimeout: 900_000,
+	},
+});
