@@ -34,7 +34,12 @@ from vaultgpt.welcome import findings
 from vaultgpt.wording import round_sentences
 from vaultgpt.writing import Request, write
 
-TAGS = ("journal", "dream", "poetry")
+OPENINGS = {
+    "journal": "Grey, then less grey. I went down to the Baths early and",
+    "dream": "I am in",
+    "poetry": "The heron",
+}
+NEW_NOTE = "Journal/2024/2024-03-02.md"
 START_S, NOTICE_S = 60.0, 60.0  # limits for the daemon to start, and to notice a note
 NEXT_STEPS = """That was the whole of it. For your own notes:
 
@@ -63,7 +68,7 @@ def demo(
         rounds = [_train(show, state)]
         with _daemon(state):
             show.title("Writing on, under three tags")
-            continuations = [_continue(show, state, tag, seed) for tag in TAGS]
+            continuations = [_continue(show, state, tag, seed) for tag in OPENINGS]
             show.title("A new note is dropped into the vault")
             _drop_note(show, state)
             rounds.append(_train(show, state))
@@ -161,23 +166,35 @@ def _wait_for_daemon(state: VaultState, process: subprocess.Popen[bytes]) -> Dae
 
 
 def _continue(show: _Show, state: VaultState, tag: str, seed: int) -> dict[str, Any]:
-    answer = write(state, Request(tags=(tag,), seed=seed, length="paragraph"))
+    opening = OPENINGS[tag]
+    answer = write(state, Request(opening, tags=(tag,), seed=seed, length="page", max_tokens=120))
     show.say(f"#{tag} · {answer['generation']}", style="dim")
-    show.say(answer["text"].strip() + "\n")
-    return {"tags": answer["tags"], "generation": answer["generation"], "text": answer["text"]}
+    show.say(f"{opening}{answer['text']}\n")
+    return {
+        "tags": answer["tags"],
+        "generation": answer["generation"],
+        "prompt": opening,
+        "text": answer["text"],
+    }
 
 
 def _drop_note(show: _Show, state: VaultState) -> None:
-    """Put a new entry into the vault and wait until the daemon has seen it."""
-    name = "2024-03-02.md"
-    target = state.vault / "Journal" / "2024" / name
+    """Put a new entry into the vault and wait until the daemon knows it."""
+    target = state.vault / NEW_NOTE
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(examples() / "new-note.md", target)
     dropped, limit = time.monotonic(), time.monotonic() + NOTICE_S
     while time.monotonic() < limit:
-        daemon = find_daemon(state)
-        if daemon and daemon.get("/v1/status")["pending_notes"] > 0:
-            show.say(f"{name}: noticed after {time.monotonic() - dropped:.1f} s.")
+        if (daemon := find_daemon(state)) and _knows(daemon):
+            show.say(f"{NEW_NOTE}: noticed after {time.monotonic() - dropped:.1f} s.")
             return
         time.sleep(0.2)
     raise Unavailable("The daemon did not notice the new note.", f"Its log is in {state.logs}.")
+
+
+def _knows(daemon: DaemonClient) -> bool:
+    try:
+        daemon.get(f"/v1/notes?path={NEW_NOTE}")
+    except NotFound:
+        return False
+    return True
