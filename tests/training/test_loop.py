@@ -100,6 +100,42 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_losses(
     assert torch.allclose(result.embedding, expected.embedding, atol=1e-5)
 
 
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing after it runs, nothing is saved."""
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_with_the_same_losses(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. run whole; 2. run anew with checkpoints up to step 3 and die after step 6; 3. start again.
+
+    Result: steps 4 to 6 are done again and every loss is within 1e-4.
+    """
+    whole = make_loop(base, tmp_path / "none")
+    whole.run()
+    whole.learner.close()
+
+    def dies(progress: Progress) -> None:
+        if progress.step == 3:
+            monkeypatch.setattr(loop_module, "CHECKPOINT_S", 1e9)
+        if progress.step == 6:
+            raise Killed
+
+    monkeypatch.setattr(loop_module, "CHECKPOINT_S", 0.0)
+    (tmp_path / "run").mkdir()
+    first = make_loop(base, tmp_path / "run", on_step=dies)
+    with pytest.raises(Killed):
+        first.run()
+    first.learner.close()
+    second = make_loop(base, tmp_path / "run")
+    steps: list[int] = []
+    second.on_step = lambda p: steps.append(p.step)
+    second.run()
+    assert steps[0] == 4
+    assert max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses,
+                                          strict=True)) < 1e-4
+
+
 def test_a_checkpoint_of_another_job_or_a_damaged_one_counts_as_none(
     base: BaseModel, tmp_path: Path
 ) -> None:

@@ -1,0 +1,128 @@
+"""The gate against really trained rounds: bad ones are refused, real later pages are promoted.
+
+The embedded base on two years of the example vault; the trainer runs in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vaultgpt.config import Settings, Training, with_option
+from vaultgpt.errors import TrainingError
+from vaultgpt.rounds import run_round
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
+from vaultgpt.training.trainer import run_job
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
+PEBBLE_PARAMETERS = 7_000_000
+Job = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A vault of the first two years with its first generation, and its state root."""
+    place = tmp_path_factory.mktemp("gate")
+    vault = place / "vault"
+    for note in sorted(EXAMPLES.rglob("*.md")):
+        if any(year in str(note.relative_to(EXAMPLES)) for year in ("2021", "2022", "Poems")):
+            target = vault / note.relative_to(EXAMPLES)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(note, target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAULTGPT_HOME", str(place / "home"))
+        answer = learn(create_state(vault), lambda job: None)
+    assert answer["verdict"]["promoted"], answer["verdict"]
+    return vault, place / "home"
+
+
+@pytest.fixture
+def state(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> VaultState:
+    """A copy of that state, and of the vault with the pages of 2023 added."""
+    vault, home = trained
+    shutil.copytree(home, tmp_path / "home")
+    shutil.copytree(vault, tmp_path / "vault")
+    known = json.loads((tmp_path / "home" / "vaults.json").read_text())["vaults"]
+    moved = {"vaults": {str(tmp_path / "vault"): name for name in known.values()}}
+    (tmp_path / "home" / "vaults.json").write_text(json.dumps(moved))
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    later = tmp_path / "vault" / "Journal" / "2023"
+    later.mkdir(parents=True)
+    for note in sorted((EXAMPLES / "Journal" / "2023").glob("*.md"))[:12]:
+        shutil.copyfile(note, later / note.name)
+    return create_state(tmp_path / "vault")
+
+
+def learn(state: VaultState, tamper: Callable[[Job], None]) -> dict[str, Any]:
+    """One round by the real trainer, its job changed by `tamper` first."""
+
+    def trainer(
+        path: Path,
+        on_progress: Callable[[dict[str, Any]], None],
+        stop: threading.Event,
+        *,
+        settings: Training,
+    ) -> dict[str, Any]:
+        job = json.loads(path.read_text(encoding="utf-8"))
+        tamper(job)
+        path.write_text(json.dumps(job), encoding="utf-8")
+        return run_job(path, on_progress, stop).to_json()
+
+    settings = with_option(Settings(), "training.device", "cpu")
+    return run_round(state, settings, manual=True, trainer=trainer, now=lambda: 1_700_000_000.0)
+
+
+def repeat_one_note(job: Job) -> None:
+    note = min((i for i in job["items"] if i["role"] == "train"), key=lambda i: len(i["text"]))
+    note["text"], note["masked"], note["new_ranges"] = note["text"][:200], [], []
+    kept = [i for i in job["items"] if i["role"] not in ("train", "replay")]
+    job["items"] = kept + [{**note, "id": f"{note['id']}-{k}"} for k in range(500)]
+    job["general_replay"] = None
+
+
+def shuffle_words(job: Job) -> None:
+    rng = random.Random(1)
+    for item in job["items"]:
+        if item["role"] in ("train", "replay"):
+            words = item["text"].split()
+            rng.shuffle(words)
+            item["text"], item["masked"], item["new_ranges"] = " ".join(words), [], []
+
+
+def learn_thirty_times_too_fast(job: Job) -> None:
+    job["settings"]["learning_rate"] = 30 * INCREMENTAL_RATE * choose_rate(PEBBLE_PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [repeat_one_note, shuffle_words, learn_thirty_times_too_fast],
+    ids=lambda f: f.__name__,
+)
+def test_a_bad_round_is_refused_and_the_old_generation_stays(
+    state: VaultState, tamper: Callable[[Job], None]
+) -> None:
+    try:
+        answer = learn(state, tamper)
+    except TrainingError as error:  # it did not even end: nothing was published either
+        assert "diverged" in error.message
+    else:
+        assert not answer["verdict"]["promoted"], answer["verdict"]
+        assert answer["generation"] == "g000001"
+    assert [p.name for p in state.generations.iterdir()] == ["g000001"]
+
+
+def test_real_later_pages_are_promoted(state: VaultState) -> None:
+    answer = learn(state, lambda job: None)
+    assert answer["kind"] == "incremental"
+    assert answer["verdict"]["promoted"], answer["verdict"]
+    assert answer["generation"] == "g000002"
