@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: demo test check plugin plugin-browser clean
 demo: .venv/.installed
@@ -21,7 +22,7 @@ plugin: obsidian-plugin/node_modules/.installed
 plugin-browser: .venv/.installed obsidian-plugin/node_modules/.installed
 	cd obsidian-plugin && npm run test:browser
 
-obsidian-plugin/node_modules/.installed: obsidian-plugin/package.json obsidian-plugin/package-lock.json
+obsidian-plugin/node_modules/.installed: .venv/bin/python obsidian-plugin/package.json obsidian-plugin/package-lock.json
 	scripts/test-tools
 	cd obsidian-plugin && npm ci --no-audit --no-fund
 	@touch $@

@@ -41,11 +41,13 @@ def call(home: Path, *args: str) -> Any:
     return json.loads(done.stdout)
 
 
-def measure(vault: Path, seed: int) -> dict[str, Any]:
+def measure(vault: Path, seed: int, options: list[str]) -> dict[str, Any]:
     """One journal: set up, trained (the first round, and the full one after a sampled first)."""
     with tempfile.TemporaryDirectory(prefix="vaultgpt-bench-") as folder:
         home = Path(folder) / "home"
         found = call(home, "init", str(vault), "--no-plugin")
+        for option in options:
+            call(home, "config", str(vault), *option.split("=", 1))
         started = time.monotonic()
         answer = call(home, "train", str(vault))
         seconds = time.monotonic() - started
@@ -76,6 +78,7 @@ def measure(vault: Path, seed: int) -> dict[str, Any]:
         "notes": found["notes"],
         "words": found["words"],
         "rounds": [strip(r) for r in answer.get("rounds", [answer])],
+        "options": options,
         "wall_s": round(seconds, 1),
         "samples": samples,
     }
@@ -144,6 +147,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("VAULTGPT_DATA"))
     parser.add_argument("--only", default="thoreau,mixed-three-authors")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the vaults, such as training.epochs=1",
+    )
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     if args.data is None:
@@ -151,7 +161,7 @@ def main() -> None:
     results = []
     for name in args.only.split(","):
         print(f"{name}: init, train, continue", file=sys.stderr)
-        results.append(measure(args.data / name, args.seed))
+        results.append(measure(args.data / name, args.seed, args.set))
         machine = (
             f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
         )

@@ -48,8 +48,8 @@ def test_the_first_generation_comes_by_itself_and_writes(state: VaultState) -> N
         assert status["active"] == "g000001"
         assert daemon.ask(prompt="I walked", max_tokens=2)["vaultgpt"]["generation"] == "g000001"
         report = daemon.client.get("/v1/report")
-        assert report["report"]["bits_per_byte"]["held_out"] < (
-            report["report"]["bits_per_byte"]["held_out_base"])
+        assert report["bits_per_byte"]["held_out"] < (
+            report["bits_per_byte"]["held_out_base"])
         assert daemon.stop()[0] == 0
         listener.join(10)
     names = [name for name, _ in heard]

@@ -67,13 +67,14 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: Callable[..., Path]) -> Trained:
-    """init and train by the real commands; about 3,000 words and a tiny Llama."""
+    """init and train by the real commands; 90 notes of 12,000 words and a tiny Llama."""
     place = tmp_path_factory.mktemp("trained")
     vault, home = place / "vault", place / "home"
-    tiny.tiny_vault(vault)
+    tiny.tiny_vault(vault, notes=90, words=12_000)
     base = tiny_models("llama")
     done = run("init", str(vault), "--base", str(base), "--no-plugin", home=home)
     assert done.status == 0, done.err
+    run("config", str(vault), "training.threads", "1", home=home)
     done = run("train", str(vault), "--json", home=home)
     assert done.status == 0, done.err
     return Trained(vault, home, done.json)

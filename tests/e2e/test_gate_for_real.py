@@ -17,6 +17,7 @@ import pytest
 
 from vaultgpt.config import Settings, Training, with_option
 from vaultgpt.errors import TrainingError
+from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
@@ -117,7 +118,8 @@ def test_a_bad_round_is_refused_and_the_old_generation_stays(
         assert "diverged" in error.message
     else:
         assert not answer["verdict"]["promoted"], answer["verdict"]
-        assert answer["generation"] == "g000001"
+    with Ledger.open(state) as ledger:
+        assert ledger.active() == "g000001"
     assert [p.name for p in state.generations.iterdir()] == ["g000001"]
 
 

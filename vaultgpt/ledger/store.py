@@ -288,10 +288,11 @@ class Ledger(OwnWords, History):
         return list(out)
 
     def totals(self) -> dict[str, int]:
-        """Counts for status: notes, used notes, words of usable prose."""
-        row = self._read("SELECT COUNT(*) AS notes, COALESCE(SUM(used), 0) AS used FROM notes "
+        """Counts for status: notes, used notes, words of their prose as `scan` counts them."""
+        row = self._read("SELECT COUNT(*) AS notes, COALESCE(SUM(used), 0) AS used, "
+                         "COALESCE(SUM(used * words), 0) AS words FROM notes "
                          "WHERE gone_since IS NULL")[0]
-        return {"notes": row["notes"], "used": row["used"], "words": self.usable_words()}
+        return {"notes": row["notes"], "used": row["used"], "words": row["words"]}
 
     def census(self) -> dict[str, Any]:
         """{"tags": {tag: entries}, "years": {year: entries}} of the entries in use."""
