@@ -1,4 +1,3 @@
 """vaultgpt: a daemon beside a Markdown vault that learns to write like its author."""
 
 __version__ = "0.1.0"
-API_VERSION = "1"

@@ -1,6 +1,6 @@
 """The command line: assembles the commands. Each lives in its own file under commands/.
 
-Imports no torch, and a command's own modules only when it runs.
+Imports no torch: `status` and its like never pay for it.
 """
 
 from __future__ import annotations

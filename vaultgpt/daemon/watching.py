@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Protocol
 
-from vaultgpt.config import Rules, Settings, load_settings
+from vaultgpt.config import Settings, load_settings
 from vaultgpt.daemon.logs import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
-from vaultgpt.vault.scan import FileStamp, Scan, read_vault
+from vaultgpt.vault.scan import FileStamp, Scan, fingerprint, read_vault
 from vaultgpt.vault.watch import Watcher
 
 RULES_KEY = "daemon_rules"
-# Files of Obsidian's that say which notes are used and how daily notes are named.
-OBSIDIAN = ("app.json", "daily-notes.json", "templates.json", "plugins/periodic-notes/data.json",
-            "plugins/templater-obsidian/data.json")
 
 
 class Hint(Protocol):
@@ -158,7 +152,7 @@ class VaultLoop:
 
     def _known(self, ledger: Ledger) -> tuple[dict[str, FileStamp], str]:
         """The stamps recorded, none after a change of the rules; and what stands for the rules."""
-        rules = rules_digest(self._state, self.settings.rules)
+        rules = fingerprint(self._state.vault, self.settings.rules)
         return ({} if ledger.meta(RULES_KEY) != rules else ledger.stamps()), rules
 
     def _config_stamp(self) -> tuple[int, int] | None:
@@ -171,13 +165,3 @@ class VaultLoop:
 
 def _quiet(settings: Settings) -> tuple[float, float]:
     return settings.schedule.debounce_s, settings.schedule.debounce_cap_s
-
-
-def rules_digest(state: VaultState, rules: Rules) -> str:
-    """What changes whenever notes must be judged anew: our rules and Obsidian's own settings."""
-    files = []
-    for name in OBSIDIAN:
-        with contextlib.suppress(OSError):
-            status = (state.vault / ".obsidian" / name).stat()
-            files.append([name, status.st_mtime_ns, status.st_size])
-    return hashlib.sha256(json.dumps([asdict(rules), files]).encode()).hexdigest()

@@ -86,6 +86,11 @@ def read_vault(vault: Path, rules: Rules, known: Mapping[str, FileStamp] = {}) -
     return Scan({**stamps, **hidden}, read, unchanged, gone, reader.fingerprint())
 
 
+def fingerprint(vault: Path, rules: Rules) -> str:
+    """What `Scan.rules` would be now, without reading a note."""
+    return _Reader(vault, rules).fingerprint()
+
+
 def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
     """Read one note by its path in the vault.
 
