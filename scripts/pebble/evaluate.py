@@ -1,11 +1,11 @@
 """Bits per byte of one or more models on held-out books and on journals, and samples.
 
     python -m scripts.pebble.evaluate --work DIR [--journals DIR]
-                                     [--window 256] [--samples] FOLDER...
+                             [--window 256 --window 1024] [--samples] [NAME=]FOLDER...
 
-fp32; windows of --window tokens after one end-of-text token; the first 1,024 tokens of 60
-evenly spaced notes of each journal, front matter removed, and 24 evenly spaced 1,024-token
-stretches of each held-out book. Prints a Markdown table, one column for each model folder.
+fp32; windows of --window tokens after one end-of-text token; the first 1,024 tokens of 60 evenly
+spaced notes of each journal, front matter removed, and 24 evenly spaced 1,024-token stretches of
+each held-out book. Prints a Markdown table, a column for each model and window, and the means.
 """
 
 from __future__ import annotations
@@ -122,33 +122,46 @@ def table(rows: dict[str, list[Tally]], names: list[str]) -> str:
     for text, tallies in rows.items():
         figures = " | ".join(f"{tally.bits_per_byte:.3f}" for tally in tallies)
         lines.append(f"| {text} | {figures} |")
+    for what, journal in (("mean of the held-out books", False), ("mean of the journals", True)):
+        chosen = [t for text, t in rows.items() if text.startswith("journal: ") == journal]
+        if chosen:
+            means = [sum(t[i].bits_per_byte for t in chosen) / len(chosen)
+                     for i in range(len(names))]
+            lines.append(f"| {what} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     return "\n".join(lines)
+
+
+def named(argument: str) -> tuple[str, Path]:
+    """NAME=FOLDER, or a folder under its own name."""
+    name, _, folder = argument.rpartition("=")
+    return name or Path(folder).name, Path(folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("folders", type=named, nargs="+", metavar="[NAME=]FOLDER")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--journals", type=Path)
-    parser.add_argument("--window", type=int, default=256)
+    parser.add_argument("--window", type=int, action="append", help="tokens; 256 by default")
     parser.add_argument("--samples", action="store_true")
     args = parser.parse_args()
     sets = held_out_texts(args.work / "heldout.jsonl")
     if args.journals:
         folders = sorted(path for path in args.journals.iterdir() if path.is_dir())
         sets |= {f"journal: {path.name}": journal_texts(path) for path in folders}
+    windows = args.window or [256]
     rows: dict[str, list[Tally]] = {name: [] for name in sets}
-    for folder in args.folders:
+    for _, folder in args.folders:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         model.train(False)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         for name, texts in sets.items():
-            rows[name].append(measure(model, tokenizer, texts, args.window))
-    print(table(rows, [folder.name for folder in args.folders]))
+            rows[name] += [measure(model, tokenizer, texts, window) for window in windows]
+    print(table(rows, [f"{name}, {window:,}" for name, _ in args.folders for window in windows]))
     if args.samples:
         from .samples import samples
 
-        print("\n" + samples(args.folders[-1]))
+        print("\n" + samples(args.folders[-1][1]))
 
 
 if __name__ == "__main__":

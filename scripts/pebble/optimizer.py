@@ -8,7 +8,7 @@ shape are stacked and iterated together: at this size a call costs more than its
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,10 @@ class Rates:
     adam_betas: tuple[float, float] = (0.9, 0.95)
     adam_decay: float = 0.0
     adam_epsilon: float = 1e-10
+
+    def scaled(self, share: float) -> Rates:
+        """The same with every peak learning rate times `share`."""
+        return replace(self, muon=self.muon * share, adam=self.adam * share)
 
 
 class MuonAdam:

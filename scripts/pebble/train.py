@@ -38,6 +38,8 @@ class Plan:
     sequence: int = 256  # tokens, for the first part of the run
     long_share: float = 0.3  # of the steps, the last, at 1,024 tokens
     warm_up: int = 100  # steps
+    peak: float = 1.0  # of the optimiser's rates; below 1 when extending a finished model
+    first_row: int = 0  # of the first epoch: where the model extended stopped reading
     decay_share: float = 0.85  # of the steps, the last, while the rate goes to zero
     save_every_s: float = 240.0
     held_out_every: int = 250  # steps
@@ -56,9 +58,9 @@ class Run:
         self.data = pack.load(work / "tokens")
         self.held_out = pack.load(work / "heldout-tokens")
         self.model = Pebble(shape).to(device)
-        self.optimizer = MuonAdam(self.model, Rates())
+        self.optimizer = MuonAdam(self.model, Rates().scaled(plan.peak))
         self.schedule = Schedule(plan.steps, plan.warm_up, int(plan.steps * (1 - plan.decay_share)))
-        self.step, self.epoch_number, self.row, self.tokens_seen = 0, 0, 0, 0
+        self.step, self.epoch_number, self.row, self.tokens_seen = 0, 0, plan.first_row, 0
         self.epoch = self.data.epoch(0)
         self.dtype = torch.bfloat16 if plan.compiled or device == "cuda" else torch.float32
         self._bytes_a_token = self.held_out.byte_count / len(self.held_out.tokens)
@@ -199,6 +201,9 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, help="weights to start from")
     parser.add_argument("--steps", type=int, default=Plan.steps)
     parser.add_argument("--batch-rows", type=int, default=Plan.batch_rows)
+    parser.add_argument("--peak", type=float, default=Plan.peak, help="share of the rates")
+    parser.add_argument("--decay-share", type=float, default=Plan.decay_share)
+    parser.add_argument("--first-row", type=int, default=Plan.first_row)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after, saved")
     parser.add_argument("--finish-in", type=int, help="bring the rate to zero in N steps")
@@ -210,6 +215,9 @@ def main() -> None:
         Plan(),
         steps=args.steps,
         batch_rows=args.batch_rows,
+        peak=args.peak,
+        decay_share=args.decay_share,
+        first_row=args.first_row,
         compiled=not args.eager,
         bf16_checkpoints=args.bf16_checkpoints,
     )
