@@ -1,0 +1,111 @@
+"""How much less the mirror is surprised by unseen pages, beside full fine-tuning of the same base.
+
+Held-out bits per byte of base, LoRA round and full fine-tuning on the same blocks. The full one has
+its own rate, chosen by validation on the rows named "tune".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.voice.full import full_tune
+from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
+from benchmarks.voice.mirrors import bits, cut, trained
+from benchmarks.voice.rows import Bench, Case, Options, Row, interval, main
+from vaultgpt.training.evaluate import LN2, score
+
+BOUND = 0.95  # of full fine-tuning's gain
+TUNED = {"mary-maclane": (3e-4, 6e-4, 1.2e-3, 2.4e-3), "thoreau": (6e-4, 1.2e-3)}
+FULL_RATE = {False: 1.2e-3, True: 1.2e-3}  # by "over 200,000 words"; from the tune rows
+LARGE = 200_000  # words
+TOKENS_PER_S = 4_500.0
+
+
+def cases(options: Options) -> list[Case]:
+    found = []
+    for name, rates in TUNED.items():
+        for rate in rates:
+            found.append(_case(options, name, 1, f"tune-{rate:g}", rate))
+    for name in JOURNALS:
+        for seed in SEEDS.get(name, (1,)):
+            found.append(_case(options, name, seed, "lora", None))
+            found.append(_case(options, name, seed, "full", 0.0))
+    return found
+
+
+def _case(options: Options, name: str, seed: int, what: str, rate: float | None) -> Case:
+    words = {"thoreau": 262e3, "hawthorne": 533e3, "mixed-three-authors": 376e3}.get(name, 110e3)
+    cost = words * 0.9 * 1.35 * 3.3 / TOKENS_PER_S + 40
+    journal = Journal(options.data / name)
+
+    def run() -> dict[str, Any]:
+        return _lora(options, journal, seed) if rate is None else _full(
+            options, journal, seed, rate or FULL_RATE[journal.words > LARGE])
+
+    return Case(f"{name}/{seed}/{what}", seed, cost, run)
+
+
+def _lora(options: Options, journal: Journal, seed: int) -> dict[str, Any]:
+    mirror = trained(options.work, journal, seed)
+    found = cut(items(mirror.split.held))
+    report = mirror.answer["report"]
+    return {"words": journal.words, "held_words": sum(n.note.words for n in mirror.split.held),
+            "base": bits(found, None), "after": bits(found, mirror.adapter),
+            "tokens": report["tokens"], "round_s": report["seconds"],
+            "tokens_per_s": report["tokens_per_s"],
+            "promoted": mirror.answer["verdict"]["promoted"],
+            "general_base": report["bits_per_byte"]["general_base"],
+            "general": report["bits_per_byte"]["general"], "learning": {
+                k: report["learning"][k] for k in ("rank", "rate", "embedding_rate",
+                                                   "batch_tokens")}}
+
+
+def _full(options: Options, journal: Journal, seed: int, rate: float) -> dict[str, Any]:
+    mirror = trained(options.work, journal, seed)
+    base, _, figures = full_tune(mirror.state.vault.parent / "job.json", rate)
+    found = cut(items(mirror.split.held))
+    size = sum(s.bytes for s in found)
+    return {**figures, "base": bits(found, None), "after": sum(score(base, found)) / LN2 / size}
+
+
+def _gain(figures: dict[str, Any]) -> float:
+    return float(figures["base"] - figures["after"])
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    have = {r["key"]: r["figures"] for r in rows}
+    journals: dict[str, Any] = {}
+    for name in JOURNALS:
+        seeds = [s for s in SEEDS.get(name, (1,))
+                 if f"{name}/{s}/lora" in have and f"{name}/{s}/full" in have]
+        if not seeds:
+            continue
+        ratios = [_gain(have[f"{name}/{s}/lora"]) / _gain(have[f"{name}/{s}/full"]) for s in seeds]
+        mean, half = interval(ratios)
+        journals[name] = {"seeds": len(seeds), "ratio": mean, "half_width": half,
+                          "ratios": ratios, "bound": BOUND, "met": mean >= BOUND}
+    return {"lora_of_full": journals}
+
+
+def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
+    lines = ["| row | base | after | gain | rate | tokens | s |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        f = row["figures"]
+        rate = f.get("rate") or f["learning"]["rate"]
+        lines.append(f"| {row['key']} | {f['base']:.4f} | {f['after']:.4f} | "
+                     f"{100 * _gain(f) / f['base']:.2f} % | {rate:.2g} | {f['tokens']:,.0f} | "
+                     f"{f.get('round_s', f.get('train_s', 0)):.0f} |")
+    lines += ["", "| journal | LoRA's gain of full fine-tuning's | seeds | at least 95 % |",
+              "|---|---|---|---|"]
+    for name, one in summed.get("lora_of_full", {}).items():
+        spread = f" ± {100 * one['half_width']:.1f}" if one["seeds"] > 1 else ""
+        lines.append(f"| {name} | {100 * one['ratio']:.1f}{spread} % | {one['seeds']} | "
+                     f"{'yes' if one['met'] else 'no'} |")
+    return "\n".join(lines)
+
+
+BENCH = Bench("gain", __doc__.splitlines()[0], cases, summary, table)
+
+if __name__ == "__main__":
+    raise SystemExit(main(BENCH))

@@ -1,0 +1,214 @@
+"""Mirrors to measure: trained by the product's own rounds on a copy of a journal, and kept.
+
+Scores text under them and writes with them. The trainer runs in this process, so that a hundred
+rounds need not load torch a hundred times. Knows nothing about any one question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.voice.journals import Journal, Split
+from benchmarks.voice.rows import PEBBLE, base_digest
+from vaultgpt.config import Mirror, Settings, Training, with_option
+from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
+from vaultgpt.files import write_json
+from vaultgpt.ledger import Ledger
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.rounds import run_round
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.device import choose_device
+from vaultgpt.training.evaluate import LN2, Segment, score, segments
+from vaultgpt.training.lora import Adapter, load_adapter, merged
+from vaultgpt.training.round import Item, Report
+from vaultgpt.training.trainer import run_job
+from vaultgpt.wire import Piece, Prompt, Sampling, Usage
+
+Job = dict[str, Any]
+WHOLE_DAY = 86_400.0
+Answer = dict[str, Any]  # CONTRACT's `train`
+
+
+def settings(**options: Any) -> Settings:
+    """The defaults, but one unbudgeted first round and no pieces of a GPU: `a__b=v` sets a.b."""
+    made = with_option(Settings(), "training.first_round_s", WHOLE_DAY)
+    for name, value in options.items():
+        made = with_option(made, name.replace("__", "."), value)
+    return made
+
+
+def learn(state: VaultState, wanted: Settings, *, tamper: Callable[[Job], None] | None = None,
+          now: float | None = None, fresh: bool = False, nightly: bool = False,
+          manual: bool = True) -> Answer:
+    """One round of the product by the real trainer; `tamper` may change its job first."""
+    def trainer(path: Path, on_progress: Callable[[dict[str, Any]], None], stop: threading.Event,
+                *, settings: Training) -> dict[str, Any]:
+        if tamper is not None:
+            job = json.loads(path.read_text(encoding="utf-8"))
+            tamper(job)
+            path.write_text(json.dumps(job), encoding="utf-8")
+        return run_job(path, on_progress, stop).to_json()
+
+    clock = time.time if now is None else (lambda: now)
+    return run_round(state, wanted, fresh=fresh, manual=manual, nightly=nightly, trainer=trainer,
+                     now=clock)
+
+
+class _Captured(Exception):
+    """The job was wanted, not the round."""
+
+
+def capture_job(state: VaultState, wanted: Settings, *, fresh: bool = True) -> Job:
+    """The job of the round that would come now, which is not run."""
+    found: list[Job] = []
+
+    def keep(job: Job) -> None:
+        found.append(job)
+        raise _Captured
+
+    with contextlib.suppress(_Captured):
+        learn(state, wanted, tamper=keep, fresh=fresh)
+    return found[0]
+
+
+def run_captured(job: Job, folder: Path) -> tuple[Report, Adapter]:
+    """Train such a job to its end without a gate; `folder` is emptied first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    write_json(folder / "job.json", {**job, "out": str(folder / "out")})
+    report = run_job(folder / "job.json", lambda event: None, threading.Event())
+    return report, load_adapter(folder / "out")
+
+
+@contextlib.contextmanager
+def home(folder: Path) -> Iterator[Path]:
+    """State lies under `folder` while this is open."""
+    before = os.environ.get("VAULTGPT_HOME")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["VAULTGPT_HOME"] = str(folder)
+    try:
+        yield folder
+    finally:
+        os.environ.pop("VAULTGPT_HOME")
+        if before is not None:
+            os.environ["VAULTGPT_HOME"] = before
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A journal without its hold-out, and the generation that learned it."""
+
+    journal: Journal
+    split: Split
+    state: VaultState
+    generation: str
+    answer: Answer  # of the round
+
+    @property
+    def folder(self) -> Path:
+        return self.state.generations / self.generation
+
+    @property
+    def adapter(self) -> Adapter:
+        return load_adapter(self.folder)
+
+
+def trained(work: Path, journal: Journal, seed: int) -> Trained:
+    """The mirror of a journal's 90 %, trained once with the defaults and then kept in `work`."""
+    place = work / f"{journal.name}-{seed}-{base_digest()}"
+    split = journal.split(seed)
+    done = place / "answer.json"
+    with home(place / "home"):
+        if not done.exists():
+            journal.copy(split.train, place / "vault")
+            state = create_state(place / "vault")
+            answer = learn(state, settings(training__seed=seed), fresh=True,
+                           tamper=lambda job: write_json(place / "job.json", job))
+            if answer["generation"] is None:  # a first round that the gate refused
+                raise SystemExit(f"{journal.name}: {answer['verdict']['why']}")
+            done.write_text(json.dumps(answer), encoding="utf-8")
+        state = create_state(place / "vault")
+    answer = json.loads(done.read_text(encoding="utf-8"))
+    return Trained(journal, split, state, str(answer["generation"]), answer)
+
+
+@lru_cache(maxsize=1)
+def base_model() -> BaseModel:
+    """The embedded base on this machine's default device, loaded once."""
+    return load_base(PEBBLE, choose_device("auto", "auto", 0))
+
+
+def bits(found: Sequence[Segment], adapter: Adapter | None, *, plain: bool | None = None) -> float:
+    """Bits per byte of segments under the adapter; the base (None) reads no header by default."""
+    base = base_model()
+    with merged(base, adapter):
+        nats = score(base, found, plain=adapter is None if plain is None else plain)
+    return sum(nats) / LN2 / sum(s.bytes for s in found)
+
+
+def cut(found: Sequence[Item]) -> list[Segment]:
+    """Segments of these items with the base's tokenizer."""
+    return segments(found, base_model().encoder)
+
+
+def with_header(found: Sequence[Item], tags: Sequence[str] | None = None,
+                date: str | None = None) -> list[Item]:
+    """The same items under other tags or another date (None keeps; "" drops the date)."""
+    return [replace(i, tags=i.tags if tags is None else tuple(tags),
+                    date=i.date if date is None else (date or None)) for i in found]
+
+
+def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:
+    """The product's own engine on this mirror, its copy guard as it would be."""
+    runs = RunIndex(mirror.state.runs, mirror.state.secret(), GUARD_WORDS).load()
+    engine = Engine(Mirror(guard=guard), runs)
+    engine.load(PEBBLE)
+    engine.activate(mirror.generation, mirror.folder)
+    return engine
+
+
+def write(engine: Engine, prompt: Prompt) -> list[str]:
+    """The whole texts of one request's alternatives."""
+    texts = [""] * prompt.n
+    for item in engine.generate(prompt, lambda: False):
+        if isinstance(item, Piece):
+            texts[item.index] += item.text
+        elif isinstance(item, Usage):
+            break
+    return texts
+
+
+def continuations(engine: Engine, count: int, seed: int, *, tags: Sequence[str] = (),
+                  date: str | None = None, texts: Sequence[str] = ("",), tokens: int = 160,
+                  sampling: Sampling | None = None, model: str = "mirror") -> list[str]:
+    """`count` texts, drawn 8 at a time, after each of `texts` in turn."""
+    found: list[str] = []
+    number = 0
+    while len(found) < count:
+        prompt = Prompt(texts[number % len(texts)], tuple(tags), date, length="tokens",
+                        max_tokens=tokens, n=min(8, count - len(found)), seed=seed + 1000 * number,
+                        sampling=sampling or Sampling(), model=model)
+        found += write(engine, prompt)
+        number += 1
+    return found
+
+
+def learned_text(mirror: Trained) -> list[str]:
+    """The text of every note in the mirror's vault, as the model reads it."""
+    return [entry.document()[0] for one in mirror.split.train for entry in one.note.entries]
+
+
+def state_ledger(mirror: Trained) -> Ledger:
+    """The ledger of the mirror's vault; a context manager."""
+    return Ledger.open(mirror.state)

@@ -1,0 +1,100 @@
+"""The frame of the voice benchmarks: it resumes, counts honestly, and never mixes base models."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.voice import rows
+from benchmarks.voice.rows import Bench, Case, Options, Row, interval, main
+
+
+class Counted:
+    """A benchmark of three rows that remembers which it measured."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.bench = Bench("made_up", "A made-up benchmark.", self.cases, self.summary, self.table)
+
+    def cases(self, options: Options) -> list[Case]:
+        keys = ("a/1", "a/2", "b")
+        return [Case(key, 1, 60.0, lambda key=key: self.measure(key)) for key in keys]
+
+    def measure(self, key: str) -> dict[str, Any]:
+        self.done.append(key)
+        return {"value": len(key)}
+
+    @staticmethod
+    def summary(found: Sequence[Row]) -> dict[str, Any]:
+        return {"sum": sum(r["figures"]["value"] for r in found)}
+
+    @staticmethod
+    def table(found: Sequence[Row], summed: dict[str, Any]) -> str:
+        return f"sum {summed['sum']}"
+
+
+@pytest.fixture
+def args(tmp_path: Path) -> list[str]:
+    return ["--data", str(tmp_path), "--work", str(tmp_path / "work"),
+            "--results", str(tmp_path / "results")]
+
+
+def test_a_second_call_measures_only_what_is_missing(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = Counted()
+    main(counted.bench, [*args, "--only", "a/"])
+    assert counted.done == ["a/1", "a/2"]
+    assert "falls short: 2 of 3 rows" in capsys.readouterr().out
+    main(counted.bench, args)
+    assert counted.done == ["a/1", "a/2", "b"]
+    assert capsys.readouterr().out.strip() == "sum 7"
+
+
+def test_rows_are_measured_again_only_when_asked(args: list[str]) -> None:
+    counted = Counted()
+    main(counted.bench, args)
+    main(counted.bench, [*args, "--rows", "a/2"])
+    assert counted.done == ["a/1", "a/2", "b", "a/2"]
+
+
+def test_a_row_says_where_it_comes_from(args: list[str], tmp_path: Path) -> None:
+    main(Counted().bench, args)
+    written = json.loads((tmp_path / "results" / "made_up.json").read_text())
+    assert (written["asked"], written["measured"], written["complete"]) == (3, 3, True)
+    for row in written["rows"]:
+        assert row.keys() >= {"key", "seed", "base", "commit", "machine", "start", "end"}
+        assert row["start"] <= row["end"]
+
+
+def test_rows_of_another_base_do_not_count(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    main(Counted().bench, args)
+    monkeypatch.setattr(rows, "base_digest", lambda: "another")
+    counted = Counted()
+    main(counted.bench, [*args, "--only", "b"])
+    assert counted.done == ["b"]
+    written = json.loads((tmp_path / "results" / "made_up.json").read_text())
+    assert written["measured"] == 1 and len(written["rows"]) == 4
+
+
+def test_no_row_starts_that_would_not_fit(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = Counted()
+    main(counted.bench, [*args, "--minutes", "0.5"])
+    assert counted.done == []
+    assert "falls short: 0 of 3 rows" in capsys.readouterr().out
+
+
+def test_an_interval_needs_two_values() -> None:
+    mean, half = interval([1.0])
+    assert mean == 1.0 and math.isnan(half)
+    mean, half = interval([1.0, 2.0, 3.0])
+    assert mean == 2.0 and half == pytest.approx(4.303 / math.sqrt(3))
