@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,55 @@ def test_a_round_stopped_in_training_goes_on_where_it_was(make_job: MakeJob) -> 
     assert max(abs(a - b) for a, b in zip(report.losses, whole.losses, strict=True)) < 1e-4
     assert report.bits_per_byte["held_out"] == pytest.approx(
         whole.bits_per_byte["held_out"], rel=1e-5)
+
+
+def test_a_report_counts_what_evaluations_read(make_job: MakeJob) -> None:
+    """1. a round without held-out text; 2. the same with some; 3. that one stopped and resumed.
+
+    Result: the held-out text counts once for the base and once for what was trained; a resumed
+    round counts what it scored before it was stopped.
+    """
+    least = run(make_job("least", items=some_items(12, 0)))
+    path = make_job("more")
+    report = run(path)
+    sampled = report.copying["tokens"]
+    assert least.scored_tokens - least.copying["tokens"] == 0  # no general text either
+    segments = report.segments["held_out"]
+    assert report.scored_tokens - sampled > 2 * sum(segments.bytes) / 16
+    stop = threading.Event()
+    cut = make_job("cut")
+    with pytest.raises(Stopped):
+        run_job(cut, lambda m: stop.set() if m["phase"] == "train" else None, stop)
+    assert run(cut).scored_tokens == report.scored_tokens
+
+
+def test_what_an_earlier_round_scored_is_not_scored_again(make_job: MakeJob) -> None:
+    """1. a first round; 2. a round after it; 3. the same told of the first one's figures; 4. told
+    of them, with one held-out entry edited since.
+
+    Result: 3 reads fewer tokens and says what 2 says; 4 scores the edited entry anew.
+    """
+    first = make_job("first")
+    known = {k: asdict(v) for k, v in run(first).segments.items()}
+    after = {"kind": "incremental", "parent": str(first.parent / "out"), "parent_id": "g000001",
+             "compare": {k: str(first.parent / "out") for k in ("before", "fresh")}}
+    told = {"known": {"before": known, "fresh": known}}
+    anew, reused = run(make_job("anew", **after)), run(make_job("reused", **after, **told))
+    assert reused.scored_tokens < anew.scored_tokens
+    for name, figure in anew.bits_per_byte.items():
+        assert reused.bits_per_byte[name] == (figure and pytest.approx(figure, rel=1e-5)), name
+    items = some_items()
+    edited = [replace(i, text=i.text + " And then it rained.") if i.id == "e100" else i
+              for i in items]
+    again = run(make_job("edited", items=edited, **after, **told))
+    assert reused.scored_tokens < again.scored_tokens < anew.scored_tokens
+    assert again.bits_per_byte["held_out_before"] != reused.bits_per_byte["held_out_before"]
+
+
+def test_an_older_report_without_that_count_can_be_read(make_job: MakeJob) -> None:
+    value = run(make_job()).to_json()
+    del value["scored_tokens"]
+    assert report_from_json(value).scored_tokens == 0
 
 
 def test_a_budget_is_kept(make_job: MakeJob) -> None:

@@ -183,15 +183,16 @@ class _Run:
     def _places(self, round_: Round, folder: Path) -> Places:
         """The generation to continue and those to compare with, where they are on the same base."""
         active, fresh = self.ledger.active(), self.ledger.last_fresh()
-        compare = {}
+        compare, known = {}, {}
         for key, name in (("before", active), ("fresh", fresh)):
             if name and self.ledger.generation(name).base_sha256 == self.base.sha256:
                 compare[key] = str(self.state.generations / name)
+                known[key] = self.ledger.segments_of(name)
         parent = active if round_.kind == "incremental" else None
         embedded = Path(__file__).parent.parent / "pebble"
         return Places(folder / "out", self.state.generations / parent if parent else None, parent,
                       compare, embedded / "general_heldout.jsonl.gz",
-                      embedded / "general_replay.jsonl.gz")
+                      embedded / "general_replay.jsonl.gz", known)
 
     def _drop_interrupted(self, number: int | None) -> None:
         """Give up rounds that never ended, with their prose."""

@@ -7,8 +7,9 @@ no loss. Knows nothing about torch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,13 @@ from vaultgpt.corpus.runs import GUARD_WORDS, run_hashes, split_words
 from vaultgpt.ledger import EntryRow, Ledger, texts
 from vaultgpt.ledger.held_out import ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.history import Learned
-from vaultgpt.training.plan import BaseInfo, Selection, select, trainable_words
+from vaultgpt.training.plan import (
+    BaseInfo,
+    Selection,
+    fresh_entries,
+    select,
+    trainable_words,
+)
 from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.vault.entry import Entry
 from vaultgpt.vault.scan import ScannedNote
@@ -36,6 +43,7 @@ class Places:
     compare: dict[str, str]  # "before" and "fresh" -> folder of a generation on the same base
     general_heldout: Path | None
     general_replay: Path | None
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)  # as Job has it
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def build_job(ledger: Ledger, settings: Settings, base: BaseInfo, round_: Round,
 
     The same ledger, notes and round give the same job.
     """
-    builder = _Builder(ledger, round_)
+    builder = _Builder(ledger)
     docs = builder.read(notes)
     if round_.kind == "incremental":
         ready = ledger.pending(now, 0.0 if manual else settings.schedule.quiet_s)
@@ -77,7 +85,7 @@ def build_job(ledger: Ledger, settings: Settings, base: BaseInfo, round_: Round,
     job = Job(
         round=round_, base=str(base.folder), base_name=base.name, base_revision=base.revision,
         base_sha256=dict(base.sha256), parent=str(places.parent) if places.parent else None,
-        parent_id=places.parent_id, compare=places.compare, items=tuple(items),
+        parent_id=places.parent_id, compare=places.compare, known=places.known, items=tuple(items),
         general_heldout=_there(places.general_heldout),
         general_replay=_there(places.general_replay), settings=asdict(settings.training),
         words=trainable_words(ledger), out=str(places.out), guard_runs=str(ledger.state.runs),
@@ -87,13 +95,24 @@ def build_job(ledger: Ledger, settings: Settings, base: BaseInfo, round_: Round,
     return Assembled(job, builder.learned, waited, held, sorted(builder.found_barred))
 
 
+def author_pages(ledger: Ledger, notes: Iterable[ScannedNote]) -> tuple[list[Item], list[Item]]:
+    """What a fresh round would learn of `notes` now, and what is held out: the author's own pages.
+
+    The ledger has just recorded the notes. Masks, forgotten text and caps are those of a round.
+    """
+    builder = _Builder(ledger)
+    docs = builder.read(notes)
+    held = builder.held_out(docs)
+    return builder.learning(docs, Selection(train=fresh_entries(ledger))), held
+
+
 def _there(path: Path | None) -> str | None:
     return str(path) if path is not None and path.exists() else None
 
 
 class _Builder:
-    def __init__(self, ledger: Ledger, round_: Round) -> None:
-        self.ledger, self.round = ledger, round_
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
         self.key = ledger.key
         self.emitted = ledger.emitted()
         self.templates = ledger.templates()

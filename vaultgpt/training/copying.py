@@ -17,12 +17,13 @@ from vaultgpt.training.evaluate import Segment
 
 PROMPT_TOKENS = 24
 TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # how the mirror writes
+_UNKNOWN = 2**63  # a word that stands nowhere; 0 is a border between texts
 LONGEST = 400  # words; a longer copied run is reported as this
 
 
 def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str],
             held_out: Iterable[str], seed: int) -> dict[str, float]:
-    """{"share", "author_share", "longest", "words"} of continuations of held-out beginnings.
+    """{"share", "author_share", "longest", "tokens"...} of continuations of held-out beginnings.
 
     Empty when there is nothing to begin with. The base must hold the merged adapter.
     """
@@ -35,17 +36,22 @@ def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str]
     return {
         "share": copied / max(1, runs), "author_share": own_copied / max(1, own_runs),
         "longest": float(longest), "runs": float(runs), "author_runs": float(own_runs),
+        "tokens": float(len(texts) * (PROMPT_TOKENS + sampled_length(base))),
     }
+
+
+def sampled_length(base: BaseModel) -> int:
+    """Tokens drawn after each beginning."""
+    return min(96 if base.params < 50_000_000 else 64, base.context - PROMPT_TOKENS)
 
 
 @torch.no_grad()
 def sample(base: BaseModel, prompts: Sequence[Segment], seed: int) -> list[str]:
     """Continuations of the segments' first tokens, as the mirror samples but without its guards."""
-    rows, length = (48, 96) if base.params < 50_000_000 else (24, 64)
+    rows, length = 48 if base.params < 50_000_000 else 24, sampled_length(base)
     fitting = [s for s in prompts if len(s.document.token_ids) >= PROMPT_TOKENS]
     if not fitting or base.context < PROMPT_TOKENS + 16:
         return []
-    length = min(length, base.context - PROMPT_TOKENS)
     chosen = [fitting[i * len(fitting) // rows] for i in range(rows)]
     ids = torch.from_numpy(np.stack([s.document.token_ids[:PROMPT_TOKENS] for s in chosen])).long()
     ids = ids.to(base.device.where)  # [rows, PROMPT_TOKENS]
@@ -89,6 +95,17 @@ class WordRuns:
             low, high = (middle, high) if self._has(words, middle) else (low, middle)
         return total, copied, low
 
+    def near(self, texts: Iterable[str]) -> int:
+        """Runs of 8 words that stand here but for one word inside, and do not stand here whole."""
+        lists = [[self._ids.get(word, _UNKNOWN) for word in norms(text)] for text in texts]
+        words = _joined([w for w in lists if w])
+        whole = _runs(words, COPY_WORDS)
+        found = np.zeros(len(whole), np.bool_)
+        for at in range(1, COPY_WORDS - 1):
+            known = np.unique(_runs(self._words, COPY_WORDS, at))
+            found |= np.isin(_runs(words, COPY_WORDS, at), known)
+        return int((found & ~np.isin(whole, self._of(COPY_WORDS))).sum())
+
     def _has(self, words: NDArray[np.uint64], n: int) -> bool:
         return bool(np.isin(_runs(words, n), self._of(n)).any())
 
@@ -99,8 +116,11 @@ def _joined(parts: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
     return np.array(flat, np.uint64)
 
 
-def _runs(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
-    """A polynomial hash modulo 2^64 of every run of `n` words without a 0 in it."""
+def _runs(words: NDArray[np.uint64], n: int, without: int | None = None) -> NDArray[np.uint64]:
+    """A polynomial hash modulo 2^64 of every run of `n` words without a 0 in it.
+
+    `without` names a place in the run whose word does not count.
+    """
     count = len(words) - n + 1
     if count <= 0:
         return np.zeros(0, np.uint64)
@@ -108,7 +128,9 @@ def _runs(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
     clean = np.ones(count, np.bool_)
     for offset in range(n):
         part = words[offset : offset + count]
-        total = total * np.uint64(0x9E3779B97F4A7C15) + part * np.uint64(0xBF58476D1CE4E5B9)
         clean &= part != 0
+        if offset == without:
+            part = np.ones_like(part)
+        total = total * np.uint64(0x9E3779B97F4A7C15) + part * np.uint64(0xBF58476D1CE4E5B9)
     kept: NDArray[np.uint64] = total[clean]
     return kept

@@ -7,6 +7,7 @@ it is 0.6 % better so. Knows nothing about training or verdicts.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from vaultgpt.training.memory import is_out_of_memory
 from vaultgpt.training.round import Item, SegmentScores
 
 SEGMENT_TOKENS = 256
+SCORING = b"1"  # changes with the way of scoring, so that older figures are not reused
 BATCH_TOKENS = 8192
 LN2 = math.log(2.0)
 
@@ -80,6 +82,11 @@ def plain_segments(texts: Sequence[str], encoder: Encoder) -> list[Segment]:
     return segments(items, encoder)
 
 
+def tokens_of(found: Sequence[Segment], *, plain: bool = False) -> int:
+    """Tokens that one model reads to score these segments."""
+    return sum(len((s.plain if plain else s.document).token_ids) for s in found)
+
+
 def spread(found: Sequence[Segment], most: int) -> list[Segment]:
     """At most `most` segments, evenly spaced."""
     if len(found) <= most:
@@ -124,11 +131,22 @@ def _score_rows(base: BaseModel, documents: Sequence[Document]) -> list[float]:
     return values
 
 
-def as_scores(found: Sequence[Segment], nats: dict[str, list[float]]) -> SegmentScores:
+def key_of(segment: Segment, secret: bytes) -> str:
+    """A keyed hash of all that a segment's nats depend on, the model aside: 16 hex digits."""
+    digest = hashlib.blake2b(SCORING, key=secret[:64], digest_size=8)
+    for document in (segment.document, segment.plain):
+        for part in (document.token_ids, document.loss_mask):
+            digest.update(len(part).to_bytes(4, "little") + np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def as_scores(found: Sequence[Segment], nats: dict[str, list[float]],
+              keys: Sequence[str] = ()) -> SegmentScores:
     """The gate's evidence: segments and their nats under each model."""
     return SegmentScores(
         entry=[s.entry for s in found], tags=[list(s.tags) for s in found],
         years=[s.year for s in found], bytes=[s.bytes for s in found], nats=nats,
+        keys=list(keys),
     )
 
 

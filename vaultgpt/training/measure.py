@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from vaultgpt.training.evaluate import (
     bits_per_byte,
     by_entry,
     by_group,
+    key_of,
     plain_segments,
     score,
     segments,
     spread,
+    tokens_of,
 )
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import Adapter, load_adapter, merged
@@ -48,10 +50,14 @@ class Measurer:
             "general": spread(plain_segments(read_general(job.general_heldout, 400_000),
                                              base.encoder), GENERAL_SEGMENTS),
         }
+        self.keys = {name: [key_of(s, bytes.fromhex(job.secret)) for s in found]
+                     for name, found in self.sets.items()}
+        self.known = _known(job)
         self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in SETS}
         self.prequential: list[dict[str, Any]] = []
         self.copied: dict[str, float] = {}
         self.seconds_each = 0.0  # of one model over all sets
+        self.scored_tokens = 0  # read by all models so far, and drawn for `copying`
 
     def segments(self, items: Iterable[Item]) -> list[Segment]:
         """Segments of these items with the base's tokenizer."""
@@ -90,10 +96,20 @@ class Measurer:
         self._score("after", adapter)
 
     def _score(self, model: str, adapter: Adapter | None) -> None:
-        with merged(self.base, adapter):
-            for name in SETS:
-                self.nats[name][model] = score(self.base, self.sets[name], self._part,
-                                               plain=adapter is None)
+        """Fill `nats` under one model; what an earlier round scored is taken from there."""
+        known = self.known.get(model, {})
+        missing = {name: [s for s, key in zip(found, self.keys[name], strict=True)
+                          if key not in known] for name, found in self.sets.items()}
+        with merged(self.base, adapter if any(missing.values()) else None):
+            fresh = {name: iter(self._nats(found, plain=adapter is None))
+                     for name, found in missing.items()}
+        for name, keys in self.keys.items():
+            self.nats[name][model] = [known[key] if key in known else next(fresh[name])
+                                      for key in keys]
+
+    def _nats(self, found: Sequence[Segment], *, plain: bool = False) -> list[float]:
+        self.scored_tokens += tokens_of(found, plain=plain)
+        return score(self.base, found, self._part, plain=plain)
 
     def _part(self, fraction: float) -> None:
         if self.stop.is_set():
@@ -107,12 +123,12 @@ class Measurer:
         found = self.segments(items.values())
         if not found:
             return
-        base = list(by_entry(found, score(self.base, found, self._part, plain=True)))
+        base = list(by_entry(found, self._nats(found, plain=True)))
         parent = base
         folder = self.job.parent or self.job.compare.get("before")
         if folder:
             with merged(self.base, load_adapter(Path(folder))):
-                parent = list(by_entry(found, score(self.base, found, self._part)))
+                parent = list(by_entry(found, self._nats(found)))
         self.prequential = [
             {"id": entry, "nats": nats, "bytes": size, "base_nats": plain}
             for (entry, nats, size), (_, plain, _) in zip(parent, base, strict=True)
@@ -130,11 +146,12 @@ class Measurer:
         with merged(self.base, adapter):
             self.copied = copying(self.base, prompts, learned, [i.text for i in held_out],
                                   self.job.round.seed)
+        self.scored_tokens += int(self.copied.get("tokens", 0))
         self.say("measure", 1.0)
 
     def scores(self) -> dict[str, SegmentScores]:
         """The sets that hold anything."""
-        return {name: as_scores(found, self.nats[name])
+        return {name: as_scores(found, self.nats[name], self.keys[name])
                 for name, found in self.sets.items() if found}
 
     def by_group(self, key: str) -> dict[str, dict[str, float]]:
@@ -162,7 +179,7 @@ class Measurer:
     def _write(self) -> None:
         write_json(self.folder / MEASURED, {
             "job": self.digest, "nats": self.nats, "prequential": self.prequential,
-            "seconds_each": self.seconds_each,
+            "seconds_each": self.seconds_each, "scored_tokens": self.scored_tokens,
         })
 
     def _read(self) -> bool:
@@ -172,6 +189,20 @@ class Measurer:
                 return False
             self.nats, self.prequential = value["nats"], value["prequential"]
             self.seconds_each = float(value["seconds_each"])
+            self.scored_tokens = int(value["scored_tokens"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return True
+
+
+def _known(job: Job) -> dict[str, dict[str, float]]:
+    """Model -> key of a segment -> its nats, from the rounds that made the generations compared."""
+    found: dict[str, dict[str, float]] = {"base": {}}
+    for model, sets in job.known.items():
+        mine = found.setdefault(model, {})
+        for scores in sets.values():
+            nats, keys = scores.get("nats", {}), scores.get("keys", [])
+            for name, target in (("after", mine), ("base", found["base"])):
+                if len(nats.get(name, [])) == len(keys):
+                    target.update(zip(keys, nats[name], strict=True))
+    return found

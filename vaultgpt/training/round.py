@@ -56,6 +56,8 @@ class Job:
     settings: dict[str, Any]  # the [training] section
     words: int  # of usable prose in the vault
     out: str  # folder to fill: the staged generation
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)  # the SegmentScores, by set, of
+    # the rounds that made `compare`'s "before" and "fresh": what was scored is not scored again
     guard_runs: str | None = None  # folder of the vault's run hashes, for the copying figures
     secret: str = ""  # hex key of those hashes
 
@@ -74,6 +76,7 @@ class SegmentScores:
     years: list[str | None] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     nats: dict[str, list[float]] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Report:
     losses: list[float] = field(default_factory=list)  # nats a token, by step
     notes: list[str] = field(default_factory=list)  # e.g. "out of memory: batch halved to 4"
     learning: dict[str, Any] = field(default_factory=dict)  # rank, rate, epochs, best step...
+    scored_tokens: int = 0  # read in evaluations, all models together, and drawn for `copying`
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; the inverse is report_from_json."""
@@ -113,18 +117,20 @@ def job_from_json(value: dict[str, Any]) -> Job:
     """A Job from its dictionary."""
     fields = dict(value)
     fields["round"] = Round(**{**fields["round"], "entry_ids": tuple(fields["round"]["entry_ids"])})
-    fields["items"] = tuple(
-        Item(
-            **{
-                **i,
-                "masked": tuple(map(tuple, i["masked"])),
-                "tags": tuple(i["tags"]),
-                "new_ranges": tuple(map(tuple, i["new_ranges"])),
-            }
-        )
-        for i in fields["items"]
-    )
+    fields["items"] = tuple(map(item_from_json, fields["items"]))
     return Job(**fields)
+
+
+def item_from_json(value: dict[str, Any]) -> Item:
+    """An Item from its dictionary."""
+    return Item(
+        **{
+            **value,
+            "masked": tuple(map(tuple, value["masked"])),
+            "tags": tuple(value["tags"]),
+            "new_ranges": tuple(map(tuple, value["new_ranges"])),
+        }
+    )
 
 
 @dataclass(frozen=True)

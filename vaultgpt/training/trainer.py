@@ -19,7 +19,7 @@ from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress, clear
 from vaultgpt.training.choose import FRESH_SHARES, SHARES, Recipe, choose_recipe, passes
 from vaultgpt.training.device import choose_device
-from vaultgpt.training.evaluate import SEGMENT_TOKENS
+from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter, load_adapter
@@ -103,9 +103,11 @@ class _Trainer:
         steps = max(1, round(total / recipe.batch_tokens))
         check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
         plan = Plan(steps, check, self._deadline(measurer), self.folder, self.digest)
-        loop = Loop(learner, mixture, measurer.segments(validation), plan, stop=self.stop,
-                    on_step=self._on_step)
-        return loop.run(), learner, loop.progress, validation
+        looked = measurer.segments(validation)
+        loop = Loop(learner, mixture, looked, plan, stop=self.stop, on_step=self._on_step)
+        adapter = loop.run()
+        measurer.scored_tokens += len(loop.progress.checks) * tokens_of(looked)
+        return adapter, learner, loop.progress, validation
 
     def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item]
                  ) -> tuple[Recipe, Mixture, float, float]:
@@ -150,6 +152,7 @@ class _Trainer:
             tokens=progress.tokens, seconds=time.monotonic() - self.began,
             tokens_per_s=progress.tokens / max(progress.seconds, 1e-9), device=base.device.name,
             steps=progress.step, losses=progress.losses, notes=[*base.notes, *progress.notes],
+            scored_tokens=measurer.scored_tokens,
             learning={
                 "rank": recipe.rank, "rate": recipe.rate, "embedding_rate": recipe.embedding_rate,
                 "batch_tokens": recipe.batch_tokens, "block_tokens": recipe.block_tokens,

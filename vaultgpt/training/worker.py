@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,8 @@ from vaultgpt.wire import read_frame, write_frame
 
 GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
 LOWEST = 19
+Say = Callable[[dict[str, Any]], None]
+Work = Callable[[Path, Say, threading.Event, float], dict[str, Any]]  # job, say, stop, began
 
 
 class Channel:
@@ -53,8 +56,11 @@ def watch(stream: IO[bytes], stop: threading.Event) -> None:
     os._exit(130)
 
 
-def main() -> int:
-    """Run the job named by the first frame; exit status 0, 1 for a failure, 130 when stopped."""
+def main(work: Work | None = None, what: str = "round") -> int:
+    """Do `work` (a round) on the job named by the first frame.
+
+    The exit status: 0, 1 for a failure, 130 when stopped. `what` is named in failures.
+    """
     began = time.monotonic()
     channel, source = Channel(private_stdout()), sys.stdin.buffer
     lower_priority()
@@ -68,16 +74,21 @@ def main() -> int:
     stop = threading.Event()
     threading.Thread(target=watch, args=(source, stop), daemon=True).start()
     channel.send({"event": "progress", "phase": "load", "fraction": 0.0})
-    return _run(job, channel, stop, began)
+    return _answer(lambda: (work or _round)(job, channel.send, stop, began), channel, what)
 
 
-def _run(job: Path, channel: Channel, stop: threading.Event, began: float) -> int:
-    from vaultgpt.training.loop import Stopped
-    from vaultgpt.training.memory import is_out_of_memory
+def _round(job: Path, say: Say, stop: threading.Event, began: float) -> dict[str, Any]:
     from vaultgpt.training.trainer import run_job
 
+    return run_job(job, say, stop, began).to_json()
+
+
+def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> int:
+    from vaultgpt.training.loop import Stopped
+    from vaultgpt.training.memory import is_out_of_memory
+
     try:
-        report = run_job(job, channel.send, stop, began)
+        report = work()
     except Stopped:
         return 130
     except VaultGPTError as error:
@@ -85,13 +96,13 @@ def _run(job: Path, channel: Channel, stop: threading.Event, began: float) -> in
     except Exception as error:
         # The process boundary: no traceback, and no text of the error, which may hold prose.
         if is_out_of_memory(error):
-            failure = TrainingError("There is not enough memory for this round.",
+            failure = TrainingError(f"There is not enough memory for this {what}.",
                                     "Choose a smaller base, or close other programs.")
         else:
-            failure = TrainingError(f"The round failed ({type(error).__name__}).",
+            failure = TrainingError(f"The {what} failed ({type(error).__name__}).",
                                     "Run `vaultgpt doctor`.")
     else:
-        channel.send({"event": "done", "report": report.to_json()})
+        channel.send({"event": "done", "report": report})
         return 0
     channel.send({"event": "error", "message": failure.message, "mend": failure.mend,
                   "code": failure.code})
