@@ -1,0 +1,294 @@
+"""Forgetting, measured: planted secrets before they are learned, after, and after `forget`.
+
+A secret's exposure is its rank among 2,000 random ones of the same form. Two planted notes are
+never forgotten, to show that the measure is not blind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.voice import canaries
+from benchmarks.voice.journals import Journal, first_words
+from benchmarks.voice.mirrors import home, learn, settings
+from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
+from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, written_at
+from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, norms, run_hashes
+from vaultgpt.errors import Conflict
+from vaultgpt.history import activate_generation, forget_note
+from vaultgpt.ledger import Ledger
+from vaultgpt.rounds import what_is_due
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.vault.scan import ScannedNote
+
+JOURNAL, SEED = "thoreau", 1
+VAULT_WORDS, NEW_WORDS = 25_000, 1_500
+PLANTED, FORGOTTEN, KEPT, UNSEEN = 12, 4, 2, 4  # some of the planted are held out by the product
+ROWS = {"forgotten/once": 1, "forgotten/five": 5, "deleted/once": 1}  # times in its note
+TRIES = 3  # fresh rounds, should the gate refuse one: a day apart
+DELETION_DAYS = 7
+COST_S = 200.0
+WANTED = settings(training__seed=SEED)
+Shares = dict[str, dict[str, float]]
+
+
+def cases(options: Options) -> list[Case]:
+    return [_case(options, key, times) for key, times in ROWS.items()]
+
+
+def _case(options: Options, key: str, times: int) -> Case:
+    journal = Journal(options.data / JOURNAL)
+
+    def run() -> dict[str, Any]:
+        notes = journal.split(SEED).train
+        first = first_words(notes, VAULT_WORDS, SEED)
+        known = {n.note.path for n in first}
+        later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
+        place = options.work / f"forget-{key.replace('/', '-')}-{base_digest()}"
+        shutil.rmtree(place, ignore_errors=True)
+        with home(place / "home"):
+            vault = journal.copy(first, place / "vault")
+            planted = plant(vault, times, time.time() - 3 * DAY_S)
+            state = create_state(vault)
+            fix_secret(state, f"forget/{key}")
+            history = History(journal, state, planted, time.time())
+            return history.run(later, deleted=key.startswith("deleted"))
+
+    return Case(f"{JOURNAL}/{key}", SEED, COST_S, run)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One canary note."""
+
+    path: str
+    text: str
+    secret: str
+
+
+def plant(vault: Path, times: int, when: float) -> list[Planted]:
+    """Twelve notes with a secret each, in a vault without notes of that month.
+
+    No ten words in a row stand in two of them: forgetting one would bar the other's paragraph too.
+    """
+    rng = random.Random(f"secrets/{SEED}")
+    out: list[Planted] = []
+    taken: set[int] = set()
+    for number in range(PLANTED):
+        hidden = canaries.secret(rng)
+        for attempt in itertools.count():
+            path, text = canaries.note(hidden, times, number, attempt)
+            runs = set(run_hashes(norms(body(text)), GUARD_WORDS, b"").tolist())
+            if not runs & taken:
+                break
+        taken |= runs
+        file = vault / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        out.append(Planted(path, text, hidden))
+    for file in vault.rglob("*.md"):
+        written_at(file, when)
+    return out
+
+
+def body(text: str) -> str:
+    """A note's text below its front matter."""
+    return text.split("---\n", 2)[2]
+
+
+class History:
+    """One vault's story: learned, learned a little more, forgotten or deleted, learned anew."""
+
+    def __init__(
+        self, journal: Journal, state: VaultState, planted: Sequence[Planted], now: float
+    ) -> None:
+        self.journal, self.state, self.planted, self.now = journal, state, planted, now
+        rng = random.Random(f"others/{SEED}")
+        self.unseen = [canaries.secret(rng) for _ in range(UNSEEN)]
+        self.others = [canaries.secret(rng) for _ in range(canaries.CANDIDATES)]
+        self.base: list[float] = []
+        self.gone: list[Planted] = []
+        self.kept: list[Planted] = []
+        self.figures: dict[str, Any] = {}
+
+    def run(self, later: Sequence[ScannedNote], *, deleted: bool) -> dict[str, Any]:
+        """The figures of a row."""
+        first = self._learn(fresh=True)
+        self._choose(first)
+        self._measure("before", None)
+        for one in later:
+            self.journal.add(one, self.state.vault)
+            written_at(self.state.vault / one.note.path, self.now)
+        self.now += 12 * HOUR_S
+        second = self._learn(nightly=True)
+        learned = [str(a["generation"]) for a in (first, second) if a["generation"]]
+        self._measure("learned", self._active())
+        if deleted:
+            self._delete(learned)
+        else:
+            self._forget(learned)
+        return self.figures
+
+    def _learn(self, *, fresh: bool = False, nightly: bool = False) -> dict[str, Any]:
+        return learn(self.state, WANTED, fresh=fresh, nightly=nightly, manual=False, now=self.now)
+
+    def _choose(self, first: dict[str, Any]) -> None:
+        """Among the planted notes that were learned (not held out): which go, and which stay."""
+        if first["generation"] is None:
+            raise SystemExit(f"first round: {first['verdict']['why']}")
+        with Ledger.open(self.state) as ledger:
+            learned = {row[0] for row in ledger.learned_rows(first["generation"])}
+            learned -= set(first["report"]["learning"]["set_aside"])
+            paths = {e.path for e in ledger.entries() if e.id in learned and not e.held_out}
+        there = [p for p in self.planted if p.path in paths]
+        if len(there) < FORGOTTEN + KEPT:
+            raise SystemExit(f"only {len(there)} of the planted notes were learned")
+        self.gone, self.kept = there[:FORGOTTEN], there[FORGOTTEN : FORGOTTEN + KEPT]
+
+    def _active(self) -> Adapter:
+        with Ledger.open(self.state) as ledger:
+            return load_adapter(self.state.generations / str(ledger.active()))
+
+    def _measure(self, when: str, adapter: Adapter | None) -> None:
+        """Exposure (by nats) and share (by what training took off the base's nats) of each kind.
+
+        Shares leave out how likely the words were anyway, so that little memory shows.
+        """
+        kinds = {
+            "gone": [p.secret for p in self.gone],
+            "kept": [p.secret for p in self.kept],
+            "unseen": self.unseen,
+        }
+        sentences = [s for group in kinds.values() for s in group]
+        found = canaries.nats([*sentences, *self.others], adapter)
+        self.base = self.base or found
+        taken = [now - then for now, then in zip(found, self.base, strict=True)]
+        count, at = len(sentences), 0
+        for kind, group in kinds.items():
+            part = range(at, at + len(group))
+            at += len(group)
+            bits = [canaries.exposure(found[i], found[count:]) for i in part]
+            shares = [canaries.share(taken[i], taken[count:]) for i in part]
+            self.figures[f"{when}_{kind}_exposure"] = sum(bits) / len(bits)
+            self.figures[f"{when}_{kind}_share"] = sum(shares) / len(shares)
+
+    def _forget(self, learned: Sequence[str]) -> None:
+        """`forget` on each note; what is barred at once; the round that is due; what is erased."""
+        barred = {g for p in self.gone for g in forget_note(self.state, p.path)["generations"]}
+        self.figures["barred_at_once"] = self._runs_barred()
+        self.figures["generations_barred"] = len(barred & set(learned))
+        self.figures["generations_learned"] = len(learned)
+        self.figures["activations_refused"] = sum(map(self._refused, learned))
+        with Ledger.open(self.state) as ledger:
+            self.figures["due"] = what_is_due(self.state, WANTED, ledger, self.now).cause
+        self._round_after("forget")
+        self.figures["erased"] = sum(not (self.state.generations / g).exists() for g in learned)
+        self.figures["staging_empty"] = not any(self.state.staging.iterdir())
+
+    def _runs_barred(self) -> bool:
+        """Whether every 10-word run of the forgotten notes is in the guard's index."""
+        index = RunIndex(self.state.runs, self.state.secret(), GUARD_WORDS).load()
+        found = [run_hashes(norms(body(p.text)), GUARD_WORDS, index.key) for p in self.gone]
+        return all(bool(index.contains(hashes).all()) for hashes in found)
+
+    def _refused(self, generation: str) -> bool:
+        with Ledger.open(self.state) as ledger:
+            try:
+                activate_generation(self.state, ledger, generation)
+            except Conflict:
+                return True
+        return False
+
+    def _delete(self, learned: Sequence[str]) -> None:
+        """The notes leave the vault; nothing is due for seven days, then a fresh round."""
+        for one in self.gone:
+            (self.state.vault / one.path).unlink()
+        early = [self._at(days) for days in (0.0, DELETION_DAYS - 1.0)]
+        self.figures["fresh_before_seven_days"] = sum(a["kind"] == "fresh" for a in early)
+        self.now += 1.5 * DAY_S
+        self._round_after("deleted")
+        self.figures["generations_learned"] = len(learned)
+
+    def _at(self, days: float) -> dict[str, Any]:
+        """The nightly round so many days on."""
+        self.now += days * DAY_S
+        return self._learn(nightly=True)
+
+    def _round_after(self, cause: str) -> None:
+        """The round that is due, tried again on the next days should the gate refuse it."""
+        answer, attempts = self._learn(nightly=True), 1
+        while not answer["verdict"]["promoted"] and attempts < TRIES:
+            self.now += DAY_S * (8 if cause == "deleted" else 1) + HOUR_S
+            answer, attempts = self._learn(nightly=True), attempts + 1
+        with Ledger.open(self.state) as ledger:
+            last = ledger.rounds(1)[0]
+        self.figures.update(
+            attempts=attempts,
+            cause=last.cause,
+            kind=answer["kind"],
+            promoted=answer["verdict"]["promoted"],
+        )
+        self._measure("after", self._active())
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row in rows:
+        f = row["figures"]
+        bound = canaries.least_mean(FORGOTTEN)
+        one: dict[str, Any] = {
+            "unlearned": {
+                "figure": f["after_gone_share"],
+                "bound": bound,
+                "met": bool(f["promoted"]) and f["after_gone_share"] >= bound,
+            }
+        }
+        if "barred_at_once" in f:
+            count = f["generations_learned"]
+            one["barred_at_once"] = {"met": f["barred_at_once"]}
+            one["fresh_round_due"] = {"met": f["due"] == "forget" == f["cause"]}
+            one["not_activated"] = {
+                "figure": f["activations_refused"],
+                "bound": count,
+                "met": f["activations_refused"] == count,
+            }
+            one["erased"] = {"figure": f["erased"], "bound": count, "met": f["erased"] == count}
+        else:
+            one["seven_days"] = {
+                "figure": f["fresh_before_seven_days"],
+                "bound": 0,
+                "met": f["fresh_before_seven_days"] == 0 and f["cause"] == "deleted",
+            }
+        found[row["key"]] = one
+    return found
+
+
+def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
+    lines = [
+        "| row | bits of exposure: before | learned | after | unseen | kept | share after, "
+        "unseen 0.5 | met |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        f, one = row["figures"], summed[row["key"]]
+        met = ", ".join(f"{name} {'yes' if value['met'] else 'no'}" for name, value in one.items())
+        lines.append(
+            f"| {row['key']} | {f['before_gone_exposure']:.1f} | {f['learned_gone_exposure']:.1f} "
+            f"| {f['after_gone_exposure']:.1f} | {f['after_unseen_exposure']:.1f} | "
+            f"{f['after_kept_exposure']:.1f} | {f['after_gone_share']:.2f} | {met} |"
+        )
+    return "\n".join(lines)
+
+
+BENCH = Bench("forget", str(__doc__).splitlines()[0], cases, summary, table)
+
+if __name__ == "__main__":
+    raise SystemExit(main(BENCH))

@@ -1,0 +1,203 @@
+"""Is the gate worth its name: bad rounds refused, good ones promoted, at least 19 of 20 each?
+
+Every trial is an incremental round of the product on a copy of one trained vault, with another draw
+of the author's later pages and another seed; a bad one has its job spoiled first.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.voice import spoiled
+from benchmarks.voice.arriving import stages
+from benchmarks.voice.journals import Journal
+from benchmarks.voice.mirrors import home, learn, settings
+from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
+from benchmarks.voice.stage import (
+    DAY_S,
+    HOUR_S,
+    START_S,
+    copy_start,
+    make_start,
+    open_state,
+    written_at,
+)
+from vaultgpt.errors import TrainingError
+from vaultgpt.vault.scan import ScannedNote
+
+JOURNAL, SEED = "thoreau", 1
+VAULT_WORDS = 25_000  # its first dated pages
+LATER_WORDS = 60_000  # the pages after those, from which a trial draws
+NEW_WORDS = 1_500  # of a trial: what starts a round at once
+BLOCKS, TRIALS = 4, 5
+BOUND = 19  # of 20
+KINDS: dict[str, spoiled.Spoil] = {
+    "good": spoiled.none,
+    "rate": spoiled.too_fast,
+    "shuffled": spoiled.shuffled,
+    "repeated": spoiled.repeated,
+    "german": spoiled.german,
+    "half-empty": spoiled.half_empty,
+}
+TRIAL_S = {"repeated": 35.0}
+OTHER_TRIAL_S = 17.0
+
+
+def cases(options: Options) -> list[Case]:
+    return [_case(options, kind, block) for block in range(BLOCKS) for kind in KINDS]
+
+
+def _case(options: Options, kind: str, block: int) -> Case:
+    place = options.work / f"gate-{JOURNAL}-{base_digest()}"
+    ready = (place / "first" / "answer.json").exists()
+    cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
+    run = partial(block_of_trials, Journal(options.data / JOURNAL), place, kind, block)
+    return Case(f"{kind}/{block}", SEED, cost, run)
+
+
+def pages(journal: Journal) -> tuple[list[ScannedNote], list[ScannedNote]]:
+    """The first dated notes with 25,000 words, and those with the next 60,000."""
+    dated = sorted(
+        (n for n in journal.notes if stages(n)), key=lambda n: (stages(n)[-1].day, n.note.path)
+    )
+    first: list[ScannedNote] = []
+    later: list[ScannedNote] = []
+    got = 0
+    for one in dated:
+        if got < VAULT_WORDS + LATER_WORDS:
+            (first if got < VAULT_WORDS else later).append(one)
+            got += one.note.words
+    return first, later
+
+
+def draw(later: Sequence[ScannedNote], trial: int) -> list[ScannedNote]:
+    """Whole later notes with about 1,500 words, none longer than half of that; by the trial."""
+    rng = random.Random(f"gate/{trial}")
+    order = [n for n in later if n.note.words <= NEW_WORDS // 2]
+    rng.shuffle(order)
+    chosen: list[ScannedNote] = []
+    for one in order:
+        if sum(n.note.words for n in chosen) >= NEW_WORDS:
+            break
+        chosen.append(one)
+    return chosen
+
+
+def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> dict[str, Any]:
+    """Five trials; how many were promoted, and which checks failed the others."""
+    first, later = pages(journal)
+
+    def fill(vault: Path) -> None:
+        for one in first:
+            journal.add(one, vault)
+            written_at(vault / one.note.path, START_S)
+
+    start = make_start(
+        place / "first",
+        fill,
+        lambda state: learn(state, settings(training__seed=SEED), fresh=True, now=START_S + DAY_S),
+        "gate",
+    )
+    failed: Counter[str] = Counter()
+    promoted = words = 0
+    for number in range(block * TRIALS, (block + 1) * TRIALS):
+        new = draw(later, number)
+        words += sum(n.note.words for n in new)
+        verdict = trial(journal, start, place / "trial", new, KINDS[kind], number)
+        promoted += bool(verdict["promoted"])
+        failed.update(verdict["failed"])
+    shutil.rmtree(place / "trial", ignore_errors=True)
+    right = promoted if kind == "good" else TRIALS - promoted
+    return {
+        "kind": kind,
+        "trials": TRIALS,
+        "promoted": promoted,
+        "right": right,
+        "new_words": words,
+        "failed_checks": dict(sorted(failed.items())),
+    }
+
+
+def trial(
+    journal: Journal,
+    start: Path,
+    place: Path,
+    new: Sequence[ScannedNote],
+    spoil: spoiled.Spoil,
+    number: int,
+) -> dict[str, Any]:
+    """One incremental round on a copy: {"promoted", "failed": names of the checks it failed}."""
+    copy_start(start, place)
+    now = START_S + 2 * DAY_S
+    rng = random.Random(f"spoil/{number}")
+    with home(place / "home"):
+        state = open_state(place)
+        for one in new:
+            journal.add(one, state.vault)
+            written_at(state.vault / one.note.path, now - 7 * HOUR_S)
+        try:
+            answer = learn(
+                state,
+                settings(training__seed=100 + number),
+                now=now,
+                tamper=lambda job: spoil(job, rng),
+            )
+        except TrainingError as error:
+            if "diverged" not in error.message:
+                raise
+            return {"promoted": False, "failed": ["diverged"]}
+    if answer["kind"] != "incremental":
+        raise SystemExit(f"trial {number}: the round was {answer['kind']}, not incremental")
+    verdict = answer["verdict"]
+    return {
+        "promoted": verdict["promoted"],
+        "failed": [c["name"] for c in verdict["checks"] if not c["passed"]],
+    }
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        blocks = [r["figures"] for r in rows if r["figures"]["kind"] == kind]
+        if not blocks:
+            continue
+        right, trials = (sum(b[key] for b in blocks) for key in ("right", "trials"))
+        failed: Counter[str] = Counter()
+        for one in blocks:
+            failed.update(one["failed_checks"])
+        met = right >= BOUND if trials == BLOCKS * TRIALS else None
+        found[kind] = {
+            "right": right,
+            "trials": trials,
+            "bound": BOUND,
+            "met": met,
+            "failed_checks": dict(failed.most_common()),
+        }
+    return found
+
+
+def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
+    lines = [
+        "| rounds | should be | were | at least 19 of 20 | checks that failed |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, one in summed.items():
+        met = {True: "yes", False: "no", None: "not yet"}[one["met"]]
+        failed = ", ".join(f"{name} {count}" for name, count in one["failed_checks"].items())
+        lines.append(
+            f"| {kind} | {'promoted' if kind == 'good' else 'refused'} | "
+            f"{one['right']} of {one['trials']} | {met} | {failed} |"
+        )
+    return "\n".join(lines)
+
+
+BENCH = Bench("gate", str(__doc__).splitlines()[0], cases, summary, table)
+
+if __name__ == "__main__":
+    raise SystemExit(main(BENCH))

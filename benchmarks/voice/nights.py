@@ -1,0 +1,237 @@
+"""Small rounds as the journal grows, beside one fresh training: what is kept, what is gained.
+
+80 % of the dated words are learned first; the rest arrives by its dates, a round a week or a night
+when 200 words wait. A night asks only what the product's own ledger says is due.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.voice import curve
+from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, stage_items
+from benchmarks.voice.journals import Journal
+from benchmarks.voice.mirrors import cut, home, learn, settings
+from benchmarks.voice.nights_figures import foretold, month_ends, rounds_since_first, surprise
+from benchmarks.voice.nights_summary import summary, table
+from benchmarks.voice.rows import Bench, Case, Options, Unfinished, base_digest, main
+from benchmarks.voice.stage import copy_start, make_start, open_state
+from vaultgpt.bases import resolve
+from vaultgpt.ledger import Ledger
+from vaultgpt.rounds import run_round, what_is_due
+from vaultgpt.state import VaultState
+from vaultgpt.training.evaluate import tokens_of
+from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.training.trainer import run_job
+
+STEP_DAYS = {"weekly": 7, "nightly": 1}
+TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
+KEEP = 1000  # generations: the curve needs old ones
+SEED = 1
+WORDS = {"thoreau": 262e3, "hawthorne": 530e3}
+ROUNDS = {
+    ("thoreau", "weekly"): 10,
+    ("thoreau", "nightly"): 60,
+    ("hawthorne", "weekly"): 45,
+    ("hawthorne", "nightly"): 100,
+}  # a guess, for the cost
+WANTED = settings(training__keep=KEEP, training__seed=SEED)
+
+
+def cases(options: Options) -> list[Case]:
+    until = time.monotonic() + options.most_s
+    found = []
+    for name in WORDS:
+        for variant in (*STEP_DAYS, "fresh"):
+            found.append(_case(options, name, variant, until))
+    return found
+
+
+def _case(options: Options, name: str, variant: str, until: float) -> Case:
+    journal = Journal(options.data / name)
+    work = _work(options, name)
+    training_s = WORDS[name] * 0.9 * 1.35 * 3.3 / 4500 + 60
+    cost = training_s * 1.2
+    if variant != "fresh":
+        each = 22 + WORDS[name] / 40e3  # scan, score, train and sample
+        cost = ROUNDS[name, variant] * each * (1 - _done(work / variant)) + 120
+    if not (work / "first" / "answer.json").exists():
+        cost += 0.8 * training_s
+
+    def run() -> dict[str, Any]:
+        found = plan_calendar(journal.notes, SEED)
+        start = make_start(
+            work / "first",
+            lambda vault: fill_first(journal, found, vault),
+            lambda state: _first(state, found),
+            f"nights/{name}",
+        )
+        if variant == "fresh":
+            return fresh(journal, found, start, work / variant)
+        place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], until)
+        return _figures(options, journal, found, place, variant)
+
+    return Case(f"{name}/{variant}", SEED, cost, run, resumes=variant != "fresh")
+
+
+def _work(options: Options, name: str) -> Path:
+    return options.work / f"nights-{name}-{base_digest()}"
+
+
+def _done(place: Path) -> float:
+    """Share of the looks that an earlier run took."""
+    at = _place(place)
+    return float(at["look"] / max(1, at["looks"]))
+
+
+def _place(place: Path) -> dict[str, Any]:
+    file = place / "at.json"
+    if not file.exists():
+        return {"look": 0, "looks": 0, "seconds": 0.0}
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _first(state: VaultState, found: Calendar) -> dict[str, Any]:
+    return learn(state, WANTED, fresh=True, now=night(found.border - timedelta(1)))
+
+
+def looks(found: Calendar, step_days: int) -> list[date]:
+    """The days after which the vault is looked at: every night, or the last of every week.
+
+    Looks that come over a week after all arrivals are left out: what a refused round left is tried
+    again after seven days, and after that time alone makes nothing due.
+    """
+    count = (found.last - found.border).days + 1 + TAIL_DAYS
+    days = [
+        found.border + timedelta(at)
+        for at in range(step_days - 1, count + step_days - 1, step_days)
+    ]
+    return [d for d in days if found.between(d - timedelta(step_days + TAIL_DAYS + 1), d)]
+
+
+def simulate(
+    journal: Journal, found: Calendar, start: Path, place: Path, step_days: int, until: float
+) -> Path:
+    """Let the days pass; at.json keeps the place after each look. Unfinished at `until`.
+
+    A look that was cut off is taken again: notes are written anew and the ledger knows the rest.
+    """
+    if not (place / "at.json").exists():
+        copy_start(start, place)
+        _keep_place(place, 0, 1, 0.0)
+    days = looks(found, step_days)
+    at = _place(place)
+    with home(place / "home"):
+        state = open_state(place)
+        for number in range(at["look"], len(days)):
+            if time.monotonic() > until:
+                raise Unfinished
+            began = time.monotonic()
+            before = days[number - 1] if number else found.border - timedelta(1)
+            look(journal, found, state, before, days[number])
+            at["seconds"] += time.monotonic() - began
+            _keep_place(place, number + 1, len(days), at["seconds"])
+    return place
+
+
+def look(journal: Journal, found: Calendar, state: VaultState, before: date, day: date) -> None:
+    """What arrived since `before` is put into the vault, and the night's round runs if one is due.
+
+    Without arrivals only the ledger is asked, which is what a scan of an unchanged vault would say.
+    """
+    arrived = found.between(before, day)
+    for stage in arrived:
+        put(journal, stage, state.vault, stage.day)
+    now = night(day)
+    if not arrived:
+        with Ledger.open(state) as ledger:
+            base = resolve(WANTED.base, state)
+            if what_is_due(state, WANTED, ledger, now, nightly=True, base=base).kind == "none":
+                return
+    learn(state, WANTED, now=now, nightly=True, manual=False)
+
+
+def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> None:
+    file = place / "at.new"
+    file.write_text(json.dumps({"look": look_number, "looks": count, "seconds": seconds}))
+    file.replace(place / "at.json")
+
+
+def _figures(
+    options: Options, journal: Journal, found: Calendar, place: Path, variant: str
+) -> dict[str, Any]:
+    with home(place / "home"):
+        state = open_state(place)
+        with Ledger.open(state) as ledger:
+            made = [g for g in ledger.generations() if g.promoted]
+            active = str(ledger.active())
+            spent = rounds_since_first(ledger)
+        weeks = foretold(found, state, made)
+        last = surprise(found, load_adapter(state.generations / active), "last")
+        first = surprise(found, load_adapter(state.generations / made[0].id), "first")
+    file = options.results / f"nights-{journal.name}-{variant}.svg"
+    drawn = curve.draw(file, weeks, f"{journal.name}, {variant} rounds: pages not yet learned")
+    return {
+        **_words(found),
+        **surprise(found, None, "base"),
+        **first,
+        **last,
+        **spent,
+        "looks": len(looks(found, STEP_DAYS[variant])),
+        "simulation_s": round(_place(place)["seconds"], 1),
+        "weeks": weeks,
+        "svg": file.name if drawn else "left out: matplotlib is not installed",
+    }
+
+
+def _words(found: Calendar) -> dict[str, Any]:
+    return {
+        "border": found.border.isoformat(),
+        "last_day": found.last.isoformat(),
+        "first_words": found.first_words,
+        "later_words": found.later_words,
+        "held_old_words": sum(n.note.words for n in found.old),
+        "held_late_words": sum(n.note.words for n in found.late),
+    }
+
+
+def fresh(journal: Journal, found: Calendar, start: Path, place: Path) -> dict[str, Any]:
+    """One fresh training on everything, on a copy of the first state: the same notes held out.
+
+    Its adapter is measured whether or not the gate would let it pass.
+    """
+    copy_start(start, place)
+    kept: list[Adapter] = []
+
+    def trainer(job_path: Path, on_progress: Any, stop: Any, *, settings: Any) -> dict[str, Any]:
+        report = run_job(job_path, on_progress, stop)
+        kept.append(load_adapter(job_path.parent / "out"))
+        return report.to_json()
+
+    with home(place / "home"):
+        state = open_state(place)
+        for stage in found.later:
+            put(journal, stage, state.vault, stage.day)
+        now = night(found.last + timedelta(TAIL_DAYS))
+        answer = run_round(state, WANTED, fresh=True, manual=True, trainer=trainer, now=lambda: now)
+        with Ledger.open(state) as ledger:
+            spent = rounds_since_first(ledger)
+    read = 2 * tokens_of(cut(stage_items(found.later)))  # foretold by base and active
+    return {
+        **_words(found),
+        **surprise(found, None, "base"),
+        **surprise(found, kept[0], "last"),
+        **spent,
+        "promoted_by_gate": answer["verdict"]["promoted"],
+        **month_ends(found, spent["trained_tokens"] + spent["scored_tokens"], read),
+    }
+
+
+BENCH = Bench("nights", str(__doc__).splitlines()[0], cases, summary, table)
+
+if __name__ == "__main__":
+    raise SystemExit(main(BENCH))
