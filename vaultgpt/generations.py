@@ -186,8 +186,12 @@ def valid(folder: Path) -> bool:
 
 
 def erase(state: VaultState, generation: str) -> None:
-    """Remove a generation's folder: renamed first, so that a kill never leaves half of one."""
+    """Remove a generation's folder: renamed first, so that a kill never leaves half of one.
+
+    What was measured of it goes first.
+    """
     number_of(generation)
+    (state.voice / f"{generation}.json").unlink(missing_ok=True)
     folder = state.generations / generation
     doomed = state.generations / f"{_ERASING}{generation}"
     with contextlib.suppress(FileNotFoundError):
@@ -196,7 +200,10 @@ def erase(state: VaultState, generation: str) -> None:
 
 
 def sweep(state: VaultState) -> None:
-    """Finish erasures that were cut off."""
+    """Finish erasures that were cut off, and drop figures of generations that are gone."""
+    for path in state.voice.glob("*.json"):
+        if not (state.generations / path.stem).is_dir():
+            path.unlink(missing_ok=True)
     if state.generations.is_dir():
         for path in state.generations.glob(f"{_ERASING}*"):
             shutil.rmtree(path, ignore_errors=True)

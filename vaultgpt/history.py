@@ -15,6 +15,8 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.rows import RoundRow
 from vaultgpt.state import VaultState
 from vaultgpt.vault.scan import read_vault
+from vaultgpt.voice import store
+from vaultgpt.wording import report_sentences
 
 
 def history(ledger: Ledger) -> list[dict[str, Any]]:
@@ -97,7 +99,8 @@ def verdict_of(row: RoundRow) -> dict[str, Any]:
 def report_of_active(ledger: Ledger) -> dict[str, Any]:
     """The figures of the active generation (else of the last round), without per-segment arrays.
 
-    NotFound before the first round.
+    "voice" is what was measured of it, or None; "sentences" says it all. NotFound before the first
+    round.
     """
     rounds = [r for r in ledger.rounds() if r.report is not None]
     active = ledger.active()
@@ -107,4 +110,8 @@ def report_of_active(ledger: Ledger) -> dict[str, Any]:
         raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
     hidden = ("segments", "losses", "prequential")
     kept = {k: v for k, v in (row.report or {}).items() if k not in hidden}
-    return {"generation": row.generation, "verdict": verdict_of(row), **kept}
+    voice = None
+    if active is not None and row.generation == active:
+        voice = store.stored(ledger.state, active, store.fingerprint(ledger))
+    answer = {"generation": row.generation, "verdict": verdict_of(row), **kept, "voice": voice}
+    return {**answer, "sentences": report_sentences(answer)}

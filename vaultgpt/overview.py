@@ -6,6 +6,7 @@ Knows nothing about terminals.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from vaultgpt.client import find_daemon
@@ -16,6 +17,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import what_is_due
 from vaultgpt.state import VaultState
 from vaultgpt.vault.scan import read_vault
+from vaultgpt.voice.measure import measure_voice
 
 
 def overview(state: VaultState) -> dict[str, Any]:
@@ -43,3 +45,16 @@ def last_report(state: VaultState) -> dict[str, Any]:
         return dict(daemon.get("/v1/report"))
     with Ledger.open(state) as ledger:
         return report_of_active(ledger)
+
+
+def measured_report(
+    state: VaultState, on_progress: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The report once its voice has been measured, which takes about a minute.
+
+    Conflict while a round runs. A daemon measures by itself and tells nothing on the way.
+    """
+    if daemon := find_daemon(state):
+        return dict(daemon.get("/v1/report?measure=1"))
+    measure_voice(state, load_settings(state.config), now=time.time, on_progress=on_progress)
+    return last_report(state)

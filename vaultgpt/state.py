@@ -69,6 +69,11 @@ class VaultState:
         return self.folder / "staging"
 
     @property
+    def voice(self) -> Path:
+        """Figures of what the report measured, one small file a generation."""
+        return self.folder / "voice"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 

@@ -45,26 +45,127 @@ def round_sentences(answer: dict[str, Any]) -> list[str]:
 
 
 def report_sentences(report: dict[str, Any]) -> list[str]:
-    """How well the mirror sounds like the author, from a report's figures, a sentence a line."""
-    bits, copying = report.get("bits_per_byte") or {}, report.get("copying") or {}
+    """How well the mirror sounds like the author, from a report's figures, a sentence a line.
+
+    In the order of four questions: does it sound like me, does it obey a tag, did it forget, does
+    it copy? What was not measured is not mentioned; what could not be judged says why.
+    """
+    bits, voice = report.get("bits_per_byte") or {}, report.get("voice") or {}
     lines = [f"{report.get('generation') or 'The last round'}, on pages held out from learning:"]
-    if sentence := gain_sentence(bits.get("held_out"), bits.get("held_out_base")):
-        lines.append(sentence)
-    for name, groups in (("#", report.get("by_tag") or {}), ("", report.get("by_year") or {})):
-        for group, figures in sorted(groups.items()):
-            if figures.get("base") and figures.get("after"):
-                gain = 100 * (1 - figures["after"] / figures["base"])
-                lines.append(
-                    f"  {name}{group}: {gain:.1f} % less surprised "
-                    f"({figures['base']:.3f} -> {figures['after']:.3f})."
-                )
+    held, base = bits.get("held_out"), bits.get("held_out_base")
+    if held and base:
+        lines.append(
+            f"{_less(held, base)} surprised by your writing than its base "
+            f"({base:.3f} -> {held:.3f} bits per byte)."
+        )
+    lines += _style_sentences(voice.get("style") or {})
+    lines += _tag_sentences(voice.get("tags") or {}, voice.get("headers") or {})
+    for sign, groups in (("#", report.get("by_tag") or {}), ("", report.get("by_year") or {})):
+        lines += [
+            f"  {sign}{group}: {_less(row['after'], row['base'])} surprised than its base "
+            f"({row['base']:.3f} -> {row['after']:.3f})."
+            for group, row in sorted(groups.items())
+            if row.get("base") and row.get("after")
+        ]
+    lines += _memory_sentences(report.get("by_year") or {}, bits)
+    return lines + _copy_sentences(voice.get("copying") or report.get("copying") or {})
+
+
+def _less(after: float, before: float) -> str:
+    """`14.0 % less`, or `more`."""
+    percent = 100 * (1 - after / before)
+    return f"{abs(percent):.1f} % {'less' if percent >= 0 else 'more'}"
+
+
+def _style_sentences(style: dict[str, Any]) -> list[str]:
+    if style.get("percentile") is None:
+        return [style["why"]] if style.get("why") else []
+    return [
+        f"What it writes is closer to your average page than {style['percentile']:.0f} % of your "
+        f"own pages (between {style['low']:.0f} and {style['high']:.0f} %; "
+        f"{style['mirror_pages']} of its pages, {style['own_pages']} of yours, "
+        f"{style['page_words']} words each, {style['together']} at a time)."
+    ]
+
+
+def _tag_sentences(tags: dict[str, Any], headers: dict[str, Any]) -> list[str]:
+    lines = [tags["why"]] if tags.get("why") else []
+    for tag, row in sorted((tags.get("tags") or {}).items()):
+        if row.get("generated") is not None and row.get("real") is not None:
+            lines.append(
+                f"{_of_ten(row['generated'])} of 10 texts under #{tag} read as #{tag}; of your "
+                f"own, {_of_ten(row['real'])} of 10."
+            )
+    right, wrong, none = (headers.get(key) for key in ("right", "wrong", "none"))
+    if right and none:
+        beside = [f"{_less(right, none)} than without any"]
+        if wrong:
+            beside.insert(0, f"{_less(right, wrong)} than under another tag")
+        lines.append(f"Under their own tags your pages surprise it {', and '.join(beside)}.")
+    return lines
+
+
+def _of_ten(share: float) -> str:
+    return f"{10 * share:.0f}"
+
+
+def _memory_sentences(years: dict[str, Any], bits: dict[str, Any]) -> list[str]:
+    """The oldest years against the base and the last generation; plain English."""
+    lines = []
+    if old := oldest_years(years):
+        rows = [years[year] for year in old]
+        size = sum(row["bytes"] for row in rows)
+        mean = {
+            key: sum(row[key] * row["bytes"] for row in rows) / size
+            for key in ("after", "base", "before")
+            if all(key in row for row in rows)
+        }
+        span = old[0] if len(old) == 1 else f"{old[0]} to {old[-1]}"
+        if "after" in mean and "base" in mean:
+            since = (
+                ""
+                if "before" not in mean
+                else (f", {_less(mean['after'], mean['before'])} than the generation before")
+            )
+            lines.append(
+                f"Of your oldest pages ({span}): {_less(mean['after'], mean['base'])} "
+                f"surprised than its base{since}."
+            )
     if bits.get("general") and bits.get("general_base"):
         kept = 100 * bits["general_base"] / bits["general"]
         lines.append(f"{min(kept, 100):.0f} % of plain English kept.")
-    if copying.get("longest") is not None:
-        lines.append(
-            f"With the copy guard off, its longest copy is {copying['longest']:.0f} words; "
-            f"{100 * copying['share']:.1f} % of its 8-word runs stand in your notes, "
-            f"{100 * copying['author_share']:.1f} % of your own pages' do elsewhere."
+    return lines
+
+
+def oldest_years(years: dict[str, Any]) -> list[str]:
+    """The oldest dated years that hold a quarter of the dated bytes; [] with fewer than two."""
+    dated = {y: row["bytes"] for y, row in sorted(years.items()) if y.isdigit() and row["bytes"]}
+    chosen: list[str] = []
+    for year in dated:
+        if len(chosen) == len(dated) - 1 or (
+            chosen and sum(dated[y] for y in chosen) >= sum(dated.values()) / 4
+        ):
+            break
+        chosen.append(year)
+    return chosen
+
+
+def _copy_sentences(copying: dict[str, Any]) -> list[str]:
+    if copying.get("longest") is None or copying.get("share") is None:
+        return []
+    own, near, own_near = (
+        copying.get(k) for k in ("author_share", "near_share", "author_near_share")
+    )
+    lines = [
+        f"With the copy guard off: longest copy {copying['longest']:.0f} words; "
+        + (
+            f"you repeat yourself {100 * own:.1f} %, it {100 * copying['share']:.1f} %"
+            if own is not None
+            else f"it repeats you {100 * copying['share']:.1f} %"
         )
+        + " (runs of 8 words)."
+    ]
+    if near is not None:
+        you = "" if own_near is None else f"you {100 * own_near:.1f} %, "
+        lines.append(f"Near copies, all but one word of 8: {you}it {100 * near:.1f} %.")
     return lines

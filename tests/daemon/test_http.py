@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,27 @@ def test_a_note_is_explained_as_why_does(daemon: Serving) -> None:
     assert not private["used"]
 
 
+def test_a_daily_note_s_date_follows_the_vault_s_format_scanned_or_not(daemon: Serving) -> None:
+    vault, path = daemon.state.vault, "Log/14.03.2019.md"
+    (vault / ".obsidian").mkdir(exist_ok=True)
+    daily = {"folder": "Log", "format": "DD.MM.YYYY"}
+    (vault / ".obsidian" / "daily-notes.json").write_text(json.dumps(daily))
+    assert refused((daemon.client, "GET", f"/v1/notes?path={path}", None))[0] == 404
+    (vault / "Log").mkdir()
+    (vault / path).write_text("It rained on the river all day.\n")
+    new = daemon.client.get(f"/v1/notes?path={path}")
+    assert new["path_date"] == new["date"] == "2019-03-14"
+    wait_for(lambda: daemon.client.get(f"/v1/notes?path={path}")["code"] != "unread")
+    scanned = daemon.client.get(f"/v1/notes?path={path}")
+    assert scanned["path_date"] == scanned["date"] == "2019-03-14"
+
+    def header(**ours: Any) -> int:
+        answer = daemon.ask(prompt="I walked", max_tokens=1, vaultgpt={"path": path, **ours})
+        return int(answer["usage"]["prompt_tokens"])
+
+    assert header() == header(date="2019-03") > header(date=None)
+
+
 def test_the_rules_of_learning_are_the_rules_of_writing(daemon: Serving) -> None:
     def asking(path: str, **ours: Any) -> tuple[int, str]:
         body = {"prompt": "x", "max_tokens": 2, "vaultgpt": {"path": path, **ours}}
@@ -198,6 +220,9 @@ def test_another_generation_writes_from_the_next_request_on(
         body = {"prompt": "I walked along the river", "max_tokens": 12, "temperature": 0}
         before = daemon.ask(**body)
         assert daemon.client.post(f"/v1/generations/{name}/activate", {}) == {"active": name}
+        with ThreadPoolExecutor(8) as pool:  # a page of several parts asks all at once
+            asked = pool.map(lambda _: daemon.status()["active"], range(8))
+            assert set(asked) == {name}
         after = daemon.ask(**body)
         assert [a["vaultgpt"]["generation"] for a in (before, after)] == ["base", name]
         assert before["choices"][0]["text"] != after["choices"][0]["text"]

@@ -222,7 +222,9 @@ def test_status_report_and_generations_answer(trained: Trained) -> None:
     assert status["active"] == "g000001"
     rows = trained("generations", "--json").json["generations"]
     assert [r["id"] for r in rows] == ["g000001"] and rows[0]["active"]
-    assert trained("report", "--json").json["bits_per_byte"]["held_out"] > 0
+    report = trained("report", "--json").json
+    assert report["bits_per_byte"]["held_out"] > 0 and report["sentences"]
+    assert report["voice"]["written"]["words"] > 0 and report["voice"]["headers"]["right"] > 0
     for name in ("status", "report", "generations"):
         assert trained(name).status == 0
 

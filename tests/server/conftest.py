@@ -50,8 +50,12 @@ class FakeService:
     async def generations(self) -> list[dict[str, Any]]:
         return [{"id": "g000001", "created": 1700000000.5, "active": True}]
 
-    async def report(self) -> dict[str, Any]:
-        raise NotFound("No round has been closed yet.")
+    async def report(self, measure: bool = False) -> dict[str, Any]:
+        if not measure:
+            raise NotFound("No round has been closed yet.")
+        if self.training:
+            raise Conflict("A round is under way.")
+        return {"generation": "g000001", "voice": {"style": {}}, "sentences": ["It reads well."]}
 
     async def tags(self) -> dict[str, Any]:
         return {"tags": {"dream": 2}, "years": {"2019": 1}}
@@ -61,9 +65,10 @@ class FakeService:
             raise NotFound("There is no such note in the index.")
         return {"used": True, "why": "used", "prose": "x"}
 
-    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> None:
+    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> str | None:
         if path == "private.md" or "private" in tags:
             raise Forbidden("The rules leave this note out.", "tag", param="vaultgpt.path")
+        return "2019-03-14" if path == "dated.md" else None
 
     async def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         self.prompts.append(prompt)

@@ -224,6 +224,18 @@ async def test_what_a_request_sets_reaches_the_prompt(api: Api) -> None:
             sampling.tag_strength) == (0.0, 0.5, 0.1, 0.5, 1.5)
 
 
+@pytest.mark.parametrize(("ours", "date"), [
+    ({"path": "dated.md"}, "2019-03"), ({"path": "dated.md", "date": "2014"}, "2014"),
+    ({"path": "dated.md", "date": None}, None), ({"path": "undated.md"}, None),
+    ({"tags": ["dream"]}, None),
+])
+@pytest.mark.parametrize("route", ["completions", "warm"])
+async def test_silence_about_the_date_means_the_note_s_own_and_null_none(
+        api: Api, route: str, ours: dict[str, Any], date: str | None) -> None:
+    assert (await api.post(f"/v1/{route}", {"prompt": "I", "vaultgpt": ours}))[0] == 200
+    assert api.service.prompts[0].date == date
+
+
 async def test_a_note_that_the_rules_leave_out_is_403_with_the_rule_s_code(api: Api) -> None:
     for ours in ({"path": "private.md"}, {"tags": ["private"]}):
         for path in ("/v1/completions", "/v1/warm"):

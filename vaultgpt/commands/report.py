@@ -2,28 +2,86 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
     VaultOption,
     command,
+    err,
     locate,
     out,
     print_json,
+    progress,
 )
-from vaultgpt.overview import last_report
-from vaultgpt.wording import report_sentences
+from vaultgpt.errors import Conflict
+from vaultgpt.ledger import Ledger
+from vaultgpt.overview import last_report, measured_report
+from vaultgpt.state import VaultState
+from vaultgpt.voice.plot import check_plot, draw, series
+
+PHASES = {
+    "load": "Loading the base",
+    "evaluate": "Reading your pages",
+    "write": "Writing pages",
+    "compare": "Comparing",
+}
 
 
 @command
 def report(
-    vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
+    vault_argument: VaultArgument = None,
+    vault: VaultOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only what is known already; measure nothing.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw bits per byte by generation, by tag and of new notes (.png or .svg).",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell how well the active generation sounds like you, by tag and by year."""
+    if plot is not None:
+        check_plot(plot)
     state = locate(vault or vault_argument)
     answer = last_report(state)
+    if answer["voice"] is None and answer["generation"] is not None and not quick:
+        answer = _measured(state, answer)
+    if plot is not None:
+        with Ledger.open(state) as ledger:
+            draw(plot, series(ledger))
     if as_json:
         print_json(answer)
-    else:
-        for sentence in report_sentences(answer):
-            out.print(sentence, markup=False)
+        return
+    for sentence in answer["sentences"]:
+        out.print(sentence, markup=False)
+    if plot is not None:
+        err.print(f"Drawn: {plot}", markup=False)
+
+
+def _measured(state: VaultState, known: dict[str, Any]) -> dict[str, Any]:
+    """The report with its voice; what is known already while a round is under way."""
+    err.print("Measuring how it writes; this takes about a minute.", markup=False)
+    try:
+        with progress() as bar:
+            task = bar.add_task("Reading the vault", total=1.0)
+            return measured_report(
+                state,
+                lambda event: bar.update(
+                    task,
+                    completed=float(event.get("fraction") or 0),
+                    description=PHASES.get(str(event.get("phase")), "Measuring"),
+                ),
+            )
+    except Conflict as error:
+        err.print(f"Not measured now: {error}", markup=False)
+        return known

@@ -17,17 +17,16 @@ from vaultgpt import explain, history
 from vaultgpt.config import Settings
 from vaultgpt.daemon import runtime, status
 from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.measuring import Measuring
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.daemon.training import RoundLoop, Runner
 from vaultgpt.daemon.watching import Hint, VaultLoop, make_watcher
-from vaultgpt.errors import NotFound, UsageError, VaultGPTError
+from vaultgpt.errors import Conflict, UsageError, VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import repair, run_round
 from vaultgpt.server.events import Broker
 from vaultgpt.server.problems import Forbidden
 from vaultgpt.state import VaultState
-from vaultgpt.vault.rules import RuleSet
-from vaultgpt.vault.scan import read_one
 from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import MirrorProcess, Opening, mirror_opening
 
@@ -54,6 +53,7 @@ class Daemon:
         self._requested = 0.0
         self._figures: dict[str, Any] = {}
         self._figures_at = 0.0  # 0 when they are out of date
+        self._counting: asyncio.Future[dict[str, Any]] | None = None
         self._followed: object = None  # what the mirror was last told of
         self._reader = LedgerThread(state, "ledger-read")
         self._writer = LedgerThread(state, "ledger-write")
@@ -64,6 +64,7 @@ class Daemon:
             last_written=lambda: max(self._requested, self.vault.last_saved),
             on_done=self._round_done, runner=runner, now=now)
         self.mirror = MirrorProcess(self._opening)
+        self.measuring = Measuring(state, lambda: self.settings, now)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -81,8 +82,8 @@ class Daemon:
         """End loops, rounds and workers, within some three seconds."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(self.rounds.close(3.0), self.mirror.stop(), *self._tasks,
-                             return_exceptions=True)
+        await asyncio.gather(self.rounds.close(3.0), self.measuring.close(3.0), self.mirror.stop(),
+                             *self._tasks, return_exceptions=True)
 
     def close(self) -> None:
         """Write what still waits for the ledger, and close it."""
@@ -160,10 +161,15 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         """CONTRACT's `status` and more; figures of the ledger are kept until something changes."""
         now = self._now()
-        if not 0 <= now - self._figures_at < FIGURES_S:
+        if self._counting is None or not 0 <= now - self._figures_at < FIGURES_S:
             self._figures_at = now
-            self._figures = await self._reader.do(
-                lambda ledger: status.figures(self.state, self.settings, ledger, now))
+            self._counting = asyncio.ensure_future(self._reader.do(
+                lambda ledger: status.figures(self.state, self.settings, ledger, now)))
+        try:  # whoever asks meanwhile waits for the same figures, and is not told the old ones
+            self._figures = await asyncio.shield(self._counting)
+        except Exception:
+            self._counting = None
+            raise
         decision, ready = self.rounds.decision, self.mirror.ready
         return {
             **self._figures,
@@ -179,8 +185,14 @@ class Daemon:
         """Kept generations, newest first."""
         return await self._reader.do(history.history)
 
-    async def report(self) -> dict[str, Any]:
-        """The figures of the active generation."""
+    async def report(self, measure: bool = False) -> dict[str, Any]:
+        """The figures of the active generation; with `measure` its voice is measured first."""
+        answer = await self._reader.do(history.report_of_active)
+        if not measure or answer["voice"] is not None:
+            return answer
+        if self.rounds.running:
+            raise Conflict("A round is under way.", "Ask again when it has ended.")
+        await self.measuring.measured()
         return await self._reader.do(history.report_of_active)
 
     async def tags(self) -> dict[str, Any]:
@@ -188,10 +200,10 @@ class Daemon:
         return await self._reader.do(lambda ledger: ledger.census())
 
     async def note(self, path: str) -> dict[str, Any]:
-        """Why one indexed note is used or not."""
+        """Why one note is used or not; of one that no scan has seen, what its path says."""
         def find(ledger: Ledger) -> dict[str, Any]:
             if path not in ledger.stamps():
-                raise NotFound("There is no such note in the index.")
+                return explain.unread(self.state, path)
             return explain.explain(self.state, path, ledger)
 
         try:
@@ -199,7 +211,7 @@ class Daemon:
         except UsageError as error:
             raise Forbidden(error.message, "path_not_allowed", error.mend, "path") from None
 
-    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> None:
+    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> str | None:
         """One rule set for learning and writing. A note not yet on the disk goes by its path."""
         rules = self.settings.rules
         for tag in tags:
@@ -207,21 +219,18 @@ class Daemon:
                 if tag == barred or tag.startswith(barred + "/"):
                     raise Forbidden("The rules leave out notes with this tag.", "tag",
                                     param="vaultgpt.tags")
-        if path is not None:
-            await in_thread(lambda: self._check_path(path))
+        return await in_thread(lambda: self._check_path(path)) if path is not None else None
 
-    def _check_path(self, path: str) -> None:
-        rules = self.settings.rules
+    def _check_path(self, path: str) -> str | None:
         try:
-            judgement = read_one(self.state.vault, rules, path).judgement
-        except NotFound:
-            judgement = RuleSet.load(self.state.vault, rules).judge_path(path)
+            judgement, date = explain.judged(self.state.vault, self.settings.rules, path)
         except UsageError as error:
             raise Forbidden(error.message, "path_not_allowed", error.mend,
                             "vaultgpt.path") from None
         if not judgement.used and judgement.code not in WRITABLE:
             raise Forbidden(f"The rules leave this note out: {judgement.why}", judgement.code,
                             param="vaultgpt.path")
+        return date
 
     def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage."""
@@ -243,6 +252,8 @@ class Daemon:
 
     async def train(self, fresh: bool) -> dict[str, Any]:
         """A round now, whatever the conditions are."""
+        if self.measuring.running:
+            raise Conflict("The voice is being measured.", "Ask again in a minute.")
         return await self.rounds.ask(fresh)
 
     async def cancel_training(self) -> dict[str, Any]:

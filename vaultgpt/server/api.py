@@ -112,7 +112,10 @@ async def _generations(request: web.Request) -> web.Response:
 
 
 async def _report(request: web.Request) -> web.Response:
-    return _json(await request.app[keys.SERVICE].report())
+    given = request.query.getall("measure", ["0"])
+    if given not in (["0"], ["1"]):
+        raise problems.BadRequest("measure is 0 or 1.", "measure")
+    return _json(await request.app[keys.SERVICE].report(given == ["1"]))
 
 
 async def _tags(request: web.Request) -> web.Response:

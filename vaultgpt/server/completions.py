@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -149,10 +150,13 @@ async def _checked(request: web.Request, body: WarmRequest) -> tuple[Prompt, str
     check_model(body.model)
     path = None if body.vaultgpt.path is None else note_path(body.vaultgpt.path)
     tags = tuple(body.vaultgpt.tags)
+    prompt = to_prompt(body, service.settings.mirror)
     if path is not None or tags:
-        await service.check_note(path, tags)
+        date = await service.check_note(path, tags)
+        if date is not None and "date" not in body.vaultgpt.model_fields_set:
+            prompt = replace(prompt, date=date[:7])  # null asks for none, silence for the note's
     service.touch()
-    return to_prompt(body, service.settings.mirror), path
+    return prompt, path
 
 
 @contextmanager

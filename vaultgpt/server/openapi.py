@@ -19,7 +19,7 @@ READS = {
     "/v1/status": "Notes, words, the active generation, training and what is next",
     "/v1/models": '"mirror", "base" and the kept generations',
     "/v1/generations": "The history of generations",
-    "/v1/report": "The last round's report and verdict",
+    "/v1/report": "How well the active generation sounds like the author, with sentences",
     "/v1/tags": "Tags and years with their counts",
     "/v1/notes": "Why one note is used or not",
     "/v1/events": "Server-sent events: scan, progress, verdict, swap, error",
@@ -72,6 +72,10 @@ def _operation(path: str, text: str, model: type[BaseModel] | None = None) -> di
     if path == "/v1/notes":
         operation["parameters"] = [{"name": "path", "in": "query", "required": True,
                                     "schema": {"type": "string"}}]
+    if path == "/v1/report":
+        operation["parameters"] = [{
+            "name": "measure", "in": "query", "schema": {"type": "string", "enum": ["0", "1"]},
+            "description": "1: measure the voice first where it is not known, about a minute"}]
     if "{id}" in path:
         operation["parameters"] = [{"name": "id", "in": "path", "required": True,
                                     "schema": {"type": "string"}}]

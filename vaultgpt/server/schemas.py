@@ -39,7 +39,9 @@ class Voice(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     tags: list[Tag] = Field([], max_length=16, description="Write under these tags")
-    date: str | None = Field(None, description="Write as of 2014, or 2014-03; a day is dropped")
+    date: str | None = Field(
+        None, description="Write as of 2014, or 2014-03; a day is dropped. Left out: the date of "
+                          "the note at path, by its front matter or name. null: none")
     title: str | None = Field(None, max_length=500, description="The note's title")
     path: str | None = Field(None, max_length=1024, description="The note, relative to the vault")
     length: Literal["sentence", "paragraph", "page", "tokens"] | None = Field(

@@ -34,17 +34,23 @@ class Service(Protocol):
     async def generations(self) -> list[dict[str, Any]]:
         """Every kept generation, newest first, each with at least "id", "created", "active"."""
 
-    async def report(self) -> dict[str, Any]:
-        """The last closed round's report and verdict; NotFound before the first."""
+    async def report(self, measure: bool = False) -> dict[str, Any]:
+        """The active generation's report, "voice" and "sentences"; NotFound before the first round.
+
+        `measure`: have its voice measured first where it is not known; Conflict while a round runs.
+        """
 
     async def tags(self) -> dict[str, Any]:
         """{"tags": {tag: notes}, "years": {year: notes}} of the notes in use."""
 
     async def note(self, path: str) -> dict[str, Any]:
-        """CONTRACT.md's `why` of one indexed note; NotFound or Forbidden for any other path."""
+        """CONTRACT.md's `why` of one note; NotFound or Forbidden for a path that names none."""
 
-    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> None:
-        """Forbidden, with the rule's code, when the rules leave out the note or a tag."""
+    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> str | None:
+        """Forbidden, with the rule's code, when the rules leave out the note or a tag.
+
+        The date of the note at `path` comes back: ISO, of a day, month or year; None for none.
+        """
 
     def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage; closing the iterator cancels the generation."""

@@ -22,7 +22,7 @@ from vaultgpt.vault.note import read_note, unreadable
 from vaultgpt.vault.rules import RuleSet
 from vaultgpt.vault.walk import FileStamp, Found
 
-__all__ = ["FileStamp", "Scan", "ScannedNote", "read_one", "read_vault"]
+__all__ = ["FileStamp", "Scan", "ScannedNote", "find_one", "read_one", "read_vault"]
 
 _UNTOUCHED = {
     "symlink": Judgement(False, "symlink", "It is a symbolic link, which is not followed."),
@@ -96,6 +96,14 @@ def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
 
     UsageError for a path that leads outside or through a link, NotFound for no such note.
     """
+    scanned = _Reader(vault, rules).read(find_one(vault, path))
+    if scanned is None:
+        raise NotFound("There is no such note in the vault.", "It vanished just now.")
+    return scanned
+
+
+def find_one(vault: Path, path: str) -> Found:
+    """Where one note lies, without opening it. Errors as `read_one`."""
     inside = _inside(vault, path)
     place = str(vault)
     for place in walking.resolve(vault, inside):
@@ -109,11 +117,7 @@ def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
     index_path = unicodedata.normalize("NFC", Path(place).relative_to(vault).as_posix())
     status = os.stat(place, follow_symlinks=False)
     code = "placeholder" if walking.is_dataless(status) else ""
-    found = Found(index_path, place, walking.stamp_of(status), code)
-    scanned = _Reader(vault, rules).read(found)
-    if scanned is None:
-        raise NotFound("There is no such note in the vault.", "It vanished just now.")
-    return scanned
+    return Found(index_path, place, walking.stamp_of(status), code)
 
 
 def _inside(vault: Path, path: str) -> str:

@@ -1,4 +1,4 @@
-"""The two worker processes as the supervisor sees them: the mirror and the trainer.
+"""The worker processes as the supervisor sees them: the mirror, the trainer, the measuring one.
 
 Knows nothing about torch. Words of the author go through pipes, never through arguments.
 """
@@ -6,7 +6,7 @@ Knows nothing about torch. Words of the author go through pipes, never through a
 from vaultgpt.workers.mirror import MirrorProcess, Opening
 from vaultgpt.workers.opening import mirror_opening
 from vaultgpt.workers.process import RoundStopped, idle_threads, physical_cores
-from vaultgpt.workers.trainer import run_trainer
+from vaultgpt.workers.trainer import run_trainer, run_voice
 
 __all__ = ["MirrorProcess", "Opening", "RoundStopped", "idle_threads", "mirror_opening",
-           "physical_cores", "run_trainer"]
+           "physical_cores", "run_trainer", "run_voice"]

@@ -1,6 +1,6 @@
-"""One training round in a process of its own, at the lowest priority.
+"""One job in a process of its own, at the lowest priority: a training round, or a measurement.
 
-Knows nothing about what is learned. Synchronous: the daemon runs it in a thread.
+Knows nothing about what is learned or measured. Synchronous: the daemon runs it in a thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,41 @@ SILENT_S = 1800.0  # longest time between two frames; a large base loads in minu
 LOWEST_NICE = 19
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Which process does the job, and how its end is told: each a sentence and the mend."""
+
+    module: str
+    stopped: tuple[str, str]
+    silent: tuple[str, str]
+    died: tuple[str, str]  # the first opens the sentence that says how
+
+
+TRAINER = Kind(
+    "vaultgpt.training.worker", ("The round was stopped.", "The next one goes on from there."),
+    ("The trainer has said nothing for half an hour.",
+     "It was ended; the next round goes on from there."),
+    ("The trainer died", "The next round goes on from its checkpoint; a smaller "
+     "training.batch_tokens takes less memory."))
+VOICE = Kind(
+    "vaultgpt.voice.worker", ("The measuring was stopped.", "Ask for the report again."),
+    ("The measuring process has said nothing for half an hour.",
+     "It was ended; `vaultgpt report --quick` does without."),
+    ("The measuring process died", "`vaultgpt report --quick` does without."))
+
+
+def run_voice(
+    job_path: Path,
+    on_progress: Callable[[dict[str, Any]], None],
+    stop: threading.Event,
+    *,
+    settings: Training,
+    program: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure a generation's voice and return the figures. Raises as run_trainer does."""
+    return _run(VOICE, job_path, on_progress, stop, settings, program)
+
+
 def run_trainer(
     job_path: Path,
     on_progress: Callable[[dict[str, Any]], None],
@@ -47,9 +83,20 @@ def run_trainer(
 
     RoundStopped once `stop` was set; the worker's own VaultGPTError; TrainingError when it died.
     """
+    return _run(TRAINER, job_path, on_progress, stop, settings, program)
+
+
+def _run(
+    kind: Kind,
+    job_path: Path,
+    on_progress: Callable[[dict[str, Any]], None],
+    stop: threading.Event,
+    settings: Training,
+    program: Sequence[str] | None,
+) -> dict[str, Any]:
     threads = str(settings.threads or physical_cores())
     process = subprocess.Popen(
-        program or command("vaultgpt.training.worker"), stdin=subprocess.PIPE,
+        program or command(kind.module), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads), **spawn_options())
     try:
@@ -57,7 +104,7 @@ def run_trainer(
         with contextlib.suppress(OSError):  # it died already: its exit status tells
             assert process.stdin is not None
             write_frame(process.stdin, {"job": str(job_path)})
-        return _follow(process, on_progress, stop)
+        return _follow(kind, process, on_progress, stop)
     finally:
         _end(process)
 
@@ -76,6 +123,7 @@ def _lower(pid: int) -> None:
 
 
 def _follow(
+    kind: Kind,
     process: subprocess.Popen[bytes],
     on_progress: Callable[[dict[str, Any]], None],
     stop: threading.Event,
@@ -90,21 +138,19 @@ def _follow(
     while True:
         if stop.is_set():
             _end(process)
-            raise RoundStopped("The round was stopped.", "The next one goes on from there.")
+            raise RoundStopped(*kind.stopped)
         try:
             frame = frames.get(timeout=0.1)
         except queue.Empty:
             if time.monotonic() - heard > SILENT_S:
-                raise TrainingError("The trainer has said nothing for half an hour.",
-                                    "It was ended; the next round goes on from there.") from None
+                raise TrainingError(*kind.silent) from None
             continue
         heard = time.monotonic()
         if frame is None:
             status = process.wait(KILL_AFTER_S)
             readers[1].join(1.0)
-            raise TrainingError(f"The trainer died: {exit_meaning(status, bytes(errors))}.",
-                                "The next round goes on from its checkpoint; a smaller "
-                                "training.batch_tokens takes less memory.")
+            said, mend = kind.died
+            raise TrainingError(f"{said}: {exit_meaning(status, bytes(errors))}.", mend)
         if frame.get("event") == "progress":
             on_progress(frame)
         elif frame.get("event") == "done":
