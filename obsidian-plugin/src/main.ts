@@ -6,10 +6,11 @@ import { Connection } from "./daemon/connection.ts";
 import { loopback } from "./daemon/fetchTransport.ts";
 import { Model } from "./daemon/model.ts";
 import { Outbox } from "./daemon/outbox.ts";
+import { PathDates } from "./daemon/pathDates.ts";
 import { isAbort, sentenceOf } from "./daemon/problem.ts";
 import { ghostExtension } from "./editor/extension.ts";
 import { voiceLabel } from "./note/label.ts";
-import { completion, vaultTag, voiced, type Ask } from "./note/request.ts";
+import { completion, isNote, vaultTag, voiced, type Ask } from "./note/request.ts";
 import { readNote, type Reading } from "./note/voice.ts";
 import { readAhead } from "./readAhead.ts";
 import { Session } from "./session.ts";
@@ -22,12 +23,17 @@ import { SettingTab, type SettingHost } from "./ui/settingTab.ts";
 import { MirrorView, previous, VIEW_TYPE, type ViewHost } from "./ui/view.ts";
 import { noteSentence, statusLine, statusStory } from "./words.ts";
 
+/** The hotkey waits this long (ms) for a note's date; later the daemon adds it by itself. */
+const MOST_WAIT_MS = 500;
+
 export default class VaultGPTPlugin extends Plugin implements CommandHost, SettingHost, ViewHost {
 	override settings: Settings = DEFAULTS;
 	device = new Device(this.app);
-	api = new Api(this.makeConnection());
+	private link = this.makeConnection();
+	api = new Api(this.link);
 	outbox = new Outbox(this.device, ({ text, path }) => this.api.accepted(text, path));
-	model = new Model(this.api, () => void this.report());
+	dates = new PathDates((path) => this.api.note(path).then(({ pathDate }) => pathDate));
+	model = new Model(this.api, () => void this.reached());
 	session = new Session({
 		complete: (body, signal) => this.api.complete(body, signal),
 		keep: (id, text, path) => this.outbox.put({ id, text, path }),
@@ -38,6 +44,7 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 	private lastAsk: Ask = {};
 	private used = false;
 	private warming = new AbortController();
+	private unloaded = false;
 
 	override async onload(): Promise<void> {
 		this.settings = readSettings(await this.loadData());
@@ -51,11 +58,12 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 		this.registerObsidianProtocolHandler("vaultgpt", ({ address = "", token = "" }) => this.offerPairing(address, token));
 		addCommands(this);
 		this.register(this.model.subscribe(() => this.showStatus()));
-		this.registerEvent(this.app.workspace.on("file-open", () => this.showStatus()));
+		this.registerEvent(this.app.workspace.on("file-open", () => void this.opened()));
 		this.app.workspace.onLayoutReady(() => this.begin());
 	}
 
 	override onunload(): void {
+		this.unloaded = true;
 		this.model.stop();
 		this.warming.abort();
 		this.session.close();
@@ -63,6 +71,7 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 
 	/** The network begins here, when Obsidian has drawn its windows. */
 	private begin(): void {
+		if (this.unloaded) return; // turned off before the windows stood
 		this.showStatus();
 		void this.model.start();
 		if (!this.settings.greeted) void this.greet();
@@ -75,6 +84,7 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 		if (!view || view.composing || view.state.readOnly) return;
 		this.lastAsk = ask ?? this.lastAsk;
 		this.used = true;
+		await this.learnDate(view);
 		const at = view.state.selection.main.to;
 		const reading = this.read(view, at);
 		if (reading.off) return this.say("This note says vaultgpt: false, so nothing is written in it.");
@@ -88,6 +98,7 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 	async writeAs(editor: Editor): Promise<void> {
 		const view = viewOf(editor);
 		if (!view) return;
+		await this.learnDate(view);
 		const now = this.read(view, view.state.selection.main.to);
 		const census = this.model.daemon.census ?? { tags: {}, years: {} };
 		new AsModal(this.app, census, now, (ask) => void this.write(editor, ask)).open();
@@ -99,7 +110,13 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 	}
 
 	private read(view: EditorView, at: number): Reading {
-		return readNote(view.state.doc.toString(), at, fileOf(view)?.path ?? "", parseYaml);
+		const path = fileOf(view)?.path ?? "";
+		return readNote(view.state.doc.toString(), at, path, parseYaml, isNote(path) ? this.dates.of(path) : null);
+	}
+
+	private async learnDate(view: EditorView): Promise<void> {
+		const path = fileOf(view)?.path ?? "";
+		if (isNote(path)) await Promise.race([this.dates.learn(path), sleep(MOST_WAIT_MS)]);
 	}
 
 	private body(reading: Reading, ask: Ask, path: string | null): Completion {
@@ -118,6 +135,21 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 		if (reading.off || reading.inProperties || !this.model.daemon.online) return;
 		const body = this.body(reading, this.lastAsk, fileOf(view)?.path ?? null);
 		await this.api.warm(body, this.warming.signal).catch(() => undefined); // a hint, nothing is lost
+	}
+
+	/** A daemon was found, or found again: what it knows of the vault may be new. */
+	private async reached(): Promise<void> {
+		this.dates.forget();
+		await Promise.all([this.report(), this.opened()]);
+	}
+
+	/** A note is looked at: its voice is shown as far as it is known, then with its date. */
+	private async opened(): Promise<void> {
+		this.showStatus();
+		const path = this.notePath() ?? "";
+		if (!this.model.daemon.online || !isNote(path)) return;
+		await this.dates.learn(path);
+		this.showStatus();
 	}
 
 	private async report(): Promise<void> {
@@ -204,6 +236,7 @@ export default class VaultGPTPlugin extends Plugin implements CommandHost, Setti
 
 	reconnect(): void {
 		this.model.stop();
+		this.link.forget();
 		void this.model.start();
 	}
 

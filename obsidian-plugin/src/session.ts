@@ -25,6 +25,8 @@ interface Last {
 
 /** Characters before the cursor that must be the same for an old ghost to belong there. */
 const SAME_CHARS = 200;
+/** Continuations whose note is remembered; far more than can be up at once. */
+const MOST_KNOWN = 100;
 
 export class Session implements GhostHost {
 	/** The last request, as it was sent. */
@@ -43,6 +45,7 @@ export class Session implements GhostHost {
 		const stopper = new AbortController();
 		this.running.set(id, stopper);
 		this.paths.set(id, path);
+		this.paths.delete(id - MOST_KNOWN);
 		this.lastRequest = body;
 		view.dispatch({ selection: { anchor: pos }, effects: startGhost.of({ id, pos, count: body.n, label }) });
 		try {

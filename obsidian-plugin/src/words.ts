@@ -20,7 +20,7 @@ export function statusStory({ online, problem, status }: Daemon, voice: string):
 }
 
 /** How much less a generation is surprised by unseen pages than its base. */
-export function gain(after: number | null, base: number | null): string | null {
+function gain(after: number | null, base: number | null): string | null {
 	if (!after || !base) return null;
 	const percent = 100 * (1 - after / base);
 	const side = percent >= 0 ? "less" : "more";
@@ -38,7 +38,8 @@ export function verdict(generation: Generation): string {
 export function reportSentences(answer: Record<string, unknown> | null): string[] {
 	if (!answer) return ["Nothing has been learned yet."];
 	const given = answer["sentences"];
-	if (Array.isArray(given)) return given.filter((line): line is string => typeof line === "string");
+	const lines = Array.isArray(given) ? given.filter((line): line is string => typeof line === "string" && line !== "") : [];
+	if (lines.length > 0) return lines;
 	const report = record(answer["report"] ?? answer);
 	const bits = record(report["bits_per_byte"]);
 	const [held, base] = [figure(bits["held_out"]), figure(bits["held_out_base"])];

@@ -14,7 +14,8 @@ export interface Completion {
 	readonly stream: true;
 	readonly vaultgpt: {
 		readonly tags: readonly string[];
-		readonly date?: string;
+		/** Left out: the daemon takes the note's own. null: none. */
+		readonly date?: string | null;
 		readonly title?: string;
 		readonly path?: string;
 		readonly length: string;
@@ -26,8 +27,6 @@ export interface Piece {
 	readonly index: number;
 	readonly text: string;
 	readonly done: boolean;
-	/** The generation that wrote; only the last piece knows. */
-	readonly generation: string | null;
 }
 
 /** How far a round is; a phase is "read", "load", "evaluate", "train" or "measure". */
@@ -38,12 +37,10 @@ export interface Progress {
 
 export interface Status {
 	readonly active: string | null;
-	readonly notes: number | null;
 	readonly pending: number;
 	readonly training: Progress | null;
 	readonly next: string | null;
 	readonly lastVerdict: string | null;
-	readonly base: string | null;
 	/** What went wrong in the daemon and still stands, a sentence each. */
 	readonly problems: readonly string[];
 }
@@ -51,21 +48,19 @@ export interface Status {
 export interface Generation {
 	readonly id: string;
 	readonly created: number;
-	readonly kind: string;
 	readonly active: boolean;
 	readonly barred: boolean;
 	readonly promoted: boolean;
 	readonly why: string;
 	readonly heldOut: number | null;
-	readonly heldOutBase: number | null;
 }
 
 export interface NoteAnswer {
 	readonly used: boolean;
 	readonly why: string;
 	readonly heldOut: boolean | null;
-	readonly date: string | null;
-	readonly tags: readonly string[];
+	/** The date that its path means, as "2019-03" or "2019". */
+	readonly pathDate: string | null;
 	readonly problem: string | null;
 }
 
@@ -130,8 +125,7 @@ export class Api {
 			used: value["used"] === true,
 			why: text(value["why"]) ?? "",
 			heldOut: typeof value["held_out"] === "boolean" ? value["held_out"] : null,
-			date: text(value["date"]),
-			tags: strings(value["tags"]),
+			pathDate: text(value["path_date"])?.slice(0, 7) ?? null,
 			problem: text(value["problem"]),
 		};
 	}
@@ -180,19 +174,16 @@ function pieceOf(chunk: Record<string, unknown>): Piece | null {
 	const choice = record(Array.isArray(choices) ? choices[0] : null);
 	const words = choice["text"];
 	if (typeof words !== "string") return null;
-	const generation = text(record(chunk["vaultgpt"])["generation"]);
-	return { index: figure(choice["index"]) ?? 0, text: words, done: choice["finish_reason"] != null, generation };
+	return { index: figure(choice["index"]) ?? 0, text: words, done: choice["finish_reason"] != null };
 }
 
 function statusOf(value: Record<string, unknown>): Status {
 	return {
 		active: text(value["active"]) ?? text(record(value["active"])["id"]),
-		notes: figure(value["notes"]),
 		pending: figure(value["pending_notes"]) ?? 0,
 		training: value["training"] ? progressOf(value["training"]) : null,
 		next: nextOf(value["next_training"]),
 		lastVerdict: text(value["last_verdict"]) ?? text(record(value["last_verdict"])["why"]),
-		base: text(value["base"]) ?? text(record(value["base"])["name"]),
 		problems: strings(value["problems"]),
 	};
 }
@@ -214,12 +205,10 @@ function generationOf(row: Record<string, unknown>): Generation {
 	return {
 		id: text(row["id"]) ?? "?",
 		created: figure(row["created"]) ?? 0,
-		kind: text(row["kind"]) ?? "",
 		active: row["active"] === true,
 		barred: row["barred"] === true,
 		promoted: row["promoted"] !== false,
 		why: text(row["why"]) ?? "",
 		heldOut: figure(row["held_out"]),
-		heldOutBase: figure(row["held_out_base"]),
 	};
 }

@@ -32,6 +32,11 @@ export class Connection implements Transport {
 		yield* (await this.transport()).stream(method, path, body, signal);
 	}
 
+	/** Look for the daemon anew, as after a change of place. */
+	forget(): void {
+		this.node = null;
+	}
+
 	private async transport(): Promise<Transport> {
 		const paired = this.pairing() !== null;
 		const chosen = paired ? new FetchTransport(this.pairing, this.window) : await (this.node ??= this.makeNode());

@@ -60,11 +60,6 @@ export function offered(ghost: Ghost): number[] {
 	});
 }
 
-/** Whether text is still on its way. */
-export function streaming(ghost: Ghost): boolean {
-	return ghost.done.some((done) => !done);
-}
-
 /** The ghost after one transaction. */
 export function nextGhost(before: Ghost | null, tr: Transaction): Ghost | null {
 	let ghost = before;

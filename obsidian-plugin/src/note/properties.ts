@@ -27,6 +27,7 @@ export interface Overrides {
 	readonly temperature?: number;
 }
 
+const OFF = /^\s*(?:false|no|off|0)\s*$/i;
 const LENGTHS: readonly string[] = ["sentence", "paragraph", "page"];
 const MOST_FRONT_MATTER = 65_536;
 
@@ -39,13 +40,13 @@ export function readProperties(text: string, parseYaml: ParseYaml): Properties {
 	const start = opening[0].length;
 	const values = mapping(head.slice(start, start + closing.index), parseYaml);
 	if (!values) return none(0);
-	const of = (...keys: string[]) => keys.map((key) => values[key]).find((value) => value != null);
-	const title = of("title");
+	const dated = (...keys: string[]) => keys.map((key) => dateValue(values[key])).find((date) => date !== null) ?? null;
+	const { title } = values;
 	return {
 		end: start + closing.index + closing[0].length,
 		tags: [...new Set([...propertyTags(values["tags"]), ...propertyTags(values["tag"])])],
-		date: dateValue(of("date", "day")),
-		created: dateValue(of("created", "creation-date", "date-created")),
+		date: dated("date", "day"),
+		created: dated("created", "creation-date", "date-created"),
 		title: typeof title === "string" && title.trim() ? title.trim() : null,
 		overrides: readOverrides(values["vaultgpt"]),
 	};
@@ -66,12 +67,12 @@ function mapping(yaml: string, parseYaml: ParseYaml): Record<string, unknown> | 
 
 function asRecord(value: unknown): Record<string, unknown> | null {
 	if (typeof value !== "object" || value === null || Array.isArray(value)) return null;
-	const entries = Object.entries(value).map(([key, item]) => [key.toLowerCase(), item] as const);
+	const entries = Object.entries(value).map(([key, item]) => [key.trim().toLowerCase().replace(/[ _]/g, "-"), item] as const);
 	return Object.fromEntries(entries);
 }
 
 function readOverrides(value: unknown): Overrides {
-	if (value === false || value === "false") return { off: true };
+	if (value === false || value === 0 || (typeof value === "string" && OFF.test(value))) return { off: true };
 	const asked = asRecord(value);
 	if (!asked) return { off: false };
 	const date = dateValue(asked["date"]);

@@ -6,7 +6,7 @@ import type { Reading } from "./voice.ts";
 /** What a command asks for beyond "go on"; what it leaves out is the note's own. */
 export interface Ask {
 	readonly tags?: readonly string[];
-	/** null asks for no date at all. */
+	/** null asks for no date at all, undefined for the note's own. */
 	readonly date?: string | null;
 	readonly form?: "question";
 }
@@ -41,13 +41,18 @@ export function completion(
 		stream: true,
 		vaultgpt: {
 			tags,
-			...(date === null ? {} : { date }),
+			...(date === undefined ? {} : { date }),
 			...(title === null ? {} : { title }),
-			...(path !== null && /\.md$/i.test(path) ? { path } : {}),
+			...(path !== null && isNote(path) ? { path } : {}),
 			length,
 			...(ask.form ? { form: ask.form } : {}),
 		},
 	};
+}
+
+/** Whether the daemon can know a file: canvases and other files are no notes. */
+export function isNote(path: string): boolean {
+	return /\.md$/i.test(path);
 }
 
 /** The name the vault itself uses for a kind of writing: the commonest of its tags that means it. */

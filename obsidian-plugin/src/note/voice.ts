@@ -2,9 +2,10 @@
  * The voice of a note at the cursor, and the prompt that is cut from it, read from the text as it
  * stands in the editor, saved or not. Pure functions of strings. Knows nothing about editors.
  */
-import { headingDate, leadingDate } from "./dates.ts";
+import { headingDate, parseDate } from "./dates.ts";
 import { readProperties, type Length, type ParseYaml } from "./properties.ts";
 import { inlineTags, isTagLine, unique } from "./tags.ts";
+import { cleanTitle, titleOf, titleOfName } from "./titles.ts";
 
 /** What the note says of itself, and the text around the cursor. */
 export interface Reading {
@@ -12,7 +13,8 @@ export interface Reading {
 	/** Whether the cursor stands in the front matter, where no prose belongs. */
 	readonly inProperties: boolean;
 	readonly tags: readonly string[];
-	readonly date: string | null;
+	/** null for none; undefined when only the daemon, which knows the path, can tell. */
+	readonly date: string | null | undefined;
 	readonly title: string | null;
 	readonly length: Length | null;
 	readonly temperature: number | null;
@@ -25,26 +27,35 @@ const MOST_BEFORE = 12_000;
 const STEP = 4_000;
 const MOST_AFTER = 1_000;
 const MOST_TAGS = 16;
-const NAMELESS = /^(?:untitled|new note|note|drawing|unbenannt|sans titre|sin título)?[\s\d.,()_-]*$/i;
 
-/** Read `text` for a continuation at `at`. `path` is relative to the vault. */
-export function readNote(text: string, at: number, path: string, parseYaml: ParseYaml): Reading {
+/**
+ * Read `text` for a continuation at `at`. `path` is relative to the vault, `pathDate` the date that
+ * it means, undefined while that is not known.
+ */
+export function readNote(
+	text: string,
+	at: number,
+	path: string,
+	parseYaml: ParseYaml,
+	pathDate: string | null | undefined,
+): Reading {
 	const properties = readProperties(text, parseYaml);
 	const { overrides } = properties;
 	const body = Math.min(properties.end, text.length);
 	const day = dayAround(text, body, at);
 	const start = day?.start ?? body;
-	const heading = day ? null : titleHeading(text, body);
-	const name = fileName(path);
+	const heading = day ? null : titleHeading(text, body, pathDate ?? null);
 	const top = heading && heading.end <= at ? heading.end : start;
 	const inline = inlineTags(day ? text.slice(start, day.end) : text.slice(body));
-	const dated = properties.date ?? named(name) ?? properties.created ?? dateOf(heading?.text);
+	const last = pathDate === undefined ? undefined : (properties.created ?? parseDate(heading?.text ?? "")?.date ?? null);
+	const dated = properties.date ?? pathDate ?? last;
+	const tags = unique([...properties.tags, ...inline]);
 	return {
 		off: overrides.off,
 		inProperties: at < body || (at > 0 && at === body && text[at - 1] !== "\n"),
-		tags: (overrides.tags ?? unique([...properties.tags, ...inline])).slice(0, MOST_TAGS),
+		tags: (overrides.tags ?? tags).slice(0, MOST_TAGS),
 		date: overrides.date ?? (day ? day.date : dated),
-		title: day ? null : titled(heading?.text) ?? properties.title ?? titled(name),
+		title: day ? cleanTitle(day.rest) : (titleOf(heading?.text) ?? titleOf(properties.title) ?? titleOfName(path, tags)),
 		length: overrides.length ?? null,
 		temperature: overrides.temperature ?? null,
 		prompt: cutBefore(proseOf(text.slice(Math.min(top, at), at))),
@@ -77,20 +88,27 @@ function headings(text: string, from: number): Heading[] {
 /** The day that `at` stands in, in a note that keeps many days under date headings. */
 function dayAround(text: string, body: number, at: number) {
 	const dated = headings(text, body).filter((heading) => headingDate(heading.text) !== null);
-	const level = Math.min(...dated.map((heading) => heading.level));
-	const days = dated.filter((heading) => heading.level === level);
+	const levels = [1, 2, 3, 4, 5, 6].map((level) => dated.filter((heading) => heading.level === level));
+	const days = levels.reduce((best, each) => (each.length > best.length ? each : best));
 	if (days.length < 2) return null;
 	const index = days.findLastIndex((heading) => heading.end <= at);
 	const day = days[index];
 	if (!day) return null;
 	const end = days[index + 1]?.start ?? text.length;
-	return { start: pastBlank(text, day.end), end, date: headingDate(day.text) };
+	const found = headingDate(day.text);
+	return { start: pastBlank(text, day.end), end, date: found?.date ?? null, rest: found?.rest ?? "" };
 }
 
-/** The first heading, when it is of level 1 and nothing but tags stands above it. */
-function titleHeading(text: string, body: number): Heading | null {
-	const first = headings(text, body)[0];
+/**
+ * The first heading, when it is of level 1 and nothing but tags stands above it. "# Morning" and
+ * "# Evening" in a daily note are parts of a day, not its title.
+ */
+function titleHeading(text: string, body: number, pathDate: string | null): Heading | null {
+	const all = headings(text, body);
+	const first = all[0];
 	if (!first || first.level !== 1) return null;
+	const parts = pathDate !== null && all.filter(({ level }) => level === 1).length > 1;
+	if (parts && !parseDate(first.text)) return null;
 	const above = text.slice(body, first.start).split("\n");
 	if (above.some((line) => line.trim() !== "" && !isTagLine(line))) return null;
 	return { ...first, end: pastBlank(text, first.end) };
@@ -98,31 +116,6 @@ function titleHeading(text: string, body: number): Heading | null {
 
 function pastBlank(text: string, from: number): number {
 	return from + (/^(?:[ \t]*\r?\n)*/.exec(text.slice(from))?.[0].length ?? 0);
-}
-
-function fileName(path: string): string {
-	return (path.split("/").pop() ?? "").replace(/\.(md|markdown)$/i, "").trim();
-}
-
-function named(name: string): string | null {
-	return /^\d/.test(name) ? (leadingDate(name)?.month ?? null) : null;
-}
-
-function dateOf(heading: string | undefined): string | null {
-	return heading ? headingDate(heading) : null;
-}
-
-/** A heading or file name as a title; null for a date and for "Untitled 3". */
-function titled(text: string | undefined): string | null {
-	if (!text) return null;
-	const date = leadingDate(text);
-	const plain = (date ? date.rest : text)
-		.replace(/\[\[(?:[^\]|]*\|)?([^\]|]*)\]\]/g, "$1")
-		.replace(/(^|\s)#\S+/g, "$1")
-		.replace(/^[\s:.,–—_-]+/, "")
-		.replace(/\s+/g, " ")
-		.trim();
-	return plain === "" || NAMELESS.test(plain) ? null : plain.slice(0, 200);
 }
 
 /** Without comments and lines of tags, which the model has never read. The end stays as it is. */

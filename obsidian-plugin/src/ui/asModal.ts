@@ -13,12 +13,12 @@ export class AsModal extends Modal {
 	constructor(
 		app: App,
 		private readonly census: Census,
-		now: { tags: readonly string[]; date: string | null },
+		now: { tags: readonly string[]; date: string | null | undefined },
 		private readonly done: (ask: Ask) => void,
 	) {
 		super(app);
 		this.tags = new Set(now.tags);
-		this.date = now.date;
+		this.date = now.date ?? null;
 	}
 
 	override onOpen(): void {

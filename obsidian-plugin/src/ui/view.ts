@@ -7,6 +7,8 @@ import { noteSentence, reportSentences, statusLine, verdict } from "../words.ts"
 import { drawChart } from "./chart.ts";
 
 export const VIEW_TYPE = "vaultgpt-mirror";
+/** Of the report; the others are folded. */
+const MOST_SENTENCES = 4;
 
 export interface ViewHost {
 	api: Api;
@@ -27,6 +29,7 @@ export class MirrorView extends ItemView {
 	private facts: Facts | null = null;
 	private headline: HTMLElement | null = null;
 	private learning = false;
+	private unfolded = false;
 
 	constructor(
 		leaf: WorkspaceLeaf,
@@ -101,7 +104,7 @@ export class MirrorView extends ItemView {
 		for (const problem of daemon.status?.problems ?? []) contentEl.createEl("p", { text: problem });
 		this.drawButtons(daemon, facts.generations);
 		this.section("This note", [facts.note]);
-		this.section("How well it sounds like you", reportSentences(facts.report));
+		this.drawReport(reportSentences(facts.report));
 		this.section("Generations", []);
 		drawChart(contentEl, facts.generations);
 		for (const generation of facts.generations) this.drawGeneration(generation);
@@ -110,6 +113,17 @@ export class MirrorView extends ItemView {
 	private section(title: string, sentences: readonly string[]): void {
 		this.contentEl.createEl("h5", { text: title });
 		for (const sentence of sentences) this.contentEl.createEl("p", { text: sentence });
+	}
+
+	/** The first sentences, the rest folded away: the history must not be pushed out of sight. */
+	private drawReport(sentences: readonly string[]): void {
+		this.section("How well it sounds like you", sentences.slice(0, MOST_SENTENCES));
+		if (sentences.length <= MOST_SENTENCES) return;
+		const rest = this.contentEl.createEl("details");
+		rest.open = this.unfolded;
+		rest.addEventListener("toggle", () => (this.unfolded = rest.open));
+		rest.createEl("summary", { text: "More" });
+		for (const sentence of sentences.slice(MOST_SENTENCES)) rest.createEl("p", { text: sentence });
 	}
 
 	private drawButtons(daemon: Daemon, generations: readonly Generation[]): void {

@@ -66,6 +66,7 @@ const status = () => document.querySelector(".vaultgpt-status")?.textContent ?? 
 /** Continue, and wait until the ghost is the whole text of the same request asked for directly. */
 async function continued(editor: view.EditorView): Promise<string> {
 	plugin.commands.get("continue")?.editorCallback?.({ cm: editor });
+	await vi.waitFor(() => expect(shown()).not.toBeNull(), SECONDS); // it is asked once the note's date is known
 	const { lastRequest } = (plugin as unknown as { session: { lastRequest: object } }).session;
 	const [text = ""] = await daemon.texts(lastRequest);
 	await vi.waitFor(() => expect(shown()).toBe(text), SECONDS);

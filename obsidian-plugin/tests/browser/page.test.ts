@@ -1,5 +1,5 @@
 // The installed main.js in a real browser, with a real editor and the real daemon. No HTTP double.
-import { cpSync } from "node:fs";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
@@ -195,6 +195,22 @@ describe.runIf(browser)("in the browser", () => {
 		expect(await page.evaluate(() => window.bench.app.secrets.get("vaultgpt-token"))).toBe(token);
 	});
 
+	test("the date of a daily note in the vault's own format is the daemon's, scanned or not", async () => {
+		const periodic = join(stage.vault, ".obsidian", "plugins", "periodic-notes");
+		const path = "Months/Log of March 2019.md";
+		for (const folder of [periodic, join(stage.vault, "Months")]) mkdirSync(folder, { recursive: true });
+		writeFileSync(join(periodic, "data.json"), JSON.stringify({ monthly: { enabled: true, folder: "Months", format: "[Log of] MMMM YYYY" } }));
+		writeFileSync(join(stage.vault, path), "It rained. ");
+		await begin();
+		expect(await daemon.get(`/v1/notes?path=${encodeURIComponent(path)}`)).toMatchObject({ path_date: "2019-03" });
+		await page.evaluate(([at, text]) => window.bench.open(at ?? "", text ?? ""), [path, "It rained. "]);
+		const voice = `as 2019-03 · ${stage.generation}`;
+		await expect.poll(() => page.locator(".vaultgpt-status").getAttribute("aria-label"), { timeout: 20_000 }).toContain(voice);
+		await proposed();
+		expect(await lastRequest()).toMatchObject({ vaultgpt: { date: "2019-03", path } });
+		expect(await page.evaluate(() => window.bench.part("voice"))).toBe(voice);
+	});
+
 	test("a pause lets the daemon read ahead, once the mirror was used", async () => {
 		await begin();
 		const warmed = () => requests.filter((url) => url.endsWith("/v1/warm")).length;
@@ -208,7 +224,7 @@ describe.runIf(browser)("in the browser", () => {
 
 	test("a round shows its progress in the status bar, and can be stopped", async () => {
 		await begin();
-		cpSync(join(REPOSITORY, "examples", "vault", "Journal", "2021"), join(stage.vault, "Journal", "2021"), { recursive: true, preserveTimestamps: true });
+		cpSync(join(REPOSITORY, "examples", "vault", "Lists"), join(stage.vault, "Lists"), { recursive: true, preserveTimestamps: true });
 		await status("notes waiting"); // the daemon noticed, and told
 		await page.evaluate(() => window.bench.run("open-history"));
 		await page.locator("#side button", { hasText: "Train now" }).click();
@@ -250,6 +266,7 @@ describe.runIf(browser)("in the browser", () => {
 		await page.evaluate(() => window.bench.run("dream"));
 		await page.waitForFunction(() => Boolean(window.bench.ghost()));
 		expect(await lastRequest()).toMatchObject({ vaultgpt: { tags: ["dream"] } });
+		await page.keyboard.press("Escape");
 		await page.evaluate(() => window.bench.run("ask"));
 		await page.waitForFunction(() => Boolean(window.bench.ghost()), null, { timeout: 60_000 });
 		expect(await lastRequest()).toMatchObject({ vaultgpt: { form: "question" } });

@@ -1,42 +1,57 @@
-// Pictures of the real thing, and a strip of them for the README. `npm run screenshots`.
-import { mkdirSync } from "node:fs";
+// Pictures of the real thing, a strip of them, and a film for the README. `npm run screenshots`.
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
-import { inject, test } from "vitest";
+import { afterAll, beforeAll, inject, test } from "vitest";
 import { Daemon } from "./daemon.ts";
-import { Pages, pair } from "./pages.ts";
+import { film } from "./demo.ts";
+import { Pages } from "./pages.ts";
 import { vaultgpt } from "./stage.ts";
+import { arrive, awake, propose } from "./visit.ts";
 
 const FOLDER = process.env["SCREENSHOTS"] ?? join(import.meta.dirname, "..", "..", "screenshots");
 const NOTE = "#dream\n\nThe lanes had no ends last night. I swam past the clock and the café, past Gerald folding towels, and nobody blew a whistle. ";
 const PATH = "Dreams/2021-06-19 Lanes.md";
 const SCALE = 1.5;
+const MOST_DEMO_BYTES = 600_000;
 
-test("screenshots", async () => {
+let pages: Pages;
+let daemon: Daemon;
+
+beforeAll(async () => {
 	const stage = inject("stage");
 	mkdirSync(FOLDER, { recursive: true });
-	const pages = await Pages.open(stage);
+	pages = await Pages.open(stage);
 	await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
-	const token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
-	const daemon = await Daemon.start(stage, token);
-	try {
-		const { page } = await pages.load(SCALE);
-		await pair(page, daemon.address, token);
-		await page.evaluate(() => window.bench.ready());
-		await page.locator(".vaultgpt-status", { hasText: stage.generation }).waitFor();
-		await page.evaluate(([path, note]) => window.bench.open(path ?? "", note ?? ""), [PATH, NOTE]);
-		await page.evaluate(() => document.querySelector("#notices")?.replaceChildren());
-		await page.evaluate(() => window.bench.run("open-history"));
-		await page.locator(".vaultgpt-generation.is-active").waitFor();
-		const frames = await written(page, daemon);
-		await page.evaluate(() => window.bench.settings());
-		await page.setViewportSize({ width: 1120, height: 820 });
-		await page.screenshot({ path: join(FOLDER, "settings.png") });
-		await strip(page, frames);
-	} finally {
-		await daemon.kill();
-		await pages.close();
-	}
+	daemon = await Daemon.start(stage, (await vaultgpt(stage.home, "token", stage.vault)).trim());
+	await awake(daemon);
+});
+
+afterAll(async () => {
+	await daemon?.kill();
+	await pages?.close();
+});
+
+test("pictures", async () => {
+	const { page } = await pages.load(SCALE);
+	await arrive(page, daemon);
+	await page.evaluate(([path, note]) => window.bench.open(path ?? "", note ?? ""), [PATH, NOTE]);
+	await page.evaluate(() => document.querySelector("#notices")?.replaceChildren());
+	await page.evaluate(() => window.bench.run("open-history"));
+	await page.locator(".vaultgpt-generation.is-active").waitFor();
+	const frames = await written(page, daemon);
+	await page.evaluate(() => window.bench.settings());
+	await page.setViewportSize({ width: 1120, height: 820 });
+	await page.screenshot({ path: join(FOLDER, "settings.png") });
+	await strip(page, frames);
+});
+
+test("film", async () => {
+	const { page } = await pages.load();
+	await arrive(page, daemon);
+	const demo = await film(page, daemon);
+	if (demo.length > MOST_DEMO_BYTES) throw new Error(`demo.gif has ${demo.length} bytes; ${MOST_DEMO_BYTES} is the limit`);
+	writeFileSync(join(FOLDER, "demo.gif"), demo);
 });
 
 /** A continuation as it is met: waited for, shown, partly taken, another one, taken. */
@@ -47,11 +62,7 @@ async function written(page: Page, daemon: Daemon): Promise<[string, Buffer][]> 
 		frames.push([title, await page.screenshot({ clip })]);
 	};
 	await page.evaluate(() => window.bench.editor?.focus());
-	await page.keyboard.press("Control+;");
-	await page.waitForFunction(() => Boolean(window.bench.ghost()));
-	const request = (await page.evaluate(() => window.bench.lastRequest())) as object;
-	const texts = await daemon.texts(request);
-	await page.waitForFunction((whole) => window.bench.ghost() === whole, texts[0]);
+	await propose(page, daemon);
 	await page.screenshot({ path: join(FOLDER, "ghost.png") });
 	await pane("The hotkey: your voice, as ghost text");
 	await page.keyboard.press("Control+ArrowDown");

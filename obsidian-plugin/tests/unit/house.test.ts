@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ESLint } from "eslint";
 import { expect, test } from "vitest";
 
 const HERE = join(import.meta.dirname, "..", "..");
@@ -51,3 +52,16 @@ test("manifest, versions and package agree", () => {
 	expect(versions[version]).toBe(manifest["minAppVersion"]);
 	expect(read("package-lock.json")).not.toMatch(/"resolved":|https?:\/\/registry/);
 });
+
+test("lint reads the manifest and the versions, and refuses what the community's rules do", async () => {
+	const eslint = new ESLint({ cwd: HERE });
+	const refused = async (name: string, change: (text: string) => string = (text) => text) => {
+		const results = await eslint.lintText(change(read(name)), { filePath: join(HERE, name) });
+		return results.flatMap(({ messages }) => messages.map(({ ruleId, message }) => ruleId ?? message));
+	};
+	expect([...(await refused("manifest.json")), ...(await refused("versions.json"))]).toEqual([]);
+	expect(await refused("manifest.json", (text) => text.replace('"VaultGPT"', '"VaultGPT plugin"'))).toEqual(["obsidianmd/validate-manifest"]);
+	expect(await refused("manifest.json", (text) => text.replace('"author"', '"writer"'))).toEqual(["obsidianmd/validate-manifest", "obsidianmd/validate-manifest"]);
+	expect(await refused("versions.json", () => '{ "0.0.9": "1.8.7" }')).toEqual(["house/versions"]);
+	expect(await refused("versions.json", (text) => text.replace("1.8.7", "1.8"))).toEqual(["house/versions", "house/versions"]);
+}, 60_000); // it loads the whole of the linter

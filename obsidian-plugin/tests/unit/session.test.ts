@@ -32,7 +32,7 @@ class Source {
 			const next = this.queue.shift();
 			if (next === null) return;
 			if (next instanceof Error) throw next;
-			if (next !== undefined) yield { index: 0, text: next, done: false, generation: null };
+			if (next !== undefined) yield { index: 0, text: next, done: false };
 			else await new Promise<void>((resolve) => (this.wake = resolve));
 		}
 	}

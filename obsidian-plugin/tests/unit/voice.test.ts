@@ -1,13 +1,18 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { PathDates } from "../../src/daemon/pathDates.ts";
+import { dateValue, headingDate } from "../../src/note/dates.ts";
 import { voiceLabel } from "../../src/note/label.ts";
 import { completion, vaultTag, voiced } from "../../src/note/request.ts";
+import { titleOfName } from "../../src/note/titles.ts";
 import { readNote } from "../../src/note/voice.ts";
 
 /** `|` marks the cursor; without one it is at the end. */
-function read(marked: string, path = "Notes/Some thoughts.md") {
+function read(marked: string, path = "Notes/Some thoughts.md", ...dates: [(string | null)?]) {
 	const at = marked.includes("|") ? marked.indexOf("|") : marked.length;
-	return readNote(marked.replace("|", ""), at, path, (text) => parse(text) as unknown);
+	return readNote(marked.replace("|", ""), at, path, (text) => parse(text) as unknown, dates.length > 0 ? dates[0] : null);
 }
 
 describe("tags", () => {
@@ -51,16 +56,68 @@ describe("front matter", () => {
 
 describe("the date", () => {
 	test.each([
-		["---\ndate: 2019-03-14\n---\n", "x.md", "2019-03"],
-		["---\ndate: 2014\n---\n", "x.md", "2014"],
-		["", "Journal/2021-03-14.md", "2021-03"],
-		["", "Dreams/2021-06-19 Lanes.md", "2021-06"],
-		["---\ncreated: 2018-01-02T10:00\n---\n", "x.md", "2018-01"],
-		["# 14 March 2021\n\nx", "x.md", "2021-03"],
-		["", "Some thoughts.md", null],
-		["", "1984 again.md", null],
-	])("%j in %s is %s", (text, path, date) => {
-		expect(read(text, path).date).toBe(date);
+		["---\ndate: 2019-03-14\n---\n", null, "2019-03"],
+		["---\ndate: 2014\n---\n", "2021-03", "2014"],
+		["", "2021-03", "2021-03"],
+		["---\ncreated: 2018-01-02T10:00\n---\n", null, "2018-01"],
+		["---\ncreated: 2018-01-02T10:00\n---\n", "2021-03", "2021-03"],
+		["# 14 March 2021\n\nx", null, "2021-03"],
+		["# 14 March 2021\n\nx", "2020", "2020"],
+		["## 2022-07-01\n\nx\n\n## 2022-08-02\n\ny", "2020", "2022-08"],
+		["", null, null],
+	])("%j under a path that means %s is %s", (text, pathDate, date) => {
+		expect(read(text, "x.md", pathDate).date).toBe(date);
+	});
+
+	test("is the path's as the daemon told it, and is left to the daemon until it has", async () => {
+		const asked: string[] = [];
+		let there = false;
+		const dates = new PathDates(async (path) => {
+			asked.push(path);
+			if (!there) throw new Error("no daemon");
+			return path === "Log/14.03.2019.md" ? "2019-03" : null;
+		});
+		await dates.learn("Log/14.03.2019.md");
+		expect(dates.of("Log/14.03.2019.md")).toBeUndefined();
+		there = true;
+		await dates.learn("Log/14.03.2019.md");
+		await Promise.all([dates.learn("1984 again.md"), dates.learn("1984 again.md")]);
+		await dates.learn("1984 again.md");
+		expect(asked).toEqual(["Log/14.03.2019.md", "Log/14.03.2019.md", "1984 again.md"]);
+		expect([dates.of("Log/14.03.2019.md"), dates.of("1984 again.md")]).toEqual(["2019-03", null]);
+		dates.forget();
+		expect(dates.of("1984 again.md")).toBeUndefined();
+	});
+
+	test.each(["", "---\ncreated: 2018\n---\n", "# March 2021\n\n"])("that only the daemon can tell is left out of the request: %j", (text) => {
+		const reading = read(text, "x.md", undefined);
+		expect(reading.date).toBeUndefined();
+		const preferences = { length: "sentence", alternatives: 1 } as const;
+		expect(completion(reading, {}, preferences, "x.md", 1).vaultgpt).not.toHaveProperty("date");
+		expect(completion(reading, { date: null }, preferences, "x.md", 1).vaultgpt.date).toBeNull();
+		expect(voiceLabel(reading, "g000001")).toBe("as g000001");
+	});
+});
+
+describe("what the daemon's own tests hold too", () => {
+	const file = join(import.meta.dirname, "..", "..", "..", "tests", "plugin", "dates.json");
+	const table = JSON.parse(readFileSync(file, "utf8")) as {
+		values: Record<string, string | null>;
+		headings: Record<string, [string | null, string] | null>;
+		names: Record<string, string | null>;
+	};
+
+	test.each(Object.entries(table.values))("the property %j is %j", (written, date) => {
+		expect(dateValue(written)).toBe(date);
+	});
+
+	test.each(Object.entries(table.headings))("the heading %j is %j", (written, expected) => {
+		const found = headingDate(written);
+		expect(found && [found.date, found.rest]).toEqual(expected);
+	});
+
+	test.each(Object.entries(table.names))("the name %j is %j", (path, title) => {
+		expect(titleOfName(path, [])).toBe(title);
 	});
 });
 
@@ -74,8 +131,15 @@ describe("the title", () => {
 
 	test("is no date and not Untitled", () => {
 		expect(read("x", "2021-03-14.md").title).toBeNull();
-		expect(read("x", "Untitled 3.md").title).toBeNull();
-		expect(read("x", "2021-06-19 Lanes.md").title).toBe("Lanes");
+		expect(read("# 14 March 2021\n\nx", "Untitled 3.md").title).toBeNull();
+		expect(read("---\ntitle: 2021-03-14\n---\nx", "2021-06-19 Lanes.md").title).toBe("Lanes");
+		expect(read("# The _old_ [baths](Baths.md) of [[Town]]\n\nx").title).toBe("The old baths of Town");
+	});
+
+	test("of a daily note is none of its parts", () => {
+		const parts = "# Morning\n\nRain.\n\n# Evening\n\nMore";
+		expect(read(parts, "2021-03-14.md", "2021-03")).toMatchObject({ title: null, prompt: parts });
+		expect(read(parts, "Weather.md").title).toBe("Morning");
 	});
 });
 
@@ -86,7 +150,7 @@ describe("the prompt", () => {
 
 	test("of a file of many days is the day that is being written", () => {
 		const days = "---\ntags: log\n---\n## 2022-07-01\n\nFirst #sun\n\n## 2022-08-02 Rain\n\nSecond| #rain\n\n## 2022-08-03\n\nThird #late";
-		expect(read(days)).toMatchObject({ prompt: "Second", date: "2022-08", tags: ["log", "rain"], title: null });
+		expect(read(days)).toMatchObject({ prompt: "Second", date: "2022-08", tags: ["log", "rain"], title: "Rain" });
 	});
 
 	test("has no comments and no lines of tags", () => {
@@ -114,7 +178,7 @@ describe("the request", () => {
 			prompt: "I was", suffix: "", n: 2, seed: 7, stream: true,
 			vaultgpt: { tags: ["dream"], date: "2019", title: "Some thoughts", path: "Notes/A.md", length: "paragraph" },
 		});
-		expect(completion(reading, { tags: ["poetry"], date: null }, preferences, "A.canvas", 7).vaultgpt).toEqual({ tags: ["poetry"], title: "Some thoughts", length: "paragraph" });
+		expect(completion(reading, { tags: ["poetry"], date: null }, preferences, "A.canvas", 7).vaultgpt).toEqual({ tags: ["poetry"], date: null, title: "Some thoughts", length: "paragraph" });
 		expect(completion(reading, { form: "question" }, preferences, null, 7).vaultgpt).toMatchObject({ form: "question", length: "sentence" });
 	});
 

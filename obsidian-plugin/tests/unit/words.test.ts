@@ -4,7 +4,7 @@ import { DEFAULTS, readSettings } from "../../src/settings.ts";
 import { drawChart, points } from "../../src/ui/chart.ts";
 import { noteSentence, reportSentences, statusLine, statusStory, verdict } from "../../src/words.ts";
 
-const STATUS: Status = { active: "g000012", notes: 90, pending: 3, training: null, next: "tonight", lastVerdict: "Good.", base: "pebble", problems: [] };
+const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", lastVerdict: "Good.", problems: [] };
 const DAEMON = { online: true, problem: null, status: STATUS, progress: null, census: null };
 
 describe("the status bar", () => {
@@ -19,16 +19,18 @@ describe("the status bar", () => {
 	});
 });
 
-const ROW: Generation = { id: "g000002", created: 2, kind: "incremental", active: true, barred: false, promoted: true, why: "Better.", heldOut: 1.8, heldOutBase: 2 };
+const ROW: Generation = { id: "g000002", created: 2, active: true, barred: false, promoted: true, why: "Better.", heldOut: 1.8 };
 
 test("verdicts, reports and notes are told in words", () => {
 	expect(verdict(ROW)).toBe("Promoted: Better.");
 	expect(verdict({ ...ROW, barred: true })).toContain("forgotten");
+	expect(reportSentences({ sentences: ["As told.", "And this."], report: {} })).toEqual(["As told.", "And this."]);
+	expect(reportSentences({ sentences: [], verdict: { why: "Better." } })).toEqual(["Better."]);
 	expect(reportSentences(null)).toEqual(["Nothing has been learned yet."]);
 	expect(reportSentences({ report: { bits_per_byte: { held_out: 1.8, held_out_base: 2 } }, verdict: { why: "Better." } })).toEqual([
 		"10.0 % less surprised by your pages than its base (2.000 → 1.800 bits per byte).",
 	]);
-	expect(noteSentence({ used: false, why: "it is a template", heldOut: null, date: null, tags: [], problem: null })).toBe("This note is not used: it is a template.");
+	expect(noteSentence({ used: false, why: "it is a template", heldOut: null, pathDate: null, problem: null })).toBe("This note is not used: it is a template.");
 });
 
 test("the chart goes from the oldest to the newest, and lower is lower", () => {

@@ -5,6 +5,7 @@ import * as language from "@codemirror/language";
 import * as state from "@codemirror/state";
 import * as view from "@codemirror/view";
 import { installDom } from "./dom.ts";
+import { livePreview } from "./livePreview.ts";
 import * as obsidian from "./obsidian.ts";
 
 const modules: Record<string, unknown> = {
@@ -21,7 +22,8 @@ export class Bench {
 	readonly hotkeys: Record<string, string> = { "Ctrl+;": "continue", "Ctrl+'": "again" };
 	plugin: obsidian.Plugin | null = null;
 	editor: view.EditorView | null = null;
-	requests: unknown[] = [];
+	/** Open notes in the stand-in for Live Preview, in place of plain source. */
+	livePreview = false;
 
 	async load(): Promise<void> {
 		const code = await (await fetch("/main.js")).text();
@@ -56,6 +58,7 @@ export class Bench {
 					view.keymap.of([commands.indentWithTab, ...commands.defaultKeymap, ...commands.historyKeymap]),
 					commands.history(),
 					markdown(),
+					this.livePreview ? livePreview() : [],
 					language.syntaxHighlighting(language.defaultHighlightStyle),
 					view.EditorView.lineWrapping,
 					view.EditorView.domEventHandlers({ keydown: (event) => this.hotkey(event) }),
@@ -100,6 +103,15 @@ export class Bench {
 
 	part(name: "counter" | "voice"): string {
 		return document.querySelector(`.vaultgpt-ghost-${name}`)?.textContent ?? "";
+	}
+
+	/** Where the ghost's first line and the cursor are drawn, in pixels. */
+	place(): { ghost: DOMRect; cursor: { left: number; top: number; bottom: number } } {
+		const box = document.querySelector(".vaultgpt-ghost");
+		const at = this.editor?.coordsAtPos(this.editor.state.selection.main.head, -1);
+		const rect = box?.getClientRects()[0];
+		if (!rect || !at) throw new Error("no ghost is drawn");
+		return { ghost: rect, cursor: { left: at.left, top: at.top, bottom: at.bottom } };
 	}
 
 	/** The last request as the plugin sent it. */

@@ -40,5 +40,6 @@ export function installDom(): void {
 		createEl: (tag: string, info?: Info) => make.call(undefined, tag, info),
 		createDiv: (info?: Info) => make.call(undefined, "div", info),
 		createSpan: (info?: Info) => make.call(undefined, "span", info),
+		sleep: (ms: number) => new Promise((resolve) => setTimeout(resolve, ms)),
 	});
 }
