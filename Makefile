@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/vaultgpt demo
 
 test: .venv/.tested check plugin plugin-browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/.tested
 	$(BIN)/ruff check .

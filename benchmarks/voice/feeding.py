@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.voice.journals import Journal, first_words, items
-from benchmarks.voice.mirrors import bits, cut, home, learn, settings, write
+from benchmarks.voice.mirrors import bits, cut, home, learn, recipe_digest, settings, write
 from benchmarks.voice.rows import PEBBLE, Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import (
     DAY_S,
@@ -59,7 +59,7 @@ def cases(options: Options) -> list[Case]:
 
 def _case(options: Options, variant: str) -> Case:
     journal = Journal(options.data / JOURNAL)
-    place = options.work / f"feeding-{JOURNAL}-{base_digest()}"
+    place = options.work / f"feeding-{JOURNAL}-{base_digest()}-{recipe_digest()}"
     cost = ROUNDS * 30.0 + (0 if (place / "first" / "answer.json").exists() else 60.0)
 
     def run() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.voice import canaries
 from benchmarks.voice.journals import Journal, first_words
-from benchmarks.voice.mirrors import home, learn, settings
+from benchmarks.voice.mirrors import home, learn, recipe_digest, settings
 from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, written_at
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, norms, run_hashes
@@ -52,7 +52,7 @@ def _case(options: Options, key: str, times: int) -> Case:
         first = first_words(notes, VAULT_WORDS, SEED)
         known = {n.note.path for n in first}
         later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
-        place = options.work / f"forget-{key.replace('/', '-')}-{base_digest()}"
+        place = options.work / f"forget-{key.replace('/', '-')}-{base_digest()}-{recipe_digest()}"
         shutil.rmtree(place, ignore_errors=True)
         with home(place / "home"):
             vault = journal.copy(first, place / "vault")

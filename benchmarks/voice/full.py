@@ -11,6 +11,7 @@ import math
 import shutil
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ FLOOR = 0.1  # of the peak rate, at the end of the cosine
 class FullLearner:
     """Stands where training.learner.Learner does, with every weight of the base trainable."""
 
-    def __init__(self, base: BaseModel, recipe: Recipe, rate: float, steps: int) -> None:
+    def __init__(self, base: BaseModel, recipe: Recipe, rate: float, steps: int,
+                 dropout: float) -> None:
         self.base, self.recipe, self.rate, self.steps = base, recipe, rate, steps
         self.alpha, self.calls = 0, 0
         base.model.requires_grad_(True)
@@ -44,7 +46,8 @@ class FullLearner:
         self.optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": DECAY},
              {"params": vectors, "weight_decay": 0.0}], lr=0.0, betas=BETAS, fused=True)
-        self._hooks = [m.register_forward_hook(_drop) for n, m in base.model.named_modules()
+        self._hooks = [m.register_forward_hook(partial(_drop, dropout))
+                       for n, m in base.model.named_modules()
                        if n.endswith(("self_attn", "mlp", "embed_tokens"))]
 
     def set_rate(self, factor: float) -> None:
@@ -73,16 +76,16 @@ class FullLearner:
         self.base.model.requires_grad_(False)
 
 
-def _drop(module: nn.Module, inputs: Any, output: Any) -> Any:
-    if not torch.is_grad_enabled():
+def _drop(share: float, module: nn.Module, inputs: Any, output: Any) -> Any:
+    if not share or not torch.is_grad_enabled():
         return output
     first = output[0] if isinstance(output, tuple) else output
-    dropped = nn.functional.dropout(first, DROPOUT)
+    dropped = nn.functional.dropout(first, share)
     return (dropped, *output[1:]) if isinstance(output, tuple) else dropped
 
 
 class _FullTrainer(_Trainer):
-    def tune(self, rate: float) -> tuple[BaseModel, Adapter, float, int, float]:
+    def tune(self, rate: float, dropout: float) -> tuple[BaseModel, Adapter, float, int, float]:
         device = choose_device(self.settings["device"], self.settings["dtype"],
                                int(self.settings["threads"]))
         base = load_base(Path(self.job.base), device)
@@ -92,7 +95,7 @@ class _FullTrainer(_Trainer):
         steps = max(1, round(total / recipe.batch_tokens))
         check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
         torch.manual_seed(self.seed)
-        learner = FullLearner(base, recipe, rate, steps)
+        learner = FullLearner(base, recipe, rate, steps, dropout)
         from vaultgpt.training.evaluate import segments
 
         found = segments(validation, base.encoder)
@@ -122,15 +125,16 @@ def _put(base: BaseModel, tensors: dict[str, Tensor]) -> None:
         parameter.copy_(tensors[name])
 
 
-def full_tune(job: Path, rate: float) -> tuple[BaseModel, Adapter, dict[str, float]]:
+def full_tune(job: Path, rate: float, dropout: float = DROPOUT
+              ) -> tuple[BaseModel, Adapter, dict[str, float]]:
     """(base with the trained weights in it, those weights, figures) of one full fine-tuning."""
     folder = job.parent / "full"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     shutil.copyfile(job, folder / "job.json")
     trainer = _FullTrainer(folder / "job.json", lambda event: None, threading.Event(), 0.0)
-    base, weights, best, tokens, seconds = trainer.tune(rate)
+    base, weights, best, tokens, seconds = trainer.tune(rate, dropout)
     shutil.rmtree(folder, ignore_errors=True)
     _put(base, weights.tensors)
-    return base, weights, {"rate": rate, "validation": best, "tokens": float(tokens),
-                           "train_s": seconds}
+    return base, weights, {"rate": rate, "dropout": dropout, "validation": best,
+                           "tokens": float(tokens), "train_s": seconds}

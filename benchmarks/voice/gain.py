@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.voice.full import full_tune
+from benchmarks.voice.full import DROPOUT, full_tune
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
 from benchmarks.voice.mirrors import bits, cut, trained
 from benchmarks.voice.rows import Bench, Case, Options, Row, interval, main
@@ -19,6 +19,7 @@ BOUND = 0.95  # of full fine-tuning's gain
 TUNED = {"mary-maclane": (3e-4, 6e-4, 1.2e-3, 2.4e-3), "thoreau": (6e-4, 1.2e-3)}
 FULL_RATE = {False: 1.2e-3, True: 1.2e-3}  # by "over 200,000 words"; from the tune rows
 LARGE = 200_000  # words
+STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well
 TOKENS_PER_S = 4_500.0
 
 
@@ -27,6 +28,7 @@ def cases(options: Options) -> list[Case]:
     for name, rates in TUNED.items():
         for rate in rates:
             found.append(_case(options, name, 1, f"tune-{rate:g}", rate))
+    found.append(_case(options, STRONGER, 1, "full-without-dropout", 0.0, dropout=0.0))
     for name in JOURNALS:
         for seed in SEEDS.get(name, (1,)):
             found.append(_case(options, name, seed, "lora", None))
@@ -34,14 +36,15 @@ def cases(options: Options) -> list[Case]:
     return found
 
 
-def _case(options: Options, name: str, seed: int, what: str, rate: float | None) -> Case:
+def _case(options: Options, name: str, seed: int, what: str, rate: float | None,
+          dropout: float = DROPOUT) -> Case:
     words = {"thoreau": 262e3, "hawthorne": 533e3, "mixed-three-authors": 376e3}.get(name, 110e3)
     cost = words * 0.9 * 1.35 * 3.3 / TOKENS_PER_S + 40
     journal = Journal(options.data / name)
 
     def run() -> dict[str, Any]:
         return _lora(options, journal, seed) if rate is None else _full(
-            options, journal, seed, rate or FULL_RATE[journal.words > LARGE])
+            options, journal, seed, rate or FULL_RATE[journal.words > LARGE], dropout)
 
     return Case(f"{name}/{seed}/{what}", seed, cost, run)
 
@@ -61,9 +64,10 @@ def _lora(options: Options, journal: Journal, seed: int) -> dict[str, Any]:
                                                    "batch_tokens")}}
 
 
-def _full(options: Options, journal: Journal, seed: int, rate: float) -> dict[str, Any]:
+def _full(options: Options, journal: Journal, seed: int, rate: float,
+          dropout: float) -> dict[str, Any]:
     mirror = trained(options.work, journal, seed)
-    base, _, figures = full_tune(mirror.state.vault.parent / "job.json", rate)
+    base, _, figures = full_tune(mirror.state.vault.parent / "job.json", rate, dropout)
     found = cut(items(mirror.split.held))
     size = sum(s.bytes for s in found)
     return {**figures, "base": bits(found, None), "after": sum(score(base, found)) / LN2 / size}

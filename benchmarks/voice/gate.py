@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.voice import spoiled
 from benchmarks.voice.arriving import stages
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import home, learn, settings
+from benchmarks.voice.mirrors import home, learn, recipe_digest, settings
 from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import (
     DAY_S,
@@ -54,7 +54,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def _case(options: Options, kind: str, block: int) -> Case:
-    place = options.work / f"gate-{JOURNAL}-{base_digest()}"
+    place = options.work / f"gate-{JOURNAL}-{base_digest()}-{recipe_digest()}"
     ready = (place / "first" / "answer.json").exists()
     cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
     run = partial(block_of_trials, Journal(options.data / JOURNAL), place, kind, block)

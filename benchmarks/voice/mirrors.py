@@ -7,6 +7,7 @@ rounds need not load torch a hundred times. Knows nothing about any one question
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -21,12 +22,14 @@ from typing import Any
 from benchmarks.voice.journals import Journal, Split
 from benchmarks.voice.rows import PEBBLE, base_digest
 from vaultgpt.config import Mirror, Settings, Training, with_option
+from vaultgpt.corpus import header
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState, create_state
+from vaultgpt.training import choose, streams
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import LN2, Segment, score, segments
@@ -124,9 +127,16 @@ class Trained:
         return load_adapter(self.folder)
 
 
+def recipe_digest() -> str:
+    """Of the modules that decide how a round learns: a mirror of older defaults is not reused."""
+    parts = (choose, header, streams)
+    text = b"".join(Path(str(module.__file__)).read_bytes() for module in parts)
+    return hashlib.sha256(text).hexdigest()[:6]
+
+
 def trained(work: Path, journal: Journal, seed: int) -> Trained:
     """The mirror of a journal's 90 %, trained once with the defaults and then kept in `work`."""
-    place = work / f"{journal.name}-{seed}-{base_digest()}"
+    place = work / f"{journal.name}-{seed}-{base_digest()}-{recipe_digest()}"
     split = journal.split(seed)
     done = place / "answer.json"
     with home(place / "home"):

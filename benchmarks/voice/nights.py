@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.voice import curve
 from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, stage_items
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import cut, home, learn, settings
+from benchmarks.voice.mirrors import cut, home, learn, recipe_digest, settings
 from benchmarks.voice.nights_figures import foretold, month_ends, rounds_since_first, surprise
 from benchmarks.voice.nights_summary import summary, table
 from benchmarks.voice.rows import Bench, Case, Options, Unfinished, base_digest, main
@@ -79,7 +79,7 @@ def _case(options: Options, name: str, variant: str, until: float) -> Case:
 
 
 def _work(options: Options, name: str) -> Path:
-    return options.work / f"nights-{name}-{base_digest()}"
+    return options.work / f"nights-{name}-{base_digest()}-{recipe_digest()}"
 
 
 def _done(place: Path) -> float:

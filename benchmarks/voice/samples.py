@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.voice.journals import JOURNALS, Journal, items
-from benchmarks.voice.mirrors import Trained, bits, cut, open_engine, trained, write
+from benchmarks.voice.mirrors import Trained, bits, cut, open_engine, recipe_digest, trained, write
 from benchmarks.voice.rows import PEBBLE, base_digest
 from vaultgpt.estimate import human
 from vaultgpt.files import write_atomic
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _there(work: Path, name: str) -> bool:
-    return (work / f"{name}-{SEED}-{base_digest()}" / "answer.json").exists()
+    return (work / f"{name}-{SEED}-{base_digest()}-{recipe_digest()}" / "answer.json").exists()
 
 
 def _version() -> str:

@@ -63,6 +63,7 @@ def _mix(new: float, replay: float, general: float) -> Change:
 
 FRESH: dict[str, Change] = {
     "default": _set(),
+    "rate=1e-3": _set(learning_rate=1e-3),
     "rate=2e-3": _set(learning_rate=2e-3),
     "rate=8e-3": _set(learning_rate=8e-3),
     "rank=16": _set(rank=16),

@@ -113,7 +113,11 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe().embedding_rate > 0
     assert recipe(tied=False).embedding_rate == recipe(params=500_000_000).embedding_rate == 0
     assert recipe(parent_rank=16).rank == 16
-    assert recipe(fresh=False).rate == pytest.approx(recipe().rate / 4)
+    large = recipe(round_tokens=10e6)
+    assert large.rate == pytest.approx(choose_rate(7_000_000))
+    assert recipe(round_tokens=10e6, fresh=False).rate == pytest.approx(large.rate / 4)
+    small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at
+    assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 2)
     defaults = {"epochs": 3.0, "new_passes": 4.0}
     assert [passes(defaults, w, fresh=True) for w in (25_000, 300_000)] == [2.0, 3.0]
     assert passes(defaults | {"epochs": 5.0}, 25_000, fresh=True) == 5.0

@@ -16,6 +16,10 @@ SMALL_VAULT, SMALL_PASSES = 100_000, 2.0  # words; there a third pass gains noth
 # Of the fresh rate. 656 new words after 25,000 of Thoreau on pebble, held-out before 1.7183: at
 # the whole rate 1.7228 and general English 0.6 % worse, at a quarter 1.7172 and 0.1 % better.
 INCREMENTAL_RATE = 0.25
+# A fresh round whose batches are smaller takes a rate smaller by the root of that. 50,000 words of
+# Thoreau, batches of 3,520 tokens, held-out: 2e-3 1.583, 4e-3 1.579, 8e-3 1.586; 10,000 words,
+# batches of 657: 1e-3 1.612, 2e-3 1.605, 4e-3 1.609, with general English 0.6 % worse for 1.8 %.
+RATE_TOKENS = 3_500
 DEFAULT_EPOCHS = 3.0  # config's; another value is the author's own wish
 SHARES = {"new": 0.3, "replay": 0.6, "general": 0.1}  # of an incremental round's tokens
 FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
@@ -41,13 +45,13 @@ def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context:
                   parent_rank: int | None) -> Recipe:
     """`round_tokens` is what all passes hold; `parent_rank` is kept when continuing."""
     rank = parent_rank or int(settings["rank"]) or choose_rank(words)
-    rate = float(settings["learning_rate"]) or choose_rate(params) * (
-        1.0 if fresh else INCREMENTAL_RATE)
     train_embedding = bool(settings["embedding"]) and tied and params < EMBEDDING_PARAMS
     block = min(int(settings["block_tokens"]), context)
     least = FRESH_STEPS if fresh else INCREMENTAL_STEPS
     most = int(settings["batch_tokens"]) or (8192 if params < 50_000_000 else 16384)
     batch = max(min(most, int(round_tokens / least)), min(512, most))
+    share = min(1.0, math.sqrt(batch / RATE_TOKENS)) if fresh else INCREMENTAL_RATE
+    rate = float(settings["learning_rate"]) or choose_rate(params) * share
     return Recipe(rank, rate, embedding_rate(rate) if train_embedding else 0.0, batch,
                   min(block, max(batch, 256)))
 
@@ -68,8 +72,7 @@ def choose_rank(words: int) -> int:
 def choose_rate(params: int) -> float:
     """4e-3 at 7 million parameters, 5e-4 at 124 million and more; between, log-log.
 
-    Held-out bits per byte of 25,000 words of Thoreau on pebble, one pass: 8e-3 1.732, 4e-3 1.724;
-    two passes: 4e-3 1.711, 2e-3 1.723.
+    The lower end is benchmarks/voice/sweeps.py's, the upper end is taken from the literature.
     """
     low, high = math.log(7e6), math.log(124e6)
     at = min(1.0, max(0.0, (math.log(max(params, 1)) - low) / (high - low)))
