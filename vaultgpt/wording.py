@@ -80,9 +80,11 @@ def _less(after: float, before: float) -> str:
 def _style_sentences(style: dict[str, Any]) -> list[str]:
     if style.get("percentile") is None:
         return [style["why"]] if style.get("why") else []
+    closer = f"closer to your average page than {style['percentile']:.0f} % of your own pages"
+    if style["percentile"] < 1:
+        closer = "further from your average page than nearly all of your own pages"
     return [
-        f"What it writes is closer to your average page than {style['percentile']:.0f} % of your "
-        f"own pages (between {style['low']:.0f} and {style['high']:.0f} %; "
+        f"What it writes is {closer} (between {style['low']:.0f} and {style['high']:.0f} %; "
         f"{style['mirror_pages']} of its pages, {style['own_pages']} of yours, "
         f"{style['page_words']} words each, {style['together']} at a time)."
     ]
