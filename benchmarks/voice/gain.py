@@ -118,7 +118,8 @@ def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
                      f"{'yes' if one['met'] else 'no'} |")
     if stronger := summed.get("without_dropout"):
         lines.append(f"| {stronger['journal']}, full without dropout | "
-                     f"{100 * stronger['ratio']:.1f} % | 1 | {'yes' if stronger['met'] else 'no'} |")
+                     f"{100 * stronger['ratio']:.1f} % | 1 | "
+                     f"{'yes' if stronger['met'] else 'no'} |")
     return "\n".join(lines)
 
 
