@@ -39,7 +39,7 @@ def test_the_first_generation_comes_by_itself_and_writes(state: VaultState) -> N
         listener = threading.Thread(target=lambda: heard.extend(_heard(daemon)), daemon=True)
         listener.start()
         worker = wait_for(lambda: trainer(daemon), 60)
-        assert worker.nice() == 19
+        wait_for(lambda: worker.nice() == 19, 30)  # it lowers itself as it starts
         assert str(state.vault) not in " ".join(worker.cmdline())
         assert daemon.ask(prompt="I walked", max_tokens=2)["vaultgpt"]["generation"] == "base"
         assert daemon.status()["training"] is not None
