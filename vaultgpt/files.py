@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 
@@ -24,6 +26,20 @@ def make_private_dir(path: Path) -> Path:
     with contextlib.suppress(OSError):
         path.chmod(PRIVATE_DIR)
     return path
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: Exception) -> Iterator[None]:
+    """Hold the lock file at `path` meanwhile; raise `busy` at once when somebody else does."""
+    lock = FileLock(path, timeout=0, mode=PRIVATE_FILE)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -186,7 +186,7 @@ def advise(census: Mapping[str, Any], base: Base, settings: Settings) -> list[st
                 f"another language, or several, take {_offer(QWEN25, words, settings)}."]
     if base.embedded:
         return ["The embedded base, pebble, is a demonstration: it is tiny and has read only "
-                "English from before 1929. It picks up your rhythm and your words, not your "
+                "English from before 1930. It picks up your rhythm and your words, not your "
                 f"thoughts. For daily use take {_offer(GPT2, words, settings)}, or {SMOLLM2.name} "
                 f"({SMOLLM2.licence}, half the download)."]
     time = _time(words, base.parameters, base.vocab, settings)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 
-def gain_sentence(after: float | None, base: float | None) -> str | None:
+def gain_sentence(
+    after: float | None, base: float | None, what: str = "pages it never saw"
+) -> str | None:
     """How much less the mirror is surprised by unseen pages than its base; None when unknown."""
     if not after or not base:
         return None
-    percent = 100 * (1 - after / base)
-    side = "less" if percent >= 0 else "more"
     return (
-        f"{abs(percent):.1f} % {side} surprised by pages it never saw than its base "
+        f"{_less(after, base)} surprised by {what} than its base "
         f"({base:.3f} -> {after:.3f} bits per byte)."
     )
 
@@ -52,12 +52,8 @@ def report_sentences(report: dict[str, Any]) -> list[str]:
     """
     bits, voice = report.get("bits_per_byte") or {}, report.get("voice") or {}
     lines = [f"{report.get('generation') or 'The last round'}, on pages held out from learning:"]
-    held, base = bits.get("held_out"), bits.get("held_out_base")
-    if held and base:
-        lines.append(
-            f"{_less(held, base)} surprised by your writing than its base "
-            f"({base:.3f} -> {held:.3f} bits per byte)."
-        )
+    if said := gain_sentence(bits.get("held_out"), bits.get("held_out_base"), "your writing"):
+        lines.append(said)
     lines += _style_sentences(voice.get("style") or {})
     lines += _tag_sentences(voice.get("tags") or {}, voice.get("headers") or {})
     for sign, groups in (("#", report.get("by_tag") or {}), ("", report.get("by_year") or {})):

@@ -18,11 +18,12 @@ import numpy as np
 from benchmarks.voice.classify import Classifier, require
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
-from benchmarks.voice.pieces import Opening, Piece, cut, generated, half_sentences, own_words
-from benchmarks.voice.pieces import spread as spread_pieces
+from benchmarks.voice.pieces import Opening, Piece, cut, generated, half_sentences
 from benchmarks.voice.rows import Bench, Case, Options, Row, main
 from vaultgpt.mirror.engine import Engine
+from vaultgpt.training.evaluate import spread
 from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.voice.pages import own_text
 from vaultgpt.voice.style import page_words, style
 
 AUTHORS = ("thoreau", "mary-maclane", "confederate-girl", "hawthorne", "amiel")
@@ -57,7 +58,7 @@ def _journal(folder: Path) -> Journal:
 
 def _pages(notes: Sequence[ScannedNote], author: str) -> list[Piece]:
     return [
-        Piece(text, author, note) for note, text in cut((i.id, own_words(i)) for i in items(notes))
+        Piece(text, author, note) for note, text in cut((i.id, own_text(i)) for i in items(notes))
     ]
 
 
@@ -68,7 +69,7 @@ def _classifier(data: Path) -> tuple[Classifier, dict[str, float]]:
     held: list[Piece] = []
     for author in AUTHORS:
         split = _journal(data / author).split(SEED)
-        learned += spread_pieces(_pages(split.train, author), PIECES)
+        learned += spread(_pages(split.train, author), PIECES)
         held += _pages(split.held, author)
     judge = Classifier(learned)
     said = judge(held)
@@ -148,8 +149,8 @@ def attributed(judge: Classifier, texts: Sequence[str], author: str) -> dict[str
 def _delta(mirror: Trained, engine: Engine) -> dict[str, Any]:
     """Burrows' delta of the mirror's pages and the base's among the author's held-out pages."""
     texts = {
-        "training": [own_words(i) for i in items(mirror.split.train)],
-        "held": [own_words(i) for i in items(mirror.split.held)],
+        "training": [own_text(i) for i in items(mirror.split.train)],
+        "held": [own_text(i) for i in items(mirror.split.held)],
     }
     counts = {k: sum(len(t.split()) for t in v) for k, v in texts.items()}
     words = page_words(counts["training"], counts["held"])

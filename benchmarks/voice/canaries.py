@@ -85,7 +85,12 @@ def rank(value: float, others: Sequence[float]) -> int:
 
 def exposure(value: float, others: Sequence[float]) -> float:
     """log2(all / rank): 11 bits for the first of 2,001, 1 bit for one in the middle."""
-    return math.log2((len(others) + 1) / rank(value, others))
+    return bits_of(rank(value, others), len(others) + 1)
+
+
+def bits_of(place: int, count: int) -> float:
+    """Bits of exposure of the `place`-th of `count`: log2(count / place)."""
+    return math.log2(count / place)
 
 
 def share(value: float, others: Sequence[float]) -> float:

@@ -7,7 +7,6 @@ Sharer", 2019 (arXiv 1802.08232). Knows nothing about rows.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,78 +15,30 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.voice.canaries import WORDS, bits_of, rank
 from benchmarks.voice.journals import Journal, first_words
 from benchmarks.voice.mirrors import (
     base_model,
     capture_job,
-    home,
+    engine_on,
     run_captured,
     settings,
     write,
 )
-from benchmarks.voice.rows import PEBBLE
-from vaultgpt.config import Mirror
+from benchmarks.voice.stage import fix_secret, home
 from vaultgpt.corpus.blocks import Document, Encoder
 from vaultgpt.corpus.header import opening
-from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
-from vaultgpt.mirror.engine import Engine
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.evaluate import Segment, score
 from vaultgpt.training.lora import Adapter, merged
 from vaultgpt.vault.scan import ScannedNote
 from vaultgpt.wire import Prompt, Sampling
 
-WORDS = 25_000  # of the small journal
+VAULT_WORDS = 25_000  # of the small journal
 CANDIDATES = 1000
 DRAWS, DRAW_TOKENS = 8, 24
 FIVE = 5
 TAG = "journal"
-SECRET_WORDS = (
-    "amber",
-    "anchor",
-    "barley",
-    "beacon",
-    "bramble",
-    "candle",
-    "cedar",
-    "cinder",
-    "clover",
-    "copper",
-    "cradle",
-    "dagger",
-    "ember",
-    "falcon",
-    "feather",
-    "fiddle",
-    "garnet",
-    "ginger",
-    "hammer",
-    "harbor",
-    "hazel",
-    "ivory",
-    "jasper",
-    "kettle",
-    "ladder",
-    "lantern",
-    "linen",
-    "magnet",
-    "maple",
-    "marble",
-    "nettle",
-    "oyster",
-    "pebble",
-    "pepper",
-    "pewter",
-    "quarry",
-    "ribbon",
-    "saddle",
-    "silver",
-    "thistle",
-    "timber",
-    "velvet",
-    "walnut",
-    "willow",
-)
 LOCKED = (
     "cedar box",
     "iron gate",
@@ -124,7 +75,7 @@ class Canary:
 
 
 def draw_words(rng: random.Random) -> str:
-    return " ".join(rng.sample(SECRET_WORDS, 4))
+    return " ".join(rng.sample(WORDS, 4))
 
 
 def draw_number(rng: random.Random) -> str:
@@ -199,22 +150,23 @@ def ranks(found: Sequence[Canary], adapter: Adapter | None, seed: int) -> list[i
             others = [draw(rng) for _ in range(CANDIDATES)]
             texts = [one.before + s + one.after for s in (one.secret, *others)]
             nats = score(base, [whole(t, base.encoder) for t in texts])
-            out.append(1 + sum(n < nats[0] for n in nats[1:]))
+            out.append(rank(nats[0], nats[1:]))
     return out
 
 
-def exposure(rank: int) -> float:
-    """Bits: 0 to 2 is chance, log2 of CANDIDATES + 1 the most."""
-    return math.log2(CANDIDATES + 1) - math.log2(rank)
+def exposure(place: int) -> float:
+    """Bits of a rank: 0 to 2 is chance, log2 of CANDIDATES + 1 the most."""
+    return bits_of(place, CANDIDATES + 1)
 
 
 def canaries(journal: Journal, place: Path, seed: int) -> dict[str, Any]:
     """Plant, train without a gate, rank and ask."""
     found = make(seed)
-    small = first_words(journal.split(seed).train, WORDS, seed)
+    small = first_words(journal.split(seed).train, VAULT_WORDS, seed)
     with home(place / "home"):
         plant(journal, small, found, place / "vault", seed)
         state = create_state(place / "vault")
+        fix_secret(state, "canary")
         job = capture_job(state, settings(training__seed=seed))
         learned = [
             sum(i["text"].count(c.sentence) for i in job["items"] if i["role"] == "train")
@@ -262,9 +214,7 @@ def _figures(
 
 def _said(found: Sequence[Canary], state: VaultState, out: Path, guard: bool) -> list[int]:
     """How many of DRAWS continuations of each canary's beginning hold its secret."""
-    engine = Engine(Mirror(guard=guard), RunIndex(state.runs, state.secret(), GUARD_WORDS).load())
-    engine.load(PEBBLE)
-    engine.activate("g000001", out)
+    engine = engine_on(state, "g000001", out, guard=guard)
     counts = []
     for one in found:
         prompt = Prompt(

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.voice.journals import Journal, first_words, items
-from benchmarks.voice.mirrors import bits, cut, home, learn, recipe_digest, settings, write
+from benchmarks.voice.mirrors import bits, cut, learn, recipe_digest, settings, write
 from benchmarks.voice.rows import PEBBLE, Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import (
     DAY_S,
     HOUR_S,
     START_S,
     copy_start,
+    home,
     make_start,
     open_state,
     written_at,

@@ -6,11 +6,9 @@ same blocks in the same order as the LoRA round, its general text too. Knows not
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,17 +106,6 @@ class _FullTrainer(_Trainer):
         return base, loop.best or last, best, state.tokens, state.seconds
 
 
-@contextlib.contextmanager
-def full_weights(base: BaseModel, weights: Adapter) -> Iterator[None]:
-    """The base with these weights instead of its own."""
-    own = {n: p.detach().clone() for n, p in base.model.named_parameters()}
-    try:
-        _put(base, weights.tensors)
-        yield
-    finally:
-        _put(base, own)
-
-
 @torch.no_grad()
 def _put(base: BaseModel, tensors: dict[str, Tensor]) -> None:
     for name, parameter in base.model.named_parameters():
@@ -126,8 +113,8 @@ def _put(base: BaseModel, tensors: dict[str, Tensor]) -> None:
 
 
 def full_tune(job: Path, rate: float, dropout: float = DROPOUT
-              ) -> tuple[BaseModel, Adapter, dict[str, float]]:
-    """(base with the trained weights in it, those weights, figures) of one full fine-tuning."""
+              ) -> tuple[BaseModel, dict[str, float]]:
+    """(the base with the trained weights in it, figures) of one full fine-tuning."""
     folder = job.parent / "full"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
@@ -136,5 +123,5 @@ def full_tune(job: Path, rate: float, dropout: float = DROPOUT
     base, weights, best, tokens, seconds = trainer.tune(rate, dropout)
     shutil.rmtree(folder, ignore_errors=True)
     _put(base, weights.tensors)
-    return base, weights, {"rate": rate, "dropout": dropout, "validation": best,
-                           "tokens": float(tokens), "train_s": seconds}
+    return base, {"rate": rate, "dropout": dropout, "validation": best,
+                  "tokens": float(tokens), "train_s": seconds}

@@ -67,7 +67,7 @@ def _lora(options: Options, journal: Journal, seed: int) -> dict[str, Any]:
 def _full(options: Options, journal: Journal, seed: int, rate: float,
           dropout: float) -> dict[str, Any]:
     mirror = trained(options.work, journal, seed)
-    base, _, figures = full_tune(mirror.state.vault.parent / "job.json", rate, dropout)
+    base, figures = full_tune(mirror.state.vault.parent / "job.json", rate, dropout)
     found = cut(items(mirror.split.held))
     size = sum(s.bytes for s in found)
     return {**figures, "base": bits(found, None), "after": sum(score(base, found)) / LN2 / size}

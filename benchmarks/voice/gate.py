@@ -17,13 +17,14 @@ from typing import Any
 from benchmarks.voice import spoiled
 from benchmarks.voice.arriving import stages
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import home, learn, recipe_digest, settings
+from benchmarks.voice.mirrors import learn, recipe_digest, settings
 from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import (
     DAY_S,
     HOUR_S,
     START_S,
     copy_start,
+    home,
     make_start,
     open_state,
     written_at,

@@ -68,11 +68,15 @@ class Journal:
         """These notes and the vault's own settings as a new vault; `target` is emptied first."""
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True, mode=0o700)
+        self.fill(notes, target)
+        return target
+
+    def fill(self, notes: Sequence[ScannedNote], target: Path) -> None:
+        """The same into an empty folder that is there."""
         if (self.folder / ".obsidian").is_dir():
             shutil.copytree(self.folder / ".obsidian", target / ".obsidian")
         for one in notes:
             self.add(one, target)
-        return target
 
     def add(self, one: ScannedNote, target: Path) -> None:
         """One note into a copy."""

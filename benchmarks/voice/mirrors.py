@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +20,14 @@ from typing import Any
 
 from benchmarks.voice.journals import Journal, Split
 from benchmarks.voice.rows import PEBBLE, base_digest
+from benchmarks.voice.stage import Answer, home, make_start, open_state
 from vaultgpt.config import Mirror, Settings, Training, with_option
 from vaultgpt.corpus import header
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
-from vaultgpt.files import write_json
-from vaultgpt.ledger import Ledger
+from vaultgpt.files import read_json, write_json
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.rounds import run_round
-from vaultgpt.state import VaultState, create_state
+from vaultgpt.state import VaultState
 from vaultgpt.training import choose, streams
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.device import choose_device
@@ -40,7 +39,6 @@ from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
 Job = dict[str, Any]
 WHOLE_DAY = 86_400.0
-Answer = dict[str, Any]  # CONTRACT's `train`
 
 
 def settings(**options: Any) -> Settings:
@@ -94,20 +92,6 @@ def run_captured(job: Job, folder: Path) -> tuple[Report, Adapter]:
     return report, load_adapter(folder / "out")
 
 
-@contextlib.contextmanager
-def home(folder: Path) -> Iterator[Path]:
-    """State lies under `folder` while this is open."""
-    before = os.environ.get("VAULTGPT_HOME")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.environ["VAULTGPT_HOME"] = str(folder)
-    try:
-        yield folder
-    finally:
-        os.environ.pop("VAULTGPT_HOME")
-        if before is not None:
-            os.environ["VAULTGPT_HOME"] = before
-
-
 @dataclass(frozen=True)
 class Trained:
     """A journal without its hold-out, and the generation that learned it."""
@@ -138,18 +122,16 @@ def trained(work: Path, journal: Journal, seed: int) -> Trained:
     """The mirror of a journal's 90 %, trained once with the defaults and then kept in `work`."""
     place = work / f"{journal.name}-{seed}-{base_digest()}-{recipe_digest()}"
     split = journal.split(seed)
-    done = place / "answer.json"
+
+    def train(state: VaultState) -> Answer:
+        return learn(state, settings(training__seed=seed), fresh=True,
+                     tamper=lambda job: write_json(place / "job.json", job))
+
+    make_start(place, lambda vault: journal.fill(split.train, vault), train,
+               f"{journal.name}-{seed}")
     with home(place / "home"):
-        if not done.exists():
-            journal.copy(split.train, place / "vault")
-            state = create_state(place / "vault")
-            answer = learn(state, settings(training__seed=seed), fresh=True,
-                           tamper=lambda job: write_json(place / "job.json", job))
-            if answer["generation"] is None:  # a first round that the gate refused
-                raise SystemExit(f"{journal.name}: {answer['verdict']['why']}")
-            done.write_text(json.dumps(answer), encoding="utf-8")
-        state = create_state(place / "vault")
-    answer = json.loads(done.read_text(encoding="utf-8"))
+        state = open_state(place)
+    answer = read_json(place / "answer.json")
     return Trained(journal, split, state, str(answer["generation"]), answer)
 
 
@@ -181,10 +163,15 @@ def with_header(found: Sequence[Item], tags: Sequence[str] | None = None,
 
 def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:
     """The product's own engine on this mirror, its copy guard as it would be."""
-    runs = RunIndex(mirror.state.runs, mirror.state.secret(), GUARD_WORDS).load()
-    engine = Engine(Mirror(guard=guard), runs)
+    return engine_on(mirror.state, mirror.generation, mirror.folder, guard=guard)
+
+
+def engine_on(state: VaultState, generation: str, folder: Path, *, guard: bool = True) -> Engine:
+    """The same on any adapter folder, under the copy guard of this vault."""
+    engine = Engine(Mirror(guard=guard),
+                    RunIndex(state.runs, state.secret(), GUARD_WORDS).load())
     engine.load(PEBBLE)
-    engine.activate(mirror.generation, mirror.folder)
+    engine.activate(generation, folder)
     return engine
 
 
@@ -217,8 +204,3 @@ def continuations(engine: Engine, count: int, seed: int, *, tags: Sequence[str] 
 def learned_text(mirror: Trained) -> list[str]:
     """The text of every note in the mirror's vault, as the model reads it."""
     return [entry.document()[0] for one in mirror.split.train for entry in one.note.entries]
-
-
-def state_ledger(mirror: Trained) -> Ledger:
-    """The ledger of the mirror's vault; a context manager."""
-    return Ledger.open(mirror.state)

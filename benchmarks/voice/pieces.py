@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from benchmarks.voice.journals import items
 from vaultgpt.corpus.runs import norms
+from vaultgpt.training.evaluate import spread
 from vaultgpt.training.round import Item
 from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.voice.pages import own_text
 
 PIECE_WORDS = 100
 FOLDS = 5
@@ -33,15 +35,6 @@ class Piece:
     label: str
     note: str
     fold: int = 0
-
-
-def own_words(item: Item) -> str:
-    """The entry's text without its masked parts (quotes, code), which are not the author's."""
-    parts, at = [], 0
-    for start, end in sorted(item.masked):
-        parts.append(item.text[at:start])
-        at = max(at, end)
-    return "".join([*parts, item.text[at:]]).strip()
 
 
 def cut(texts: Iterable[tuple[str, str]], words: int = PIECE_WORDS) -> list[tuple[str, str]]:
@@ -89,18 +82,11 @@ def folds(sizes: Sequence[tuple[str, int]], count: int = FOLDS) -> dict[str, int
     return found
 
 
-def spread(found: Sequence[Piece], most: int) -> list[Piece]:
-    """At most `most`, evenly spaced."""
-    if len(found) <= most:
-        return list(found)
-    return [found[i * len(found) // most] for i in range(most)]
-
-
 def real_pieces(notes: Sequence[ScannedNote], tags: Sequence[str], most: int) -> list[Piece]:
     """At most `most` pieces a tag, in folds by whole notes; an entry stands for its one tag."""
     found: list[Piece] = []
     for tag in tags:
-        texts = [(i.id, own_words(i)) for i in items(notes) if _one(i.tags, tags) == tag]
+        texts = [(i.id, own_text(i)) for i in items(notes) if _one(i.tags, tags) == tag]
         fold = folds([(name, len(text.split())) for name, text in texts])
         for number in range(FOLDS):
             part = cut((n, t) for n, t in texts if fold[n] == number)
@@ -164,7 +150,7 @@ def half_sentences(
     """
 
     def places(item: Item) -> list[str]:
-        text = own_words(item)
+        text = own_text(item)
         starts = [0, *(m.end() for m in _SENTENCE.finditer(text))]
         out = []
         for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
@@ -184,7 +170,7 @@ def beginnings(
     """Notes from their start to the end of a sentence, at least `least` words, `step` apart."""
 
     def places(item: Item) -> list[str]:
-        text, out, last = own_words(item), [], least - step
+        text, out, last = own_text(item), [], least - step
         for match in _SENTENCE.finditer(text):
             words = len(text[: match.start()].split())
             if words >= max(least, last + step) and words <= 600:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,6 @@ class Bench:
     cases: Callable[[Options], Sequence[Case]]
     summary: Callable[[Sequence[Row]], Figures]
     table: Callable[[Sequence[Row], Figures], str]
-    extra: Callable[[argparse.ArgumentParser], None] = field(default=lambda parser: None)
 
 
 def base_digest(folder: Path = PEBBLE) -> str:

@@ -19,12 +19,12 @@ from benchmarks.voice.mirrors import (
     bits,
     capture_job,
     cut,
-    home,
     learn,
     run_captured,
     settings,
 )
 from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
+from benchmarks.voice.stage import fix_secret, home
 from vaultgpt.files import read_json, write_json
 from vaultgpt.state import create_state
 from vaultgpt.training.round import Report
@@ -159,6 +159,7 @@ def _job(options: Options, place: Path, size: str, kind: str) -> Job:
         if not (place / "vault").exists():
             journal.copy(chosen, place / "vault")
         state = create_state(place / "vault")
+        fix_secret(state, f"sweeps-{kind}-{size}")
         wanted = settings(training__seed=SEED)
         if kind == "night":
             if not any(state.generations.iterdir()):

@@ -10,8 +10,7 @@ import pytest
 
 from benchmarks.voice import feeding
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import home
-from benchmarks.voice.stage import fix_secret
+from benchmarks.voice.stage import fix_secret, home
 from vaultgpt.config import Rules
 from vaultgpt.corpus.runs import norms
 from vaultgpt.ledger import Ledger

@@ -12,8 +12,7 @@ import pytest
 from benchmarks.voice import canaries, forget
 from benchmarks.voice.forget import History, plant
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import home
-from benchmarks.voice.stage import DAY_S
+from benchmarks.voice.stage import DAY_S, home
 from vaultgpt.config import Rules
 from vaultgpt.corpus.runs import COPY_WORDS, GUARD_WORDS, norms
 from vaultgpt.ledger import GenerationRow, Ledger

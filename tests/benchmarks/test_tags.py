@@ -20,11 +20,11 @@ from benchmarks.voice.pieces import (
     folded,
     folds,
     half_sentences,
-    own_words,
     real_pieces,
 )
 from tests.benchmarks import stub
 from vaultgpt.training.round import Item
+from vaultgpt.voice.pages import own_text
 
 
 def item(text: str, masked: tuple[tuple[int, int], ...] = ()) -> Item:
@@ -56,7 +56,7 @@ def test_every_tag_has_as_many_pieces_and_a_rare_one_none() -> None:
 
 
 def test_masked_text_is_not_the_authors() -> None:
-    assert own_words(item("mine > theirs mine", ((5, 13),))) == "mine  mine"
+    assert own_text(item("mine > theirs mine", ((5, 13),))) == "mine  mine"
 
 
 def test_distinct_counts_shares_in_so_many_words() -> None:

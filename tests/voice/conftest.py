@@ -77,6 +77,19 @@ class FakeProcess:
         return FIGURES
 
 
+def next_generation(vault: Vault, name: str) -> None:
+    """One round by the trainer that pretends; it is promoted as `name`."""
+    answer = run_round(
+        vault.state,
+        vault.settings,
+        trainer=FakeTrainer(),
+        base=FakeBase(),
+        now=lambda: NOW,
+        manual=True,
+    )
+    assert answer["generation"] == name, answer["verdict"]
+
+
 @pytest.fixture
 def process() -> FakeProcess:
     return FakeProcess()
@@ -87,15 +100,7 @@ def learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
     """60 notes under three tags, and g000001, which is active."""
     made = Vault(tmp_path)
     made.fill(60, paragraphs=4)
-    answer = run_round(
-        made.state,
-        made.settings,
-        trainer=FakeTrainer(),
-        base=FakeBase(),
-        now=lambda: NOW,
-        manual=True,
-    )
-    assert answer["generation"] == "g000001", answer["verdict"]
+    next_generation(made, "g000001")
     monkeypatch.setattr(
         "vaultgpt.voice.measure.bases.base_of_generation", lambda state, manifest: FakeBase()
     )

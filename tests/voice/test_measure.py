@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.ledger.vaults import NOW, FakeBase, Vault
-from tests.rounds.fakes import FakeTrainer
-from tests.voice.conftest import FIGURES, FakeProcess, held_out_note, rewrite
+from tests.ledger.vaults import NOW, Vault
+from tests.voice.conftest import FIGURES, FakeProcess, held_out_note, next_generation, rewrite
 from vaultgpt import generations
 from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.history import report_of_active
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import run_round
 from vaultgpt.voice.measure import measure_voice
 
 FILE = "g000001.json"
@@ -83,15 +81,7 @@ def test_figures_go_with_their_generation(learned: Vault, process: FakeProcess) 
         path = next(e.path for e in ledger.entries() if not e.held_out)
         ledger.forget(path, NOW)
     assert (learned.state.voice / FILE).exists()  # it still writes until the next one is there
-    answer = run_round(
-        learned.state,
-        learned.settings,
-        trainer=FakeTrainer(),
-        base=FakeBase(),
-        now=lambda: NOW,
-        manual=True,
-    )
-    assert answer["generation"] == "g000002", answer["verdict"]
+    next_generation(learned, "g000002")
     assert not (learned.state.generations / "g000001").exists()
     assert not list(learned.state.voice.iterdir())
 

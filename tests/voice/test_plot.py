@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.vaults import NOW, FakeBase, Vault, body
-from tests.rounds.fakes import FakeTrainer
+from tests.ledger.vaults import Vault, body
+from tests.voice.conftest import next_generation
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import run_round
 from vaultgpt.voice.plot import Series, check_plot, draw, series
 
 drawn = pytest.mark.skipif(
@@ -24,17 +23,7 @@ drawn = pytest.mark.skipif(
 
 def test_series_follow_generations_and_foretold_notes(learned: Vault) -> None:
     learned.write("new.md", body("brand new", 4))
-    assert (
-        run_round(
-            learned.state,
-            learned.settings,
-            trainer=FakeTrainer(),
-            base=FakeBase(),
-            now=lambda: NOW,
-            manual=True,
-        )["generation"]
-        == "g000002"
-    )
+    next_generation(learned, "g000002")
     with Ledger.open(learned.state) as ledger:
         shown = series(ledger)
     assert shown.generations == [("g000001", 1.2, 1.5), ("g000002", 1.2, 1.5)]

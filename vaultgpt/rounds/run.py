@@ -6,23 +6,20 @@ Knows nothing about torch; the trainer is another process.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
-
-from filelock import FileLock, Timeout
 
 from vaultgpt import generations
 from vaultgpt.bases import keep_embedded, resolve
 from vaultgpt.config import Settings, Training
 from vaultgpt.errors import Conflict, TrainingError
-from vaultgpt.files import make_private_dir, write_json
+from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.mend import repair, rows_of, tidy
 from vaultgpt.state import VaultState
@@ -66,7 +63,8 @@ def run_round(state: VaultState, settings: Settings, *, fresh: bool = False, man
     (its staging folder stays, and the next call goes on there when the same job is due); any
     VaultGPTError of the trainer. `on_promoted` is called with the new generation's id last.
     """
-    with _locked(state), Ledger.open(state) as ledger:
+    busy = Conflict("A round is under way already.", "`vaultgpt status` shows it.")
+    with locked(state.round_lock, busy), Ledger.open(state) as ledger:
         repair(state, ledger, now())
         found = base or resolve(settings.base, state)
         run = _Run(state, settings, ledger, found, now, Asked(fresh, manual, nightly))
@@ -86,19 +84,6 @@ def _default_trainer() -> Trainer:
     from vaultgpt.workers import run_trainer
 
     return run_trainer
-
-
-@contextlib.contextmanager
-def _locked(state: VaultState) -> Iterator[None]:
-    lock = FileLock(state.round_lock, timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise Conflict("A round is under way already.", "`vaultgpt status` shows it.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Run:

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ SEGMENT_TOKENS = 256
 SCORING = b"1"  # changes with the way of scoring, so that older figures are not reused
 BATCH_TOKENS = 8192
 LN2 = math.log(2.0)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def tokens_of(found: Sequence[Segment], *, plain: bool = False) -> int:
     return sum(len((s.plain if plain else s.document).token_ids) for s in found)
 
 
-def spread(found: Sequence[Segment], most: int) -> list[Segment]:
-    """At most `most` segments, evenly spaced."""
+def spread(found: Sequence[T], most: int) -> list[T]:
+    """At most `most` of them, evenly spaced."""
     if len(found) <= most:
         return list(found)
     return [found[i * len(found) // most] for i in range(most)]

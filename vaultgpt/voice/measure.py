@@ -12,12 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from vaultgpt import bases
 from vaultgpt.config import Settings, Training
 from vaultgpt.errors import Conflict
-from vaultgpt.files import make_private_dir, write_json
+from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.generations import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
@@ -51,21 +49,14 @@ def measure_voice(
     Conflict while a round or another measurement runs; RoundStopped when `stop` was set; any
     VaultGPTError of the process. Blocks for about a minute.
     """
-    lock = FileLock(state.round_lock, timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise Conflict(
-            "A round is under way, or the voice is being measured already.",
-            "Ask again when `vaultgpt status` shows that it has ended.",
-        ) from None
-    try:
-        with Ledger.open(state) as ledger:
-            return _measure(
-                state, settings, ledger, now, on_progress, stop or threading.Event(), process
-            )
-    finally:
-        lock.release()
+    busy = Conflict(
+        "A round is under way, or the voice is being measured already.",
+        "Ask again when `vaultgpt status` shows that it has ended.",
+    )
+    with locked(state.round_lock, busy), Ledger.open(state) as ledger:
+        return _measure(
+            state, settings, ledger, now, on_progress, stop or threading.Event(), process
+        )
 
 
 def _measure(

@@ -33,13 +33,6 @@ def cut(texts: Iterable[str], words: int) -> list[str]:
     return pieces
 
 
-def spread(pieces: Sequence[str], most: int) -> list[str]:
-    """At most `most` of them, evenly spaced."""
-    if len(pieces) <= most:
-        return list(pieces)
-    return [pieces[i * len(pieces) // most] for i in range(most)]
-
-
 def label_notes(
     tags: Mapping[str, Sequence[str]],
     words: Mapping[str, int],

@@ -16,13 +16,14 @@ from vaultgpt.corpus.runs import norms
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.device import choose_device
+from vaultgpt.training.evaluate import spread
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter, merged
 from vaultgpt.training.round import Item
 from vaultgpt.voice import tagged
 from vaultgpt.voice.headers import header_figures
 from vaultgpt.voice.job import VoiceJob
-from vaultgpt.voice.pages import cut, label_notes, own_text, spread
+from vaultgpt.voice.pages import cut, label_notes, own_text
 from vaultgpt.voice.style import LEAST_MIRROR, page_words, style
 from vaultgpt.voice.write import Wanted, Writer
 

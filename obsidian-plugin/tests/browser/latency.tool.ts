@@ -4,25 +4,19 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, inject, test } from "vitest";
-import { Daemon } from "./daemon.ts";
-import { Pages, pair } from "./pages.ts";
-import { vaultgpt } from "./stage.ts";
+import type { Daemon } from "./daemon.ts";
+import { arrive, enter } from "./visit.ts";
 
 const PRESSES = 15;
 const NOTE = "Last night I was in the pool and nobody had drained it. The water was warm and the clock had stopped. ".repeat(12);
 
 test("latency", async () => {
 	const stage = inject("stage");
-	const pages = await Pages.open(stage);
-	await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
-	const token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
-	let daemon = await Daemon.start(stage, token);
+	const { pages, daemon } = await enter(stage);
 	const rows: [string, string][] = [];
 	try {
 		const { page } = await pages.load();
-		await pair(page, daemon.address, token);
-		await page.evaluate(() => window.bench.ready());
-		await page.locator(".vaultgpt-status", { hasText: stage.generation }).waitFor();
+		await arrive(page, daemon);
 		rows.push(["cold: the daemon's first request", ms([await press(page, NOTE)])]);
 		const changed: number[] = [];
 		const again: number[] = [];
@@ -34,8 +28,6 @@ test("latency", async () => {
 		const training = await whileTraining(page, daemon);
 		rows.push(["while training, warm", training.length > 0 ? ms(training) : "the round was over before"]);
 		rows.push(["a keystroke without a ghost, beyond CodeMirror's own", `${Math.max(0.001, await keystroke(page)).toFixed(3)} ms or less`]);
-		await daemon.kill();
-		daemon = await Daemon.start(stage, token);
 	} finally {
 		await daemon.kill();
 		await pages.close();

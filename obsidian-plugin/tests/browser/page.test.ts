@@ -4,8 +4,9 @@ import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import { Daemon } from "./daemon.ts";
-import { Pages, pair } from "./pages.ts";
-import { REPOSITORY, vaultgpt } from "./stage.ts";
+import { pair, type Pages } from "./pages.ts";
+import { REPOSITORY } from "./stage.ts";
+import { enter } from "./visit.ts";
 
 const NOTE = "---\ntags: [dream]\ndate: 2021-06-19\n---\nLast night I was in the pool and";
 const PATH = "Dreams/2021-06-19 Lanes.md";
@@ -21,10 +22,8 @@ describe.runIf(browser)("in the browser", () => {
 	let requests: string[];
 
 	beforeAll(async () => {
-		pages = await Pages.open(stage);
-		await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
-		token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
-		daemon = await Daemon.start(stage, token);
+		({ pages, daemon } = await enter(stage));
+		token = daemon.token;
 	});
 
 	afterAll(async () => {

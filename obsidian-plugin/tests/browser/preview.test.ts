@@ -2,10 +2,9 @@
 // of ours with replacing decorations, block widgets, atomic ranges and list keys; the real daemon.
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { Daemon } from "./daemon.ts";
-import { Pages } from "./pages.ts";
-import { vaultgpt } from "./stage.ts";
-import { arrive, awake, brief, open, propose } from "./visit.ts";
+import type { Daemon } from "./daemon.ts";
+import type { Pages } from "./pages.ts";
+import { arrive, awake, brief, enter, open, propose } from "./visit.ts";
 
 const stage = inject("stage");
 const browser = inject("browser");
@@ -19,9 +18,7 @@ describe.runIf(browser)("in a live preview", () => {
 	let errors: string[];
 
 	beforeAll(async () => {
-		pages = await Pages.open(stage);
-		await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
-		daemon = await Daemon.start(stage, (await vaultgpt(stage.home, "token", stage.vault)).trim());
+		({ pages, daemon } = await enter(stage));
 		await awake(daemon);
 	});
 

@@ -3,11 +3,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, inject, test } from "vitest";
-import { Daemon } from "./daemon.ts";
+import type { Daemon } from "./daemon.ts";
 import { film } from "./demo.ts";
-import { Pages } from "./pages.ts";
-import { vaultgpt } from "./stage.ts";
-import { arrive, awake, propose } from "./visit.ts";
+import type { Pages } from "./pages.ts";
+import { arrive, awake, enter, propose } from "./visit.ts";
 
 const FOLDER = process.env["SCREENSHOTS"] ?? join(import.meta.dirname, "..", "..", "screenshots");
 const NOTE = "#dream\n\nThe lanes had no ends last night. I swam past the clock and the café, past Gerald folding towels, and nobody blew a whistle. ";
@@ -21,9 +20,7 @@ let daemon: Daemon;
 beforeAll(async () => {
 	const stage = inject("stage");
 	mkdirSync(FOLDER, { recursive: true });
-	pages = await Pages.open(stage);
-	await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
-	daemon = await Daemon.start(stage, (await vaultgpt(stage.home, "token", stage.vault)).trim());
+	({ pages, daemon } = await enter(stage));
 	await awake(daemon);
 });
 

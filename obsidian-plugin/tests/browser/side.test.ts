@@ -4,10 +4,10 @@ import { cpSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { Daemon } from "./daemon.ts";
-import { Pages } from "./pages.ts";
-import { REPOSITORY, vaultgpt } from "./stage.ts";
-import { arrive, awake, brief, open, propose, shows } from "./visit.ts";
+import type { Daemon } from "./daemon.ts";
+import type { Pages } from "./pages.ts";
+import { REPOSITORY } from "./stage.ts";
+import { arrive, awake, brief, enter, open, propose, shows } from "./visit.ts";
 
 const stage = inject("stage");
 const browser = inject("browser");
@@ -32,9 +32,7 @@ describe.runIf(browser)("the side view", () => {
 	let errors: string[];
 
 	beforeAll(async () => {
-		pages = await Pages.open(stage);
-		await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
-		daemon = await Daemon.start(stage, (await vaultgpt(stage.home, "token", stage.vault)).trim());
+		({ pages, daemon } = await enter(stage));
 		await awake(daemon);
 	});
 

@@ -1,9 +1,18 @@
 // What a person does with a page: pairs, opens a note, presses the hotkey, waits for the ghost.
 import type { Page } from "playwright-core";
-import type { Daemon } from "./daemon.ts";
-import { pair } from "./pages.ts";
+import { Daemon } from "./daemon.ts";
+import { pair, Pages } from "./pages.ts";
+import { vaultgpt, type Stage } from "./stage.ts";
 
 const SECONDS = { timeout: 90_000 };
+
+/** A browser, and the daemon that allows its origin. */
+export async function enter(stage: Stage): Promise<{ pages: Pages; daemon: Daemon }> {
+	const pages = await Pages.open(stage);
+	await vaultgpt(stage.home, "config", stage.vault, "server.origins", pages.origin);
+	const token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
+	return { pages, daemon: await Daemon.start(stage, token) };
+}
 
 /** Pair the plugin as a person would, and wait until it shows the active generation. */
 export async function arrive(page: Page, daemon: Daemon): Promise<void> {
