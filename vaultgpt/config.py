@@ -111,7 +111,9 @@ class Training:
     batch_tokens: int = option(
         0, "Most tokens of one optimiser step; 0 chooses", "tokens", "0..1000000"
     )
-    block_tokens: int = option(1024, "Longest block of packed entries", "tokens", "64..32768")
+    block_tokens: int = option(
+        0, "Longest block of packed entries; 0 chooses by the base's size", "tokens", "0..32768"
+    )
     embedding: bool = option(True, "Train the token embedding too (kept as a file of its own)")
     seed: int = option(
         1, "Seed of the first round; each round adds its number", "", "0..4294967295"

@@ -1,7 +1,8 @@
 """How much less the mirror is surprised by unseen pages, beside full fine-tuning of the same base.
 
 Held-out bits per byte of base, LoRA round and full fine-tuning on the same blocks. The full one has
-its own rate, chosen by validation on the rows named "tune".
+its own rate, chosen by validation on the rows named "tune"; rows named "lora with" depart from the
+round's defaults in one setting.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from typing import Any
 
 from benchmarks.voice.full import DROPOUT, full_tune
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
-from benchmarks.voice.mirrors import bits, cut, trained
+from benchmarks.voice.mirrors import bits, cut, run_captured, trained
 from benchmarks.voice.rows import Bench, Case, Options, Row, interval, main
+from vaultgpt.files import read_json
 from vaultgpt.training.evaluate import LN2, score
 
 BOUND = 0.95  # of full fine-tuning's gain
 TUNED = {"mary-maclane": (3e-4, 6e-4, 1.2e-3, 2.4e-3), "thoreau": (6e-4, 1.2e-3)}
 FULL_RATE = {False: 1.2e-3, True: 1.2e-3}  # by "over 200,000 words"; from the tune rows
 LARGE = 200_000  # words
-STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well
+DESIGNS: dict[str, dict[str, Any]] = {
+    "rank 8": {"rank": 8},
+    "rank 64": {"rank": 64},
+    "batches of 7000": {"batch_tokens": 7000},
+    "blocks of 1024": {"block_tokens": 1024},
+    "blocks of 256": {"block_tokens": 256},
+}
+LONG = 960  # tokens of a segment: a hotkey far down a long note
+STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well, and DESIGNS
 TOKENS_PER_S = 4_500.0
 
 
@@ -29,6 +39,8 @@ def cases(options: Options) -> list[Case]:
         for rate in rates:
             found.append(_case(options, name, 1, f"tune-{rate:g}", rate))
     found.append(_case(options, STRONGER, 1, "full-without-dropout", 0.0, dropout=0.0))
+    for what in DESIGNS:
+        found.append(_case(options, STRONGER, 1, f"lora with {what}", None))
     for name in JOURNALS:
         for seed in SEEDS.get(name, (1,)):
             found.append(_case(options, name, seed, "lora", None))
@@ -43,31 +55,41 @@ def _case(options: Options, name: str, seed: int, what: str, rate: float | None,
     journal = Journal(options.data / name)
 
     def run() -> dict[str, Any]:
-        return _lora(options, journal, seed) if rate is None else _full(
-            options, journal, seed, rate or FULL_RATE[journal.words > LARGE], dropout)
+        if rate is None:
+            return _lora(options, journal, seed, DESIGNS.get(what.removeprefix("lora with ")))
+        return _full(options, journal, seed, rate or FULL_RATE[journal.words > LARGE], dropout)
 
     return Case(f"{name}/{seed}/{what}", seed, cost, run)
 
 
-def _lora(options: Options, journal: Journal, seed: int) -> dict[str, Any]:
+def _lora(options: Options, journal: Journal, seed: int,
+          design: dict[str, Any] | None) -> dict[str, Any]:
+    """The mirror that the benchmarks share, or the same round with other settings and no gate."""
     mirror = trained(options.work, journal, seed)
-    found = cut(items(mirror.split.held))
-    report = mirror.answer["report"]
+    if design is None:
+        report, adapter = mirror.answer["report"], mirror.adapter
+    else:
+        job = read_json(mirror.job)
+        job["settings"] |= design
+        made, adapter = run_captured(job, options.work / "gain-design")
+        report = made.to_json()
+    notes = items(mirror.split.held)
+    found, long = cut(notes), cut(notes, LONG)
     return {"words": journal.words, "held_words": sum(n.note.words for n in mirror.split.held),
-            "base": bits(found, None), "after": bits(found, mirror.adapter),
+            "base": bits(found, None), "after": bits(found, adapter),
+            "long_base": bits(long, None), "long_after": bits(long, adapter),
             "tokens": report["tokens"], "round_s": report["seconds"],
             "tokens_per_s": report["tokens_per_s"],
-            "promoted": mirror.answer["verdict"]["promoted"],
             "general_base": report["bits_per_byte"]["general_base"],
             "general": report["bits_per_byte"]["general"], "learning": {
                 k: report["learning"][k] for k in ("rank", "rate", "embedding_rate",
-                                                   "batch_tokens")}}
+                                                   "batch_tokens", "block_tokens")}}
 
 
 def _full(options: Options, journal: Journal, seed: int, rate: float,
           dropout: float) -> dict[str, Any]:
     mirror = trained(options.work, journal, seed)
-    base, figures = full_tune(mirror.state.vault.parent / "job.json", rate, dropout)
+    base, figures = full_tune(mirror.job, rate, dropout)
     found = cut(items(mirror.split.held))
     size = sum(s.bytes for s in found)
     return {**figures, "base": bits(found, None), "after": sum(score(base, found)) / LN2 / size}
@@ -103,12 +125,16 @@ def _stronger(have: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
-    lines = ["| row | base | after | gain | rate | tokens | s |", "|---|---|---|---|---|---|---|"]
+    lines = ["| row | base | after | gain | long segments | plain English | rate | tokens | s |",
+             "|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
         f = row["figures"]
         rate = f.get("rate") or f["learning"]["rate"]
+        long = f"{f['long_base']:.4f} -> {f['long_after']:.4f}" if "long_after" in f else ""
+        plain = f"{100 * (f['general'] / f['general_base'] - 1):+.1f} %" if "general" in f else ""
         lines.append(f"| {row['key']} | {f['base']:.4f} | {f['after']:.4f} | "
-                     f"{100 * _gain(f) / f['base']:.2f} % | {rate:.2g} | {f['tokens']:,.0f} | "
+                     f"{100 * _gain(f) / f['base']:.2f} % | {long} | {plain} | {rate:.2g} | "
+                     f"{f['tokens']:,.0f} | "
                      f"{f.get('round_s', f.get('train_s', 0)):.0f} |")
     lines += ["", "| journal | LoRA's gain of full fine-tuning's | seeds | at least 95 % |",
               "|---|---|---|---|"]

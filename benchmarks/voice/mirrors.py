@@ -31,7 +31,7 @@ from vaultgpt.state import VaultState
 from vaultgpt.training import choose, streams
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.device import choose_device
-from vaultgpt.training.evaluate import LN2, Segment, score, segments
+from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item, Report
 from vaultgpt.training.trainer import run_job
@@ -107,6 +107,11 @@ class Trained:
         return self.state.generations / self.generation
 
     @property
+    def job(self) -> Path:
+        """The round's job, as the trainer read it."""
+        return self.state.vault.parent / "job.json"
+
+    @property
     def adapter(self) -> Adapter:
         return load_adapter(self.folder)
 
@@ -149,9 +154,9 @@ def bits(found: Sequence[Segment], adapter: Adapter | None, *, plain: bool | Non
     return sum(nats) / LN2 / sum(s.bytes for s in found)
 
 
-def cut(found: Sequence[Item]) -> list[Segment]:
+def cut(found: Sequence[Item], tokens: int = SEGMENT_TOKENS) -> list[Segment]:
     """Segments of these items with the base's tokenizer."""
-    return segments(found, base_model().encoder)
+    return segments(found, base_model().encoder, tokens)
 
 
 def with_header(found: Sequence[Item], tags: Sequence[str] | None = None,

@@ -98,10 +98,10 @@ def test_general_text_is_read_packed_or_plain_and_may_be_absent(tmp_path: Path) 
 
 
 def test_choices_follow_the_sizes_of_base_and_vault() -> None:
-    assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [8, 16, 32]
+    assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
     assert choose_rate(124_000_000) == choose_rate(10**9) == pytest.approx(5e-4)
     assert choose_rate(7_000_000) > choose_rate(30_000_000) > choose_rate(120_000_000)
-    settings = {"rank": 0, "learning_rate": 0.0, "embedding": True, "block_tokens": 1024,
+    settings = {"rank": 0, "learning_rate": 0.0, "embedding": True, "block_tokens": 0,
                 "batch_tokens": 0}
 
     def recipe(**more: object) -> Recipe:
@@ -109,7 +109,12 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
                   "round_tokens": 70_000.0, "fresh": True, "parent_rank": None}
         return choose_recipe(settings, **(values | more))  # type: ignore[arg-type]
 
-    assert recipe().block_tokens <= 512
+    assert recipe(context=256).block_tokens == 256
+    assert recipe(context=1024).block_tokens == 512
+    assert recipe(context=1024, params=124_000_000).block_tokens == 1024
+    settings["block_tokens"] = 768
+    assert recipe(context=1024).block_tokens == 768
+    settings["block_tokens"] = 0
     assert recipe().embedding_rate > 0
     assert recipe(tied=False).embedding_rate == recipe(params=500_000_000).embedding_rate == 0
     assert recipe(parent_rank=16).rank == 16
@@ -122,7 +127,8 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert [passes(defaults, w, fresh=True) for w in (25_000, 300_000)] == [2.0, 3.0]
     assert passes(defaults | {"epochs": 5.0}, 25_000, fresh=True) == 5.0
     assert passes(defaults, 25_000, fresh=False) == 4.0
-    assert recipe(round_tokens=10e6).batch_tokens == 8192
+    assert recipe(round_tokens=10e6).batch_tokens == 3500
+    assert recipe(round_tokens=10e6, params=124_000_000).batch_tokens == 16_384
     assert recipe(round_tokens=8000.0, fresh=False).batch_tokens == 1000
 
 

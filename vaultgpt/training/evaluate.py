@@ -43,15 +43,16 @@ class Segment:
     bytes: int  # UTF-8 bytes of what is scored
 
 
-def segments(items: Iterable[Item], encoder: Encoder) -> list[Segment]:
-    """Every item's text in segments; parts without a scored byte are left out.
+def segments(items: Iterable[Item], encoder: Encoder,
+             tokens: int = SEGMENT_TOKENS) -> list[Segment]:
+    """Every item's text in segments of `tokens`; parts without a scored byte are left out.
 
     The end token is not scored: it is no text. Masked characters are not scored either.
     """
     found: list[Segment] = []
     for item in items:
         start = opening(item.tags, item.date, item.title)
-        room = SEGMENT_TOKENS + 2 + len(encoder.tokenizer.encode(start, add_special_tokens=False))
+        room = tokens + 2 + len(encoder.tokenizer.encode(start, add_special_tokens=False))
         for document in encoder.documents(prepare(item), start, room):
             scored = document.loss_mask & (document.byte_counts > 0)
             # A token that holds the rest of a split character adds no byte but is scored.

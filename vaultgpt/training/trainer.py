@@ -17,7 +17,14 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import make_private_dir, read_json
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress, clear
-from vaultgpt.training.choose import FRESH_SHARES, SHARES, Recipe, choose_recipe, passes
+from vaultgpt.training.choose import (
+    FRESH_SHARES,
+    SHARES,
+    Recipe,
+    choose_block,
+    choose_recipe,
+    passes,
+)
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.learner import Learner
@@ -116,7 +123,8 @@ class _Trainer:
             return Stream(items, base.encoder, block_tokens=block_tokens, packs=base.packs,
                           seed=self.seed, name=name)
 
-        rough = stream("new", train, min(int(self.settings["block_tokens"]), base.context)).tokens
+        block = choose_block(self.settings, params=base.params, context=base.context)
+        rough = stream("new", train, block).tokens
         shares = FRESH_SHARES if self.fresh else SHARES
         total = rough * passes(self.settings, self.job.words, fresh=self.fresh)
         general_chars = int(CHARS_A_TOKEN * total * shares["general"] / shares["new"])
