@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.voice.journals import Journal, first_words, items
-from benchmarks.voice.mirrors import bits, cut, learn, recipe_digest, settings, write
-from benchmarks.voice.rows import PEBBLE, Bench, Case, Options, Row, base_digest, main
+from benchmarks.voice.mirrors import bits, cut, learn, settings, write
+from benchmarks.voice.rows import (
+    PEBBLE,
+    Bench,
+    Case,
+    Options,
+    Row,
+    base_digest,
+    main,
+    recipe_digest,
+)
 from benchmarks.voice.stage import (
     DAY_S,
     HOUR_S,

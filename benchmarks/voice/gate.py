@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.voice import spoiled
 from benchmarks.voice.arriving import stages
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import learn, recipe_digest, settings
-from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
+from benchmarks.voice.mirrors import learn, settings
+from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main, recipe_digest
 from benchmarks.voice.stage import (
     DAY_S,
     HOUR_S,

@@ -7,7 +7,6 @@ rounds need not load torch a hundred times. Knows nothing about any one question
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import threading
@@ -19,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.voice.journals import Journal, Split
-from benchmarks.voice.rows import PEBBLE, base_digest
+from benchmarks.voice.rows import PEBBLE, base_digest, recipe_digest
 from benchmarks.voice.stage import Answer, home, make_start, open_state
 from vaultgpt.config import Mirror, Settings, Training, with_option
-from vaultgpt.corpus import header
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState
-from vaultgpt.training import choose, streams
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
@@ -114,13 +111,6 @@ class Trained:
     @property
     def adapter(self) -> Adapter:
         return load_adapter(self.folder)
-
-
-def recipe_digest() -> str:
-    """Of the modules that decide how a round learns: a mirror of older defaults is not reused."""
-    parts = (choose, header, streams)
-    text = b"".join(Path(str(module.__file__)).read_bytes() for module in parts)
-    return hashlib.sha256(text).hexdigest()[:6]
 
 
 def trained(work: Path, journal: Journal, seed: int) -> Trained:

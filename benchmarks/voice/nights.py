@@ -15,10 +15,10 @@ from typing import Any
 from benchmarks.voice import curve
 from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, stage_items
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import cut, learn, recipe_digest, settings
+from benchmarks.voice.mirrors import cut, learn, settings
 from benchmarks.voice.nights_figures import foretold, month_ends, rounds_since_first, surprise
 from benchmarks.voice.nights_summary import summary, table
-from benchmarks.voice.rows import Bench, Case, Options, Unfinished, base_digest, main
+from benchmarks.voice.rows import Bench, Case, Options, Unfinished, base_digest, main, recipe_digest
 from benchmarks.voice.stage import copy_start, home, make_start, open_state
 from vaultgpt.bases import resolve
 from vaultgpt.ledger import Ledger

@@ -1,12 +1,13 @@
 """The frame of every voice benchmark: named rows, their cost, resuming, and an honest count.
 
-A row is one measurement with its seed, commit, base, start and end. Rows of another base model do
-not count. Knows nothing about what is measured.
+A row is one measurement with its seed, commit, base, start and end. Rows of another base model, or
+of rounds that learned by another recipe, do not count. Knows nothing about what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import math
@@ -21,8 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vaultgpt.corpus import header
 from vaultgpt.estimate import human
 from vaultgpt.files import write_json
+from vaultgpt.training import choose, streams
 
 RESULTS = Path(__file__).parent.parent / "results"
 PEBBLE = Path(__file__).parent.parent.parent / "vaultgpt" / "pebble"
@@ -68,11 +71,26 @@ class Bench:
     cases: Callable[[Options], Sequence[Case]]
     summary: Callable[[Sequence[Row]], Figures]
     table: Callable[[Sequence[Row], Figures], str]
+    by_recipe: bool = True  # False where the rows themselves say how each round learned
 
 
 def base_digest(folder: Path = PEBBLE) -> str:
     """First 12 hex digits of the base model's weights, so that rows of two bases never mix."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+
+
+def recipe_digest() -> str:
+    """Of the code that decides how a round learns, comments and docstrings aside."""
+    trees = []
+    for module in (choose, header, streams):
+        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [n for n in body if not (  # type: ignore[attr-defined]
+                    isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+        trees.append(ast.unparse(tree))
+    return hashlib.sha256("".join(trees).encode()).hexdigest()[:6]
 
 
 def commit() -> str:
@@ -93,18 +111,22 @@ def machine() -> str:
 class Store:
     """results/NAME.json: every row ever measured, newest last."""
 
-    def __init__(self, folder: Path, name: str, base: str) -> None:
-        self.path, self.base = folder / f"{name}.json", base
+    def __init__(self, folder: Path, name: str, base: str, recipe: str | None = None) -> None:
+        self.path, self.base, self.recipe = folder / f"{name}.json", base, recipe
         self.rows: list[Row] = []
         if self.path.exists():
             self.rows = list(json.loads(self.path.read_text(encoding="utf-8"))["rows"])
 
     def current(self) -> dict[str, Row]:
-        """The newest row of each key that was measured with the base in use."""
-        return {r["key"]: r for r in self.rows if r["base"] == self.base}
+        """The newest row of each key that was measured with the base and the recipe in use."""
+        return {r["key"]: r for r in self.rows if r["base"] == self.base
+                and self.recipe in (None, r.get("recipe"))}
 
     def add(self, row: Row, more: Figures) -> None:
-        self.rows = [r for r in self.rows if (r["key"], r["base"]) != (row["key"], row["base"])]
+        def of(r: Row) -> tuple[str, str, str | None]:
+            return r["key"], r["base"], self.recipe and r.get("recipe")
+
+        self.rows = [r for r in self.rows if of(r) != of(row)]
         self.rows.append(row)
         self.write(more)
 
@@ -123,6 +145,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def open_store(bench: Bench, results: Path) -> Store:
+    """The rows of a benchmark, those of the base and the recipe in use being current."""
+    return Store(results, bench.name, base_digest(), recipe_digest() if bench.by_recipe else None)
+
+
+def rows_in_order(store: Store, cases: Sequence[Case]) -> list[Row]:
+    """The current rows of these cases."""
+    have = store.current()
+    return [have[c.key] for c in cases if c.key in have]
 
 
 def parse(bench: Bench, argv: Sequence[str] | None) -> Options:
@@ -151,7 +184,7 @@ def parse(bench: Bench, argv: Sequence[str] | None) -> Options:
 def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, print the table, and say how many of the asked rows there are."""
     options = parse(bench, argv)
-    store = Store(options.results, bench.name, base_digest())
+    store = open_store(bench, options.results)
     cases = list(bench.cases(options))
     wanted = [c for c in cases if not options.only or c.key.startswith(options.only)]
     have = store.current()
@@ -161,7 +194,7 @@ def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
           f"{human(cost)} on 2 idle cores", file=sys.stderr)
     if not options.dry:
         _measure(bench, store, cases, missing, options.most_s)
-    rows = _in_order(store, cases)
+    rows = rows_in_order(store, cases)
     summary = bench.summary(rows) if rows else {}
     if rows:
         print(bench.table(rows, summary))
@@ -186,18 +219,14 @@ def _measure(bench: Bench, store: Store, cases: Sequence[Case], missing: Sequenc
         except Unfinished:
             print(f"  {case.key}: goes on another time", file=sys.stderr)
             continue
-        row = {"key": case.key, "seed": case.seed, "base": store.base, "commit": commit(),
-               "machine": machine(), "start": start.isoformat(timespec="seconds"),
+        row = {"key": case.key, "seed": case.seed, "base": store.base,
+               "recipe": recipe_digest(), "commit": commit(), "machine": machine(),
+               "start": start.isoformat(timespec="seconds"),
                "end": datetime.now(UTC).isoformat(timespec="seconds"),
                "seconds": round(time.monotonic() - at, 1), "figures": figures}
         store.add(row, {})
-        rows = _in_order(store, cases)
+        rows = rows_in_order(store, cases)
         store.write(_head(bench, cases, rows, bench.summary(rows)))
-
-
-def _in_order(store: Store, cases: Sequence[Case]) -> list[Row]:
-    have = store.current()
-    return [have[c.key] for c in cases if c.key in have]
 
 
 def _head(bench: Bench, cases: Sequence[Case], rows: Sequence[Row], summary: Figures) -> Figures:

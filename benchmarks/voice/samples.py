@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.voice.journals import JOURNALS, Journal, items
-from benchmarks.voice.mirrors import Trained, bits, cut, open_engine, recipe_digest, trained, write
-from benchmarks.voice.rows import PEBBLE, base_digest
+from benchmarks.voice.mirrors import Trained, bits, cut, open_engine, trained, write
+from benchmarks.voice.rows import PEBBLE, base_digest, recipe_digest
 from vaultgpt.estimate import human
 from vaultgpt.files import write_atomic
 from vaultgpt.mirror.engine import Engine

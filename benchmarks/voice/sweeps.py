@@ -61,6 +61,8 @@ def _mix(new: float, replay: float, general: float) -> Change:
     return _const(trainer__SHARES={"new": new, "replay": replay, "general": general})
 
 
+# What one factor is changed from: the defaults when the sweep began.
+BEFORE = {"rank": 8, "block_tokens": 1024}
 FRESH: dict[str, Change] = {
     "default": _set(),
     "rate=1e-3": _set(learning_rate=1e-3),
@@ -84,7 +86,10 @@ NIGHT: dict[str, Change] = {
     "general=0": _mix(0.33, 0.67, 0.0),
     "rate=whole": _const(choose__INCREMENTAL_RATE=1.0),
 }
-FINALISTS = ("default", "rank=16")
+FINALISTS = {
+    "default": _set(batch_tokens=8192, learning_rate=4e-3),
+    "rank=16, batches of 3500, blocks of 512": _set(rank=16, batch_tokens=3500, block_tokens=512),
+}
 
 
 def cases(options: Options) -> list[Case]:
@@ -94,8 +99,8 @@ def cases(options: Options) -> list[Case]:
             found.append(_case(options, "fresh", size, name, change, COST_S[size]))
     for name, change in NIGHT.items():
         found.append(_case(options, "night", "50k", name, change, 25.0))
-    for name in FINALISTS:
-        found.append(_case(options, "fresh", FINAL, name, FRESH[name], COST_S[FINAL]))
+    for name, change in FINALISTS.items():
+        found.append(_case(options, "fresh", FINAL, name, change, COST_S[FINAL]))
     return found
 
 
@@ -123,7 +128,7 @@ def _changed(constants: dict[str, Any]) -> Iterator[None]:
 def _measure(options: Options, kind: str, size: str, change: Change) -> dict[str, Any]:
     place = options.work / f"sweep-{kind}-{size}-{base_digest()}"
     job = _job(options, place, size, kind)
-    job = {**job, "settings": {**job["settings"], **change.options}}
+    job = {**job, "settings": {**job["settings"], **BEFORE, **change.options}}
     found = cut(items(Journal(options.data / JOURNAL).split(SEED).held))
     with _changed(change.constants):
         report, adapter = run_captured(job, place / "run")
@@ -195,7 +200,7 @@ def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-BENCH = Bench("sweeps", __doc__.splitlines()[0], cases, summary, table)
+BENCH = Bench("sweeps", __doc__.splitlines()[0], cases, summary, table, by_recipe=False)
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCH))

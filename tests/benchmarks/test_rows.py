@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,27 @@ def test_a_row_says_where_it_comes_from(args: list[str], tmp_path: Path) -> None
         assert row["start"] <= row["end"]
 
 
-def test_rows_of_another_base_do_not_count(
-    args: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("digest", ["base_digest", "recipe_digest"])
+def test_rows_of_another_base_or_recipe_do_not_count(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digest: str
 ) -> None:
     main(Counted().bench, args)
-    monkeypatch.setattr(rows, "base_digest", lambda: "another")
+    monkeypatch.setattr(rows, digest, lambda: "another")
     counted = Counted()
     main(counted.bench, [*args, "--only", "b"])
     assert counted.done == ["b"]
     written = json.loads((tmp_path / "results" / "made_up.json").read_text())
     assert written["measured"] == 1 and len(written["rows"]) == 4
+
+
+def test_a_benchmark_of_recipes_keeps_its_rows_when_the_defaults_change(
+    args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(Counted().bench, args)
+    monkeypatch.setattr(rows, "recipe_digest", lambda: "another")
+    counted = Counted()
+    main(replace(counted.bench, by_recipe=False), args)
+    assert counted.done == []
 
 
 def test_no_row_starts_that_would_not_fit(
