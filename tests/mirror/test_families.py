@@ -103,6 +103,11 @@ def test_logits_and_greedy_text_equal_transformers(
         assert_greedy_equal(engine, net, " ".join(text.split(" ")[:words]))
 
 
+def test_the_embedded_base_is_decoded_by_the_lean_forward() -> None:
+    pebble = Path(__file__).resolve().parents[2] / "vaultgpt" / "pebble"
+    assert type(build(pebble, None, "float32", CPU)) is Llama
+
+
 def assert_greedy_equal(engine: Engine, net: Any, text: str, model: str = "mirror") -> None:
     prompt = Prompt(text=text, length="tokens", max_tokens=24, sampling=PLAIN, model=model)
     request = Request(engine, prompt, never, 0.0)

@@ -25,6 +25,7 @@ NEUTRAL = {  # keys that do not change a forward pass
     "pretraining_tp", "_name_or_path", "return_dict", "output_hidden_states", "output_attentions",
     "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type",
     "max_window_layers", "is_llama_config", "rope_interleaved", "unk_token_id",
+    "vaultgpt_base_version",
 }
 READ = {
     "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
