@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
 from tests.training.conftest import item
 from vaultgpt.corpus.blocks import Block
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import Recipe, choose_rank, choose_rate, choose_recipe, passes
-from vaultgpt.training.copying import WordRuns, sample
+from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, Draw, WordRuns, sample
 from vaultgpt.training.evaluate import (
     as_scores,
     bits_per_byte,
@@ -210,3 +211,18 @@ def test_sampling_is_repeated_by_its_seed(base: BaseModel) -> None:
     assert first == sample(base, found, 1) != sample(base, found, 2)
     assert len(first) == 48 and all(first)
     assert sample(base, [], 1) == []
+
+
+@pytest.mark.parametrize("spread_of_logits", [0.3, 2.0])
+def test_tokens_are_drawn_as_transformers_would(spread_of_logits: float) -> None:
+    torch.manual_seed(3)
+    logits = (torch.randn(1, 300) * spread_of_logits).expand(20_000, -1)
+    none = torch.zeros(1, 1, dtype=torch.long)
+    wanted = logits[:1]
+    for warper in (TemperatureLogitsWarper(TEMPERATURE), TopPLogitsWarper(TOP_P),
+                   MinPLogitsWarper(MIN_P)):
+        wanted = warper(none, wanted)
+    chances = wanted.softmax(-1)[0]
+    drawn = torch.bincount(Draw()(none, logits).argmax(-1), minlength=300) / 20_000
+    assert not drawn[chances == 0].any()
+    assert drawn.tolist() == pytest.approx(chances.tolist(), abs=0.01)

@@ -124,7 +124,8 @@ class _Trainer:
                           seed=self.seed, name=name)
 
         block = choose_block(self.settings, params=base.params, context=base.context)
-        rough = stream("new", train, block).tokens
+        new = stream("new", train, block)
+        rough = new.tokens
         shares = FRESH_SHARES if self.fresh else SHARES
         total = rough * passes(self.settings, self.job.words, fresh=self.fresh)
         general_chars = int(CHARS_A_TOKEN * total * shares["general"] / shares["new"])
@@ -136,7 +137,8 @@ class _Trainer:
             self.settings, words=self.job.words, params=base.params, context=base.context,
             tied=base.tied, round_tokens=total, fresh=self.fresh,
             parent_rank=parent.rank if parent else None)
-        streams = [(stream(name, items, recipe.block_tokens), shares[name])
+        made = {"new": new} if recipe.block_tokens == block else {}  # its epoch is encoded already
+        streams = [(made.get(name) or stream(name, items, recipe.block_tokens), shares[name])
                    for name, items in parts.items() if shares[name] and items]
         return recipe, Mixture(streams), rough if self.fresh else total, total
 
