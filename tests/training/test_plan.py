@@ -211,3 +211,16 @@ def test_four_new_notes_spare_a_whole_one_and_the_next_round_learns_it(vault: Va
     run_round(vault.state, vault.settings, trainer=trainer, base=FakeBase(), now=lambda: NOW,
               manual=True)
     assert {i.id for i in trainer.jobs[0].items if i.role == "train"} == {i.id for i in held}
+
+
+def test_a_copy_of_held_out_text_is_never_waiting(vault: Vault) -> None:
+    train(vault)
+    with Ledger.open(vault.state) as ledger:
+        held = next(e.path for e in ledger.entries() if e.held_out == 1)
+    text = (vault.root / held).read_text(encoding="utf-8")
+    quoted = text.strip().split("\n\n")[-1]
+    now = NOW + DAY
+    vault.write("quoting.md", body("own words", 3, 50) + "\n\n" + quoted, age_s=2 * HOUR, now=now)
+    train(vault, now)
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.pending(now, 0.0).words == 0

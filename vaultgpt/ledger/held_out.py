@@ -18,6 +18,7 @@ SEGMENT_WORDS = 190  # estimate of the words in 256 tokens
 MOST_WORDS = 50_000
 ENTRY_WORDS = 2_000
 TAG_ENTRIES = 3
+COPY_LEAST = 4  # words of a held-out paragraph whose copies are not learned either
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,13 @@ class Ledger(OwnWords, History):
                 covered.update(one.tags)
         return choices
 
+    def _held_texts(self) -> set[str]:
+        """Digests of held-out paragraphs of four words or more: no copy of them is ever learned."""
+        paragraphs = self.paragraphs()
+        return {p.digest for e in self.entries() if e.held_out and e.live
+                for p in paragraphs.get(e.id, ()) if p.words >= held_out.COPY_LEAST
+                and (e.held_out == 1 or p.digest in e.held_digests)}
+
     def _held_words(self) -> int:
         words = 0
         for entry in self._entries("WHERE held_out AND used AND NOT forgotten "
@@ -269,7 +276,7 @@ class Ledger(OwnWords, History):
         if (kept := self._cached("unlearned")) is not None:
             return list(kept)
         learned, same = self.learned(self.active()), self.same_as()
-        barred = self.forgotten()[1] | self.templates()
+        barred = self.forgotten()[1] | self.templates() | self._held_texts()
         dropped, paragraphs = self.duplicates(), self.paragraphs()
         counted: set[str] = set()
         out = []

@@ -18,7 +18,7 @@ from vaultgpt.config import Settings
 from vaultgpt.corpus.provenance import mask_ranges
 from vaultgpt.corpus.runs import GUARD_WORDS, run_hashes, split_words
 from vaultgpt.ledger import EntryRow, Ledger, texts
-from vaultgpt.ledger.held_out import ENTRY_WORDS, MOST_WORDS
+from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.history import Learned
 from vaultgpt.training.plan import (
     BaseInfo,
@@ -163,7 +163,7 @@ class _Builder:
                 continue
             wanted = set(doc.row.held_digests)
             parts = [p for p in doc.pieces if doc.row.held_out == 1 or p.digest in wanted]
-            self.held_digests |= {p.digest for p in parts if p.words >= 4}
+            self.held_digests |= {p.digest for p in parts if p.words >= COPY_LEAST}
             chosen: list[texts.Piece] = []
             words = 0
             for piece in parts:
@@ -209,6 +209,8 @@ class _Builder:
             return []
         parts = [p for p in self._allowed(doc) if p.digest not in set(held)]
         wanted = set(new) if new is not None else None
+        if wanted is not None and not any(p.digest in wanted for p in parts):
+            return []  # an entry without new_ranges would be learned whole
         for digest, words in {p.digest: p.words for p in parts}.items():
             if words and digest not in self.templates and (wanted is None or digest in wanted):
                 self.learned.append((doc.row.id, digest, words))
