@@ -33,6 +33,7 @@ JOURNAL, SEED = "thoreau", 1
 SIZES = {"10k": 10_000, "50k": 50_000}
 FINAL = "235k"  # all but the hold-out
 NEW_WORDS = 1_500  # of the incremental rounds
+OPENING_TOKENS = 48  # of a segment: little but the header to go by, as in an empty note
 COST_S = {"10k": 25.0, "50k": 60.0, FINAL: 330.0}
 
 
@@ -63,6 +64,8 @@ def _mix(new: float, replay: float, general: float) -> Change:
 
 # What one factor is changed from: the defaults when the sweep began.
 BEFORE = {"rank": 8, "block_tokens": 1024}
+BEFORE_CONSTANTS = {"streams.SHORT_SHARE": 0.0, "header.DROP_HEADER": 0.15,
+                    "header.DROP_TAG": 0.25, "header.DROP_DATE": 0.40}
 FRESH: dict[str, Change] = {
     "default": _set(),
     "rate=1e-3": _set(learning_rate=1e-3),
@@ -78,6 +81,9 @@ FRESH: dict[str, Change] = {
     "title=1": _const(header__TITLE=1.0),
     "general=0": _fresh_shares(0.0),
     "general=0.25": _fresh_shares(0.25),
+    "half cut short": _const(streams__SHORT_SHARE=0.5),
+    "half cut short, headers kept": _const(streams__SHORT_SHARE=0.5, header__DROP_HEADER=0.10,
+                                           header__DROP_TAG=0.10, header__DROP_DATE=0.50),
 }
 NIGHT: dict[str, Change] = {
     "default": _set(),
@@ -115,9 +121,9 @@ def _case(options: Options, kind: str, size: str, name: str, change: Change, cos
 def _changed(constants: dict[str, Any]) -> Iterator[None]:
     """Module constants replaced, and put back."""
     from vaultgpt.corpus import header
-    from vaultgpt.training import choose, trainer
+    from vaultgpt.training import choose, streams, trainer
 
-    modules = {"header": header, "trainer": trainer, "choose": choose}
+    modules = {"header": header, "trainer": trainer, "choose": choose, "streams": streams}
     with contextlib.ExitStack() as stack:
         for dotted, value in constants.items():
             module, name = dotted.split(".")
@@ -129,12 +135,14 @@ def _measure(options: Options, kind: str, size: str, change: Change) -> dict[str
     place = options.work / f"sweep-{kind}-{size}-{base_digest()}"
     job = _job(options, place, size, kind)
     job = {**job, "settings": {**job["settings"], **BEFORE, **change.options}}
-    found = cut(items(Journal(options.data / JOURNAL).split(SEED).held))
-    with _changed(change.constants):
+    held = items(Journal(options.data / JOURNAL).split(SEED).held)
+    found, openings = cut(held), cut(held, OPENING_TOKENS)
+    with _changed({**BEFORE_CONSTANTS, **change.constants}):
         report, adapter = run_captured(job, place / "run")
     general = report.bits_per_byte
     return {"base": bits(found, None), "after": bits(found, adapter),
-            **_before(job, found), "tokens": report.tokens, "steps": report.steps,
+            "openings": bits(openings, adapter), **_before(job, found),
+            "tokens": report.tokens, "steps": report.steps,
             "seconds": round(report.seconds, 1), "general": general["general"],
             "general_base": general["general_base"], "copied": report.copying.get("share"),
             "learning": _learning(report)}
@@ -187,15 +195,16 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
-    lines = ["| round | held-out | against the default | plain English | tokens | s |",
-             "|---|---|---|---|---|---|"]
+    lines = ["| round | held-out | against the default | openings | plain English | tokens | s |",
+             "|---|---|---|---|---|---|---|"]
     for row in rows:
         f = row["figures"]
         start = f.get("before", f["base"])
         diff = summed["against_default"].get(row["key"])
         plain = 100 * (f["general"] / f["general_base"] - 1)
         lines.append(f"| {row['key']} | {start:.4f} -> {f['after']:.4f} | "
-                     f"{'' if diff is None else f'{diff:+.4f}'} | {plain:+.1f} % | "
+                     f"{'' if diff is None else f'{diff:+.4f}'} | "
+                     f"{f'{short:.4f}' if (short := f.get('openings')) else ''} | {plain:+.1f} % | "
                      f"{f['tokens']:,} | {f['seconds']:.0f} |")
     return "\n".join(lines)
 

@@ -28,7 +28,13 @@ from vaultgpt.training.evaluate import (
 )
 from vaultgpt.training.loss import Batch
 from vaultgpt.training.round import Item
-from vaultgpt.training.streams import Mixture, Stream, read_general, split_validation
+from vaultgpt.training.streams import (
+    SHORT_TOKENS,
+    Mixture,
+    Stream,
+    read_general,
+    split_validation,
+)
 
 
 def stream(base: BaseModel, items: list[Item], name: str = "new", packs: bool = True) -> Stream:
@@ -50,6 +56,18 @@ def test_every_epoch_draws_other_headers_and_the_seed_repeats_them(base: BaseMod
 def test_unpacked_streams_give_one_document_a_block(base: BaseModel) -> None:
     for block in stream(base, [item(i) for i in range(5)], packs=False).epoch(0):
         assert set(block.document_ids.tolist()) == {0}
+
+
+def test_half_of_the_draws_cut_a_long_entry_into_short_parts_under_its_header(
+    base: BaseModel,
+) -> None:
+    long = Stream([item(1, words=900, tags=("dream",))], base.encoder, block_tokens=1024,
+                  packs=False, seed=4, name="new")
+    longest = [max(len(b.token_ids) for b in long.epoch(n)) for n in range(40)]
+    short = [n for n, size in enumerate(longest) if size <= SHORT_TOKENS]
+    assert 10 < len(short) < 30 and max(longest) > 2 * SHORT_TOKENS
+    headed = [t for n in short for t in texts(base, long.epoch(n))]
+    assert sum("#dream" in t for t in headed) > 0.7 * len(headed)
 
 
 def test_of_a_long_changed_entry_only_the_parts_with_new_text_are_new(base: BaseModel) -> None:
