@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vaultgpt.corpus.runs import (
     MERGE_AT,
+    RunHasher,
     RunIndex,
     norms,
     run_hashes,
@@ -56,6 +57,15 @@ def test_a_run_has_the_same_hash_wherever_it_stands_and_another_key_gives_anothe
     assert run_hashes(words, 10, b"other" * 6)[0] != here[2]
     assert run_hashes(words, 8, KEY)[0] != run_hashes(words[:8], 7, KEY)[0]
     assert len(run_hashes(words[:9], 10, KEY)) == 0
+
+
+def test_one_run_hashes_as_many_do() -> None:
+    rng = random.Random(3)
+    words = [rng.choice(["sea", "Straße", "日", "e\u0301", "\ud800"]) for _ in range(60)]
+    for n in (8, 10):
+        hasher = RunHasher(n, KEY)
+        assert [hasher(words[i : i + n]) for i in range(60 - n + 1)] == run_hashes(
+            words, n, KEY).tolist()
 
 
 def test_the_index_finds_what_was_added_and_nothing_else(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class Decoding:
                     yield from answer.cancel()
                 break
             logits = self._step(rows)
+            logits += self.barred
             for row, answer in enumerate(rows):
                 if answer.finish is None:
                     yield from self._advance(answer, logits[row])
@@ -100,7 +101,6 @@ class Decoding:
             self._keep(answers[0])
 
     def _advance(self, answer: Answer, logits: Logits) -> list[Piece]:
-        logits += self.barred
         token = answer.choose(logits)
         now = perf_counter()
         if self.first_at is None and not answer.forced:

@@ -199,7 +199,7 @@ class LeanModel(ABC):
     def stack(self, cache: Cache, length: int, rows: int) -> KV:
         """`rows` copies of a one-row cache's first `length` positions."""
         with torch.inference_mode():
-            capacity = self._room(length + ROUND)
+            capacity = -(-(length + ROUND) // ROUND) * ROUND
             return KV([_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers])
 
     def keep(self, cache: Cache, rows: list[int]) -> KV:

@@ -26,6 +26,10 @@ def make_linear(weight: Tensor, bias: Tensor | None, dtype: Dtype, device: torch
     if dtype == "int8":
         return int8_linear(weight, bias)
     kept = weight.to(device, STORED[dtype])
+    if dtype == "float32" and device.type == "cpu":
+        # Stored [in, out]. All of pebble's products, one thread: 2.6 ms against 4.5 for one row,
+        # 11 against 15 for 16.
+        kept = kept.t().contiguous().t()
     kept_bias = None if bias is None else bias.to(device, STORED[dtype])
     return lambda x: F.linear(x, kept, kept_bias)
 

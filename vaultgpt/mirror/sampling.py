@@ -17,6 +17,7 @@ from vaultgpt.wire import Sampling
 
 Logits = npt.NDArray[np.float32]  # [vocab]
 LONGEST = 50  # tokens of a repeated run that count
+POINTS = 64  # of one call: 64 take 7.6 us, one 7.3
 
 
 class Dry:
@@ -71,9 +72,10 @@ class Chooser:
         self.temperature, self.top_p = settings.temperature, settings.top_p
         self.min_p = settings.min_p
         self.log_chance = 0.0  # of all that was drawn, nats
-        self.generator = torch.Generator()
         seed = secrets.randbits(62) if seed is None else seed
+        self.generator = torch.Generator()
         self.generator.manual_seed((seed + alternative * 0x9E3779B97F4A7C15) % (1 << 63))
+        self._points: list[float] = []
 
     def draw(self, logits: Logits) -> int:
         """An index of `logits`; -inf is never drawn. Order: temperature, min-p, top-p.
@@ -97,7 +99,14 @@ class Chooser:
             nucleus = np.sort(order[:count])
             kept, chances = kept[nucleus], chances[nucleus]
         sums = np.cumsum(chances)
-        point = float(torch.rand((), generator=self.generator, dtype=torch.float64)) * sums[-1]
+        point = self._point() * sums[-1]
         i = min(int(np.searchsorted(sums, point, side="right")), len(kept) - 1)
         self.log_chance += math.log(chances[i] / sums[-1])
         return int(kept[i])
+
+    def _point(self) -> float:
+        """The next of [0, 1): what single calls would give, in their order."""
+        if not self._points:
+            drawn = torch.rand(POINTS, generator=self.generator, dtype=torch.float64)
+            self._points = drawn.tolist()[::-1]
+        return self._points.pop()
