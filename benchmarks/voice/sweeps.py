@@ -81,6 +81,10 @@ FRESH: dict[str, Change] = {
     "title=1": _const(header__TITLE=1.0),
     "general=0": _fresh_shares(0.0),
     "general=0.25": _fresh_shares(0.25),
+}
+TITLES = ("title=0", "title=1")  # at 10k only: Thoreau's notes are titled by their dates
+SHORT: dict[str, Change] = {  # with a default of its own: its jobs were made after the others
+    "default": _set(),
     "half cut short": _const(streams__SHORT_SHARE=0.5),
     "half cut short, headers kept": _const(streams__SHORT_SHARE=0.5, header__DROP_HEADER=0.10,
                                            header__DROP_TAG=0.10, header__DROP_DATE=0.50),
@@ -102,7 +106,10 @@ def cases(options: Options) -> list[Case]:
     found = []
     for size in SIZES:
         for name, change in FRESH.items():
-            found.append(_case(options, "fresh", size, name, change, COST_S[size]))
+            if size == "10k" or name not in TITLES:
+                found.append(_case(options, "fresh", size, name, change, COST_S[size]))
+        for name, change in SHORT.items():
+            found.append(_case(options, "short", size, name, change, COST_S[size]))
     for name, change in NIGHT.items():
         found.append(_case(options, "night", "50k", name, change, 25.0))
     for name, change in FINALISTS.items():
@@ -181,7 +188,7 @@ def _job(options: Options, place: Path, size: str, kind: str) -> Job:
             for one in first_words([n for n in train if n.note.path not in paths],
                                    NEW_WORDS, SEED):
                 journal.add(one, place / "vault")
-        job = capture_job(state, wanted, fresh=kind == "fresh")
+        job = capture_job(state, wanted, fresh=kind != "night")
     write_json(kept, job)
     return job
 
