@@ -139,6 +139,7 @@ def _changed(constants: dict[str, Any]) -> Iterator[None]:
 
 
 def _measure(options: Options, kind: str, size: str, change: Change) -> dict[str, Any]:
+    kind = "night" if kind == "night" else "fresh"  # "short" rows share the job of their size
     place = options.work / f"sweep-{kind}-{size}-{base_digest()}"
     job = _job(options, place, size, kind)
     job = {**job, "settings": {**job["settings"], **BEFORE, **change.options}}
@@ -188,7 +189,7 @@ def _job(options: Options, place: Path, size: str, kind: str) -> Job:
             for one in first_words([n for n in train if n.note.path not in paths],
                                    NEW_WORDS, SEED):
                 journal.add(one, place / "vault")
-        job = capture_job(state, wanted, fresh=kind != "night")
+        job = capture_job(state, wanted, fresh=kind == "fresh")
     write_json(kept, job)
     return job
 
