@@ -184,12 +184,12 @@ def write(engine: Engine, prompt: Prompt) -> list[str]:
 def continuations(engine: Engine, count: int, seed: int, *, tags: Sequence[str] = (),
                   date: str | None = None, texts: Sequence[str] = ("",), tokens: int = 160,
                   sampling: Sampling | None = None, model: str = "mirror") -> list[str]:
-    """`count` texts, drawn 8 at a time, after each of `texts` in turn."""
+    """`count` texts, drawn 16 at a time, after each of `texts` in turn."""
     found: list[str] = []
     number = 0
     while len(found) < count:
         prompt = Prompt(texts[number % len(texts)], tuple(tags), date, length="tokens",
-                        max_tokens=tokens, n=min(8, count - len(found)), seed=seed + 1000 * number,
+                        max_tokens=tokens, n=min(16, count - len(found)), seed=seed + 1000 * number,
                         sampling=sampling or Sampling(), model=model)
         found += write(engine, prompt)
         number += 1

@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import write_atomic
 from vaultgpt.training.base import BaseModel
+from vaultgpt.training.fused import fuse
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -70,6 +71,8 @@ def wrap(base: BaseModel, rank: int, seed: int) -> tuple[PeftModel, LoraConfig]:
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+    if base.device.where.type == "cpu":
+        fuse(wrapped)
     return wrapped, config
 
 

@@ -20,6 +20,7 @@ from vaultgpt.training.base import BaseModel
 CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
 FUSED_LOGITS = 1 << 22  # of a chunk in training: 16 MB, near what caches hold
 IGNORE = -100
+LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class _HeadNats(torch.autograd.Function):
     """Sum of nats of head(hidden), its gradients made in the same pass over each chunk of logits.
 
     Autograd would hold float32 logits three times and read them from memory ten times; a chunk here
-    is read while it lies in the cache, and nothing is computed twice.
+    stays in the cache, and nothing is computed twice.
     """
 
     @staticmethod
@@ -78,29 +79,37 @@ class _HeadNats(torch.autograd.Function):
                 dtype: torch.dtype) -> Tensor:
         rows, head = hidden.to(dtype), weight.to(dtype)  # [N, hidden], [vocabulary, hidden]
         total = hidden.new_zeros((), dtype=torch.float32)
-        to_hidden = torch.empty_like(hidden)
-        to_weight = torch.zeros_like(weight, dtype=torch.float32) if weight.requires_grad else None
-        size = max(1, FUSED_LOGITS // len(weight))
+        to_hidden = torch.empty_like(rows)
+        to_weight = product = exact = None
+        if weight.requires_grad:
+            to_weight = torch.zeros_like(head, dtype=torch.float32)
+            product, exact = torch.empty_like(head), torch.empty_like(to_weight)
+        size = max(1, min(len(rows), FUSED_LOGITS // len(weight)))
+        # Allocated once: fresh memory for every chunk costs as much as the arithmetic.
+        slopes = rows.new_empty(size, len(head))
+        shares = slopes if dtype == torch.float32 else slopes.float()
         for at in range(0, len(rows), size):
             part, wanted = rows[at : at + size], targets[at : at + size, None]
-            logits = (part @ head.T).float()  # [n, vocabulary]
+            slope, share = slopes[: len(part)], shares[: len(part)]  # [n, vocabulary]
+            torch.mm(part, head.T, out=slope)
+            share.copy_(slope)
             if bias is not None:
-                logits += bias
-            log_sum = logits.logsumexp(1, keepdim=True)
-            total += (log_sum - logits.gather(1, wanted)).sum()
-            error = logits.sub_(log_sum).exp_()
-            error.scatter_add_(1, wanted, error.new_full((1, 1), -1.0).expand_as(wanted))
-            slope = error.to(dtype)
-            to_hidden[at : at + size] = slope @ head
-            if to_weight is not None:
-                to_weight += slope.T @ part
+                share += bias
+            torch.softmax(share, 1, out=share)
+            total -= share.gather(1, wanted).clamp_min_(LEAST_SHARE).log_().sum()
+            share.scatter_add_(1, wanted, share.new_full((1, 1), -1.0).expand_as(wanted))
+            slope.copy_(share)
+            torch.mm(slope, head, out=to_hidden[at : at + size])
+            if to_weight is not None and exact is not None:
+                to_weight += exact.copy_(torch.mm(slope.T, part, out=product))
         ctx.save_for_backward(to_hidden, to_weight)
+        ctx.kind = hidden.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         to_hidden, to_weight = ctx.saved_tensors
-        return (to_hidden * scale, None if to_weight is None else to_weight * scale,
+        return ((to_hidden * scale).to(ctx.kind), None if to_weight is None else to_weight * scale,
                 None, None, None)
 
 
