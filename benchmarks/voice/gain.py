@@ -26,7 +26,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "rank 64": {"rank": 64},
     "batches of 7000": {"batch_tokens": 7000},
     "blocks of 1024": {"block_tokens": 1024},
-    "blocks of 256": {"block_tokens": 256},
+    "blocks of 512": {"block_tokens": 512},
 }
 LONG = 960  # tokens of a segment: a hotkey far down a long note
 STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well, and DESIGNS

@@ -129,7 +129,7 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
         return choose_recipe(settings, **(values | more))  # type: ignore[arg-type]
 
     assert recipe(context=256).block_tokens == 256
-    assert recipe(context=1024).block_tokens == 512
+    assert recipe(context=1024).block_tokens == 256
     assert recipe(context=1024, params=124_000_000).block_tokens == 1024
     settings["block_tokens"] = 768
     assert recipe(context=1024).block_tokens == 768
