@@ -167,7 +167,7 @@ def parse(bench: Bench, argv: Sequence[str] | None) -> Options:
                         help="where trained mirrors are kept between benchmarks")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", action="append", default=[], metavar="PREFIX",
-                        help="only rows whose key begins so")
+                        help="only the row of this key, or all whose key begins so")
     parser.add_argument("--rows", default="", metavar="KEY,KEY",
                         help="measure these rows again, though they are there")
     parser.add_argument("--minutes", type=float, default=1e9,
@@ -186,7 +186,9 @@ def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     options = parse(bench, argv)
     store = open_store(bench, options.results)
     cases = list(bench.cases(options))
-    wanted = [c for c in cases if not options.only or c.key.startswith(options.only)]
+    keys = {c.key for c in cases}
+    wanted = [c for c in cases if not options.only
+              or any(_chosen(c.key, only, keys) for only in options.only)]
     have = store.current()
     missing = [c for c in wanted if c.key not in have or c.key in options.again]
     cost = sum(c.cost_s for c in missing)
@@ -203,6 +205,11 @@ def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     if not options.dry:
         store.write(_head(bench, cases, rows, summary))
     return 0
+
+
+def _chosen(key: str, only: str, keys: set[str]) -> bool:
+    """Whether `only` names this row, or is no row's name and begins this one's."""
+    return key == only or (only not in keys and key.startswith(only))
 
 
 def _measure(bench: Bench, store: Store, cases: Sequence[Case], missing: Sequence[Case],

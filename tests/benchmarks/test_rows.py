@@ -57,6 +57,14 @@ def test_a_second_call_measures_only_what_is_missing(
     assert capsys.readouterr().out.strip() == "sum 7"
 
 
+@pytest.mark.parametrize(("only", "chosen"), [
+    ("a/lora", ["a/lora"]), ("a/lora w", ["a/lora with rank 8"]),
+    ("a/", ["a/full", "a/lora", "a/lora with rank 8"]), ("c", [])])
+def test_only_names_one_row_or_begins_several(only: str, chosen: list[str]) -> None:
+    keys = {"a/lora", "a/lora with rank 8", "a/full", "b/full"}
+    assert sorted(k for k in keys if rows._chosen(k, only, keys)) == chosen
+
+
 def test_rows_are_measured_again_only_when_asked(args: list[str]) -> None:
     counted = Counted()
     main(counted.bench, args)
