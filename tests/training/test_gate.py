@@ -110,6 +110,19 @@ def test_small_losses_do_not_add_up_because_the_last_fresh_round_counts_too() ->
     assert not verdict.promoted and "last fresh" in verdict.why
 
 
+@pytest.mark.parametrize(("level", "entries", "promoted"), [
+    (1.01, 12, True), (1.03, 12, False), (1.0, 3, True), (1.03, 3, False)])
+def test_what_must_be_forgotten_goes_unless_the_round_is_plainly_worse(
+    level: float, entries: int, promoted: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    held = segments(rng, entries, 1, {"after": level, "before": 1.0, "fresh": 1.0}, noise=0.002)
+    kept = judge(report(held), kind="fresh", first=False)
+    gone = judge(report(held), kind="fresh", first=False, forgets=True)
+    assert (kept.promoted, gone.promoted) == (False, promoted)
+    assert "must be forgotten" in gone.why
+
+
 def test_new_text_must_be_foretold_better_and_copying_stay_low() -> None:
     rng = np.random.default_rng(6)
     held = segments(rng, 40, 1, {"after": 0.98, "before": 1.0, "fresh": 1.0}, noise=0.005)

@@ -25,7 +25,7 @@ from vaultgpt.rounds.mend import repair, rows_of, tidy
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled, Places, build_job
 from vaultgpt.training.gate import judge
-from vaultgpt.training.plan import BaseInfo, Due, due, plan
+from vaultgpt.training.plan import BaseInfo, Due, due, must_forget, plan
 from vaultgpt.training.round import Report, Round, SegmentScores, Verdict, report_from_json
 from vaultgpt.vault.census import census
 from vaultgpt.vault.scan import ScannedNote, read_vault
@@ -203,7 +203,9 @@ class _Run:
                 recorded[key] = SegmentScores(**old)
         assert round_.kind != "none"
         return judge(report, kind=round_.kind, first=active is None, english=english,
-                     recorded=recorded, expect_fresh=fresh is not None and fresh != active)
+                     recorded=recorded, expect_fresh=fresh is not None and fresh != active,
+                     forgets=round_.kind == "fresh"
+                     and must_forget(self.ledger, self.settings, self.now()))
 
     def _close(self, round_: Round, made: Assembled, report: Report, verdict: Verdict, folder: Path
                ) -> str | None:

@@ -132,6 +132,11 @@ def deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
                if entry in gone and digest not in here)
 
 
+def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:
+    """Whether the active generation learned text that was forgotten, or deleted long enough ago."""
+    return ledger.active() in ledger.barred() or deleted_words(ledger, settings, now) > 0
+
+
 def _waits(ledger: Ledger, settings: Settings, cause: str, now: float, manual: bool) -> Due | None:
     """A refused fresh round is not tried again for a week or 5,000 words, and that is said."""
     refused = next((r for r in ledger.rounds() if r.kind == "fresh" and r.report), None)
