@@ -22,7 +22,7 @@ SEED = 20_200_101  # the same evidence always gives the same verdict
 WORSE = 0.005  # held-out bits per byte may be shown to rise by this much
 # A round that unlearns what was forgotten or deleted need not be shown to be as good, it must only
 # not look worse than this. Held to WORSE, five of six such rounds were refused on a vault of 25,000
-# words (benchmarks/voice/forget.py), and the deleted note stayed in the active generation for weeks.
+# words (benchmarks/voice/forget.py), and the deleted note stayed in the active generation.
 FORGETTING_WORSE = 0.02
 GENERAL_WORSE = 0.05
 COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
