@@ -90,7 +90,8 @@ class Fake:
                 ledger, wanted, resolve("pebble"), now, fresh=how["fresh"], nightly=how["nightly"]
             )
             self.calls.append((found.kind, now))
-            verdict = {"promoted": False, "why": found.why}
+            verdict = {"promoted": False, "why": found.why,
+                       "checks": [{"name": "before", "passed": False}]}
             if found.kind == "none":
                 return {"kind": "none", "verdict": verdict, "generation": None, "report": None}
             number = ledger.next_round()
@@ -189,6 +190,7 @@ def test_a_refused_round_after_forgetting_is_tried_again(
 ) -> None:
     figures, fake = story(tmp_path, monkeypatch, deleted=False, refuse=1)
     assert figures["attempts"] == 2 and figures["promoted"] is True
+    assert figures["refused"] == [["before"]]
     assert [kind for kind, _ in fake.calls][-2:] == ["fresh", "fresh"]
 
 
