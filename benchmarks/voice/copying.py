@@ -18,12 +18,12 @@ from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, learned_text, open_engine, trained, write
 from benchmarks.voice.pieces import Opening, half_sentences
 from benchmarks.voice.rows import Bench, Case, Options, Row, main
-from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
 JOURNAL, SEED = "thoreau", 1
 TEXTS = 1000
-EACH = 4  # texts after one half sentence; from nothing 16 at a time
+EACH = 4  # texts after one half sentence
 TOKENS = 115  # about 80 words
 COPY_WORDS, GUARD_WORDS = 8, 10
 PAIRS, PAIR_TOKENS, LEAST_TOKENS = 120, 160, 40  # of the speed row
@@ -83,16 +83,16 @@ def _copying(mirror: Trained, *, guard: bool) -> dict[str, Any]:
 
 
 def from_nothing(engine: Engine, count: int, sampling: Sampling) -> list[Written]:
-    """`count` texts, 16 at a time, under each header in turn."""
+    """`count` texts, MOST_ALTERNATIVES at a time, under each header in turn."""
     found: list[Written] = []
     while len(found) < count:
-        number = len(found) // 16
+        number = len(found) // MOST_ALTERNATIVES
         prompt = Prompt(
             "",
             HEADERS[number % len(HEADERS)],
             length="tokens",
             max_tokens=TOKENS,
-            n=min(16, count - len(found)),
+            n=min(MOST_ALTERNATIVES, count - len(found)),
             seed=1000 * number,
             sampling=sampling,
         )

@@ -224,16 +224,16 @@ class History:
 
     def _round_after(self, cause: str) -> None:
         """The round that is due, tried again on the next days should the gate refuse it."""
-        answer, attempts = self._learn(nightly=True), 1
+        answer = self._learn(nightly=True)
         refused: list[list[str]] = []
-        while not answer["verdict"]["promoted"] and attempts < TRIES:
+        while not answer["verdict"]["promoted"] and len(refused) + 1 < TRIES:
             refused.append([c["name"] for c in answer["verdict"]["checks"] if not c["passed"]])
             self.now += DAY_S * (8 if cause == "deleted" else 1) + HOUR_S
-            answer, attempts = self._learn(nightly=True), attempts + 1
+            answer = self._learn(nightly=True)
         with Ledger.open(self.state) as ledger:
             last = ledger.rounds(1)[0]
         self.figures.update(
-            attempts=attempts,
+            attempts=len(refused) + 1,
             refused=refused,  # the checks that failed, for each refused attempt
             cause=last.cause,
             kind=answer["kind"],

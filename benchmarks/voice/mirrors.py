@@ -23,7 +23,7 @@ from benchmarks.voice.stage import Answer, home, make_start, open_state
 from vaultgpt.config import Mirror, Settings, Training, with_option
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
-from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState
 from vaultgpt.training.base import BaseModel, load_base
@@ -184,13 +184,13 @@ def write(engine: Engine, prompt: Prompt) -> list[str]:
 def continuations(engine: Engine, count: int, seed: int, *, tags: Sequence[str] = (),
                   date: str | None = None, texts: Sequence[str] = ("",), tokens: int = 160,
                   sampling: Sampling | None = None, model: str = "mirror") -> list[str]:
-    """`count` texts, drawn 16 at a time, after each of `texts` in turn."""
+    """`count` texts, drawn MOST_ALTERNATIVES at a time, after each of `texts` in turn."""
     found: list[str] = []
     number = 0
     while len(found) < count:
         prompt = Prompt(texts[number % len(texts)], tuple(tags), date, length="tokens",
-                        max_tokens=tokens, n=min(16, count - len(found)), seed=seed + 1000 * number,
-                        sampling=sampling or Sampling(), model=model)
+                        max_tokens=tokens, n=min(MOST_ALTERNATIVES, count - len(found)),
+                        seed=seed + 1000 * number, sampling=sampling or Sampling(), model=model)
         found += write(engine, prompt)
         number += 1
     return found

@@ -81,12 +81,17 @@ class KV:
     def grow(self, positions: int) -> None:
         """Make room for `positions` positions, keeping what is there."""
         if positions > self.capacity:
-            wanted = -(-max(positions, self.capacity * 5 // 4) // ROUND) * ROUND
+            wanted = _rounded(max(positions, self.capacity * 5 // 4))
             self.layers = [_resized(layer, layer.shape[0], wanted) for layer in self.layers]
 
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(layer.numel() * layer.element_size() for layer in self.layers)
+
+
+def _rounded(positions: int) -> int:
+    """Positions up to the next whole step of a cache."""
+    return -(-positions // ROUND) * ROUND
 
 
 def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None) -> Tensor:
@@ -151,7 +156,7 @@ class LeanModel(ABC):
                        for _ in range(self.layers_count)])
 
     def _room(self, positions: int) -> int:
-        return -(-max(positions, min(512, self.context)) // ROUND) * ROUND
+        return _rounded(max(positions, min(512, self.context)))
 
     def prefill(self, cache: Cache, ids: list[int], start: int) -> None:
         """Compute positions start.. of a one-row cache."""
@@ -199,7 +204,7 @@ class LeanModel(ABC):
     def stack(self, cache: Cache, length: int, rows: int) -> KV:
         """`rows` copies of a one-row cache's first `length` positions."""
         with torch.inference_mode():
-            capacity = -(-(length + ROUND) // ROUND) * ROUND
+            capacity = _rounded(length + ROUND)
             return KV([_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers])
 
     def keep(self, cache: Cache, rows: list[int]) -> KV:

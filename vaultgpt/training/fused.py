@@ -1,7 +1,7 @@
-"""One product for a linear layer with LoRA on it, forward and backward, for the CPU.
+"""A linear layer with LoRA on it as one step of autograd, for the CPU.
 
-PEFT's own forward casts the input twice, scales, and adds in passes of their own; on a small base
-these cost as much as the products. Same sums, same parameters. Knows nothing about training.
+PEFT's own forward casts the input twice, scales, and adds in passes of their own, which a small
+base feels. Same sums, same parameters. Knows nothing about training.
 """
 
 from __future__ import annotations

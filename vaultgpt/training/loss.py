@@ -85,7 +85,7 @@ class _HeadNats(torch.autograd.Function):
             to_weight = torch.zeros_like(head, dtype=torch.float32)
             product, exact = torch.empty_like(head), torch.empty_like(to_weight)
         size = max(1, min(len(rows), FUSED_LOGITS // len(weight)))
-        # Allocated once: fresh memory for every chunk costs as much as the arithmetic.
+        # Allocated once: fresh memory for every chunk is slow to come by.
         slopes = rows.new_empty(size, len(head))
         shares = slopes if dtype == torch.float32 else slopes.float()
         for at in range(0, len(rows), size):
