@@ -207,6 +207,23 @@ def test_forgetting_makes_a_fresh_round_due_that_lacks_the_note_and_erases_the_o
         assert ledger.generation("g000001").status == "erased" and not ledger.barred() - {"g000001"}
 
 
+@pytest.mark.parametrize("why", ["forgotten", "deleted", "asked"])
+def test_a_round_one_percent_worse_is_promoted_only_where_a_note_must_go(
+    vault: Vault, why: str
+) -> None:
+    go(vault, FakeTrainer())
+    with Ledger.open(vault.state) as ledger:
+        path = next(e.path for e in ledger.entries() if not e.held_out)
+        if why == "forgotten":
+            ledger.forget(path, NOW)
+    if why == "deleted":
+        vault.remove(path)
+        go(vault, FakeTrainer(), now=NOW + DAY)  # the scan that first misses it
+    answer = go(vault, FakeTrainer(after=0.828), now=NOW + 9 * DAY, fresh=True)
+    assert answer["kind"] == "fresh"
+    assert answer["verdict"]["promoted"] == (why != "asked"), answer["verdict"]
+
+
 def test_what_the_mirror_wrote_carries_no_loss(vault: Vault) -> None:
     go(vault, FakeTrainer())
     own = prose("mirror", 20)
