@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vaultgpt.corpus import header
 from vaultgpt.estimate import human
 from vaultgpt.files import write_json
@@ -96,8 +98,11 @@ def recipe_digest() -> str:
 def commit() -> str:
     """The commit measured, with a + when tracked files differ from it."""
     def git(*args: str) -> str:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, check=False,
-                              cwd=Path(__file__).parent)
+        try:
+            done = subprocess.run(["git", *args], capture_output=True, text=True, check=False,
+                                  cwd=Path(__file__).parent)
+        except OSError:  # no git on this machine
+            return ""
         return done.stdout.strip()
 
     dirty = git("status", "--porcelain", "--untracked-files=no", "--", "../../vaultgpt")
@@ -105,7 +110,9 @@ def commit() -> str:
 
 
 def machine() -> str:
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    """Cores, architecture, Python, and the GPU on which rounds run where there is one."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}{gpu}"
 
 
 class Store:

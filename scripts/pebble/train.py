@@ -1,17 +1,19 @@
 """Trains pebble on the packed tokens, resumable at any moment.
 
     python -m scripts.pebble.train --work DIR [--shape cpu|gpu|toy] [--from FOLDER] [--steps N]
-                    [--seconds S] [--finish-in N]
+                    [--seconds S] [--fit] [--finish-in N]
 
 State lies in WORK/<run>/: checkpoints, log.tsv, and `finish_at`, a file in which one may write,
 while a run is under way, the step at which the learning rate shall reach zero. Time never enters
-the schedule, so a stopped or slowed process loses nothing.
+the schedule, so a stopped or slowed process loses nothing; but with --fit, for a machine that is
+lent for so many seconds, the end follows from the pace and one whole schedule fills the time.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from .schedule import Schedule
 from .warmstart import warm_start
 
 SEED = 23
+FIT_EVERY = 200  # steps between two looks at the pace, with --fit
+FIT_SHARE = 0.98  # of the time left is planned for
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Plan:
     long_share: float = 0.3  # of the steps, the last, at 1,024 tokens
     warm_up: int = 100  # steps
     peak: float = 1.0  # of the optimiser's rates; below 1 when extending a finished model
+    muon_decay: float = Rates.muon_decay  # more of it where the books are read many times
     first_row: int = 0  # of the first epoch: where the model extended stopped reading
+    flatten: float = 1.0  # exponent of the documents' weights: below 1 for runs of many epochs
     decay_share: float = 0.85  # of the steps, the last, while the rate goes to zero
     save_every_s: float = 240.0
     held_out_every: int = 250  # steps
@@ -56,23 +62,27 @@ class Run:
         self.folder, self.plan, self.device = work / name, plan, device
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = pack.load(work / "tokens")
+        self.data = replace(self.data, weights=self.data.weights**plan.flatten)
         self.held_out = pack.load(work / "heldout-tokens")
         self.model = Pebble(shape).to(device)
-        self.optimizer = MuonAdam(self.model, Rates().scaled(plan.peak))
+        rates = replace(Rates().scaled(plan.peak), muon_decay=plan.muon_decay)
+        self.optimizer = MuonAdam(self.model, rates)
         self.schedule = Schedule(plan.steps, plan.warm_up, int(plan.steps * (1 - plan.decay_share)))
         self.step, self.epoch_number, self.row, self.tokens_seen = 0, 0, plan.first_row, 0
         self.epoch = self.data.epoch(0)
+        self._shuffler = ThreadPoolExecutor(1)
+        self._next_epoch: Future[pack.Tokens] | None = None
         self.dtype = torch.bfloat16 if plan.compiled or device == "cuda" else torch.float32
         self._bytes_a_token = self.held_out.byte_count / len(self.held_out.tokens)
 
-    def compile(self) -> None:
-        """Fuse what is elementwise; one graph for all blocks of one sequence length."""
-        from . import model
-
-        torch._dynamo.config.cache_size_limit = 64
-        for block in self.model.model.layers:
-            block.compile(dynamic=False)
-        model.softmax_loss = torch.compile(model.softmax_loss, dynamic=False)
+    def warm(self) -> None:
+        """Fuse the model and make the graphs of both sequence lengths; no weight moves."""
+        self.model.fuse()
+        rows = self.epoch[: self.plan.batch_rows]
+        for sequence in {self.plan.sequence, min(pack.ROW_TOKENS, self.model.shape.context)}:
+            inputs, targets = batch(rows, sequence, self.device)
+            torch.autograd.backward(self.model(inputs, targets, self.dtype))
+            self.model.zero_grad(set_to_none=True)
 
     def resume(self) -> bool:
         found = checkpoint.latest(self.folder)
@@ -111,7 +121,10 @@ class Run:
         """The next rows of the epoch, or the first of the next one: (count, 1024)."""
         if self.row + count > len(self.epoch):
             self.epoch_number, self.row = self.epoch_number + 1, 0
-            self.epoch = self.data.epoch(self.epoch_number)
+            ready, self._next_epoch = self._next_epoch, None
+            self.epoch = ready.result() if ready else self.data.epoch(self.epoch_number)
+        if self._next_epoch is None:  # shuffled while this one is read
+            self._next_epoch = self._shuffler.submit(self.data.epoch, self.epoch_number + 1)
         rows = self.epoch[self.row : self.row + count]
         self.row += count
         return rows
@@ -137,13 +150,12 @@ class Run:
     def held_out_bits_per_byte(self) -> float:
         rows = self.held_out.tokens
         count = min(self.plan.held_out_rows, len(rows) // pack.ROW_TOKENS)
-        spread = np.linspace(0, len(rows) - pack.ROW_TOKENS, count).astype(int)
-        losses = []
-        for start in spread:
-            table = rows[start : start + pack.ROW_TOKENS][None]
-            inputs, targets = batch(table, self.plan.sequence, self.device)
-            losses.append(float(self.model(inputs, targets, self.dtype)))
-        return float(np.mean(losses)) / float(np.log(2)) / self._bytes_a_token
+        starts = np.linspace(0, len(rows) - pack.ROW_TOKENS, count).astype(int)
+        table = np.stack([rows[start : start + pack.ROW_TOKENS] for start in starts])
+        inputs, targets = batch(table, self.plan.sequence, self.device)
+        with torch.compiler.set_stance("force_eager"):  # a graph for this shape isn't worth making
+            nats = float(self.model(inputs, targets, self.dtype))
+        return nats / float(np.log(2)) / self._bytes_a_token
 
     def read_finish(self) -> None:
         """Obey WORK/<run>/finish_at: the step at which the rate reaches zero."""
@@ -158,14 +170,30 @@ class Run:
         with (self.folder / "log.tsv").open("a", encoding="utf-8") as out:
             out.write(text + "\n")
 
-    def go(self, seconds: float) -> None:
-        """Train until the schedule ends or the time is up, saving on the way and at the end."""
+    def fit(self, first_step: int, used_s: float, seconds: float) -> None:
+        """Move the schedule's end to the step that the pace so far reaches in the time left."""
+        pace = (self.step - first_step) / used_s  # steps a second
+        end = self.step + max(1, int(pace * (seconds - used_s) * FIT_SHARE))
+        if self.step < self.schedule.decay_from:
+            decay_from = max(self.step, int(end * (1 - self.plan.decay_share)))
+            self.schedule = replace(self.schedule, end=end, decay_from=decay_from)
+        else:
+            self.schedule.finish_at(self.step, end)
+
+    def go(self, seconds: float, fit: bool = False) -> None:
+        """Train until the schedule ends or the time is up, saving on the way and at the end.
+
+        With `fit` the schedule's end follows from the pace, so that both come together.
+        """
         started = saved = marked = time.monotonic()
+        first_step = self.step
         losses: list[Tensor] = []
         while self.step < self.schedule.end and time.monotonic() - started < seconds:
             self.read_finish()
             losses.append(self.one_step())
             now = time.monotonic()
+            if fit and self.step % FIT_EVERY == 0:
+                self.fit(first_step, now - started, seconds)
             if self.step % 25 == 0:
                 pace = 25 * self.plan.batch_rows * pack.ROW_TOKENS / (now - marked)
                 mean = float(torch.stack(losses).mean())
@@ -190,7 +218,10 @@ def batch(rows: pack.Tokens, sequence: int, device: str) -> tuple[Tensor, Tensor
     """
     targets = torch.from_numpy(rows.astype(np.int64)).reshape(-1, sequence)
     inputs = torch.cat([torch.full((len(targets), 1), pack.END_ID), targets[:, :-1]], dim=1)
-    return inputs.to(device), targets.to(device)
+    if device != "cuda":
+        return inputs.to(device), targets.to(device)
+    return (inputs.pin_memory().to(device, non_blocking=True),
+            targets.pin_memory().to(device, non_blocking=True))
 
 
 def main() -> None:
@@ -203,9 +234,13 @@ def main() -> None:
     parser.add_argument("--batch-rows", type=int, default=Plan.batch_rows)
     parser.add_argument("--peak", type=float, default=Plan.peak, help="share of the rates")
     parser.add_argument("--decay-share", type=float, default=Plan.decay_share)
+    parser.add_argument("--flatten", type=float, default=Plan.flatten)
+    parser.add_argument("--long-share", type=float, default=Plan.long_share)
+    parser.add_argument("--muon-decay", type=float, default=Plan.muon_decay)
     parser.add_argument("--first-row", type=int, default=Plan.first_row)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after, saved")
+    parser.add_argument("--fit", action="store_true", help="one whole schedule in --seconds")
     parser.add_argument("--finish-in", type=int, help="bring the rate to zero in N steps")
     parser.add_argument("--bf16-checkpoints", action="store_true")
     parser.add_argument("--eager", action="store_true", help="no torch.compile, fp32")
@@ -217,6 +252,9 @@ def main() -> None:
         batch_rows=args.batch_rows,
         peak=args.peak,
         decay_share=args.decay_share,
+        flatten=args.flatten,
+        long_share=args.long_share,
+        muon_decay=args.muon_decay,
         first_row=args.first_row,
         compiled=not args.eager,
         bf16_checkpoints=args.bf16_checkpoints,
@@ -231,8 +269,8 @@ def main() -> None:
     if args.finish_in is not None:
         run.schedule.finish_at(run.step, run.step + args.finish_in)
     if plan.compiled:
-        run.model.fuse()
-    run.go(args.seconds)
+        run.warm()
+    run.go(args.seconds, args.fit)
 
 
 if __name__ == "__main__":

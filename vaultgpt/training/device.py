@@ -45,9 +45,17 @@ def choose_device(device: str, dtype: str, threads: int) -> Device:
     if where.type == "mps" and not torch.backends.mps.is_available():
         raise TrainingError("There is no usable MPS device here.",
                             "Set training.device to auto or cpu.")
-    count = threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    count = threads or _cores()
     torch.set_num_threads(count)
     return Device(where, _dtype(where, dtype), count)
+
+
+def _cores() -> int:
+    """Physical cores, but no more than this process may use (taskset, containers)."""
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return min(physical, len(os.sched_getaffinity(0)))
+    return physical
 
 
 def on_cpu(device: Device) -> Device:

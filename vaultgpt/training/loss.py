@@ -18,7 +18,7 @@ from torch import Tensor
 from vaultgpt.training.base import BaseModel
 
 CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
-FUSED_LOGITS = 1 << 22  # of a chunk in training: 16 MB, near what caches hold
+FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold
 IGNORE = -100
 LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
 
@@ -84,7 +84,8 @@ class _HeadNats(torch.autograd.Function):
         if weight.requires_grad:
             to_weight = torch.zeros_like(head, dtype=torch.float32)
             product, exact = torch.empty_like(head), torch.empty_like(to_weight)
-        size = max(1, min(len(rows), FUSED_LOGITS // len(weight)))
+        most = FUSED_LOGITS if hidden.device.type == "cpu" else CHUNK_LOGITS
+        size = max(1, min(len(rows), most // len(weight)))
         # Allocated once: fresh memory for every chunk is slow to come by.
         slopes = rows.new_empty(size, len(head))
         shares = slopes if dtype == torch.float32 else slopes.float()
