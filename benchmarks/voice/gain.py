@@ -18,8 +18,8 @@ from vaultgpt.files import read_json
 from vaultgpt.training.evaluate import LN2, score
 
 BOUND = 0.95  # of full fine-tuning's gain
-TUNED = {"mary-maclane": (3e-4, 6e-4, 1.2e-3, 2.4e-3), "thoreau": (6e-4, 1.2e-3)}
-FULL_RATE = {False: 1.2e-3, True: 1.2e-3}  # by "over 200,000 words"; from the tune rows
+TUNED = {"mary-maclane": (1.5e-4, 3e-4, 6e-4, 1.2e-3), "thoreau": (3e-4, 6e-4)}
+FULL_RATE = {False: 3e-4, True: 3e-4}  # by "over 200,000 words"; from the tune rows
 LARGE = 200_000  # words
 DESIGNS: dict[str, dict[str, Any]] = {
     "rank 8": {"rank": 8},
@@ -27,6 +27,9 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "batches of 7000": {"batch_tokens": 7000},
     "blocks of 1024": {"block_tokens": 1024},
     "blocks of 512": {"block_tokens": 512},
+    "rate 1e-3": {"learning_rate": 1e-3},
+    "rate 1.4e-3": {"learning_rate": 1.4e-3},
+    "rate 2e-3": {"learning_rate": 2e-3},
 }
 LONG = 960  # tokens of a segment: a hotkey far down a long note
 STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well, and DESIGNS

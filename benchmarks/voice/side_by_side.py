@@ -1,6 +1,6 @@
 """Runs many benchmarks at once on a machine of many cores, or one with a GPU that they share.
 
-    python -m benchmarks.voice.side_by_side --data JOURNALS [--work DIR] --out DIR FILE [--seconds S]
+    python -m benchmarks.voice.side_by_side --data JOURNALS [--work DIR] --out DIR FILE
 
 FILE holds a chain a line, steps between semicolons, a step being a benchmark's name and arguments:
 `gain --only mary-maclane; author --only mary-maclane/1`. `wait NAME` waits for a file in --work.
@@ -85,7 +85,7 @@ def join(folders: Sequence[Path], target: Path, commit: str | None = None) -> in
         kept = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"rows": []}
 
         def of(row: dict[str, object]) -> tuple[object, ...]:
-            return row["key"], row["base"], row["recipe"]
+            return row["key"], row["base"], row.get("recipe")
 
         new = {of(row) for row in found["rows"]}
         for row in found["rows"]:

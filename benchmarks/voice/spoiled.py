@@ -14,7 +14,7 @@ from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
 
 Job = dict[str, Any]
 Spoil = Callable[[Job, random.Random], None]
-PEBBLE_PARAMETERS = 7_000_000
+PEBBLE_PARAMETERS = 11_628_672
 TIMES_TOO_FAST = 30
 REPEATED, REPEATED_CHARS = 500, 200
 LEARNED = ("train", "replay")

@@ -64,8 +64,9 @@ def _mix(new: float, replay: float, general: float) -> Change:
 
 # What one factor is changed from: the defaults when the sweep began.
 BEFORE = {"rank": 8, "block_tokens": 1024}
-BEFORE_CONSTANTS = {"streams.SHORT_SHARE": 0.0, "header.DROP_HEADER": 0.15,
-                    "header.DROP_TAG": 0.25, "header.DROP_DATE": 0.40}
+BEFORE_CONSTANTS = {"choose.choose_rate": lambda params: 2.8e-3, "choose.INCREMENTAL_RATE": 0.25,
+                    "streams.SHORT_SHARE": 0.0,
+                    "header.DROP_HEADER": 0.15, "header.DROP_TAG": 0.25, "header.DROP_DATE": 0.40}
 FRESH: dict[str, Change] = {
     "default": _set(),
     "rate=1e-3": _set(learning_rate=1e-3),
@@ -94,7 +95,7 @@ NIGHT: dict[str, Change] = {
     "replay=0.3": _mix(0.6, 0.3, 0.1),
     "replay=0": _mix(0.9, 0.0, 0.1),
     "general=0": _mix(0.33, 0.67, 0.0),
-    "rate=whole": _const(choose__INCREMENTAL_RATE=1.0),
+    "rate=0.07": _const(choose__INCREMENTAL_RATE=0.07),
 }
 FINALISTS = {
     "default": _set(batch_tokens=8192, learning_rate=4e-3),

@@ -16,5 +16,5 @@ done
 "$python" -m scripts.pebble.pack --work "$work"
 "$python" -m scripts.pebble.train --work "$work" --run gpu --shape "${SHAPE:-gpu}" \
   --batch-rows "${ROWS:-64}" --steps 7000 --seconds "$seconds" --fit --flatten 0.5 \
-  --long-share 0.4 --muon-decay 0.05 --bf16-checkpoints
+  --long-share 0.4 --muon-decay 0.1 --bf16-checkpoints
 "$python" -m scripts.pebble.package --work "$work" --run gpu --out "$work/out" --version "$version"

@@ -73,7 +73,7 @@ def test_each_way_of_spoiling_is_what_it_says() -> None:
     assert len({i["id"] for i in learned}) == 500 and many["general_replay"] is None
     fast = job()
     spoiled.too_fast(fast, rng)
-    assert fast["settings"]["learning_rate"] == pytest.approx(30 * 0.25 * 4e-3, rel=0.01)
+    assert fast["settings"]["learning_rate"] == pytest.approx(30 * 0.07 * 2e-3, rel=0.01)
 
 
 def journal(folder: Path) -> Journal:

@@ -24,7 +24,7 @@ from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
 from vaultgpt.training.trainer import run_job
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
-PEBBLE_PARAMETERS = 7_000_000
+PEBBLE_PARAMETERS = 11_628_672
 Job = dict[str, Any]
 
 

@@ -48,6 +48,19 @@ def report(held: SegmentScores, new: SegmentScores | None = None,
     return Report(**{**fields, **more})
 
 
+@pytest.mark.parametrize(("percent", "promoted"), [(-0.2, True), (0.3, True), (0.9, False)])
+def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
+        percent: float, promoted: bool) -> None:
+    """Asking 300 words for any gain at all refused nine good rounds of twenty."""
+    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
+                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    new = segments(np.random.default_rng(2), 2, 1, {"after": 1 + percent / 100, "before": 1.0},
+                   noise=0.0)
+    verdict = judge(report(held, new), kind="incremental", first=False)
+    assert verdict.promoted is promoted
+    assert promoted or "new text held out of this round; 0.5 % more is allowed" in verdict.why
+
+
 def passes(change_percent: float, trials: int = TRIALS, entries: int = 24, each: int = 1) -> float:
     """Share of incremental rounds of that true change that the gate promotes."""
     passed = 0
