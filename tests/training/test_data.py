@@ -15,7 +15,14 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWa
 from tests.training.conftest import item
 from vaultgpt.corpus.blocks import Block
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.choose import Recipe, choose_rank, choose_rate, choose_recipe, passes
+from vaultgpt.training.choose import (
+    INCREMENTAL_RATE,
+    Recipe,
+    choose_rank,
+    choose_rate,
+    choose_recipe,
+    passes,
+)
 from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, Draw, WordRuns, sample
 from vaultgpt.training.evaluate import (
     as_scores,
@@ -139,7 +146,8 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(parent_rank=16).rank == 16
     large = recipe(round_tokens=10e6)
     assert large.rate == pytest.approx(choose_rate(7_000_000))
-    assert recipe(round_tokens=10e6, fresh=False).rate == pytest.approx(large.rate / 4)
+    assert recipe(round_tokens=10e6, fresh=False).rate == pytest.approx(
+        large.rate * INCREMENTAL_RATE)
     small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at
     assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 2)
     defaults = {"epochs": 3.0, "new_passes": 4.0}
