@@ -107,12 +107,14 @@ def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> dic
     )
     failed: Counter[str] = Counter()
     promoted = words = 0
+    figures: list[dict[str, float | None]] = []  # by trial and check: for another bound's sake
     for number in range(block * TRIALS, (block + 1) * TRIALS):
         new = draw(later, number)
         words += sum(n.note.words for n in new)
         verdict = trial(journal, start, place / "trial", new, KINDS[kind], number)
         promoted += bool(verdict["promoted"])
         failed.update(verdict["failed"])
+        figures.append(verdict["figures"])
     shutil.rmtree(place / "trial", ignore_errors=True)
     right = promoted if kind == "good" else TRIALS - promoted
     return {
@@ -122,6 +124,7 @@ def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> dic
         "right": right,
         "new_words": words,
         "failed_checks": dict(sorted(failed.items())),
+        "figures": figures,
     }
 
 
@@ -133,7 +136,7 @@ def trial(
     spoil: spoiled.Spoil,
     number: int,
 ) -> dict[str, Any]:
-    """One incremental round on a copy: {"promoted", "failed": names of the checks it failed}."""
+    """One incremental round on a copy: {"promoted", "failed": checks, "figures": of all checks}."""
     copy_start(start, place)
     now = START_S + 2 * DAY_S
     rng = random.Random(f"spoil/{number}")
@@ -152,13 +155,14 @@ def trial(
         except TrainingError as error:
             if "diverged" not in error.message:
                 raise
-            return {"promoted": False, "failed": ["diverged"]}
+            return {"promoted": False, "failed": ["diverged"], "figures": {}}
     if answer["kind"] != "incremental":
         raise SystemExit(f"trial {number}: the round was {answer['kind']}, not incremental")
     verdict = answer["verdict"]
     return {
         "promoted": verdict["promoted"],
         "failed": [c["name"] for c in verdict["checks"] if not c["passed"]],
+        "figures": {c["name"]: c["figure"] for c in verdict["checks"]},
     }
 
 

@@ -114,13 +114,14 @@ def test_a_block_counts_refusals_and_why(
         how["tamper"](copy.deepcopy(job()))
         if len(seen) == 2:
             raise TrainingError("Training diverged: the loss is not a number.", "")
-        checks = [{"name": "before", "passed": len(seen) > 1}]
+        checks = [{"name": "before", "passed": len(seen) > 1, "figure": 0.01}]
         return {"kind": "incremental", "verdict": {"promoted": len(seen) > 1, "checks": checks}}
 
     monkeypatch.setattr(gate, "learn", learn)
     figures = gate.block_of_trials(small, tmp_path / "work", "shuffled", 1)
     assert figures["failed_checks"] == {"before": 1, "diverged": 1}
     assert (figures["promoted"], figures["right"], figures["new_words"]) == (3, 2, 1000)
+    assert figures["figures"] == [{"before": 0.01}, {}, *[{"before": 0.01}] * 3]
     assert seen == [105, 106, 107, 108, 109]
     assert not (tmp_path / "work" / "trial").exists()
 
