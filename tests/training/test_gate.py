@@ -61,6 +61,22 @@ def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
     assert promoted or "new text held out of this round; 0.1 % more is allowed" in verdict.why
 
 
+@pytest.mark.parametrize(("percent", "english", "promoted"), [
+    (0.1, True, True), (0.5, True, False), (0.5, False, True)])
+def test_a_night_may_not_cost_much_plain_english(percent: float, english: bool,
+                                                 promoted: bool) -> None:
+    """Half-empty notes hardly show on held-out text; they show there."""
+    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
+                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    general = segments(np.random.default_rng(2), 8, 8, {
+        "after": 1.01 * (1 + percent / 100), "before": 1.01, "base": 1.0}, noise=0.0)
+    verdict = judge(report(held, general=general), kind="incremental", first=False,
+                    english=english)
+    assert verdict.promoted is promoted
+    assert promoted or "plain English than the active generation" in verdict.why
+    assert judge(report(held, general=general), kind="fresh", first=False).promoted
+
+
 def passes(change_percent: float, trials: int = TRIALS, entries: int = 24, each: int = 1) -> float:
     """Share of incremental rounds of that true change that the gate promotes."""
     passed = 0
