@@ -3,10 +3,10 @@
     python -m benchmarks.voice.side_by_side --data JOURNALS [--work DIR] --out DIR FILE
 
 FILE holds a chain a line, steps between semicolons, a step being a benchmark's name and arguments:
-`gain --only mary-maclane; author --only mary-maclane/1`. `wait NAME` waits for a file in --work.
-Chains run side by side, on two cores each; every one keeps its own results, so that none writes
-over another's, and --out/results joins them at the end. What is under way when the time is up is
-stopped.
+`gain --only mary-maclane; author --only mary-maclane/1`. `wait NAME` waits for a file in --work; an
+argument that begins with W/ lies there. Chains run side by side, on two cores each; every one keeps
+its own results, so that none writes over another's, and --out/results joins them at the end. What
+is under way when the time is up is stopped.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Chain:
         pinned = ["taskset", "-c", cores] if count > CORES else []
         return [*pinned, sys.executable, "-m", f"benchmarks.voice.{step[0]}",
                 "--data", str(self.options.data), "--work", str(self.options.work),
-                "--results", str(self.results), *step[1:]]
+                "--results", str(self.results),
+                *(f"{self.options.work}/{a[2:]}" if a.startswith("W/") else a for a in step[1:])]
 
     def stop(self) -> None:
         self._over.set()
