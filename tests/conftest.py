@@ -27,6 +27,12 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"
 for _name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE"):
     os.environ.pop(_name, None)
 
+# Two trainers of two threads each on two cores crawl: every process of tests keeps to a core of its
+# own, and the workers that it starts inherit that.
+if (_worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(_worker.removeprefix("gw")) % len(_cores)]})
+
 from tests import tiny  # noqa: E402
 
 _LOOPBACK = ("localhost", "ip6-localhost", "::1", "0.0.0.0", "::", "", None)
