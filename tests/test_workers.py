@@ -17,13 +17,13 @@ import pytest
 
 from vaultgpt.config import Mirror, Training
 from vaultgpt.errors import BaseModelError, OutOfMemory, TrainingError, WorkerDied
+from vaultgpt.estimate import usable_cores
 from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import MirrorProcess, Opening, RoundStopped, run_trainer
 from vaultgpt.workers.process import (
     error_from_frame,
     exit_meaning,
     idle_threads,
-    physical_cores,
 )
 
 CHILD = """
@@ -324,11 +324,11 @@ def test_an_unknown_code_keeps_its_status() -> None:
 
 def test_the_mirror_gets_at_least_one_thread_and_no_more_than_the_cores(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1 <= idle_threads(0.01) <= physical_cores()
+    assert 1 <= idle_threads(0.01) <= usable_cores()
 
     class Times:
         idle, nice, iowait = 0.0, 100.0, 0.0
 
     monkeypatch.setattr("psutil.cpu_times_percent", lambda interval: Times)
-    monkeypatch.setattr("vaultgpt.workers.process.physical_cores", lambda: 8)
+    monkeypatch.setattr("vaultgpt.workers.process.usable_cores", lambda: 8)
     assert idle_threads(0.01) == 7, "a trainer at low priority costs one thread"

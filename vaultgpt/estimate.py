@@ -14,8 +14,8 @@ import psutil
 
 from vaultgpt.config import Training
 
-# Parameters times trained tokens a second and core. Measured on 2 cores (AVX512-bf16): pebble
-# (6.9 M) 3,500 tokens/s, GPT-2 (124 M) 150 in fp32 and 259 in bf16: 1.2e10, and 0.9e10 to 1.6e10.
+# Parameters times trained tokens a second and core. Measured on 2 cores (AVX512-bf16): a model
+# of 6.9 M 3,500 tokens/s, GPT-2 (124 M) 150 in fp32 and 259 in bf16: 1.2e10, and 0.9e10 to 1.6e10.
 PARAMETER_TOKENS_PER_S = 1.2e10
 CORE_EXPONENT = 0.8  # speed grows with cores to this power; a guess beyond the 2 measured
 FORWARD_SPEEDUP = 3.0  # a scored token costs a third of a trained one

@@ -19,8 +19,7 @@ from vaultgpt.training.evaluate import LN2, score
 
 BOUND = 0.95  # of full fine-tuning's gain
 TUNED = {"mary-maclane": (1.5e-4, 3e-4, 6e-4, 1.2e-3), "thoreau": (3e-4, 6e-4)}
-FULL_RATE = {False: 3e-4, True: 3e-4}  # by "over 200,000 words"; from the tune rows
-LARGE = 200_000  # words
+FULL_RATE = 3e-4  # from the tune rows
 DESIGNS: dict[str, dict[str, Any]] = {
     "rank 8": {"rank": 8},
     "rank 64": {"rank": 64},
@@ -29,7 +28,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "blocks of 512": {"block_tokens": 512},
     "rate 1e-3": {"learning_rate": 1e-3},
     "rate 1.4e-3": {"learning_rate": 1.4e-3},
-    "rate 2e-3": {"learning_rate": 2e-3},
+    "rate 2.8e-3": {"learning_rate": 2.8e-3},
 }
 LONG = 960  # tokens of a segment: a hotkey far down a long note
 STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well, and DESIGNS
@@ -60,7 +59,7 @@ def _case(options: Options, name: str, seed: int, what: str, rate: float | None,
     def run() -> dict[str, Any]:
         if rate is None:
             return _lora(options, journal, seed, DESIGNS.get(what.removeprefix("lora with ")))
-        return _full(options, journal, seed, rate or FULL_RATE[journal.words > LARGE], dropout)
+        return _full(options, journal, seed, rate or FULL_RATE, dropout)
 
     return Case(f"{name}/{seed}/{what}", seed, cost, run)
 

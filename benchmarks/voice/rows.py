@@ -129,13 +129,13 @@ class Store:
         return {r["key"]: r for r in self.rows if r["base"] == self.base
                 and self.recipe in (None, r.get("recipe"))}
 
-    def add(self, row: Row, more: Figures) -> None:
+    def put(self, row: Row) -> None:
+        """In the place of an older row of its key, base and (where that counts) recipe."""
         def of(r: Row) -> tuple[str, str, str | None]:
             return r["key"], r["base"], self.recipe and r.get("recipe")
 
         self.rows = [r for r in self.rows if of(r) != of(row)]
         self.rows.append(row)
-        self.write(more)
 
     def write(self, more: Figures) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +157,11 @@ def _plain(value: Any) -> Any:
 def open_store(bench: Bench, results: Path) -> Store:
     """The rows of a benchmark, those of the base and the recipe in use being current."""
     return Store(results, bench.name, base_digest(), recipe_digest() if bench.by_recipe else None)
+
+
+def listing(results: Path) -> Options:
+    """Options under which a benchmark's cases can be named, and none of them run."""
+    return Options(Path("JOURNALS"), Path("WORK"), results, (), (), 0.0, True)
 
 
 def rows_in_order(store: Store, cases: Sequence[Case]) -> list[Row]:
@@ -238,9 +243,14 @@ def _measure(bench: Bench, store: Store, cases: Sequence[Case], missing: Sequenc
                "start": start.isoformat(timespec="seconds"),
                "end": datetime.now(UTC).isoformat(timespec="seconds"),
                "seconds": round(time.monotonic() - at, 1), "figures": figures}
-        store.add(row, {})
-        rows = rows_in_order(store, cases)
-        store.write(_head(bench, cases, rows, bench.summary(rows)))
+        store.put(row)
+        save(bench, store, cases)
+
+
+def save(bench: Bench, store: Store, cases: Sequence[Case]) -> None:
+    """Write all rows, and the summary of those that count."""
+    rows = rows_in_order(store, cases)
+    store.write(_head(bench, cases, rows, bench.summary(rows) if rows else {}))
 
 
 def _head(bench: Bench, cases: Sequence[Case], rows: Sequence[Row], summary: Figures) -> Figures:

@@ -12,9 +12,11 @@ is under way when the time is up is stopped.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.voice.rows import RESULTS
+from benchmarks.voice.rows import RESULTS, Bench, listing, open_store, save
 
 CORES = 2  # of each chain
 POLL_S = 0.5
@@ -78,25 +80,19 @@ class Chain:
 
 def join(folders: Sequence[Path], target: Path, commit: str | None = None) -> int:
     """Add the rows of other results folders to `target`'s files; how many there were."""
-    target.mkdir(parents=True, exist_ok=True)
     count = 0
     for file in sorted(f for folder in folders for f in folder.glob("*.json")):
-        place = target / file.name
-        found = json.loads(file.read_text(encoding="utf-8"))
-        kept = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"rows": []}
-
-        def of(row: dict[str, object]) -> tuple[object, ...]:
-            return row["key"], row["base"], row.get("recipe")
-
-        new = {of(row) for row in found["rows"]}
-        for row in found["rows"]:
+        bench: Bench = importlib.import_module(f"benchmarks.voice.{file.stem}").BENCH
+        store = open_store(bench, target)
+        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        for row in rows:
             if commit and row["commit"] == "unknown":
                 row["commit"] = commit
-        rows = [row for row in kept["rows"] if of(row) not in new] + found["rows"]
-        place.write_text(json.dumps({**found, **kept, "rows": rows}), encoding="utf-8")
-        count += len(found["rows"])
+            store.put(row)
+        save(bench, store, bench.cases(listing(target)))
+        count += len(rows)
     for picture in (f for folder in folders for f in folder.glob("*.svg")):
-        (target / picture.name).write_bytes(picture.read_bytes())
+        shutil.copyfile(picture, target / picture.name)
     return count
 
 

@@ -9,12 +9,12 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from vaultgpt.bases import resolve
 from vaultgpt.corpus.runs import split_words
 from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
 
 Job = dict[str, Any]
 Spoil = Callable[[Job, random.Random], None]
-PEBBLE_PARAMETERS = 11_628_672
 TIMES_TOO_FAST = 30
 REPEATED, REPEATED_CHARS = 500, 200
 LEARNED = ("train", "replay")
@@ -109,7 +109,7 @@ def none(job: Job, rng: random.Random) -> None:
 
 def too_fast(job: Job, rng: random.Random) -> None:
     """A learning rate 30 times too high."""
-    rate = TIMES_TOO_FAST * INCREMENTAL_RATE * choose_rate(PEBBLE_PARAMETERS)
+    rate = TIMES_TOO_FAST * INCREMENTAL_RATE * choose_rate(resolve("pebble").parameters)
     job["settings"]["learning_rate"] = rate
 
 

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.voice.rows import RESULTS, Bench, Options, Row, open_store, rows_in_order
+from benchmarks.voice.rows import RESULTS, Bench, Row, listing, open_store, rows_in_order
 from vaultgpt.files import write_atomic
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "voice.md"
@@ -35,8 +35,7 @@ def page(results: Path = RESULTS) -> str:
 
 
 def _section(bench: Bench, results: Path) -> str:
-    options = Options(Path("JOURNALS"), Path("WORK"), results, (), (), 0.0, True)
-    cases = bench.cases(options)
+    cases = bench.cases(listing(results))
     rows = rows_in_order(open_store(bench, results), cases)
     lines = [f"## {bench.name}", "", bench.doc, "",
              f"    python -m benchmarks.voice.{bench.name} --data JOURNALS", ""]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from vaultgpt.bases import resolve
 from vaultgpt.config import Settings, Training, with_option
 from vaultgpt.errors import TrainingError
 from vaultgpt.ledger import Ledger
@@ -24,7 +25,6 @@ from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
 from vaultgpt.training.trainer import run_job
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
-PEBBLE_PARAMETERS = 11_628_672
 Job = dict[str, Any]
 
 
@@ -101,7 +101,8 @@ def shuffle_words(job: Job) -> None:
 
 
 def learn_thirty_times_too_fast(job: Job) -> None:
-    job["settings"]["learning_rate"] = 30 * INCREMENTAL_RATE * choose_rate(PEBBLE_PARAMETERS)
+    rate = choose_rate(resolve("pebble").parameters)
+    job["settings"]["learning_rate"] = 30 * INCREMENTAL_RATE * rate
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ Knows nothing about models or data.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from vaultgpt.errors import TrainingError
+from vaultgpt.estimate import usable_cores
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,9 @@ def choose_device(device: str, dtype: str, threads: int) -> Device:
     if where.type == "mps" and not torch.backends.mps.is_available():
         raise TrainingError("There is no usable MPS device here.",
                             "Set training.device to auto or cpu.")
-    count = threads or _cores()
+    count = usable_cores(threads)
     torch.set_num_threads(count)
     return Device(where, _dtype(where, dtype), count)
-
-
-def _cores() -> int:
-    """Physical cores, but no more than this process may use (taskset, containers)."""
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return min(physical, len(os.sched_getaffinity(0)))
-    return physical
 
 
 def on_cpu(device: Device) -> Device:

@@ -5,8 +5,8 @@ Knows nothing about torch. Words of the author go through pipes, never through a
 
 from vaultgpt.workers.mirror import MirrorProcess, Opening
 from vaultgpt.workers.opening import mirror_opening
-from vaultgpt.workers.process import RoundStopped, idle_threads, physical_cores
+from vaultgpt.workers.process import RoundStopped, idle_threads
 from vaultgpt.workers.trainer import run_trainer, run_voice
 
 __all__ = ["MirrorProcess", "Opening", "RoundStopped", "idle_threads", "mirror_opening",
-           "physical_cores", "run_trainer", "run_voice"]
+           "run_trainer", "run_voice"]

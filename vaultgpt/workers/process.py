@@ -18,6 +18,7 @@ import psutil
 import vaultgpt
 from vaultgpt import errors
 from vaultgpt.errors import TrainingError, VaultGPTError
+from vaultgpt.estimate import usable_cores
 
 _CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b", re.MULTILINE)
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -87,14 +88,6 @@ def error_from_frame(frame: dict[str, Any]) -> VaultGPTError:
     return error
 
 
-def physical_cores() -> int:
-    """Physical cores that this process may run on, at least 1."""
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores)
-
-
 def idle_threads(sample_s: float = 0.1) -> int:
     """Threads for the mirror: the idle physical cores, one fewer under load. Blocks `sample_s`.
 
@@ -106,4 +99,4 @@ def idle_threads(sample_s: float = 0.1) -> int:
     logical = psutil.cpu_count() or 1
     taken = max(0.0, 100.0 - times.idle - polite - getattr(times, "iowait", 0.0)) / 100 * logical
     loaded = polite > 25 or taken >= 0.5
-    return max(1, physical_cores() - round(taken) - loaded)
+    return max(1, usable_cores() - round(taken) - loaded)

@@ -19,6 +19,7 @@ import psutil
 
 from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError
+from vaultgpt.estimate import usable_cores
 from vaultgpt.wire import read_frame, write_frame
 from vaultgpt.workers.process import (
     RoundStopped,
@@ -26,7 +27,6 @@ from vaultgpt.workers.process import (
     environment,
     error_from_frame,
     exit_meaning,
-    physical_cores,
     spawn_options,
 )
 
@@ -94,7 +94,7 @@ def _run(
     settings: Training,
     program: Sequence[str] | None,
 ) -> dict[str, Any]:
-    threads = str(settings.threads or physical_cores())
+    threads = str(usable_cores(settings.threads))
     process = subprocess.Popen(
         program or command(kind.module), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
