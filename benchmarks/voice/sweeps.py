@@ -63,7 +63,7 @@ def _mix(new: float, replay: float, general: float) -> Change:
 
 
 # What one factor is changed from: the defaults when the sweep began.
-BEFORE = {"rank": 8, "block_tokens": 1024}
+BEFORE = {"rank": 8, "block_tokens": 1024, "new_passes": 4.0}
 BEFORE_CONSTANTS = {"choose.choose_rate": lambda params: 2.8e-3, "choose.INCREMENTAL_RATE": 0.25,
                     "streams.SHORT_SHARE": 0.0,
                     "header.DROP_HEADER": 0.15, "header.DROP_TAG": 0.25, "header.DROP_DATE": 0.40}
@@ -96,6 +96,7 @@ NIGHT: dict[str, Change] = {
     "replay=0": _mix(0.9, 0.0, 0.1),
     "general=0": _mix(0.33, 0.67, 0.0),
     "rate=0.07": _const(choose__INCREMENTAL_RATE=0.07),
+    "rate=0.07, passes=1.25": Change({"new_passes": 1.25}, {"choose.INCREMENTAL_RATE": 0.07}),
 }
 FINALISTS = {
     "default": _set(batch_tokens=8192, learning_rate=4e-3),

@@ -58,7 +58,7 @@ def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
                    noise=0.0)
     verdict = judge(report(held, new), kind="incremental", first=False)
     assert verdict.promoted is promoted
-    assert promoted or "new text held out of this round; 0.1 % more is allowed" in verdict.why
+    assert promoted or "new text held out of this round; 0.2 % more is allowed" in verdict.why
 
 
 @pytest.mark.parametrize(("percent", "english", "promoted"), [
@@ -75,6 +75,19 @@ def test_a_night_may_not_cost_much_plain_english(percent: float, english: bool,
     assert verdict.promoted is promoted
     assert promoted or "plain English than the active generation" in verdict.why
     assert judge(report(held, general=general), kind="fresh", first=False).promoted
+
+
+@pytest.mark.parametrize(("times", "promoted"), [(1.2, True), (1.8, False)])
+def test_text_that_is_nothing_like_the_author_is_not_learned(times: float, promoted: bool) -> None:
+    """Half-empty notes hardly move a figure in one night; they are told by what a word costs."""
+    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
+                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    found = report(held, word_nats={"new": 5.0 * times, "held_out": 5.0})
+    verdict = judge(found, kind="incremental", first=False)
+    assert verdict.promoted is promoted
+    assert promoted or verdict.why.startswith("New text is 1.8 times as surprising a word")
+    assert judge(found, kind="fresh", first=False).promoted
+    assert judge(report(held), kind="incremental", first=False).promoted  # an older report
 
 
 def passes(change_percent: float, trials: int = TRIALS, entries: int = 24, each: int = 1) -> float:

@@ -49,6 +49,7 @@ def test_a_fresh_round_beats_its_base_and_reports_it(make_job: MakeJob, tmp_path
     assert {"share", "author_share", "longest"} <= set(report.copying)
     assert [p["id"] for p in report.prequential] == ["e300"]
     assert report.steps == len(report.losses) and report.tokens > 0
+    assert report.learning["lines"] == {"journal": {"entries": 6}, "dream": {"entries": 6}}
     assert report.learning["rank"] == 4 and report.device == "cpu"
     assert report_from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
     assert {m["phase"] for m in progress} == {"load", "evaluate", "train", "measure"}
@@ -88,6 +89,8 @@ def test_an_incremental_round_starts_from_its_parent_and_scores_before_it_learns
     assert report.bits_per_byte["new_notes"] < report.bits_per_byte["new_notes_before"]
     assert [p["id"] for p in report.prequential] == [i.id for i in new]
     assert all(p["nats"] < p["base_nats"] for p in report.prequential)
+    assert 0.8 < report.word_nats["new"] / report.word_nats["held_out"] < 1.25
+    assert fresh.word_nats == {}
     assert report.losses[0] < fresh.losses[0]
 
 

@@ -18,6 +18,7 @@ from vaultgpt.mirror.echo import Echo
 from vaultgpt.mirror.healing import Healing
 from vaultgpt.mirror.lengths import OVERTIME, Ender
 from vaultgpt.mirror.sampling import Chooser, Dry, Logits
+from vaultgpt.mirror.verse import Verse
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Finish, Piece
 
@@ -48,9 +49,10 @@ class Answer:
     """The state of alternative `index`. `finish` is set once its last piece has been given."""
 
     def __init__(self, index: int, frame: Frame, chooser: Chooser, dry: Dry, echo: Echo,
-                 ender: Ender) -> None:
+                 ender: Ender, verse: Verse | None = None) -> None:
         self.index, self.frame = index, frame
         self.chooser, self.dry, self.echo, self.ender = chooser, dry, echo, ender
+        self.verse = verse
         self.tail: list[int] = []  # tokens after the prompt's
         self.forced: list[int] = []  # tokens to take next, already decided
         self.healed = 0  # tokens of the tail that wrote the healed part
@@ -97,11 +99,20 @@ class Answer:
             return self.forced.pop(0)
         if self.frame.needs_word and not self.text.strip():
             logits[list(self.frame.vocabulary.ends)] = -np.inf
+        if self.verse is not None:
+            self.verse.bend(logits, self._column())
         if self.dry.multiplier > 0:
             self.dry.penalise(logits)
         if bars := self._bars.get(len(self.tail)):
             logits[list(bars)] = -np.inf
         return self.chooser.draw(logits)
+
+    def _column(self) -> int:
+        """Characters of the line so far."""
+        at = self.text.rfind("\n")
+        if at >= 0:
+            return len(self.text) - at - 1
+        return len(self.text) + len(self.frame.before) - self.frame.before.rfind("\n") - 1
 
     # Taking -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from vaultgpt import config
+from vaultgpt.corpus.lines import Lines, of_generation, usual
 from vaultgpt.errors import NotFound, Unavailable, UsageError
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer, Frame
@@ -28,6 +29,7 @@ from vaultgpt.mirror.linear import Dtype
 from vaultgpt.mirror.prefixes import Cancelled, PrefixStore
 from vaultgpt.mirror.prompting import Encoded, budget, encode
 from vaultgpt.mirror.sampling import Chooser, Dry, Logits
+from vaultgpt.mirror.verse import Breaks, Verse
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.wire import Piece, Prompt, Usage
@@ -63,6 +65,7 @@ class Engine:
         self._base: Path | None = None
         self._folders: dict[str, Path] = {}
         self._models: OrderedDict[str, Model] = OrderedDict()
+        self._lines: dict[str, dict[str, Lines]] = {}  # generation -> tag -> its lines
         self._barred: Logits | None = None
 
     # Models -----------------------------------------------------------------------------------
@@ -80,8 +83,9 @@ class Engine:
         self._base, self.device, self.dtype, self.vocabulary = base, device, dtype, vocabulary
         self.active = BASE
         self._barred = None
-        self._breakers = frozenset(
-            i for i, written in enumerate(vocabulary.written) if b"\n" in written)
+        self._breaks = Breaks(vocabulary.written)
+        self._line_ends = frozenset([*self._breaks.single.tolist(), *self._breaks.blank.tolist()])
+        self._lines.clear()
 
     def barred(self, size: int) -> Logits:
         """[vocab] -inf for ids that write nothing and do not end the text, else 0."""
@@ -106,6 +110,7 @@ class Engine:
         changed = {g for g, path in self._folders.items() if known.get(g) != path}
         for gone in changed:
             self._models.pop(gone, None)
+            self._lines.pop(gone, None)
         self.prefixes.drop(changed)
         before, self._folders = self._folders, known
         try:
@@ -133,6 +138,13 @@ class Engine:
         self._models.move_to_end(gen_id)
         self._trim(gen_id)
         return self._models[gen_id]
+
+    def lines(self, gen_id: str, tags: tuple[str, ...]) -> Lines | None:
+        """How the author's lines run under these tags, by what the generation learned, if so."""
+        if gen_id not in self._lines:
+            folder = self._folders.get(gen_id)
+            self._lines[gen_id] = of_generation(folder) if folder else {}
+        return usual(tags, self._lines[gen_id])
 
     def _trim(self, wanted: str) -> None:
         for gen_id in list(self._models):
@@ -204,6 +216,7 @@ class Request:
         self.cancelled = cancelled
         self.answers: list[Answer] = []
         self.decoding: Decoding | None = None
+        self.lines: Lines | None = None
         self.prompt_tokens = self.cached = 0
 
     def pieces(self) -> Iterator[Piece]:
@@ -230,6 +243,7 @@ class Request:
             healing = Healing(engine.vocabulary, cut, self.decoding.look, barred)
         rows = len(self.stems.tails) if self.stems else prompt.n
         frame = self._frame(ready.encoded, healing)
+        self.lines = self._lines_here()
         self.answers = [self._answer(i, frame) for i in range(rows)]
 
     def _frame(self, encoded: Encoded, healing: Healing | None) -> Frame:
@@ -245,14 +259,24 @@ class Request:
             max_tokens=most, needs_word=prompt.length != "tokens",
             healing=healing, strip=strip)
 
+    def _lines_here(self) -> Lines | None:
+        """How lines run here; None in prose, as where the line at the cursor is far too long."""
+        prompt = self.prompt
+        found = self.engine.lines(self.engine.generation(prompt.model), prompt.tags)
+        here = len(prompt.text) - prompt.text.rfind("\n") - 1
+        return found if found is not None and here <= found.longest and not self.stems else None
+
     def _answer(self, index: int, frame: Frame) -> Answer:
         prompt, sampling = self.prompt, self.prompt.sampling
-        poetry = any(tag.lstrip("#").lower() in ("poetry", "poem", "poems") for tag in prompt.tags)
+        found = self.lines
+        poetry = found is not None or any(
+            tag.lstrip("#").lower() in ("poetry", "poem", "poems") for tag in prompt.tags)
         answer = Answer(
             index, frame, Chooser(sampling, prompt.seed, index),
-            Dry(sampling, self.engine._breakers if poetry else frozenset(), poetry),
+            Dry(sampling, self.engine._line_ends if poetry else frozenset(), poetry),
             Echo(self.engine.runs, "" if self.stems else prompt.text, sampling.guard),
-            Ender(prompt.length, frame.max_tokens, prompt.stop, prompt.suffix, poetry))
+            Ender(prompt.length, frame.max_tokens, prompt.stop, prompt.suffix, poetry),
+            Verse(found, self.engine._breaks) if found is not None else None)
         if frame.healing:
             answer.heal()
         if self.stems:

@@ -24,13 +24,14 @@ class Dry:
     """DRY: the longer the run that a token would repeat, the less likely it becomes.
 
     `run[i]` is how many tokens before position i equal the tokens before the next one; kept up to
-    date token by token, so a step costs the occurrences of the last token only.
+    date token by token, so a step costs the occurrences of the last token only. `spared` tokens are
+    never lowered: in verse the ends of lines.
     """
 
-    def __init__(self, settings: Sampling, breakers: frozenset[int], poetry: bool) -> None:
+    def __init__(self, settings: Sampling, spared: frozenset[int], poetry: bool) -> None:
         self.multiplier, self.base = settings.dry_multiplier, settings.dry_base
         self.allowed = max(settings.dry_allowed, 6) if poetry else settings.dry_allowed
-        self.breakers = breakers
+        self.spared = spared
         self.ids: list[int] = []
         self._places: dict[int, list[int]] = {}  # token -> positions after it
         self._runs: dict[int, int] = {}  # position after a repeat -> its length
@@ -43,10 +44,6 @@ class Dry:
 
     def add(self, token: int) -> None:
         """Take the next token into account."""
-        if token in self.breakers:
-            self.ids.append(token)
-            self._runs = {}
-            return
         places = self._places.setdefault(token, [])
         before = self._runs
         self._runs = {p: min(LONGEST, before.get(p - 1, 0) + 1) for p in places}
@@ -61,7 +58,7 @@ class Dry:
                 token = self.ids[place]
                 worst[token] = max(worst.get(token, 0), run)
         for token, run in worst.items():
-            if token not in self.breakers:
+            if token not in self.spared:
                 logits[token] -= self.multiplier * self.base ** (run - self.allowed)
 
 

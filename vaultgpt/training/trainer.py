@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vaultgpt.corpus.lines import Lines, by_tag, of_generation, to_json
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import make_private_dir, read_json
 from vaultgpt.training.base import BaseModel, load_base
@@ -153,6 +154,12 @@ class _Trainer:
                  steps=progress.steps, loss=progress.losses[-1],
                  tokens_per_s=progress.tokens / max(progress.seconds, 1e-9))
 
+    def _lines(self) -> dict[str, Lines]:
+        """How the author's lines run by tag: all that a fresh round reads, else what is new."""
+        before = of_generation(Path(self.job.parent)) if self.job.parent and not self.fresh else {}
+        roles = ("train", "replay") if self.fresh else ("train",)
+        return by_tag(((i.tags, i.text) for i in self.job.items if i.role in roles), before)
+
     def _report(self, base: BaseModel, recipe: Recipe, progress: Progress, measurer: Measurer,
                 validation: list[Item]) -> Report:
         return Report(
@@ -162,7 +169,7 @@ class _Trainer:
             tokens=progress.tokens, seconds=time.monotonic() - self.began,
             tokens_per_s=progress.tokens / max(progress.seconds, 1e-9), device=base.device.name,
             steps=progress.step, losses=progress.losses, notes=[*base.notes, *progress.notes],
-            scored_tokens=measurer.scored_tokens,
+            scored_tokens=measurer.scored_tokens, word_nats=measurer.word_nats,
             learning={
                 "rank": recipe.rank, "rate": recipe.rate, "embedding_rate": recipe.embedding_rate,
                 "batch_tokens": recipe.batch_tokens, "block_tokens": recipe.block_tokens,
@@ -172,6 +179,7 @@ class _Trainer:
                 "set_aside": [i.id for i in validation], "planned_steps": progress.steps,
                 "segment_tokens": SEGMENT_TOKENS,
                 "scored_with": "full header and title; the base with the title alone",
+                "lines": to_json(self._lines()),
             },
         )
 

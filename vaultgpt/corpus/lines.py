@@ -1,0 +1,113 @@
+"""Under which tags the author writes in lines (verse, lists), and how long those lines are.
+
+Counts only, never a word of text. Knows nothing about models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vaultgpt.files import read_json
+
+BIN = 6  # characters, about a word
+BINS = 16  # the last one holds all longer lines
+LEAST_LINES, MOST_MEAN = 4, 50.0  # lines of an entry, and their mean length in characters
+SINGLE_SHARE = 0.5  # of the breaks between lines, those that part no paragraphs
+LEAST_ENTRIES, USUAL = 3, 0.6  # entries in lines that make it a tag's way, and their share
+TOKENS_A_BIN = 1.5
+_NONE = (0,) * BINS
+
+
+@dataclass(frozen=True)
+class Lines:
+    """One tag's entries: how many, how many in lines, and those lines' lengths and breaks."""
+
+    entries: int = 0
+    in_lines: int = 0
+    lengths: tuple[int, ...] = _NONE  # [BINS] lines by length
+    breaks: int = 0  # between two lines
+    blanks: int = 0  # of those, with an empty line between
+
+    def __add__(self, other: Lines) -> Lines:
+        lengths = tuple(a + b for a, b in zip(self.lengths, other.lengths, strict=True))
+        return Lines(self.entries + other.entries, self.in_lines + other.in_lines, lengths,
+                     self.breaks + other.breaks, self.blanks + other.blanks)
+
+    @property
+    def usual(self) -> bool:
+        """Whether entries under this tag are mostly in lines."""
+        return self.in_lines >= LEAST_ENTRIES and self.in_lines >= USUAL * self.entries
+
+    @property
+    def longest(self) -> int:
+        """Characters beyond which hardly any line goes; no end when long ones are counted."""
+        last = max(i for i, n in enumerate(self.lengths) if n)
+        return (last + 1) * BIN
+
+    @property
+    def blank_share(self) -> float:
+        """How often an empty line follows a line that another one follows."""
+        return (self.blanks + 0.5) / (self.breaks + 1.0)
+
+    def ends(self, column: int) -> float:
+        """Chance that a line which has reached `column` characters ends at the next token."""
+        at = min(column // BIN, BINS - 1)
+        reached = sum(self.lengths[at:])
+        here = (self.lengths[at] + 0.5) / (reached + 1.0)
+        return float(1.0 - (1.0 - here) ** (1.0 / TOKENS_A_BIN))
+
+
+def measure(text: str) -> Lines:
+    """One entry's text."""
+    rows = [line.rstrip() for line in text.strip().split("\n")]
+    lines = [len(row.lstrip()) for row in rows if row.strip()]
+    breaks = len(lines) - 1
+    blanks = sum(1 for i, row in enumerate(rows) if not row and rows[i - 1])
+    wraps = len(lines) >= LEAST_LINES and sum(lines) <= MOST_MEAN * len(lines)
+    if not wraps or breaks - blanks < SINGLE_SHARE * breaks:
+        return Lines(entries=1)
+    lengths = [0] * BINS
+    for length in lines:
+        lengths[min(length // BIN, BINS - 1)] += 1
+    return Lines(1, 1, tuple(lengths), breaks, blanks)
+
+
+def by_tag(entries: Iterable[tuple[tuple[str, ...], str]],
+           before: Mapping[str, Lines] | None = None) -> dict[str, Lines]:
+    """Tag -> its figures over (tags, text) of `entries`, added to those `before`."""
+    found = dict(before or {})
+    for tags, text in entries:
+        one = measure(text) if tags else Lines()
+        for tag in tags:
+            found[tag] = found.get(tag, Lines()) + one
+    return found
+
+
+def usual(tags: Iterable[str], known: Mapping[str, Lines]) -> Lines | None:
+    """The figures of the first of these tags, or of a tag above it, that is mostly in lines."""
+    for tag in tags:
+        name = tag.lstrip("#").lower()
+        while name:
+            if (found := known.get(name)) is not None and found.usual:
+                return found
+            name = name.rpartition("/")[0]
+    return None
+
+
+def to_json(known: Mapping[str, Lines]) -> dict[str, Any]:
+    """For a report; tags without an entry in lines keep their count alone."""
+    return {tag: asdict(one) if one.in_lines else {"entries": one.entries}
+            for tag, one in known.items()}
+
+
+def of_generation(folder: Path) -> dict[str, Lines]:
+    """What a generation's manifest says of its author's lines; {} where it says nothing."""
+    try:
+        value = read_json(folder / "manifest.json")["report"]["learning"]["lines"]
+        return {str(tag): Lines(**{**one, "lengths": tuple(one.get("lengths", _NONE))})
+                for tag, one in value.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
