@@ -16,7 +16,7 @@ from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.verse import Breaks, Verse
 from vaultgpt.wire import Prompt, Sampling
 
-POEM = "\n".join(["the rain is here again"] * 3 + ["", "and I am up"] + ["so is the cat, I say"] * 3)
+POEM = "\n".join(["the rain is here again"] * 3 + ["", "and I am up"] + ["so is the cat, I"] * 3)
 FREE = Sampling(temperature=1.0, dry_multiplier=0, min_p=0.0, guard=False)
 
 
