@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
+from tests import tiny
 from tests.training.conftest import item
 from vaultgpt.corpus.blocks import Block
 from vaultgpt.training.base import BaseModel
@@ -23,7 +24,7 @@ from vaultgpt.training.choose import (
     choose_recipe,
     passes,
 )
-from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, Draw, WordRuns, sample
+from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, Draw, WordRuns, repeated, sample
 from vaultgpt.training.evaluate import (
     as_scores,
     bits_per_byte,
@@ -34,6 +35,7 @@ from vaultgpt.training.evaluate import (
     spread,
 )
 from vaultgpt.training.loss import Batch
+from vaultgpt.training.measure import own_parts
 from vaultgpt.training.round import Item
 from vaultgpt.training.streams import (
     SHORT_TOKENS,
@@ -229,6 +231,15 @@ def test_runs_that_stand_in_the_training_text_are_counted_in_any_dress() -> None
     assert index.measure(["ten other words"]) == (0, 0, 2)  # no run crosses two texts
     assert index.measure(["nothing known"]) == (0, 0, 0)
     assert index.measure([]) == (0, 0, 0)
+
+
+def test_text_that_is_there_many_times_is_counted() -> None:
+    text = tiny.prose(60, 5)
+    assert repeated([text, tiny.prose(60, 6)]) < 0.05
+    assert repeated([text] * 10) > 0.9
+    assert repeated(["too short", "too short"]) == 0.0
+    masked = Item("a", "train", f"{text}\n\nmine", ((0, len(text)),), None, None, ())
+    assert own_parts([masked]) == ["", "\n\nmine"]
 
 
 def test_sampling_is_repeated_by_its_seed(base: BaseModel) -> None:

@@ -82,12 +82,21 @@ def test_text_that_is_nothing_like_the_author_is_not_learned(times: float, promo
     """Half-empty notes hardly move a figure in one night; they are told by what a word costs."""
     held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
                                                       "fresh": 1.0, "base": 1.2}, noise=0.0)
-    found = report(held, word_nats={"new": 5.0 * times, "held_out": 5.0})
+    found = report(held, new_text={"word_nats": 5.0 * times, "held_out_word_nats": 5.0})
     verdict = judge(found, kind="incremental", first=False)
     assert verdict.promoted is promoted
     assert promoted or verdict.why.startswith("New text is 1.8 times as surprising a word")
     assert judge(found, kind="fresh", first=False).promoted
     assert judge(report(held), kind="incremental", first=False).promoted  # an older report
+
+
+@pytest.mark.parametrize(("share", "promoted"), [(0.2, True), (0.9, False)])
+def test_one_text_over_and_over_is_not_learned(share: float, promoted: bool) -> None:
+    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
+                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    verdict = judge(report(held, new_text={"repeated": share}), kind="incremental", first=False)
+    assert verdict.promoted is promoted
+    assert promoted or verdict.why.startswith("90 % of the new text's 8-word runs")
 
 
 def passes(change_percent: float, trials: int = TRIALS, entries: int = 24, each: int = 1) -> float:

@@ -84,6 +84,12 @@ class Draw(LogitsProcessor):
         return torch.full_like(logits, -torch.inf).scatter_(1, drawn, 0.0)
 
 
+def repeated(texts: Iterable[str]) -> float:
+    """Share of the runs of 8 words in these texts that stood in them before; 0 without any."""
+    runs = WordRuns(texts).runs()
+    return 1.0 - len(np.unique(runs)) / len(runs) if len(runs) else 0.0
+
+
 class WordRuns:
     """All words of some texts as one array of numbers; a 0 parts the texts."""
 
@@ -94,6 +100,10 @@ class WordRuns:
             parts.append([self._ids.setdefault(word, len(self._ids) + 1) for word in norms(text)])
         self._words = _joined(parts)
         self._known: dict[int, NDArray[np.uint64]] = {}
+
+    def runs(self) -> NDArray[np.uint64]:
+        """A number for each run of 8 words, in order."""
+        return _runs(self._words, COPY_WORDS)
 
     def _of(self, n: int) -> NDArray[np.uint64]:
         if n not in self._known:

@@ -38,6 +38,7 @@ SMALL_GENERAL_WORSE = 0.01
 # learned, as held-out text. An author's own later pages, 1,500 words at a time: 0.9 to 1.0;
 # half-empty notes 1.8 to 2.1, words in random order 1.8 to 1.9, German 2.5 (docs/method.md).
 STRANGE = 1.5
+REPEATED = 0.5  # of its 8-word runs, so many may have stood in the new text before
 COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
 FEW_ENTRIES = 6
 PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
@@ -183,7 +184,7 @@ def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
     recorded = recorded or {}
     checks: list[_Check] = [_finite(report)]
     if kind == "incremental":
-        checks.append(_strange(report.word_nats))
+        checks += [_strange(report.new_text), _repeats(report.new_text)]
     if first:
         checks.append(_better_than_base(held))
     else:
@@ -264,13 +265,13 @@ def _not_worse(held: SegmentScores, model: str, name: str,
     return _Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
 
 
-def _strange(word_nats: Mapping[str, float]) -> _Check:
+def _strange(new_text: Mapping[str, float]) -> _Check:
     """Text that is nothing like the author's other pages is not learned in one night.
 
     A word is what a reader counts: blanks and doubled letters change bytes more than sense. A
     report without these figures (an older one) is not judged by them.
     """
-    new, held = word_nats.get("new"), word_nats.get("held_out")
+    new, held = new_text.get("word_nats"), new_text.get("held_out_word_nats")
     if new is None or not held:
         return _Check("strange", True, None, STRANGE, "New text was not held beside older pages.")
     times = new / held
@@ -278,6 +279,14 @@ def _strange(word_nats: Mapping[str, float]) -> _Check:
                   f"New text is {times:.1f} times as surprising a word as your held-out pages, and "
                   f"{STRANGE:g} times is allowed: damaged notes or another language look so. If it "
                   "is meant, `vaultgpt train --fresh` learns it.")
+
+
+def _repeats(new_text: Mapping[str, float]) -> _Check:
+    """One text over and over is a fault of a template or a sync, and would be learned by heart."""
+    share = new_text.get("repeated")
+    return _Check("repeats", share is None or share <= REPEATED, share, REPEATED,
+                  f"{100 * (share or 0.0):.0f} % of the new text's 8-word runs stood in it before, "
+                  f"and {100 * REPEATED:.0f} % is allowed: one text seems to be there many times.")
 
 
 def _new_notes(scores: SegmentScores) -> _Check:

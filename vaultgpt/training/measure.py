@@ -15,7 +15,7 @@ from vaultgpt.corpus.runs import split_words
 from vaultgpt.files import read_json, write_json
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.checkpoint import MEASURED
-from vaultgpt.training.copying import copying
+from vaultgpt.training.copying import copying, repeated
 from vaultgpt.training.evaluate import (
     Segment,
     as_scores,
@@ -56,7 +56,7 @@ class Measurer:
         self.known = _known(job)
         self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in SETS}
         self.prequential: list[dict[str, Any]] = []
-        self.word_nats: dict[str, float] = {}  # as Report has it
+        self.new_text: dict[str, float] = {}  # as Report has it
         self.copied: dict[str, float] = {}
         self.seconds_each = 0.0  # of one model over all sets
         self.scored_tokens = 0  # read by all models so far, and drawn for `copying`
@@ -137,9 +137,13 @@ class Measurer:
         ]
         held = [i for i in self.job.items if i.role == "held_out"]
         if self.job.round.kind == "incremental" and held and "before" in self.nats["held_out"]:
-            self.word_nats = {
-                "new": sum(nats for _, nats, _ in parent) / max(1, words_in(items.values())),
-                "held_out": sum(self.nats["held_out"]["before"]) / max(1, words_in(held)),
+            new = own_parts(items.values())
+            words, held_words = (sum(len(split_words(part)) for part in parts)
+                                 for parts in (new, own_parts(held)))
+            self.new_text = {
+                "word_nats": sum(nats for _, nats, _ in parent) / max(1, words),
+                "held_out_word_nats": sum(self.nats["held_out"]["before"]) / max(1, held_words),
+                "repeated": repeated(new),
             }
 
     def copying(self, adapter: Adapter) -> None:
@@ -187,7 +191,7 @@ class Measurer:
     def _write(self) -> None:
         write_json(self.folder / MEASURED, {
             "job": self.digest, "nats": self.nats, "prequential": self.prequential,
-            "word_nats": self.word_nats,
+            "new_text": self.new_text,
             "seconds_each": self.seconds_each, "scored_tokens": self.scored_tokens,
         })
 
@@ -197,7 +201,7 @@ class Measurer:
             if value["job"] != self.digest:
                 return False
             self.nats, self.prequential = value["nats"], value["prequential"]
-            self.word_nats = value["word_nats"]
+            self.new_text = value["new_text"]
             self.seconds_each = float(value["seconds_each"])
             self.scored_tokens = int(value["scored_tokens"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -205,11 +209,15 @@ class Measurer:
         return True
 
 
-def words_in(items: Iterable[Item]) -> int:
-    """Words that are scored: those outside masked ranges."""
-    return sum(len(split_words(item.text))
-               - sum(len(split_words(item.text[start:end])) for start, end in item.masked)
-               for item in items)
+def own_parts(items: Iterable[Item]) -> list[str]:
+    """The stretches of these items that carry loss: outside masked ranges."""
+    parts: list[str] = []
+    for item in items:
+        at = 0
+        for start, end in (*item.masked, (len(item.text), len(item.text))):
+            parts.append(item.text[at:start])
+            at = max(at, end)
+    return parts
 
 
 def _known(job: Job) -> dict[str, dict[str, float]]:

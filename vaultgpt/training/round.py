@@ -100,8 +100,9 @@ class Report:
     notes: list[str] = field(default_factory=list)  # e.g. "out of memory: batch halved to 4"
     learning: dict[str, Any] = field(default_factory=dict)  # rank, rate, epochs, best step...
     scored_tokens: int = 0  # read in evaluations, all models together, and drawn for `copying`
-    word_nats: dict[str, float] = field(default_factory=dict)
-    # "new" and "held_out": nats a word under the active generation, before an incremental round
+    new_text: dict[str, float] = field(default_factory=dict)
+    # of an incremental round, before it: "word_nats" and "held_out_word_nats" under the active
+    # generation, and "repeated", the share of 8-word runs that stood in the new text before
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; the inverse is report_from_json."""

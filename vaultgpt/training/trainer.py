@@ -169,7 +169,7 @@ class _Trainer:
             tokens=progress.tokens, seconds=time.monotonic() - self.began,
             tokens_per_s=progress.tokens / max(progress.seconds, 1e-9), device=base.device.name,
             steps=progress.step, losses=progress.losses, notes=[*base.notes, *progress.notes],
-            scored_tokens=measurer.scored_tokens, word_nats=measurer.word_nats,
+            scored_tokens=measurer.scored_tokens, new_text=measurer.new_text,
             learning={
                 "rank": recipe.rank, "rate": recipe.rate, "embedding_rate": recipe.embedding_rate,
                 "batch_tokens": recipe.batch_tokens, "block_tokens": recipe.block_tokens,
