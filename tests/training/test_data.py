@@ -236,7 +236,7 @@ def test_runs_that_stand_in_the_training_text_are_counted_in_any_dress() -> None
 def test_text_that_is_there_many_times_is_counted() -> None:
     text = tiny.prose(60, 5)
     assert repeated([text, tiny.prose(60, 6)]) < 0.05
-    assert repeated([text] * 10) > 0.9
+    assert repeated([text] * 10) == pytest.approx(0.9)
     assert repeated(["too short", "too short"]) == 0.0
     masked = Item("a", "train", f"{text}\n\nmine", ((0, len(text)),), None, None, ())
     assert own_parts([masked]) == ["", "\n\nmine"]
