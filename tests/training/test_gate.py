@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vaultgpt.training.gate import change, judge, student95
+from vaultgpt.training.bootstrap import change, student95
+from vaultgpt.training.gate import judge
 from vaultgpt.training.round import Report, SegmentScores
 
 TRIALS = 100

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from tests.voice.making import make_adapter, make_job
+from vaultgpt.corpus.lines import measure
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.loop import Stopped
 from vaultgpt.voice import study as module
 from vaultgpt.voice import style, tagged
 from vaultgpt.voice.study import Study
-from vaultgpt.voice.write import Kept
+from vaultgpt.voice.write import InLines, Kept
 
 
 @pytest.fixture
@@ -127,6 +128,20 @@ def test_rows_keep_the_tokens_that_the_mirror_would_draw_from(
         assert wanted == set(kept.isfinite().nonzero().flatten().tolist())
         place = next(iter(wanted))
         assert float(kept[place]) == pytest.approx(float(row[place]), abs=1e-4)
+
+
+def test_pages_under_a_tag_of_verse_are_written_in_lines_as_the_mirror_writes_them() -> None:
+    """Two rows, one two tokens into its line and one at the start of the next."""
+    written = ["so ", "is the cat", ",\n", "\n\n", "\n"]
+    lines = measure("so is the cat,\nI say\nso is the cat,\nand so am I\n")
+    bend = InLines(lines, written, (2, 3))
+    scores = torch.tensor([[3.0, 3.0, 0.0, -1.0, 0.0]]).repeat(2, 1)
+    prompt = torch.tensor([[0, 0, 0], [0, 0, 0]])
+    assert torch.equal(bend(prompt, scores), scores)  # nothing is written yet
+    bend(torch.cat([prompt, torch.tensor([[0], [1]])], 1), scores)
+    found = bend(torch.cat([prompt, torch.tensor([[0, 1], [1, 2]])], 1), scores)
+    assert bend.columns == [13, 0]
+    assert found[0, 2] > scores[0, 2] + 1 and torch.equal(found[1], scores[1])
 
 
 def test_the_job_survives_its_file(tiny_llama: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultgpt.corpus.header import header_text
+from vaultgpt.corpus.lines import of_generation, usual
 from vaultgpt.corpus.runs import norms
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.copying import WordRuns
@@ -123,6 +124,7 @@ class Study:
         held = {i.id for i in self.job.held_out}
         total = sum(self.words[i] for i in held)
         judged = len(set(self.labels.values())) > 1
+        known = of_generation(Path(self.job.adapter))
         kinds: list[Wanted] = []
         for label in sorted({*self.labels.values(), ""}):
             ids = sorted(i for i in self.items if self.labels.get(i, "") == label)
@@ -136,7 +138,8 @@ class Study:
             step = max(1, len(headers) // MOST_HEADERS)
             if words:
                 sizes = int(SPARE * words), int(SPARE * least)
-                kinds.append(Wanted(label, headers[::step], *sizes, share))
+                lines = usual((label,), known)
+                kinds.append(Wanted(label, headers[::step], *sizes, share, lines))
         return kinds
 
     def _style(self, wanted: Sequence[Wanted]) -> dict[str, Any]:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from vaultgpt.corpus.lines import Lines
 from vaultgpt.corpus.runs import split_words
+from vaultgpt.mirror.verse import Breaks, Verse
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.memory import is_out_of_memory
 
@@ -35,6 +37,7 @@ class Wanted:
     words: int
     least: int  # words, below which nothing can be said of them
     share: float  # of the author's held-out words
+    lines: Lines | None = None  # how they run where pages of this kind are in lines
     texts: list[str] = field(default_factory=list)
     written: int = 0  # words
 
@@ -59,6 +62,7 @@ class Writer:
         self.row_tokens = max(8, math.ceil(row_words * tokens_a_word * MARGIN))
         self.rng, self.seed = random.Random(seed), seed
         self.tokens, self.seconds = 0, 0.0
+        self._pieces: list[str] = []  # what each token writes, once pages in lines are asked for
         self.most_rows = ROWS if base.params < SMALL_PARAMS else FEW_ROWS
 
     def write(
@@ -97,7 +101,7 @@ class Writer:
         while True:
             prompts = self._prompts(one.headers, rows)
             try:
-                return self._generate(prompts, limit_s)
+                return self._generate(prompts, limit_s, one.lines)
             except Exception as error:
                 if not is_out_of_memory(error) or rows == 1:
                     raise
@@ -117,12 +121,15 @@ class Writer:
         return [fitting[i % len(fitting)] for i in range(rows)]
 
     @torch.no_grad()
-    def _generate(self, prompts: Sequence[list[int]], limit_s: float) -> list[str]:
+    def _generate(
+        self, prompts: Sequence[list[int]], limit_s: float, lines: Lines | None
+    ) -> list[str]:
         base, end = self.base, self.base.encoder.end
         size = min(self.row_tokens, base.context - len(prompts[0]))
         if size <= 0:
             return []
         ids = torch.tensor(prompts, device=base.device.where)  # [rows, prompt]
+        processors = [InLines(lines, self._written(), ids.shape)] if lines else []
         self.seed += 1
         torch.manual_seed(self.seed)
         out = base.model.generate(
@@ -132,10 +139,17 @@ class Writer:
             max_time=limit_s,
             pad_token_id=end,
             eos_token_id=end,
-            **_options(self.sampling),
+            **_options(self.sampling, processors),
         )
         rows: list[list[int]] = out[:, ids.shape[1] :].tolist()
         return [self._text(row, end) for row in rows]
+
+    def _written(self) -> list[str]:
+        if not self._pieces:
+            tokenizer = self.base.encoder.tokenizer
+            size = tokenizer.get_vocab_size(with_added_tokens=True)
+            self._pieces = [tokenizer.decode([i]) for i in range(size)]
+        return self._pieces
 
     def _text(self, row: list[int], end: int) -> str:
         """A row up to its end token; one that was cut loses its last, perhaps half, word."""
@@ -149,11 +163,33 @@ class Writer:
         return text.strip("\n").rstrip()
 
 
-def _options(sampling: dict[str, float]) -> dict[str, Any]:
+def _options(sampling: dict[str, float], before: Sequence[LogitsProcessor]) -> dict[str, Any]:
     if not sampling["temperature"]:
-        return {"do_sample": False}
+        return {"do_sample": False, "logits_processor": LogitsProcessorList(before)}
     neutral = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    return {"do_sample": True, **neutral, "logits_processor": LogitsProcessorList([Kept(sampling)])}
+    processors = LogitsProcessorList([*before, Kept(sampling)])
+    return {"do_sample": True, **neutral, "logits_processor": processors}
+
+
+class InLines(LogitsProcessor):
+    """Ends lines where the author's end, in every row; as the mirror does under such a tag."""
+
+    def __init__(self, lines: Lines, written: Sequence[str], shape: Sequence[int]) -> None:
+        breaks = Breaks([text.encode() for text in written])
+        self.written, self.start = written, shape[1]
+        self.rows = [Verse(lines, breaks) for _ in range(shape[0])]
+        self.columns = [0] * shape[0]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """[rows, vocabulary] with the breaks' scores changed."""
+        bent = scores.float().cpu().numpy().copy()
+        for row, verse in enumerate(self.rows):
+            if input_ids.shape[1] > self.start:
+                text = self.written[int(input_ids[row, -1])]
+                after = text.rpartition("\n")[2]
+                self.columns[row] = len(after) + (0 if "\n" in text else self.columns[row])
+            verse.bend(bent[row], self.columns[row])
+        return torch.from_numpy(bent).to(scores.device)
 
 
 class Kept(LogitsProcessor):
