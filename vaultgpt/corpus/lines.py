@@ -43,7 +43,7 @@ class Lines:
 
     @property
     def longest(self) -> int:
-        """Characters beyond which hardly any line goes; no end when long ones are counted."""
+        """Characters that the longest lines have, BIN * BINS at most."""
         last = max(i for i, n in enumerate(self.lengths) if n)
         return (last + 1) * BIN
 
