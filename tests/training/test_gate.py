@@ -89,6 +89,11 @@ def test_text_that_is_nothing_like_the_author_is_not_learned(times: float, promo
     assert promoted or verdict.why.startswith("New text is 1.8 times as surprising a word")
     assert judge(found, kind="fresh", first=False).promoted
     assert judge(report(held), kind="incremental", first=False).promoted  # an older report
+    few = judge(report(segments(np.random.default_rng(1), 4, 1, {"after": 0.9, "before": 1.0,
+                                                                 "fresh": 1.0, "base": 1.2},
+                                noise=0.0), new_text=found.new_text),
+                kind="incremental", first=False)
+    assert few.promoted  # four entries do not say what the author's text is like
 
 
 @pytest.mark.parametrize(("share", "promoted"), [(0.2, True), (0.9, False)])

@@ -98,7 +98,7 @@ def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
     recorded = recorded or {}
     checks: list[_Check] = [_finite(report)]
     if kind == "incremental":
-        checks += [_strange(report.new_text), _repeats(report.new_text)]
+        checks += [_strange(report.new_text, len(set(held.entry))), _repeats(report.new_text)]
     if first:
         checks.append(_better_than_base(held))
     else:
@@ -179,14 +179,15 @@ def _not_worse(held: SegmentScores, model: str, name: str,
     return _Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
 
 
-def _strange(new_text: Mapping[str, float]) -> _Check:
+def _strange(new_text: Mapping[str, float], entries: int) -> _Check:
     """Text that is nothing like the author's other pages is not learned in one night.
 
-    A word is what a reader counts: blanks and doubled letters change bytes more than sense. A
-    report without these figures (an older one) is not judged by them.
+    A word is what a reader counts: blanks and doubled letters change bytes more than sense. Where
+    too few held-out `entries` say what the author's text is like, or a report lacks the figures (an
+    older one), it is not judged.
     """
     new, held = new_text.get("word_nats"), new_text.get("held_out_word_nats")
-    if new is None or not held:
+    if new is None or not held or entries < FEW_ENTRIES:
         return _Check("strange", True, None, STRANGE, "New text was not held beside older pages.")
     times = new / held
     return _Check("strange", times <= STRANGE, times, STRANGE,
