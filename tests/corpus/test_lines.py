@@ -45,7 +45,9 @@ def test_they_travel_in_a_generations_manifest_and_nothing_else_breaks(tmp_path:
     assert lines["journal"] == {"entries": 1}
     manifest = tmp_path / "manifest.json"
     assert of_generation(tmp_path) == {}
-    for value in ("[]", "{}", '{"report": {"learning": {"lines": {"a": {"x": 1}}}}}', "{"):
+    for value in ("[]", "{}", '{"report": {"learning": {"lines": {"a": {"x": 1}}}}}', "{",
+                  '{"report": {"learning": {"lines": {"a": {"lengths": [1, 2]}}}}}',
+                  '{"report": {"learning": {"lines": {"a": {"breaks": "many"}}}}}'):
         manifest.write_text(value)
         assert of_generation(tmp_path) == {}
     manifest.write_text(json.dumps({"report": {"learning": {"lines": lines}}}))

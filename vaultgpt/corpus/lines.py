@@ -107,7 +107,14 @@ def of_generation(folder: Path) -> dict[str, Lines]:
     """What a generation's manifest says of its author's lines; {} where it says nothing."""
     try:
         value = read_json(folder / "manifest.json")["report"]["learning"]["lines"]
-        return {str(tag): Lines(**{**one, "lengths": tuple(one.get("lengths", _NONE))})
-                for tag, one in value.items()}
+        return {str(tag): _lines(one) for tag, one in value.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _lines(value: Mapping[str, Any]) -> Lines:
+    lengths = tuple(int(n) for n in value.get("lengths", _NONE))
+    if len(lengths) != BINS:
+        raise ValueError("lines of another version")
+    counts = {key: int(n) for key, n in value.items() if key != "lengths"}
+    return Lines(**counts, lengths=lengths)
