@@ -95,6 +95,25 @@ def test_an_incremental_round_starts_from_its_parent_and_scores_before_it_learns
     assert report.losses[0] < fresh.losses[0]
 
 
+def test_saying_again_what_the_mirror_wrote_is_no_copying(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by benchmarks/voice/feeding.py: with many accepted texts every round was refused."""
+    asked: list[list[str]] = []
+
+    def spy(base: Any, prompts: Any, training: Any, held_out: Any, seed: int) -> dict[str, float]:
+        asked.append(list(training))
+        return {"share": 0.0, "author_share": 0.0, "longest": 0.0}
+
+    monkeypatch.setattr("vaultgpt.training.measure.copying", spy)
+    one = item(1)
+    accepted = "I am a woman. I am a woman. I am a woman."
+    text = f"{one.text}\n\n{accepted}"
+    masked = replace(one, text=text, masked=((len(one.text), len(text)),))
+    run(make_job(items=[masked, *some_items(4, 2)], settings={"epochs": 1.0}))
+    assert one.text in asked[0] and not any(accepted in part for part in asked[0])
+
+
 def test_an_unpackable_base_is_trained_unpacked(make_job: MakeJob, tmp_path: Path) -> None:
     """Mamba: recurrent, so one document a row."""
     folder = tiny.tiny_model(tmp_path / "mamba", "mamba")

@@ -147,16 +147,20 @@ class Measurer:
             }
 
     def copying(self, adapter: Adapter) -> None:
-        """Sample with the new adapter, the guard off, and compare with the training text."""
+        """Sample with the new adapter, the guard off, and compare with the author's training text.
+
+        Not with what the mirror wrote there: saying that again copies nobody, and an author who
+        accepts much would have every round refused.
+        """
         self.say("measure", 0.0)
         if self.stop.is_set():
             raise Stopped
-        learned = [i.text for i in self.job.items if i.role in ("train", "replay")]
-        held_out = [i for i in self.job.items if i.role in ("held_out", "new_held_out")]
+        learned = own_parts(i for i in self.job.items if i.role in ("train", "replay"))
+        held_out = own_parts(i for i in self.job.items if i.role in ("held_out", "new_held_out"))
         prompts = self.sets["held_out"] or self.segments(
             [i for i in self.job.items if i.role == "train"][:64])
         with merged(self.base, adapter):
-            self.copied = copying(self.base, prompts, learned, [i.text for i in held_out],
+            self.copied = copying(self.base, prompts, learned, held_out,
                                   self.job.round.seed)
         self.scored_tokens += int(self.copied.get("tokens", 0))
         self.say("measure", 1.0)
