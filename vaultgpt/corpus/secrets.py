@@ -47,6 +47,15 @@ def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
     return merged
 
 
+def outside(text: str, ranges: Iterable[Range]) -> list[str]:
+    """The stretches of `text` before, between and after these sorted ranges."""
+    parts, at = [], 0
+    for start, end in ranges:
+        parts.append(text[at:start])
+        at = max(at, end)
+    return [*parts, text[at:]]
+
+
 def _is_number(found: str) -> bool:
     """A card number (Luhn) or something dialled; a date or a span of years is neither."""
     if _ISO_DATE.fullmatch(found) or _YEARS.fullmatch(found):

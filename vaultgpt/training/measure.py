@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultgpt.corpus.runs import split_words
+from vaultgpt.corpus.secrets import outside
 from vaultgpt.files import read_json, write_json
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.checkpoint import MEASURED
@@ -214,14 +215,8 @@ class Measurer:
 
 
 def own_parts(items: Iterable[Item]) -> list[str]:
-    """The stretches of these items that carry loss: outside masked ranges."""
-    parts: list[str] = []
-    for item in items:
-        at = 0
-        for start, end in (*item.masked, (len(item.text), len(item.text))):
-            parts.append(item.text[at:start])
-            at = max(at, end)
-    return parts
+    """The stretches of these items outside their masked ranges."""
+    return [part for item in items for part in outside(item.text, item.masked)]
 
 
 def _known(job: Job) -> dict[str, dict[str, float]]:

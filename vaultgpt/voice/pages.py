@@ -9,17 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vaultgpt.corpus.blocks import prepare
 from vaultgpt.corpus.runs import split_words
+from vaultgpt.corpus.secrets import outside
 from vaultgpt.training.round import Item
 
 
 def own_text(item: Item) -> str:
     """The entry's text without what is not the author's voice: quotes, code, secrets."""
     prepared = prepare(item)
-    parts, at = [], 0
-    for start, end in prepared.masked:
-        parts.append(prepared.text[at:start])
-        at = end
-    return "".join([*parts, prepared.text[at:]]).strip()
+    return "".join(outside(prepared.text, prepared.masked)).strip()
 
 
 def cut(texts: Iterable[str], words: int) -> list[str]:
