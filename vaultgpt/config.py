@@ -102,7 +102,7 @@ class Training:
         0.0, "Peak learning rate; 0 chooses by the base's size", "", "0..1"
     )
     epochs: float = option(
-        3.0, "Most passes of a fresh round over the vault", "passes", "0.01..100"
+        2.0, "Most passes of a fresh round over the vault", "passes", "0.01..100"
     )
     new_passes: float = option(
         1.25, "Most passes of an incremental round over new text", "passes", "0.1..100"

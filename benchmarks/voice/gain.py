@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.voice.full import DROPOUT, full_tune
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
 from benchmarks.voice.mirrors import bits, cut, run_captured, trained
-from benchmarks.voice.rows import Bench, Case, Options, Row, interval, main
+from benchmarks.voice.rows import Bench, Case, Options, Row, interval, main, together
 from vaultgpt.files import read_json
 from vaultgpt.training.evaluate import LN2, score
 
@@ -102,11 +102,12 @@ def _gain(figures: dict[str, Any]) -> float:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    have = {r["key"]: r["figures"] for r in rows}
+    by_key = {r["key"]: r for r in rows}
+    have = {key: row["figures"] for key, row in by_key.items()}
     journals: dict[str, Any] = {}
     for name in JOURNALS:
         seeds = [s for s in SEEDS.get(name, (1,))
-                 if f"{name}/{s}/lora" in have and f"{name}/{s}/full" in have]
+                 if together(by_key.get(f"{name}/{s}/lora"), by_key.get(f"{name}/{s}/full"))]
         if not seeds:
             continue
         ratios = [_gain(have[f"{name}/{s}/lora"]) / _gain(have[f"{name}/{s}/full"]) for s in seeds]

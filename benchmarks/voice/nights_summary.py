@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.voice.rows import Row
+from benchmarks.voice.rows import Row, together
 
 RATIO = 0.97  # of the fresh training's gain, at least
 WORSE = 0.01  # old notes, at most
@@ -22,13 +22,14 @@ def gain(figures: dict[str, Any], name: str = "last", part: str = "both") -> flo
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    have = {r["key"]: r["figures"] for r in rows}
+    have = {r["key"]: r for r in rows}
     found: dict[str, Any] = {}
-    for key, figures in have.items():
+    for key, row in have.items():
         journal, _, variant = key.partition("/")
         if variant not in VARIANTS:
             continue
-        fresh = have.get(f"{journal}/fresh")
+        figures, beside = row["figures"], have.get(f"{journal}/fresh")
+        fresh = beside["figures"] if beside and together(row, beside) else None
         found[key] = {
             "gain_of_fresh": _least(gain(figures) / gain(fresh) if fresh else None, RATIO),
             "old_worse_by": _most(figures["last_old"] / figures["first_old"] - 1, WORSE),

@@ -10,7 +10,16 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.voice.rows import RESULTS, Bench, Row, listing, open_store, rows_in_order
+from benchmarks.voice.rows import (
+    EARLIER,
+    RESULTS,
+    Bench,
+    Row,
+    listing,
+    open_store,
+    recipe_digest,
+    rows_in_order,
+)
 from vaultgpt.files import write_atomic
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "voice.md"
@@ -41,9 +50,21 @@ def _section(bench: Bench, results: Path) -> str:
              f"    python -m benchmarks.voice.{bench.name} --data JOURNALS", ""]
     if rows:
         lines += [bench.table(rows, bench.summary(rows)), "", _provenance(rows)]
+        lines += _earlier(rows) if bench.by_recipe else []
     if len(rows) < len(cases):
         lines += ["", f"**Falls short: {len(rows)} of {len(cases)} rows.**"]
     return "\n".join(lines) + "\n"
+
+
+def _earlier(rows: Sequence[Row]) -> list[str]:
+    """Which rows an earlier recipe learned, and what it did otherwise."""
+    lines = []
+    for recipe, otherwise in EARLIER.items():
+        keys = [row["key"] for row in rows if row.get("recipe") == recipe]
+        if keys and recipe != recipe_digest():
+            which = "All of them" if len(keys) == len(rows) else f"Of these {', '.join(keys)}"
+            lines += ["", f"{which} learned by the recipe before: {otherwise}."]
+    return lines
 
 
 def _provenance(rows: Sequence[Row]) -> str:

@@ -94,6 +94,30 @@ def test_rows_of_another_base_or_recipe_do_not_count(
     assert written["measured"] == 1 and len(written["rows"]) == 4
 
 
+def test_rows_of_an_earlier_recipe_stand_in_and_are_not_compared_with_others(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """1. three rows by a recipe; 2. another recipe, the first named as earlier; 3. one row again.
+
+    Result: 2 measures nothing; 3 counts the new row for the old, keeps both, and only rows of one
+    recipe go together.
+    """
+    first = rows.recipe_digest()
+    main(Counted().bench, args)
+    monkeypatch.setattr(rows, "recipe_digest", lambda: "another")
+    monkeypatch.setattr(rows, "EARLIER", {first: "it was so"})
+    counted = Counted()
+    main(counted.bench, args)
+    assert counted.done == []
+    main(counted.bench, [*args, "--rows", "b"])
+    store = rows.open_store(counted.bench, tmp_path / "results")
+    have = store.current()
+    assert {k: r["recipe"] for k, r in have.items()} == {"a/1": first, "a/2": first, "b": "another"}
+    assert len(store.rows) == 4
+    assert rows.together(have["a/1"], have["a/2"]) and not rows.together(have["a/1"], have["b"])
+    assert not rows.together(have["b"], None)
+
+
 def test_a_benchmark_of_recipes_keeps_its_rows_when_the_defaults_change(
     args: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

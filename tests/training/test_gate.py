@@ -64,6 +64,19 @@ def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
     assert promoted or f"held out of this round; {allowed} more is allowed" in verdict.why
 
 
+@pytest.mark.parametrize(("percent", "promoted"), [(-0.1, True), (1.0, False)])
+def test_only_what_was_scored_in_this_round_is_evidence(percent: float, promoted: bool) -> None:
+    """Forty entries carried on would else make any bound narrow."""
+    held = segments(np.random.default_rng(1), 52, 1, {"after": 1.0, "before": 1.0, "fresh": 1.0,
+                                                      "base": 1.2}, noise=0.0)
+    held.carried.extend(range(12, 52))
+    for at in range(52):
+        held.nats["after"][at] *= 1 + percent / 100 if at < 12 else 0.99
+    verdict = judge(report(held), kind="incremental", first=False)
+    assert verdict.promoted is promoted and "by 12 entries" in verdict.why
+    assert len(held.measured().entry) == 12 and held.measured().carried == []
+
+
 @pytest.mark.parametrize(("percent", "english", "promoted"), [
     (0.6, True, True), (1.5, True, False), (1.5, False, True)])
 def test_a_night_may_not_cost_much_plain_english(percent: float, english: bool,

@@ -101,7 +101,8 @@ def test_saying_again_what_the_mirror_wrote_is_no_copying(
     """Found by benchmarks/voice/feeding.py: with many accepted texts every round was refused."""
     asked: list[list[str]] = []
 
-    def spy(base: Any, prompts: Any, training: Any, held_out: Any, seed: int) -> dict[str, float]:
+    def spy(base: Any, prompts: Any, training: Any, held_out: Any, seed: int, *, few: bool
+            ) -> dict[str, float]:
         asked.append(list(training))
         return {"share": 0.0, "author_share": 0.0, "longest": 0.0}
 
@@ -205,6 +206,48 @@ def test_what_an_earlier_round_scored_is_not_scored_again(make_job: MakeJob) -> 
     again = run(make_job("edited", items=edited, **after, **told))
     assert reused.scored_tokens < again.scored_tokens < anew.scored_tokens
     assert again.bits_per_byte["held_out_before"] != reused.bits_per_byte["held_out_before"]
+
+
+def test_a_small_round_is_judged_on_a_part_and_carries_the_rest_on(make_job: MakeJob) -> None:
+    """1. a first round; 2. one on two new entries, with 40 held-out segments; 3. one on top of it;
+    4. one as large as the held-out text.
+
+    Result: 2 scores 24 of them, and the rest goes as they go; 3 takes the second's figures and says
+    so; 4 scores all of them anew under the second's generation where they were carried on.
+    """
+    def made(name: str, new: list[int], before: str, known: dict[str, Any]) -> Report:
+        folders = {"before": str(paths[before].parent / "out"),
+                   "fresh": str(paths["first"].parent / "out")}
+        paths[name] = make_job(
+            name, items=[*(item(i, words=60) for i in new), *some_items(0, 40)],
+            kind="incremental", parent=folders["before"], parent_id="g000001", compare=folders,
+            known=known)
+        return run(paths[name])
+
+    paths = {"first": make_job("first", items=some_items(12, 40))}
+    first = run(paths["first"])
+    whole = {k: asdict(v) for k, v in first.segments.items()}
+    assert first.segments["held_out"].carried == []
+    count = len(first.segments["held_out"].keys)
+    assert count == 40
+    second = made("second", [40, 41], "first", {"before": whole, "fresh": whole})
+    held = second.segments["held_out"]
+    assert len(held.measured().keys) == 24 and len(held.carried) == count - 24
+    assert set(held.measured().keys) == set(sorted(held.keys)[:24])
+    part = held.measured().nats
+    change = sum(part["after"]) / sum(part["before"])
+    for at in held.carried:
+        assert held.nats["after"][at] == pytest.approx(held.nats["before"][at] * change)
+    assert second.bits_per_byte["held_out"] == pytest.approx(
+        second.bits_per_byte["held_out_before"] * change)  # type: ignore[operator]
+    told = {"before": {k: asdict(v) for k, v in second.segments.items()}, "fresh": whole}
+    third = made("third", [42, 43], "second", told).segments["held_out"]
+    assert third.nats["before"] == held.nats["after"] and third.carried == held.carried
+    large = made("large", list(range(44, 84)), "second", told).segments["held_out"]
+    assert large.carried == []
+    alone = made("alone", list(range(44, 84)), "second", {}).segments["held_out"]
+    assert large.nats["before"] == pytest.approx(alone.nats["before"], rel=1e-4)
+    assert large.nats["fresh"] == pytest.approx(alone.nats["fresh"], rel=1e-4)
 
 
 def test_an_older_report_without_that_count_can_be_read(make_job: MakeJob) -> None:

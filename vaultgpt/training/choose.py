@@ -13,7 +13,6 @@ from typing import Any
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.
 FRESH_STEPS, INCREMENTAL_STEPS = 40, 8
-SMALL_VAULT, SMALL_PASSES = 100_000, 2.0  # words; there a third pass gains nothing (1.711, 1.712)
 # Of the fresh rate. 1,500 new words after 25,000 of Thoreau on pebble 0.3.0, means of six or two
 # draws: at 0.25 held-out is 0.2 % worse than before and new text held out of the round 0.2 % too;
 # at 0.1 0.05 % better and the same; at 0.07 0.06 % and 0.12 % better. More and smaller steps
@@ -32,7 +31,6 @@ RATE_TOKENS = 3_500
 SMALL_BASE = 50_000_000
 SMALL_BLOCK, BLOCK = 256, 1024
 LARGE_BATCH = 16_384
-DEFAULT_EPOCHS = 3.0  # config's; another value is the author's own wish
 SHARES = {"new": 0.3, "replay": 0.6, "general": 0.1}  # of an incremental round's tokens
 FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
 EMBEDDING_PARAMS = 400_000_000  # larger bases are adapted by LoRA alone
@@ -69,12 +67,9 @@ def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context:
                   min(block, max(batch, 256)))
 
 
-def passes(settings: dict[str, Any], words: int, *, fresh: bool) -> float:
-    """Passes over the text to learn: the setting, and at most two where the vault is small."""
-    if not fresh:
-        return float(settings["new_passes"])
-    most = float(settings["epochs"])
-    return min(most, SMALL_PASSES) if words < SMALL_VAULT and most == DEFAULT_EPOCHS else most
+def passes(settings: dict[str, Any], *, fresh: bool) -> float:
+    """Passes over the text to learn."""
+    return float(settings["epochs" if fresh else "new_passes"])
 
 
 def choose_block(settings: dict[str, Any], *, params: int, context: int) -> int:

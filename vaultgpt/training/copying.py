@@ -24,12 +24,13 @@ LONGEST = 400  # words; a longer copied run is reported as this
 
 
 def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str],
-            held_out: Iterable[str], seed: int) -> dict[str, float]:
+            held_out: Iterable[str], seed: int, *, few: bool = False) -> dict[str, float]:
     """{"share", "author_share", "longest", "tokens"...} of continuations of held-out beginnings.
 
-    Empty when there is nothing to begin with. The base must hold the merged adapter.
+    Empty when there is nothing to begin with; half as many with `few`. The base must hold the
+    merged adapter.
     """
-    texts = sample(base, prompts, seed)
+    texts = sample(base, prompts, seed, few=few)
     if not texts:
         return {}
     index = WordRuns(training)
@@ -48,9 +49,11 @@ def sampled_length(base: BaseModel) -> int:
 
 
 @torch.no_grad()
-def sample(base: BaseModel, prompts: Sequence[Segment], seed: int) -> list[str]:
+def sample(base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool = False
+           ) -> list[str]:
     """Continuations of the segments' first tokens, as the mirror samples but without its guards."""
     rows, length = 48 if base.params < 50_000_000 else 24, sampled_length(base)
+    rows = rows // 2 if few else rows
     fitting = [s for s in prompts if len(s.document.token_ids) >= PROMPT_TOKENS]
     if not fitting or base.context < PROMPT_TOKENS + 16:
         return []

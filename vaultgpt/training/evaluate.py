@@ -147,12 +147,12 @@ def key_of(segment: Segment, secret: bytes) -> str:
 
 
 def as_scores(found: Sequence[Segment], nats: dict[str, list[float]],
-              keys: Sequence[str] = ()) -> SegmentScores:
+              keys: Sequence[str] = (), carried: Sequence[int] = ()) -> SegmentScores:
     """The gate's evidence: segments and their nats under each model."""
     return SegmentScores(
         entry=[s.entry for s in found], tags=[list(s.tags) for s in found],
         years=[s.year for s in found], bytes=[s.bytes for s in found], nats=nats,
-        keys=list(keys),
+        keys=list(keys), carried=list(carried),
     )
 
 

@@ -95,7 +95,8 @@ def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
     mostly English. `expect_fresh`: a last fresh generation other than the active one exists.
     `forgets`: the active generation knows text that must go.
     """
-    held = report.segments.get("held_out", SegmentScores())
+    measured = {name: scores.measured() for name, scores in report.segments.items()}
+    held = measured.get("held_out", SegmentScores())
     recorded = recorded or {}
     checks: list[_Check] = [_finite(report)]
     if kind == "incremental":
@@ -110,9 +111,9 @@ def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
             checks.append(_not_worse(held, "fresh", "the last fresh generation", recorded,
                                      forgets, WORSE))
     if kind == "incremental":
-        checks.append(_new_notes(report.segments.get("new_notes", SegmentScores())))
+        checks.append(_new_notes(measured.get("new_notes", SegmentScores())))
     checks.append(_copying(report.copying))
-    general = report.segments.get("general", SegmentScores())
+    general = measured.get("general", SegmentScores())
     checks.append(_general(general, english))
     if kind == "incremental" and english and "before" in general.nats:
         checks.append(_general_before(general))

@@ -6,8 +6,9 @@ Knows nothing about torch, the ledger or the vault.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
 
 
@@ -68,7 +69,8 @@ class SegmentScores:
 
     `entry`, `tags`, `years`, `bytes` have one value a segment; `nats[model]` too. Models are
     "base", "before" (the active generation, absent in a first round), "fresh" (the last fresh one)
-    and "after".
+    and "after". `carried` are positions of segments that a small round did not score: their "after"
+    is "before" times the change of the rest.
     """
 
     entry: list[str] = field(default_factory=list)
@@ -77,6 +79,20 @@ class SegmentScores:
     bytes: list[int] = field(default_factory=list)
     nats: dict[str, list[float]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
+    carried: list[int] = field(default_factory=list)
+
+    def measured(self) -> SegmentScores:
+        """What was scored in this very round: the evidence for a verdict."""
+        if not self.carried:
+            return self
+        left_out = set(self.carried)
+
+        def kept(values: list[T]) -> list[T]:
+            return [value for at, value in enumerate(values) if at not in left_out]
+
+        return SegmentScores(kept(self.entry), kept(self.tags), kept(self.years), kept(self.bytes),
+                             {model: kept(nats) for model, nats in self.nats.items()},
+                             kept(self.keys))
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class _Trainer:
         new = stream("new", train, block)
         rough = new.tokens
         shares = FRESH_SHARES if self.fresh else SHARES
-        total = rough * passes(self.settings, self.job.words, fresh=self.fresh)
+        total = rough * passes(self.settings, fresh=self.fresh)
         general_chars = int(CHARS_A_TOKEN * total * shares["general"] / shares["new"])
         general = read_general(self.job.general_replay)
         parts = {"new": train, "general": general_items(general, general_chars, self.seed),
