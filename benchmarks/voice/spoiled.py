@@ -11,11 +11,12 @@ from typing import Any
 
 from vaultgpt.bases import resolve
 from vaultgpt.corpus.runs import split_words
-from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
+from vaultgpt.training.choose import rate_of_batch
 
 Job = dict[str, Any]
 Spoil = Callable[[Job, random.Random], None]
 TIMES_TOO_FAST = 30
+NIGHT_BATCH = 425  # tokens of a step where 1,500 new words are learned
 REPEATED, REPEATED_CHARS = 500, 200
 LEARNED = ("train", "replay")
 
@@ -109,8 +110,8 @@ def none(job: Job, rng: random.Random) -> None:
 
 def too_fast(job: Job, rng: random.Random) -> None:
     """A learning rate 30 times too high."""
-    rate = TIMES_TOO_FAST * INCREMENTAL_RATE * choose_rate(resolve("pebble").parameters)
-    job["settings"]["learning_rate"] = rate
+    usual = rate_of_batch(resolve("pebble").parameters, NIGHT_BATCH, fresh=False)
+    job["settings"]["learning_rate"] = TIMES_TOO_FAST * usual
 
 
 def shuffled(job: Job, rng: random.Random) -> None:

@@ -65,6 +65,7 @@ def _mix(new: float, replay: float, general: float) -> Change:
 # What one factor is changed from: the defaults when the sweep began.
 BEFORE = {"rank": 8, "block_tokens": 1024, "new_passes": 4.0}
 BEFORE_CONSTANTS = {"choose.choose_rate": lambda params: 2.8e-3, "choose.INCREMENTAL_RATE": 0.25,
+                    "trainer.SHARES": {"new": 0.3, "replay": 0.6, "general": 0.1},
                     "streams.SHORT_SHARE": 0.0,
                     "header.DROP_HEADER": 0.15, "header.DROP_TAG": 0.25, "header.DROP_DATE": 0.40}
 FRESH: dict[str, Change] = {

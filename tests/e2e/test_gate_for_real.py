@@ -21,11 +21,12 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
+from vaultgpt.training.choose import rate_of_batch
 from vaultgpt.training.trainer import run_job
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
 Job = dict[str, Any]
+NIGHT_BATCH = 425  # tokens of a step where 1,500 new words are learned
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +102,8 @@ def shuffle_words(job: Job) -> None:
 
 
 def learn_thirty_times_too_fast(job: Job) -> None:
-    rate = choose_rate(resolve("pebble").parameters)
-    job["settings"]["learning_rate"] = 30 * INCREMENTAL_RATE * rate
+    usual = rate_of_batch(resolve("pebble").parameters, NIGHT_BATCH, fresh=False)
+    job["settings"]["learning_rate"] = 30 * usual
 
 
 @pytest.mark.parametrize(

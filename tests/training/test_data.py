@@ -152,6 +152,9 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
         large.rate * INCREMENTAL_RATE)
     small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at
     assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 2)
+    night = recipe(round_tokens=8 * 875.0, fresh=False)
+    assert night.batch_tokens == 875
+    assert night.rate == pytest.approx(small.rate * INCREMENTAL_RATE)
     defaults = {"epochs": 3.0, "new_passes": 1.25}  # three is what the author asked for
     assert passes(defaults, fresh=True) == 3.0 and passes(defaults, fresh=False) == 1.25
     assert recipe(round_tokens=10e6).batch_tokens == 3500

@@ -27,7 +27,7 @@ def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str]
             held_out: Iterable[str], seed: int, *, few: bool = False) -> dict[str, float]:
     """{"share", "author_share", "longest", "tokens"...} of continuations of held-out beginnings.
 
-    Empty when there is nothing to begin with; half as many with `few`. The base must hold the
+    Empty when there is nothing to begin with; a third as many with `few`. The base must hold the
     merged adapter.
     """
     texts = sample(base, prompts, seed, few=few)
@@ -53,7 +53,7 @@ def sample(base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool 
            ) -> list[str]:
     """Continuations of the segments' first tokens, as the mirror samples but without its guards."""
     rows, length = 48 if base.params < 50_000_000 else 24, sampled_length(base)
-    rows = rows // 2 if few else rows
+    rows = rows // 3 if few else rows
     fitting = [s for s in prompts if len(s.document.token_ids) >= PROMPT_TOKENS]
     if not fitting or base.context < PROMPT_TOKENS + 16:
         return []

@@ -25,7 +25,7 @@ RETRY_WORDS = 5_000
 FORGET_RETRY_S = DAY_S  # after `forget` it is tried again the next day
 FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
 LEAST_MANUAL_WORDS = 20  # new ones, for a round that the author asks for
-REPLAY_TIMES = 2  # words of replay for each new word: 60 % to 30 %
+REPLAY_TIMES = 0.5  # words of replay for each new word: 30 % to 60 %
 NEW_HELD_SHARE = 0.2  # of the new words, held out of this round and learned in the next
 WHOLE_ENTRIES = 4  # from so many new entries on whole ones are held out, else last paragraphs
 
@@ -282,7 +282,7 @@ def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
     dropped = ledger.duplicates()
     old = [e for e in entries.values() if e.live and e.words and e.held_out != 1
            and e.id not in dropped and e.id not in ready.entries]
-    replay = stratified(old, REPLAY_TIMES * ready.ready_words, seed)
+    replay = stratified(old, round(REPLAY_TIMES * ready.ready_words), seed)
     return Selection(new, held, tuple(replay))
 
 
