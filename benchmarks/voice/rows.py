@@ -32,7 +32,10 @@ from vaultgpt.training import choose, streams
 
 RESULTS = Path(__file__).parent.parent / "results"
 # Recipes whose rows still say something: what they did otherwise, and for whom.
-EARLIER = {"b88ed4": "a vault of 100,000 words and more took three passes then, for two now"}
+EARLIER = {
+    "b88ed4": "a vault of 100,000 words and more took three passes then, two now; a small round "
+    "replayed twice the words it brought, half of them now, and was judged on all held-out text"
+}
 PEBBLE = Path(__file__).parent.parent.parent / "vaultgpt" / "pebble"
 
 Row = dict[str, Any]

@@ -32,6 +32,7 @@ from vaultgpt.mirror.sampling import Chooser, Dry, Logits
 from vaultgpt.mirror.verse import Breaks, Verse
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint
+from vaultgpt.verse import names_verse
 from vaultgpt.wire import Piece, Prompt, Usage
 
 BASE = "base"
@@ -269,8 +270,7 @@ class Request:
     def _answer(self, index: int, frame: Frame) -> Answer:
         prompt, sampling = self.prompt, self.prompt.sampling
         found = self.lines
-        poetry = found is not None or any(
-            tag.lstrip("#").lower() in ("poetry", "poem", "poems") for tag in prompt.tags)
+        poetry = found is not None or any(map(names_verse, prompt.tags))
         answer = Answer(
             index, frame, Chooser(sampling, prompt.seed, index),
             Dry(sampling, self.engine._line_ends if poetry else frozenset(), poetry),

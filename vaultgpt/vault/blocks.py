@@ -9,11 +9,11 @@ import re
 
 from vaultgpt.vault.entry import Kind
 from vaultgpt.vault.tags import TAG_LINE
+from vaultgpt.verse import names_verse
 
 _QUERIES = frozenset(
     ["dataview", "dataviewjs", "tasks", "query", "mermaid", "base", "button", "meta-bind"]
 )
-_VERSE = frozenset(["poem", "poetry", "verse", "lyrics"])
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^\n]*)")
 _HEADING = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(?=\S)([^\n]*)")
 _FIELD = re.compile(
@@ -80,7 +80,7 @@ class Fences:
         if closing is None:
             return [(at, opened, "code")]
         end = line_end(self.text, closing)
-        if info in _VERSE:
+        if names_verse(info):
             return [(at, opened, "code"), (closing, end, "code")]
         if info.startswith("ad-"):
             return [(at, end, "callout")]

@@ -19,20 +19,10 @@ from vaultgpt.vault.entry import LEFT_OUT, Entry, Kind, Note
 from vaultgpt.vault.properties import Properties, read_properties
 from vaultgpt.vault.spans import Heading, Mark, Scan, fill, scan
 from vaultgpt.vault.tags import property_tags, unique
+from vaultgpt.verse import names_verse
 
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’\u2010-][^\W_]+)*"
-)
-_VERSE_TAGS = (
-    "poem",
-    "poetry",
-    "poems",
-    "verse",
-    "lyrics",
-    "gedicht",
-    "gedichte",
-    "poésie",
-    "poesía",
 )
 _TEMPLATE_WORDS = 20  # fewer below unfilled front matter: nobody wrote here yet
 _OPENING_KINDS = LEFT_OUT | {"embed", "html"}  # may stand above a title
@@ -94,10 +84,10 @@ class _Reader:
         """The body's marks; a drawing has no prose, and verse no indented code."""
         if "excalidraw-plugin" in head.values or self.path.lower().endswith(".excalidraw.md"):
             return Scan(marks=[(begin, len(self.text), "embed")])
-        verse = any(tag.split("/")[0] in _VERSE_TAGS for tag in own)
-        verse = verse or PurePosixPath(self.path).parent.name.lower() in _VERSE_TAGS
+        verse = any(map(names_verse, own))
+        verse = verse or names_verse(PurePosixPath(self.path).parent.name)
         found = scan(self.text, begin, verse)
-        if not verse and any(tag.split("/")[0] in _VERSE_TAGS for _, tag in found.tags):
+        if not verse and any(names_verse(tag) for _, tag in found.tags):
             found = scan(self.text, begin, True)
         return found
 
