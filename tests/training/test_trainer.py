@@ -14,9 +14,11 @@ import pytest
 from tests import tiny
 from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.errors import BaseModelError, TrainingError
+from vaultgpt.training.base import BaseModel
 from vaultgpt.training.loop import Stopped
+from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Report, report_from_json
-from vaultgpt.training.trainer import run_job
+from vaultgpt.training.trainer import read_job, run_job
 
 
 def run(path: Path, progress: list[dict[str, Any]] | None = None,
@@ -233,7 +235,8 @@ def test_a_small_round_is_judged_on_a_part_and_carries_the_rest_on(make_job: Mak
     second = made("second", [40, 41], "first", {"before": whole, "fresh": whole})
     held = second.segments["held_out"]
     assert len(held.measured().keys) == 24 and len(held.carried) == count - 24
-    assert set(held.measured().keys) == set(sorted(held.keys)[:24])
+    judged = held.measured()
+    assert set(judged.keys) == set(sorted(held.keys)[:24])  # which hold both tags
     part = held.measured().nats
     change = sum(part["after"]) / sum(part["before"])
     for at in held.carried:
@@ -248,6 +251,26 @@ def test_a_small_round_is_judged_on_a_part_and_carries_the_rest_on(make_job: Mak
     alone = made("alone", list(range(44, 84)), "second", {}).segments["held_out"]
     assert large.nats["before"] == pytest.approx(alone.nats["before"], rel=1e-4)
     assert large.nats["fresh"] == pytest.approx(alone.nats["fresh"], rel=1e-4)
+
+
+def test_every_first_tag_is_judged(make_job: MakeJob, base: BaseModel) -> None:
+    """One poem among forty held-out entries, each of them in turn: it is always scored."""
+    def measurer(name: str, poem: int, known: dict[str, Any]) -> Measurer:
+        held = [item(100 + i, "held_out", **({"tags": ("poetry",)} if i == poem else {}))
+                for i in range(40)]
+        path = make_job(name, items=[item(1), *held], kind="incremental", known=known)
+        return Measurer(read_job(path), base, path.parent, "", threading.Event(),
+                        lambda *a, **k: None)
+
+    ranks = []
+    for poem in range(0, 40, 4):
+        keys = measurer(f"ask-{poem}", poem, {}).keys["held_out"]
+        ones = [1.0] * len(keys)
+        told = {"before": {"held_out": {"keys": keys, "nats": {"after": ones, "base": ones}}}}
+        judged = measurer(f"told-{poem}", poem, told).judged["held_out"]
+        assert sum(judged) == 24 and judged[poem]
+        ranks.append(sorted(keys).index(keys[poem]))
+    assert max(ranks) >= 24  # the lowest hashes alone would have left one out
 
 
 def test_an_older_report_without_that_count_can_be_read(make_job: MakeJob) -> None:

@@ -78,8 +78,9 @@ class Measurer:
     def _judged(self, name: str) -> list[bool]:
         """Which segments are scored: all, or in a small round those of the lowest keyed hashes.
 
-        Those of a smaller round are among those of a larger one, so that the active generation was
-        mostly scored on them. What it has no figure for is scored in any case.
+        Every tag that comes first in an entry has one of them, as far as half of them go. Those of
+        a smaller round are mostly among those of a larger one, so that the active generation was
+        scored on them. What it has no figure for is scored in any case.
         """
         keys = self.keys[name]
         if self.job.round.kind != "incremental" or name not in JUDGED_LEAST:
@@ -87,8 +88,12 @@ class Measurer:
         least = JUDGED_LEAST[name]
         if name == "held_out":
             least = max(least, len(self.segments(i for i in self.job.items if i.role == "train")))
-        first = set(sorted(keys)[:least])
-        return [key in first or key not in self.last for key in keys]
+        lowest: dict[tuple[str, ...], str] = {}
+        for key, segment in sorted(zip(keys, self.sets[name], strict=True), key=lambda p: p[0]):
+            lowest.setdefault(segment.tags[:1], key)
+        first = dict.fromkeys([*list(lowest.values())[: least // 2], *sorted(keys)])
+        chosen = set(list(first)[:least])
+        return [key in chosen or key not in self.last for key in keys]
 
     @property
     def seconds_to_come(self) -> float:
