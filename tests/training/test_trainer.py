@@ -16,7 +16,7 @@ from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.errors import BaseModelError, TrainingError
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.loop import Stopped
-from vaultgpt.training.measure import Measurer
+from vaultgpt.training.measure import Measurer, only_new, own_parts
 from vaultgpt.training.round import Report, report_from_json
 from vaultgpt.training.trainer import read_job, run_job
 
@@ -251,6 +251,26 @@ def test_a_small_round_is_judged_on_a_part_and_carries_the_rest_on(make_job: Mak
     alone = made("alone", list(range(44, 84)), "second", {}).segments["held_out"]
     assert large.nats["before"] == pytest.approx(alone.nats["before"], rel=1e-4)
     assert large.nats["fresh"] == pytest.approx(alone.nats["fresh"], rel=1e-4)
+
+
+def test_only_what_is_new_in_an_entry_is_foretold(make_job: MakeJob) -> None:
+    """1. a first round; 2. one on an entry whose second paragraph alone is new.
+
+    Result: that paragraph's bytes are foretold, and not the one that was learned before; an entry
+    that is new as a whole is foretold as a whole.
+    """
+    first = make_job("first")
+    run(first)
+    folder = str(first.parent / "out")
+    old, new = "We rowed to the island.", "Nobody had fed the swans."
+    grown = item(50, text=f"{old}\n\n{new}", new_ranges=((len(old) + 2, len(old) + 2 + len(new)),))
+    report = run(make_job("second", items=[grown, item(51), *some_items(0, 4)], kind="incremental",
+                          parent=folder, parent_id="g000001", compare={"before": folder}))
+    sizes = {p["id"]: p["bytes"] for p in report.prequential}
+    assert len(new) - 1 <= sizes["e50"] <= len(new) + 1
+    assert sizes["e51"] == len(item(51).text)
+    assert only_new(item(51)) == item(51)
+    assert own_parts([only_new(grown)])[1] == new
 
 
 def test_every_first_tag_is_judged(make_job: MakeJob, base: BaseModel) -> None:

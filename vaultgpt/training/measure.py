@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vaultgpt.corpus.runs import split_words
-from vaultgpt.corpus.secrets import outside
+from vaultgpt.corpus.secrets import merge_ranges, outside
 from vaultgpt.files import read_json, write_json
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.checkpoint import MEASURED
@@ -87,7 +88,8 @@ class Measurer:
             return [True] * len(keys)
         least = JUDGED_LEAST[name]
         if name == "held_out":
-            least = max(least, len(self.segments(i for i in self.job.items if i.role == "train")))
+            least = max(least, len(self.segments(
+                only_new(i) for i in self.job.items if i.role == "train")))
         lowest: dict[tuple[str, ...], str] = {}
         for key, segment in sorted(zip(keys, self.sets[name], strict=True), key=lambda p: p[0]):
             lowest.setdefault(segment.tags[:1], key)
@@ -165,9 +167,12 @@ class Measurer:
         self.say("evaluate", fraction)
 
     def _foretell(self) -> None:
-        """Nats of the entries about to be learned, under the parent and under the base."""
+        """Nats of what is about to be learned, under the parent and under the base.
+
+        Not of an entry's older paragraphs: the parent learned those, and would seem a prophet.
+        """
         roles = {"score"} | ({"train"} if self.job.round.kind == "incremental" else set())
-        items = {i.id: i for i in self.job.items if i.role in roles}
+        items = {i.id: only_new(i) for i in self.job.items if i.role in roles}
         found = self.segments(items.values())
         if not found:
             return
@@ -258,6 +263,18 @@ class Measurer:
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return True
+
+
+def only_new(item: Item) -> Item:
+    """The entry with everything masked that is not new in it."""
+    if not item.new_ranges:
+        return item
+    old, at = [], 0
+    for start, end in sorted(item.new_ranges):
+        old.append((at, start))
+        at = max(at, end)
+    masked = merge_ranges([*item.masked, *old, (at, len(item.text))])
+    return replace(item, masked=tuple(masked))
 
 
 def own_parts(items: Iterable[Item]) -> list[str]:
