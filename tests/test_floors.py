@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "vaultgpt"
 # A module may import modules of lower floors, and of its own floor where that is its own package.
 FLOORS = [
     {"errors"},
-    {"files", "wire"},
+    {"files", "wire", "verse"},
     {"config", "state"},
     {"vault"},
     {"corpus"},

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.voice import gate, spoiled
 from benchmarks.voice.journals import Journal
 from vaultgpt.errors import TrainingError
+from vaultgpt.training.choose import rate_of_batch
 from vaultgpt.vault.language import Votes
 
 TEXT = "I walked to the pond and found the ice an inch thick.\n\nNobody else was there to see. " * 6
@@ -73,7 +74,8 @@ def test_each_way_of_spoiling_is_what_it_says() -> None:
     assert len({i["id"] for i in learned}) == 500 and many["general_replay"] is None
     fast = job()
     spoiled.too_fast(fast, rng)
-    assert fast["settings"]["learning_rate"] == pytest.approx(30 * 0.07 * 2e-3, rel=0.01)
+    usual = rate_of_batch(11_600_000, spoiled.NIGHT_BATCH, fresh=False)
+    assert fast["settings"]["learning_rate"] == pytest.approx(30 * usual, rel=0.01)
 
 
 def journal(folder: Path) -> Journal:
