@@ -15,18 +15,16 @@ from typing import Any
 
 import pytest
 
-from vaultgpt.bases import resolve
+from benchmarks.voice import spoiled
 from vaultgpt.config import Settings, Training, with_option
 from vaultgpt.errors import TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.training.choose import rate_of_batch
 from vaultgpt.training.trainer import run_job
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
 Job = dict[str, Any]
-NIGHT_BATCH = 425  # tokens of a step where 1,500 new words are learned
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +100,7 @@ def shuffle_words(job: Job) -> None:
 
 
 def learn_thirty_times_too_fast(job: Job) -> None:
-    usual = rate_of_batch(resolve("pebble").parameters, NIGHT_BATCH, fresh=False)
-    job["settings"]["learning_rate"] = 30 * usual
+    spoiled.too_fast(job, random.Random(1))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ class Measurer:
         }
         self.keys = {name: [key_of(s, bytes.fromhex(job.secret)) for s in found]
                      for name, found in self.sets.items()}
+        roles = {"score"} | ({"train"} if job.round.kind == "incremental" else set())
+        self.new = {i.id: only_new(i) for i in job.items if i.role in roles}
+        self.new_segments = self.segments(self.new.values())  # about to be learned
         self.known, self.last = _known(job)
         self.judged = {name: self._judged(name) for name in SETS}  # one value a segment
         self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in SETS}
@@ -88,8 +92,7 @@ class Measurer:
             return [True] * len(keys)
         least = JUDGED_LEAST[name]
         if name == "held_out":
-            least = max(least, len(self.segments(
-                only_new(i) for i in self.job.items if i.role == "train")))
+            least = max(least, len(self.new_segments))
         lowest: dict[tuple[str, ...], str] = {}
         for key, segment in sorted(zip(keys, self.sets[name], strict=True), key=lambda p: p[0]):
             lowest.setdefault(segment.tags[:1], key)
@@ -127,24 +130,22 @@ class Measurer:
 
     def after(self, adapter: Adapter) -> None:
         """Score the new adapter on every set; what is not judged goes as what is."""
-        with merged(self.base, adapter):
-            for name, found in self.sets.items():
-                judged, before = self.judged[name], self.nats[name].get("before", [])
-                new = self._nats([s for s, now in zip(found, judged, strict=True) if now])
-                if not all(judged):
-                    old = [nats for nats, now in zip(before, judged, strict=True) if now]
-                    change = sum(new) / sum(old)
-                values = iter(new)
-                self.nats[name]["after"] = [
-                    next(values) if now else before[at] * change for at, now in enumerate(judged)]
+        self._score("after", adapter)
+        for name, judged in self.judged.items():
+            if all(judged):
+                continue
+            before, after = (self.nats[name][model] for model in ("before", "after"))
+            change = sum(compress(after, judged)) / sum(compress(before, judged))
+            self.nats[name]["after"] = [nats if now else nats * change
+                                        for nats, now in zip(after, judged, strict=True)]
 
     def _score(self, model: str, adapter: Adapter | None) -> None:
         """Fill `nats` under one model; what an earlier round scored is taken from there.
 
-        What is not judged may have been carried on there.
+        What is not judged has the active generation's last figure, which may be one carried on.
         """
         known = dict(self.known.get(model, {}))
-        if model == "before":
+        if model in ("before", "after"):
             for name, keys in self.keys.items():
                 known |= {key: self.last[key]
                           for key, now in zip(keys, self.judged[name], strict=True) if not now}
@@ -171,9 +172,7 @@ class Measurer:
 
         Not of an entry's older paragraphs: the parent learned those, and would seem a prophet.
         """
-        roles = {"score"} | ({"train"} if self.job.round.kind == "incremental" else set())
-        items = {i.id: only_new(i) for i in self.job.items if i.role in roles}
-        found = self.segments(items.values())
+        found = self.new_segments
         if not found:
             return
         base = list(by_entry(found, self._nats(found, plain=True)))
@@ -188,7 +187,7 @@ class Measurer:
         ]
         held = [i for i in self.job.items if i.role == "held_out"]
         if self.job.round.kind == "incremental" and held and "before" in self.nats["held_out"]:
-            new = own_parts(items.values())
+            new = own_parts(self.new.values())
             words, held_words = (sum(len(split_words(part)) for part in parts)
                                  for parts in (new, own_parts(held)))
             self.new_text = {
