@@ -21,6 +21,7 @@ from benchmarks.voice.nights_summary import summary, table
 from benchmarks.voice.rows import Bench, Case, Options, Unfinished, base_digest, main, recipe_digest
 from benchmarks.voice.stage import copy_start, home, make_start, open_state
 from vaultgpt.bases import resolve
+from vaultgpt.config import Settings
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import run_round, what_is_due
 from vaultgpt.state import VaultState
@@ -31,7 +32,7 @@ from vaultgpt.training.trainer import run_job
 STEP_DAYS = {"weekly": 7, "nightly": 1}
 TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
 KEEP = 1000  # generations: the curve needs old ones
-SEED = 1
+SEEDS = {"thoreau": (1, 2, 3), "hawthorne": (1,)}
 WORDS = {"thoreau": 262e3, "hawthorne": 530e3}
 ROUNDS = {
     ("thoreau", "weekly"): 10,
@@ -39,21 +40,26 @@ ROUNDS = {
     ("hawthorne", "weekly"): 45,
     ("hawthorne", "nightly"): 100,
 }  # a guess, for the cost
-WANTED = settings(training__keep=KEEP, training__seed=SEED)
+
+
+def wanted(seed: int) -> Settings:
+    """The product's settings but for the generations kept."""
+    return settings(training__keep=KEEP, training__seed=seed)
 
 
 def cases(options: Options) -> list[Case]:
     until = time.monotonic() + options.most_s
     found = []
-    for name in WORDS:
-        for variant in (*STEP_DAYS, "fresh"):
-            found.append(_case(options, name, variant, until))
+    for name, seeds in SEEDS.items():
+        for seed in seeds:
+            for variant in (*STEP_DAYS, "fresh"):
+                found.append(_case(options, name, seed, variant, until))
     return found
 
 
-def _case(options: Options, name: str, variant: str, until: float) -> Case:
+def _case(options: Options, name: str, seed: int, variant: str, until: float) -> Case:
     journal = Journal(options.data / name)
-    work = _work(options, name)
+    work = _work(options, name, seed)
     training_s = WORDS[name] * 0.9 * 1.35 * 3.3 / 4500 + 60
     cost = training_s * 1.2
     if variant != "fresh":
@@ -63,23 +69,24 @@ def _case(options: Options, name: str, variant: str, until: float) -> Case:
         cost += 0.8 * training_s
 
     def run() -> dict[str, Any]:
-        found = plan_calendar(journal.notes, SEED)
+        found = plan_calendar(journal.notes, seed)
         start = make_start(
             work / "first",
             lambda vault: fill_first(journal, found, vault),
-            lambda state: _first(state, found),
+            lambda state: _first(state, found, seed),
             f"nights/{name}",
         )
         if variant == "fresh":
-            return fresh(journal, found, start, work / variant)
-        place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], until)
-        return _figures(options, journal, found, place, variant)
+            return fresh(journal, found, start, work / variant, seed)
+        place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], seed, until)
+        return _figures(options, found, place, key)
 
-    return Case(f"{name}/{variant}", SEED, cost, run, resumes=variant != "fresh")
+    key = f"{name}/{seed}/{variant}"
+    return Case(key, seed, cost, run, resumes=variant != "fresh")
 
 
-def _work(options: Options, name: str) -> Path:
-    return options.work / f"nights-{name}-{base_digest()}-{recipe_digest()}"
+def _work(options: Options, name: str, seed: int) -> Path:
+    return options.work / f"nights-{name}-{seed}-{base_digest()}-{recipe_digest()}"
 
 
 def _done(place: Path) -> float:
@@ -95,8 +102,8 @@ def _place(place: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _first(state: VaultState, found: Calendar) -> dict[str, Any]:
-    return learn(state, WANTED, fresh=True, now=night(found.border - timedelta(1)))
+def _first(state: VaultState, found: Calendar, seed: int) -> dict[str, Any]:
+    return learn(state, wanted(seed), fresh=True, now=night(found.border - timedelta(1)))
 
 
 def looks(found: Calendar, step_days: int) -> list[date]:
@@ -114,7 +121,8 @@ def looks(found: Calendar, step_days: int) -> list[date]:
 
 
 def simulate(
-    journal: Journal, found: Calendar, start: Path, place: Path, step_days: int, until: float
+    journal: Journal, found: Calendar, start: Path, place: Path, step_days: int, seed: int,
+    until: float,
 ) -> Path:
     """Let the days pass; at.json keeps the place after each look. Unfinished at `until`.
 
@@ -132,13 +140,14 @@ def simulate(
                 raise Unfinished
             began = time.monotonic()
             before = days[number - 1] if number else found.border - timedelta(1)
-            look(journal, found, state, before, days[number])
+            look(journal, found, state, before, days[number], seed)
             at["seconds"] += time.monotonic() - began
             _keep_place(place, number + 1, len(days), at["seconds"])
     return place
 
 
-def look(journal: Journal, found: Calendar, state: VaultState, before: date, day: date) -> None:
+def look(journal: Journal, found: Calendar, state: VaultState, before: date, day: date,
+         seed: int) -> None:
     """What arrived since `before` is put into the vault, and the night's round runs if one is due.
 
     Without arrivals only the ledger is asked, which is what a scan of an unchanged vault would say.
@@ -149,10 +158,11 @@ def look(journal: Journal, found: Calendar, state: VaultState, before: date, day
     now = night(day)
     if not arrived:
         with Ledger.open(state) as ledger:
-            base = resolve(WANTED.base, state)
-            if what_is_due(state, WANTED, ledger, now, nightly=True, base=base).kind == "none":
+            base = resolve(wanted(seed).base, state)
+            due = what_is_due(state, wanted(seed), ledger, now, nightly=True, base=base)
+            if due.kind == "none":
                 return
-    learn(state, WANTED, now=now, nightly=True, manual=False)
+    learn(state, wanted(seed), now=now, nightly=True, manual=False)
 
 
 def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> None:
@@ -162,7 +172,7 @@ def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> No
 
 
 def _figures(
-    options: Options, journal: Journal, found: Calendar, place: Path, variant: str
+    options: Options, found: Calendar, place: Path, key: str
 ) -> dict[str, Any]:
     with home(place / "home"):
         state = open_state(place)
@@ -173,8 +183,9 @@ def _figures(
         weeks = foretold(found, state, made)
         last = surprise(found, load_adapter(state.generations / active), "last")
         first = surprise(found, load_adapter(state.generations / made[0].id), "first")
-    file = options.results / f"nights-{journal.name}-{variant}.svg"
-    drawn = curve.draw(file, weeks, f"{journal.name}, {variant} rounds: pages not yet learned")
+    name, _, variant = key.split("/")
+    file = options.results / f"nights-{key.replace('/', '-')}.svg"
+    drawn = curve.draw(file, weeks, f"{name}, {variant} rounds: pages not yet learned")
     return {
         **_words(found),
         **surprise(found, None, "base"),
@@ -199,7 +210,8 @@ def _words(found: Calendar) -> dict[str, Any]:
     }
 
 
-def fresh(journal: Journal, found: Calendar, start: Path, place: Path) -> dict[str, Any]:
+def fresh(journal: Journal, found: Calendar, start: Path, place: Path, seed: int
+          ) -> dict[str, Any]:
     """One fresh training on everything, on a copy of the first state: the same notes held out.
 
     Its adapter is measured whether or not the gate would let it pass.
@@ -217,7 +229,8 @@ def fresh(journal: Journal, found: Calendar, start: Path, place: Path) -> dict[s
         for stage in found.later:
             put(journal, stage, state.vault, stage.day)
         now = night(found.last + timedelta(TAIL_DAYS))
-        answer = run_round(state, WANTED, fresh=True, manual=True, trainer=trainer, now=lambda: now)
+        answer = run_round(state, wanted(seed), fresh=True, manual=True, trainer=trainer,
+                           now=lambda: now)
         with Ledger.open(state) as ledger:
             spent = rounds_since_first(ledger)
     read = 2 * tokens_of(cut(stage_items(found.later)))  # foretold by base and active

@@ -25,10 +25,10 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     have = {r["key"]: r for r in rows}
     found: dict[str, Any] = {}
     for key, row in have.items():
-        journal, _, variant = key.partition("/")
+        mirror, _, variant = key.rpartition("/")  # "thoreau/1": journal and seed
         if variant not in VARIANTS:
             continue
-        figures, beside = row["figures"], have.get(f"{journal}/fresh")
+        figures, beside = row["figures"], have.get(f"{mirror}/fresh")
         fresh = beside["figures"] if beside and together(row, beside) else None
         found[key] = {
             "gain_of_fresh": _least(gain(figures) / gain(fresh) if fresh else None, RATIO),

@@ -129,7 +129,7 @@ def test_days_pass_in_order_and_each_week_has_one_look(tmp_path: Path, asked: As
     journal = diary(tmp_path / "journal")
     found = plan_calendar(journal.notes, 1)
     start = start_of(tmp_path, journal, found)
-    place = nights.simulate(journal, found, start, start.parent / "weekly", 7, math.inf)
+    place = nights.simulate(journal, found, start, start.parent / "weekly", 7, 1, math.inf)
     times = sorted([t for t, _ in asked.rounds] + asked.questions)
     assert times == [night(day) for day in nights.looks(found, 7)]
     assert all(b - a == 7 * 86_400 for a, b in itertools.pairwise(times))
@@ -144,7 +144,7 @@ def test_nights_without_arrivals_only_ask_the_ledger(tmp_path: Path, asked: Aske
     journal = diary(tmp_path / "journal")
     found = plan_calendar(journal.notes, 1)
     start = start_of(tmp_path, journal, found)
-    nights.simulate(journal, found, start, start.parent / "nightly", 1, math.inf)
+    nights.simulate(journal, found, start, start.parent / "nightly", 1, 1, math.inf)
     days = {s.day for s in found.later}
     assert [t for t, _ in asked.rounds] == [night(d) for d in sorted(days)]
     assert len(asked.questions) == len(nights.looks(found, 1)) - len(days)
@@ -161,7 +161,7 @@ def test_a_cut_simulation_goes_on_after_its_last_look(
     found = plan_calendar(journal.notes, 1)
     start, place = start_of(tmp_path, journal, found), tmp_path / "work" / "nightly"
     with pytest.raises(Unfinished):
-        nights.simulate(journal, found, start, place, 1, time.monotonic() - 1)
+        nights.simulate(journal, found, start, place, 1, 1, time.monotonic() - 1)
     whole = nights.look
     left = [2]
 
@@ -173,10 +173,10 @@ def test_a_cut_simulation_goes_on_after_its_last_look(
 
     monkeypatch.setattr(nights, "look", crashing)
     with pytest.raises(KeyboardInterrupt):
-        nights.simulate(journal, found, start, place, 1, math.inf)
+        nights.simulate(journal, found, start, place, 1, 1, math.inf)
     monkeypatch.setattr(nights, "look", whole)
     assert 0 < nights._done(place) < 1
-    nights.simulate(journal, found, start, place, 1, math.inf)
+    nights.simulate(journal, found, start, place, 1, 1, math.inf)
     times = [t for t, _ in asked.rounds] + asked.questions
     assert len(times) == len(set(times)) + 1 and nights._done(place) == 1
 
@@ -213,18 +213,18 @@ def test_the_summary_judges_each_threshold() -> None:
     week = {"bytes": 10, "base": 2.0, "mirror": 1.7, "month": None, "first": 1.7}
     later = {"bytes": 30, "base": 2.0, "mirror": 1.9, "month": 1.8, "first": 1.95}
     rows = [
-        row("thoreau/weekly", weeks=[week, later]),
-        row("thoreau/nightly", last_old=1.83),
-        row("thoreau/fresh", last_both=1.79, month_ends_tokens=600),
+        row("thoreau/1/weekly", weeks=[week, later]),
+        row("thoreau/1/nightly", last_old=1.83),
+        row("thoreau/1/fresh", last_both=1.79, month_ends_tokens=600),
     ]
     found = summary(rows)
-    weekly = found["thoreau/weekly"]
+    weekly = found["thoreau/1/weekly"]
     assert weekly["gain_of_fresh"] == {
         "figure": pytest.approx(0.2 / 0.21),
         "bound": 0.97,
         "met": False,
     }
-    assert weekly["old_worse_by"]["met"] and not found["thoreau/nightly"]["old_worse_by"]["met"]
+    assert weekly["old_worse_by"]["met"] and not found["thoreau/1/nightly"]["old_worse_by"]["met"]
     assert weekly["tokens_of_month_ends"] == {"figure": 0.25, "bound": 0.25, "met": True}
     told = weekly["prequential"]
     assert told["than_base"]["better"] == 2 and told["than_base"]["met"]
@@ -235,8 +235,8 @@ def test_the_summary_judges_each_threshold() -> None:
         "less_surprised": pytest.approx(1 - 1.9 / 1.8),
     }
     assert told["than_first"]["weeks"] == 1
-    assert table(rows, found).count("thoreau/weekly") == 2
-    assert summary(rows[:1])["thoreau/weekly"]["gain_of_fresh"]["met"] is None
+    assert table(rows, found).count("thoreau/1/weekly") == 2
+    assert summary(rows[:1])["thoreau/1/weekly"]["gain_of_fresh"]["met"] is None
     assert table(rows[:1], summary(rows[:1]))
 
 

@@ -93,7 +93,7 @@ def test_a_new_note_is_learned_by_an_incremental_round_with_replay(vault: Vault)
     train = [i for i in job.items if i.role == "train"]
     assert len(train) == 1 and len(train[0].new_ranges) == 3
     words = sum(len(i.text.split()) for i in job.items if i.role == "replay")
-    assert words == 240  # half of the new words, in whole entries: one
+    assert words == 240  # a seventh of the new words, in whole entries: one
     held = next(i for i in job.items if i.role == "new_held_out")
     assert held.text.strip() and held.text.strip() not in train[0].text
     with Ledger.open(vault.state) as ledger:

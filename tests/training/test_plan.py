@@ -213,6 +213,30 @@ def test_four_new_notes_spare_a_whole_one_and_the_next_round_learns_it(vault: Va
     assert {i.id for i in trainer.jobs[0].items if i.role == "train"} == {i.id for i in held}
 
 
+@pytest.mark.parametrize(("written", "replayed"), [
+    (("journal",), {"dream", "poetry"}),
+    (("dream", "poetry"), {"journal"}),
+    (("journal", "dream", "poetry"), set()),
+    (("letter",), {"journal", "dream", "poetry"}),
+])
+def test_a_small_round_replays_the_tags_that_the_new_text_lacks(
+        vault: Vault, written: tuple[str, ...], replayed: set[str]) -> None:
+    """So that poems do not fade while nothing but journals comes, and nothing else is read again."""
+    train(vault)
+    for i in range(12):
+        tag = written[i % len(written)]
+        vault.write(f"new{i}.md", f"---\ntags: [{tag}]\n---\n" + body(f"n{i}", 8, 50),
+                    age_s=2 * HOUR, now=NOW)
+    trainer = FakeTrainer()
+    run_round(vault.state, vault.settings, trainer=trainer, base=FakeBase(), now=lambda: NOW,
+              manual=True)
+    again = [i for i in trainer.jobs[0].items if i.role == "replay"]
+    assert {i.tags[0] for i in again} <= replayed and bool(again) == bool(replayed)
+    if again:
+        words = sum(len(i.text.split()) for i in again)
+        assert 240 <= words <= 700, "a seventh of 4,800 new words, in whole entries of 240"
+
+
 def test_a_copy_of_held_out_text_is_never_waiting(vault: Vault) -> None:
     train(vault)
     with Ledger.open(vault.state) as ledger:
