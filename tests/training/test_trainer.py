@@ -85,7 +85,7 @@ def test_an_incremental_round_starts_from_its_parent_and_scores_before_it_learns
         fresh.bits_per_byte["held_out"], rel=1e-4)
     held = report.segments["held_out"]
     assert held.nats["before"] == held.nats["fresh"]
-    assert report.steps >= 8
+    assert report.steps >= 5  # of 256 tokens: eight where the round is large enough
     assert report.bits_per_byte["new_notes"] is not None
     assert report.bits_per_byte["new_notes_before"] is not None
     assert report.bits_per_byte["new_notes"] < report.bits_per_byte["new_notes_before"]
@@ -214,7 +214,7 @@ def test_a_small_round_is_judged_on_a_part_and_carries_the_rest_on(make_job: Mak
     """1. a first round; 2. one on two new entries, with 40 held-out segments; 3. one on top of it;
     4. one as large as the held-out text.
 
-    Result: 2 scores 24 of them, and the rest goes as they go; 3 takes the second's figures and says
+    Result: 2 scores 18 of them, and the rest goes as they go; 3 takes the second's figures and says
     so; 4 scores all of them anew under the second's generation where they were carried on.
     """
     def made(name: str, new: list[int], before: str, known: dict[str, Any]) -> Report:
@@ -234,9 +234,9 @@ def test_a_small_round_is_judged_on_a_part_and_carries_the_rest_on(make_job: Mak
     assert count == 40
     second = made("second", [40, 41], "first", {"before": whole, "fresh": whole})
     held = second.segments["held_out"]
-    assert len(held.measured().keys) == 24 and len(held.carried) == count - 24
+    assert len(held.measured().keys) == 18 and len(held.carried) == count - 18
     judged = held.measured()
-    assert set(judged.keys) == set(sorted(held.keys)[:24])  # which hold both tags
+    assert set(judged.keys) == set(sorted(held.keys)[:18])  # which hold both tags
     part = held.measured().nats
     change = sum(part["after"]) / sum(part["before"])
     for at in held.carried:
@@ -288,9 +288,9 @@ def test_every_first_tag_is_judged(make_job: MakeJob, base: BaseModel) -> None:
         ones = [1.0] * len(keys)
         told = {"before": {"held_out": {"keys": keys, "nats": {"after": ones, "base": ones}}}}
         judged = measurer(f"told-{poem}", poem, told).judged["held_out"]
-        assert sum(judged) == 24 and judged[poem]
+        assert sum(judged) == 18 and judged[poem]
         ranks.append(sorted(keys).index(keys[poem]))
-    assert max(ranks) >= 24  # the lowest hashes alone would have left one out
+    assert max(ranks) >= 18  # the lowest hashes alone would have left one out
 
 
 def test_an_older_report_without_that_count_can_be_read(make_job: MakeJob) -> None:
