@@ -35,6 +35,7 @@ TORCH_PACKAGES = {"training", "mirror"}
 TORCH_FILES = {"voice/write.py"}  # of packages that else stay free of it
 TORCH_FREE = {
     "training/plan.py",
+    "training/selection.py",
     "training/bootstrap.py",
     "training/gate.py",
     "training/round.py",

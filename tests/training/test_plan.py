@@ -14,7 +14,8 @@ from tests.rounds.fakes import FakeTrainer
 from vaultgpt.config import Schedule, Settings, Training
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import run_round
-from vaultgpt.training.plan import due, plan, stratified, words_for_budget
+from vaultgpt.training.plan import due, plan, words_for_budget
+from vaultgpt.training.selection import stratified
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_four_new_notes_spare_a_whole_one_and_the_next_round_learns_it(vault: Va
 ])
 def test_a_small_round_replays_the_tags_that_the_new_text_lacks(
         vault: Vault, written: tuple[str, ...], replayed: set[str]) -> None:
-    """So that poems do not fade while nothing but journals comes, and nothing else is read again."""
+    """So that poems do not fade while nothing but journals comes; no more is read again."""
     train(vault)
     for i in range(12):
         tag = written[i % len(written)]

@@ -20,14 +20,9 @@ from vaultgpt.corpus.runs import GUARD_WORDS, run_hashes, split_words
 from vaultgpt.ledger import EntryRow, Ledger, texts
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.history import Learned
-from vaultgpt.training.plan import (
-    BaseInfo,
-    Selection,
-    fresh_entries,
-    select,
-    trainable_words,
-)
+from vaultgpt.training.plan import BaseInfo, fresh_entries, trainable_words
 from vaultgpt.training.round import Item, Job, Role, Round
+from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
 from vaultgpt.vault.scan import ScannedNote
 

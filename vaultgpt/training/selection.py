@@ -1,0 +1,123 @@
+"""Which entries an incremental round learns, holds out and reads again; samples of a vault.
+
+Reads the ledger's figures, never a note. Knows nothing about when a round is due.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vaultgpt.ledger import EntryRow, Ledger, Pending
+from vaultgpt.ledger.texts import chance
+
+REPLAY_TIMES = 0.14  # words of replay for each new word: 10 % to 75 %
+MISSING = 0.5  # a tag is missing from new text that brings less than this part of its usual share
+NEW_HELD_SHARE = 0.2  # of the new words, held out of this round and learned in the next
+WHOLE_ENTRIES = 4  # from so many new entries on whole ones are held out, else last paragraphs
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What each entry is for in a round."""
+
+    new: dict[str, tuple[str, ...]] = field(default_factory=dict)  # entry -> new paragraphs
+    new_held: dict[str, tuple[str, ...]] = field(default_factory=dict)  # held out of this round
+    replay: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()  # of a fresh round
+
+
+def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
+    """Entries of about `words` words in all, in proportion to each year and first tag.
+
+    In each stratum entries stand in random order, each at the share of the stratum's words that is
+    reached in its middle; taking all strata by that share up to `words` keeps the proportions.
+    """
+    strata: dict[tuple[str, str], list[EntryRow]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda e: e.place):
+        strata[(entry.year or "", first_tag(entry))].append(entry)
+    rng = random.Random(seed)
+    placed: list[tuple[float, str, EntryRow]] = []
+    for _, members in sorted(strata.items()):
+        rng.shuffle(members)
+        total, at = sum(e.words for e in members), 0
+        for entry in members:
+            placed.append(((at + entry.words / 2) / max(1, total), entry.place, entry))
+            at += entry.words
+    chosen: list[str] = []
+    left = words
+    for _, _, entry in sorted(placed, key=lambda p: (p[0], p[1])):
+        if entry.words <= left or (not chosen and left > 0):
+            chosen.append(entry.id)
+            left -= entry.words
+    return chosen
+
+
+def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
+    """An incremental round's new text, the part of it held out of this round, and its replay."""
+    entries = {e.id: e for e in ledger.entries()}
+    held = new_held_out(ledger, ready)
+    new = {entry: tuple(d for d in digests if d not in set(held.get(entry, ())))
+           for entry, digests in ready.entries.items()}
+    new = {entry: digests for entry, digests in new.items() if digests}
+    dropped = ledger.duplicates()
+    old = [e for e in entries.values() if e.live and e.words and e.held_out != 1
+           and e.id not in dropped and e.id not in ready.entries]
+    missing = missing_tags(old, [(entries[e], words) for e, words in ready_words(ledger, ready)])
+    replay = stratified([e for e in old if first_tag(e) in missing],
+                        round(REPLAY_TIMES * ready.ready_words), seed)
+    return Selection(new, held, tuple(replay))
+
+
+def first_tag(entry: EntryRow) -> str:
+    """The tag that an entry counts under; "" without any."""
+    return entry.tags[0] if entry.tags else ""
+
+
+def ready_words(ledger: Ledger, ready: Pending) -> list[tuple[str, int]]:
+    """Each entry with its new words."""
+    paragraphs = ledger.paragraphs()
+    return [(entry, sum(p.words for p in paragraphs[entry] if p.digest in set(digests)))
+            for entry, digests in ready.entries.items()]
+
+
+def missing_tags(old: Sequence[EntryRow], new: Sequence[tuple[EntryRow, int]]) -> set[str]:
+    """First tags of which the new text (entries, new words) brings less than half the usual share.
+
+    What has been read is not forgotten for being left out of a night, but poems fade while nothing
+    but journals comes (docs/method.md has figures).
+    """
+    usual, now = Counter[str](), Counter[str]()
+    for entry in old:
+        usual[first_tag(entry)] += entry.words
+    for entry, words in new:
+        now[first_tag(entry)] += words
+    all_old, all_new = max(1, usual.total()), max(1, now.total())
+    return {tag for tag, words in usual.items() if now[tag] / all_new < MISSING * words / all_old}
+
+
+def new_held_out(ledger: Ledger, ready: Pending) -> dict[str, tuple[str, ...]]:
+    """Entry -> new paragraphs held out of this round only, about a fifth of the new words.
+
+    From four new entries on whole entries are taken by keyed hash, below that the last new
+    paragraph of an entry with three or more. Text that waited once is never taken again.
+    """
+    paragraphs = ledger.paragraphs()
+    fresh = {entry: [p for p in paragraphs[entry] if p.digest in set(digests)]
+             for entry, digests in ready.entries.items()}
+    free = {entry: ps for entry, ps in fresh.items() if not any(p.waited for p in ps)}
+    most = NEW_HELD_SHARE * ready.ready_words
+    chosen: dict[str, tuple[str, ...]] = {}
+    got = 0
+    for entry in sorted(free, key=lambda e: chance(free[e][0].digest, ledger.key)):
+        parts = free[entry] if len(ready.entries) >= WHOLE_ENTRIES else (
+            free[entry][-1:] if len(free[entry]) >= 3 else [])
+        words = sum(p.words for p in parts)
+        if words and got + words <= most * 1.5:
+            chosen[entry] = tuple(p.digest for p in parts)
+            got += words
+        if got >= most:
+            break
+    return chosen
