@@ -69,16 +69,16 @@ def _case(options: Options, name: str, seed: int, variant: str, until: float) ->
         cost += 0.8 * training_s
 
     def run() -> dict[str, Any]:
-        found = plan_calendar(journal.notes, seed)
+        found, asked = plan_calendar(journal.notes, seed), wanted(seed)
         start = make_start(
             work / "first",
             lambda vault: fill_first(journal, found, vault),
-            lambda state: _first(state, found, seed),
+            lambda state: _first(state, found, asked),
             f"nights/{name}",
         )
         if variant == "fresh":
-            return fresh(journal, found, start, work / variant, seed)
-        place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], seed, until)
+            return fresh(journal, found, start, work / variant, asked)
+        place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], asked, until)
         return _figures(options, found, place, key)
 
     key = f"{name}/{seed}/{variant}"
@@ -102,8 +102,8 @@ def _place(place: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _first(state: VaultState, found: Calendar, seed: int) -> dict[str, Any]:
-    return learn(state, wanted(seed), fresh=True, now=night(found.border - timedelta(1)))
+def _first(state: VaultState, found: Calendar, asked: Settings) -> dict[str, Any]:
+    return learn(state, asked, fresh=True, now=night(found.border - timedelta(1)))
 
 
 def looks(found: Calendar, step_days: int) -> list[date]:
@@ -121,8 +121,8 @@ def looks(found: Calendar, step_days: int) -> list[date]:
 
 
 def simulate(
-    journal: Journal, found: Calendar, start: Path, place: Path, step_days: int, seed: int,
-    until: float,
+    journal: Journal, found: Calendar, start: Path, place: Path, step_days: int,
+    asked: Settings, until: float,
 ) -> Path:
     """Let the days pass; at.json keeps the place after each look. Unfinished at `until`.
 
@@ -140,14 +140,14 @@ def simulate(
                 raise Unfinished
             began = time.monotonic()
             before = days[number - 1] if number else found.border - timedelta(1)
-            look(journal, found, state, before, days[number], seed)
+            look(journal, found, state, before, days[number], asked)
             at["seconds"] += time.monotonic() - began
             _keep_place(place, number + 1, len(days), at["seconds"])
     return place
 
 
 def look(journal: Journal, found: Calendar, state: VaultState, before: date, day: date,
-         seed: int) -> None:
+         asked: Settings) -> None:
     """What arrived since `before` is put into the vault, and the night's round runs if one is due.
 
     Without arrivals only the ledger is asked, which is what a scan of an unchanged vault would say.
@@ -158,11 +158,10 @@ def look(journal: Journal, found: Calendar, state: VaultState, before: date, day
     now = night(day)
     if not arrived:
         with Ledger.open(state) as ledger:
-            base = resolve(wanted(seed).base, state)
-            due = what_is_due(state, wanted(seed), ledger, now, nightly=True, base=base)
-            if due.kind == "none":
+            base = resolve(asked.base, state)
+            if what_is_due(state, asked, ledger, now, nightly=True, base=base).kind == "none":
                 return
-    learn(state, wanted(seed), now=now, nightly=True, manual=False)
+    learn(state, asked, now=now, nightly=True, manual=False)
 
 
 def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> None:
@@ -171,9 +170,7 @@ def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> No
     file.replace(place / "at.json")
 
 
-def _figures(
-    options: Options, found: Calendar, place: Path, key: str
-) -> dict[str, Any]:
+def _figures(options: Options, found: Calendar, place: Path, key: str) -> dict[str, Any]:
     with home(place / "home"):
         state = open_state(place)
         with Ledger.open(state) as ledger:
@@ -210,7 +207,7 @@ def _words(found: Calendar) -> dict[str, Any]:
     }
 
 
-def fresh(journal: Journal, found: Calendar, start: Path, place: Path, seed: int
+def fresh(journal: Journal, found: Calendar, start: Path, place: Path, asked: Settings
           ) -> dict[str, Any]:
     """One fresh training on everything, on a copy of the first state: the same notes held out.
 
@@ -229,8 +226,7 @@ def fresh(journal: Journal, found: Calendar, start: Path, place: Path, seed: int
         for stage in found.later:
             put(journal, stage, state.vault, stage.day)
         now = night(found.last + timedelta(TAIL_DAYS))
-        answer = run_round(state, wanted(seed), fresh=True, manual=True, trainer=trainer,
-                           now=lambda: now)
+        answer = run_round(state, asked, fresh=True, manual=True, trainer=trainer, now=lambda: now)
         with Ledger.open(state) as ledger:
             spent = rounds_since_first(ledger)
     read = 2 * tokens_of(cut(stage_items(found.later)))  # foretold by base and active

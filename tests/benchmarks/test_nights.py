@@ -22,6 +22,7 @@ from vaultgpt.config import Rules
 from vaultgpt.training.plan import Due
 from vaultgpt.vault.scan import read_vault
 
+WANTED = nights.wanted(1)
 WORDS = "the brook ran on below the ice and nobody saw it but the crows above the alders "
 
 
@@ -129,7 +130,7 @@ def test_days_pass_in_order_and_each_week_has_one_look(tmp_path: Path, asked: As
     journal = diary(tmp_path / "journal")
     found = plan_calendar(journal.notes, 1)
     start = start_of(tmp_path, journal, found)
-    place = nights.simulate(journal, found, start, start.parent / "weekly", 7, 1, math.inf)
+    place = nights.simulate(journal, found, start, start.parent / "weekly", 7, WANTED, math.inf)
     times = sorted([t for t, _ in asked.rounds] + asked.questions)
     assert times == [night(day) for day in nights.looks(found, 7)]
     assert all(b - a == 7 * 86_400 for a, b in itertools.pairwise(times))
@@ -144,7 +145,7 @@ def test_nights_without_arrivals_only_ask_the_ledger(tmp_path: Path, asked: Aske
     journal = diary(tmp_path / "journal")
     found = plan_calendar(journal.notes, 1)
     start = start_of(tmp_path, journal, found)
-    nights.simulate(journal, found, start, start.parent / "nightly", 1, 1, math.inf)
+    nights.simulate(journal, found, start, start.parent / "nightly", 1, WANTED, math.inf)
     days = {s.day for s in found.later}
     assert [t for t, _ in asked.rounds] == [night(d) for d in sorted(days)]
     assert len(asked.questions) == len(nights.looks(found, 1)) - len(days)
@@ -161,7 +162,7 @@ def test_a_cut_simulation_goes_on_after_its_last_look(
     found = plan_calendar(journal.notes, 1)
     start, place = start_of(tmp_path, journal, found), tmp_path / "work" / "nightly"
     with pytest.raises(Unfinished):
-        nights.simulate(journal, found, start, place, 1, 1, time.monotonic() - 1)
+        nights.simulate(journal, found, start, place, 1, WANTED, time.monotonic() - 1)
     whole = nights.look
     left = [2]
 
@@ -173,10 +174,10 @@ def test_a_cut_simulation_goes_on_after_its_last_look(
 
     monkeypatch.setattr(nights, "look", crashing)
     with pytest.raises(KeyboardInterrupt):
-        nights.simulate(journal, found, start, place, 1, 1, math.inf)
+        nights.simulate(journal, found, start, place, 1, WANTED, math.inf)
     monkeypatch.setattr(nights, "look", whole)
     assert 0 < nights._done(place) < 1
-    nights.simulate(journal, found, start, place, 1, 1, math.inf)
+    nights.simulate(journal, found, start, place, 1, WANTED, math.inf)
     times = [t for t, _ in asked.rounds] + asked.questions
     assert len(times) == len(set(times)) + 1 and nights._done(place) == 1
 

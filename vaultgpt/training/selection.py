@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vaultgpt.ledger import EntryRow, Ledger, Pending
+from vaultgpt.ledger.rows import Paragraph
 from vaultgpt.ledger.texts import chance
 
 REPLAY_TIMES = 0.14  # words of replay for each new word: 10 % to 75 %
@@ -58,14 +59,16 @@ def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
 def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
     """An incremental round's new text, the part of it held out of this round, and its replay."""
     entries = {e.id: e for e in ledger.entries()}
-    held = new_held_out(ledger, ready)
+    waiting = ready_paragraphs(ledger, ready)
+    held = new_held_out(waiting, ready.ready_words, ledger.key)
     new = {entry: tuple(d for d in digests if d not in set(held.get(entry, ())))
            for entry, digests in ready.entries.items()}
     new = {entry: digests for entry, digests in new.items() if digests}
     dropped = ledger.duplicates()
     old = [e for e in entries.values() if e.live and e.words and e.held_out != 1
            and e.id not in dropped and e.id not in ready.entries]
-    missing = missing_tags(old, [(entries[e], words) for e, words in ready_words(ledger, ready)])
+    missing = missing_tags(old, [(entries[e], sum(p.words for p in ps))
+                                 for e, ps in waiting.items()])
     replay = stratified([e for e in old if first_tag(e) in missing],
                         round(REPLAY_TIMES * ready.ready_words), seed)
     return Selection(new, held, tuple(replay))
@@ -76,11 +79,11 @@ def first_tag(entry: EntryRow) -> str:
     return entry.tags[0] if entry.tags else ""
 
 
-def ready_words(ledger: Ledger, ready: Pending) -> list[tuple[str, int]]:
-    """Each entry with its new words."""
-    paragraphs = ledger.paragraphs()
-    return [(entry, sum(p.words for p in paragraphs[entry] if p.digest in set(digests)))
-            for entry, digests in ready.entries.items()]
+def ready_paragraphs(ledger: Ledger, ready: Pending) -> dict[str, list[Paragraph]]:
+    """Entry -> its new paragraphs."""
+    every = ledger.paragraphs()
+    return {entry: [p for p in every[entry] if p.digest in new]
+            for entry, new in ((e, set(digests)) for e, digests in ready.entries.items())}
 
 
 def missing_tags(old: Sequence[EntryRow], new: Sequence[tuple[EntryRow, int]]) -> set[str]:
@@ -98,21 +101,19 @@ def missing_tags(old: Sequence[EntryRow], new: Sequence[tuple[EntryRow, int]]) -
     return {tag for tag, words in usual.items() if now[tag] / all_new < MISSING * words / all_old}
 
 
-def new_held_out(ledger: Ledger, ready: Pending) -> dict[str, tuple[str, ...]]:
+def new_held_out(fresh: Mapping[str, list[Paragraph]], new_words: int, key: bytes
+                 ) -> dict[str, tuple[str, ...]]:
     """Entry -> new paragraphs held out of this round only, about a fifth of the new words.
 
     From four new entries on whole entries are taken by keyed hash, below that the last new
     paragraph of an entry with three or more. Text that waited once is never taken again.
     """
-    paragraphs = ledger.paragraphs()
-    fresh = {entry: [p for p in paragraphs[entry] if p.digest in set(digests)]
-             for entry, digests in ready.entries.items()}
     free = {entry: ps for entry, ps in fresh.items() if not any(p.waited for p in ps)}
-    most = NEW_HELD_SHARE * ready.ready_words
+    most = NEW_HELD_SHARE * new_words
     chosen: dict[str, tuple[str, ...]] = {}
     got = 0
-    for entry in sorted(free, key=lambda e: chance(free[e][0].digest, ledger.key)):
-        parts = free[entry] if len(ready.entries) >= WHOLE_ENTRIES else (
+    for entry in sorted(free, key=lambda e: chance(free[e][0].digest, key)):
+        parts = free[entry] if len(fresh) >= WHOLE_ENTRIES else (
             free[entry][-1:] if len(free[entry]) >= 3 else [])
         words = sum(p.words for p in parts)
         if words and got + words <= most * 1.5:
