@@ -6,6 +6,7 @@ same blocks in the same order as the LoRA round, its general text too. Knows not
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import threading
@@ -59,6 +60,13 @@ class FullLearner:
         self.calls += 1
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * share
+
+    def follow(self, share: float) -> None:
+        """Nothing: this recipe keeps the weights that it ends at."""
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The weights as they stand."""
+        return contextlib.nullcontext()
 
     def snapshot(self) -> Adapter:
         """All weights, under the type that the loop keeps its best in."""

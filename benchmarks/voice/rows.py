@@ -82,7 +82,6 @@ class Bench:
     cases: Callable[[Options], Sequence[Case]]
     summary: Callable[[Sequence[Row]], Figures]
     table: Callable[[Sequence[Row], Figures], str]
-    by_recipe: bool = True  # False where the rows themselves say how each round learned
 
 
 def base_digest(folder: Path = PEBBLE) -> str:
@@ -127,7 +126,7 @@ def machine() -> str:
 class Store:
     """results/NAME.json: every row ever measured, newest last."""
 
-    def __init__(self, folder: Path, name: str, base: str, recipe: str | None = None) -> None:
+    def __init__(self, folder: Path, name: str, base: str, recipe: str) -> None:
         self.path, self.base, self.recipe = folder / f"{name}.json", base, recipe
         self.rows: list[Row] = []
         if self.path.exists():
@@ -139,15 +138,13 @@ class Store:
         Where there is none, one of an earlier recipe.
         """
         mine = [r for r in self.rows if r["base"] == self.base]
-        if self.recipe is None:
-            return {r["key"]: r for r in mine}
         return {r["key"]: r for recipe in (*EARLIER, self.recipe) for r in mine
                 if r.get("recipe") == recipe}
 
     def put(self, row: Row) -> None:
-        """In the place of an older row of its key, base and (where that counts) recipe."""
+        """In the place of an older row of its key, base and recipe."""
         def of(r: Row) -> tuple[str, str, str | None]:
-            return r["key"], r["base"], self.recipe and r.get("recipe")
+            return r["key"], r["base"], r.get("recipe")
 
         self.rows = [r for r in self.rows if of(r) != of(row)]
         self.rows.append(row)
@@ -171,7 +168,7 @@ def _plain(value: Any) -> Any:
 
 def open_store(bench: Bench, results: Path) -> Store:
     """The rows of a benchmark, those of the base and the recipe in use being current."""
-    return Store(results, bench.name, base_digest(), recipe_digest() if bench.by_recipe else None)
+    return Store(results, bench.name, base_digest(), recipe_digest())
 
 
 def listing(results: Path) -> Options:

@@ -27,6 +27,7 @@ from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import fix_secret, home
 from vaultgpt.files import read_json, write_json
 from vaultgpt.state import create_state
+from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
 from vaultgpt.training.round import Report
 
 JOURNAL, SEED = "thoreau", 1
@@ -62,47 +63,42 @@ def _mix(new: float, replay: float, general: float) -> Change:
     return _const(trainer__SHARES={"new": new, "replay": replay, "general": general})
 
 
-# What one factor is changed from: the defaults when the sweep began.
-BEFORE = {"rank": 8, "block_tokens": 1024, "new_passes": 4.0}
-BEFORE_CONSTANTS = {"choose.choose_rate": lambda params: 2.8e-3, "choose.INCREMENTAL_RATE": 0.25,
-                    "trainer.SHARES": {"new": 0.3, "replay": 0.6, "general": 0.1},
-                    "streams.SHORT_SHARE": 0.0,
-                    "header.DROP_HEADER": 0.15, "header.DROP_TAG": 0.25, "header.DROP_DATE": 0.40}
+def _rate(times: float) -> Change:
+    return _const(choose__choose_rate=lambda params: times * choose_rate(params))
+
+
+def _night_rate(times: float) -> Change:
+    return _const(choose__INCREMENTAL_RATE=times * INCREMENTAL_RATE)
+
+
 FRESH: dict[str, Change] = {
     "default": _set(),
-    "rate=1e-3": _set(learning_rate=1e-3),
-    "rate=2e-3": _set(learning_rate=2e-3),
-    "rate=8e-3": _set(learning_rate=8e-3),
-    "rank=16": _set(rank=16),
+    "rate x0.5": _rate(0.5),
+    "rate x0.7": _rate(0.7),
+    "rate x1.4": _rate(1.4),
+    "rate x2": _rate(2.0),
+    "rank=8": _set(rank=8),
     "rank=64": _set(rank=64),
     "epochs=1": _set(epochs=1.0),
-    "epochs=4": _set(epochs=4.0),
+    "epochs=3": _set(epochs=3.0),
     "header-dropout=0": _const(header__DROP_HEADER=0.0),
     "header-dropout=0.3": _const(header__DROP_HEADER=0.3),
     "title=0": _const(header__TITLE=0.0),
     "title=1": _const(header__TITLE=1.0),
     "general=0": _fresh_shares(0.0),
     "general=0.25": _fresh_shares(0.25),
+    "none cut short": _const(streams__SHORT_SHARE=0.0),
 }
 TITLES = ("title=0", "title=1")  # at 10k only: Thoreau's notes are titled by their dates
-SHORT: dict[str, Change] = {  # with a default of its own: its jobs were made after the others
-    "default": _set(),
-    "half cut short": _const(streams__SHORT_SHARE=0.5),
-    "half cut short, headers kept": _const(streams__SHORT_SHARE=0.5, header__DROP_HEADER=0.10,
-                                           header__DROP_TAG=0.10, header__DROP_DATE=0.50),
-}
 NIGHT: dict[str, Change] = {
     "default": _set(),
-    "replay=0.3": _mix(0.6, 0.3, 0.1),
-    "replay=0": _mix(0.9, 0.0, 0.1),
-    "general=0": _mix(0.33, 0.67, 0.0),
-    "rate=0.07": _const(choose__INCREMENTAL_RATE=0.07),
-    "rate=0.07, passes=1.25": Change({"new_passes": 1.25}, {"choose.INCREMENTAL_RATE": 0.07}),
+    "30 % replay": _mix(0.6, 0.3, 0.1),
+    "no general text": _mix(0.9, 0.1, 0.0),
+    "rate x0.5": _night_rate(0.5),
+    "rate x2": _night_rate(2.0),
+    "passes=2.5": _set(new_passes=2.5),
 }
-FINALISTS = {
-    "default": _set(batch_tokens=8192, learning_rate=4e-3),
-    "rank=16, batches of 3500, blocks of 512": _set(rank=16, batch_tokens=3500, block_tokens=512),
-}
+FINALISTS = ("default", "rate x0.7", "rate x1.4", "rank=8")
 
 
 def cases(options: Options) -> list[Case]:
@@ -111,12 +107,10 @@ def cases(options: Options) -> list[Case]:
         for name, change in FRESH.items():
             if size == "10k" or name not in TITLES:
                 found.append(_case(options, "fresh", size, name, change, COST_S[size]))
-        for name, change in SHORT.items():
-            found.append(_case(options, "short", size, name, change, COST_S[size]))
     for name, change in NIGHT.items():
         found.append(_case(options, "night", "50k", name, change, 25.0))
-    for name, change in FINALISTS.items():
-        found.append(_case(options, "fresh", FINAL, name, change, COST_S[FINAL]))
+    for name in FINALISTS:
+        found.append(_case(options, "fresh", FINAL, name, FRESH[name], COST_S[FINAL]))
     return found
 
 
@@ -142,13 +136,12 @@ def _changed(constants: dict[str, Any]) -> Iterator[None]:
 
 
 def _measure(options: Options, kind: str, size: str, change: Change) -> dict[str, Any]:
-    kind = "night" if kind == "night" else "fresh"  # "short" rows share the job of their size
     place = options.work / f"sweep-{kind}-{size}-{base_digest()}"
     job = _job(options, place, size, kind)
-    job = {**job, "settings": {**job["settings"], **BEFORE, **change.options}}
+    job = {**job, "settings": {**job["settings"], **change.options}}
     held = items(Journal(options.data / JOURNAL).split(SEED).held)
     found, openings = cut(held), cut(held, OPENING_TOKENS)
-    with _changed({**BEFORE_CONSTANTS, **change.constants}):
+    with _changed(change.constants):
         report, adapter = run_captured(job, place / "run")
     general = report.bits_per_byte
     return {"base": bits(found, None), "after": bits(found, adapter),
@@ -220,7 +213,7 @@ def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-BENCH = Bench("sweeps", __doc__.splitlines()[0], cases, summary, table, by_recipe=False)
+BENCH = Bench("sweeps", __doc__.splitlines()[0], cases, summary, table)
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCH))

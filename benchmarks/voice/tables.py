@@ -50,7 +50,7 @@ def _section(bench: Bench, results: Path) -> str:
              f"    python -m benchmarks.voice.{bench.name} --data JOURNALS", ""]
     if rows:
         lines += [bench.table(rows, bench.summary(rows)), "", _provenance(rows)]
-        lines += _earlier(rows) if bench.by_recipe else []
+        lines += _earlier(rows)
     if len(rows) < len(cases):
         lines += ["", f"**Falls short: {len(rows)} of {len(cases)} rows.**"]
     return "\n".join(lines) + "\n"

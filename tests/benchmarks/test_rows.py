@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +115,6 @@ def test_rows_of_an_earlier_recipe_stand_in_and_are_not_compared_with_others(
     assert len(store.rows) == 4
     assert rows.together(have["a/1"], have["a/2"]) and not rows.together(have["a/1"], have["b"])
     assert not rows.together(have["b"], None)
-
-
-def test_a_benchmark_of_recipes_keeps_its_rows_when_the_defaults_change(
-    args: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    main(Counted().bench, args)
-    monkeypatch.setattr(rows, "recipe_digest", lambda: "another")
-    counted = Counted()
-    main(replace(counted.bench, by_recipe=False), args)
-    assert counted.done == []
 
 
 def test_no_row_starts_that_would_not_fit(

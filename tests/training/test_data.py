@@ -128,6 +128,8 @@ def test_general_text_is_read_packed_or_plain_and_may_be_absent(tmp_path: Path) 
 def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
     assert choose_rate(124_000_000) == choose_rate(10**9) == pytest.approx(5e-4)
+    assert choose_rate(7_000_000) == choose_rate(10_000) == pytest.approx(4e-3)
+    assert choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
     assert choose_rate(7_000_000) > choose_rate(30_000_000) > choose_rate(120_000_000)
     settings = {"rank": 0, "learning_rate": 0.0, "embedding": True, "block_tokens": 0,
                 "batch_tokens": 0}
@@ -151,7 +153,7 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(round_tokens=10e6, fresh=False).rate == pytest.approx(
         large.rate * INCREMENTAL_RATE)
     small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at
-    assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 2)
+    assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 4**0.75)
     night = recipe(round_tokens=8 * 875.0, fresh=False)
     assert night.batch_tokens == 875
     assert night.rate == pytest.approx(small.rate * INCREMENTAL_RATE)

@@ -30,6 +30,7 @@ class Progress:
     factor: float = 0.0  # share of the peak rate in the last step
     position: int = 0  # blocks taken from the mixture
     tokens: int = 0  # trained on so far
+    weight: float = 0.0  # of all steps in the mean of their weights
     seconds: float = 0.0  # spent in optimiser steps, earlier runs included
     micro_tokens: int = 0
     losses: list[float] = field(default_factory=list)  # nats a token, by step

@@ -1,10 +1,14 @@
 """A base with trainable LoRA layers and, where wanted, a trainable embedding, and their optimiser.
 
-Knows nothing about data, schedules or checkpoints on disk.
+What is learned is the mean of the weights along the way: at a steady rate the weights themselves
+wander about a place that is better than any of theirs. Knows nothing about data, schedules or
+checkpoints on disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,7 @@ class Learner:
         if parent is not None:
             self.alpha = parent.alpha
             self.load(parent)
+        self.mean: dict[str, Tensor] = {}  # of `parameters`, float32, once there was a step
         self.optimiser = self._new_optimiser()
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
@@ -74,13 +79,40 @@ class Learner:
                 self.base.embedding.add_(delta.to(self.pristine.device, self.pristine.dtype))
 
     @torch.no_grad()
+    def follow(self, share: float) -> None:
+        """Take the weights as they stand into the mean, as `share` of it (all of it at first)."""
+        for name, parameter in self.parameters.items():
+            now = parameter.detach().float()
+            if name in self.mean:
+                self.mean[name].lerp_(now, share)
+            else:
+                self.mean[name] = now.clone()
+
+    @torch.no_grad()
     def snapshot(self) -> Adapter:
-        """A copy of the weights as they stand, float32 on the CPU."""
-        tensors = {n: p.detach().float().cpu().clone() for n, p in self.lora.items()}
+        """A copy of the mean, float32 on the CPU; of the weights themselves before any step."""
+        tensors = {n: self.mean.get(n, p).detach().float().cpu().clone()
+                   for n, p in self.lora.items()}
         delta = None
         if self.pristine is not None:
-            delta = (self.base.embedding.detach().float() - self.pristine.float()).cpu()
+            learned = self.mean.get(EMBEDDING, self.base.embedding)
+            delta = (learned.detach().float() - self.pristine.float()).cpu()
         return Adapter(self.recipe.rank, self.alpha, tensors, delta)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The base under the mean instead of the weights as they stand, which come back after."""
+        kept = {n: p.detach().clone() for n, p in self.parameters.items() if n in self.mean}
+        try:
+            self._put(self.mean)
+            yield
+        finally:
+            self._put(kept)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.parameters[name].copy_(value)
 
     def set_rate(self, factor: float) -> None:
         """Set every group's learning rate to this share of its peak."""
@@ -88,8 +120,8 @@ class Learner:
             group["lr"] = group["peak"] * factor
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and moments for a checkpoint."""
-        tensors: dict[str, Tensor] = {}
+        """Weights, their mean and moments for a checkpoint."""
+        tensors = {f"mean/{name}": value for name, value in self.mean.items()}
         for name, parameter in self.parameters.items():
             tensors[f"weight/{name}"] = parameter.detach()
             for key, value in self.optimiser.state.get(parameter, {}).items():
@@ -107,6 +139,8 @@ class Learner:
                     else parameter.device)
                 for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors
             }
+            if f"mean/{name}" in tensors:
+                self.mean[name] = tensors[f"mean/{name}"].to(parameter.device)
 
     def move(self, device: Device) -> None:
         """Go on elsewhere with the same weights and moments."""

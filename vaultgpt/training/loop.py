@@ -98,7 +98,7 @@ class Loop:
         return self._chosen()
 
     def _chosen(self) -> Adapter:
-        """The last weights, or the best validated ones where those are clearly better."""
+        """The mean at the end, or the best validated one where that is clearly better."""
         state = self.progress
         if self.best is not None and state.checks:
             if state.checks[-1][1] > _best(state) * (1 + WORSE):
@@ -109,7 +109,7 @@ class Loop:
     def _one_step(self) -> None:
         begin, state = self.clock(), self.progress
         blocks = self.mixture.step(self.learner.recipe.batch_tokens)
-        state.factor = self._factor()
+        state.factor = rate_at(state.step, state.steps, self.learner.recipe)
         self.learner.set_rate(state.factor)
         loss = self._gradients(blocks)
         torch.nn.utils.clip_grad_norm_(list(self.learner.parameters.values()),
@@ -122,18 +122,13 @@ class Loop:
         state.losses.append(loss)
         state.step += 1
         state.position = self.mixture.position
-        state.tokens += sum(len(b.token_ids) for b in blocks)
+        tokens = sum(len(b.token_ids) for b in blocks)
+        state.tokens += tokens
+        # Later weights count for more: as many times as tokens were read before them.
+        weight = float(tokens) * state.tokens
+        state.weight += weight
+        self.learner.follow(weight / state.weight)
         state.seconds += self.clock() - begin
-
-    def _factor(self) -> float:
-        """Share of the peak rate for the next step; linear to 0 even when `steps` shrinks."""
-        step, steps = self.progress.step, self.progress.steps
-        first = rate_at(step, steps, self.learner.recipe)
-        warm = step == 0 or step < 3 or step <= self.learner.recipe.warmup * self.plan.steps
-        if warm or steps == self.plan.steps:
-            return first
-        left = steps - step
-        return self.progress.factor * left / (left + 1)
 
     def _gradients(self, blocks: list[Block]) -> float:
         """Mean nats a token over the blocks; gradients accumulate in parts that fit the memory."""
@@ -187,7 +182,7 @@ class Loop:
     def _check(self) -> bool:
         """Validate; keep the best; True when it is time to stop."""
         state = self.progress
-        with self.learner.base.device.autocast():
+        with self.learner.averaged(), self.learner.base.device.autocast():
             nats = sum(score(self.learner.base, self.validation))
         value = nats / LN2 / sum(s.bytes for s in self.validation)
         best = _best(state)
