@@ -28,7 +28,7 @@ from vaultgpt.training.streams import Mixture
 
 CHECKPOINT_S = 30.0
 PATIENCE = 3  # validations in a row that are worse than the best by WORSE
-# Validation sets are small: an early minimum within the noise is worse than a run that decayed to
+# Validation sets are small: an early minimum within the noise is worse than a run that went on to
 # its end (25,000 words of Thoreau: held-out 1.718 at the validation's best step, 1.712 at the end).
 WORSE = 0.005
 CALIBRATION_STEPS = 3  # before a budget sets the number of steps
