@@ -33,9 +33,9 @@ from vaultgpt.training import choose, streams
 RESULTS = Path(__file__).parent.parent / "results"
 # Recipes whose rows still say something: what they did otherwise, and for whom.
 EARLIER = {
-    "b88ed4": "the learning rate fell to zero and the last weights were kept, their running mean is "
-    "now; a vault of 100,000 words and more took three passes then, two now; a small round "
-    "replayed twice the words it brought",
+    "b88ed4": "the learning rate fell to zero and the last weights were kept, where now it is "
+    "steady and their running mean is kept; a vault of 100,000 words and more took three passes "
+    "then, two now; a small round replayed twice the words it brought",
 }
 PEBBLE = Path(__file__).parent.parent.parent / "vaultgpt" / "pebble"
 
