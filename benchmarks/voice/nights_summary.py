@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.voice.rows import Row, together
+from benchmarks.voice.rows import Row, interval, together
 
 RATIO = 0.97  # of the fresh training's gain, at least
 WORSE = 0.01  # old notes, at most
 TOKENS = 0.25  # of the month's-end fresh trainings, at most
 VARIANTS = ("weekly", "nightly")
+JUDGED = ("gain_of_fresh", "old_worse_by", "tokens_of_month_ends")
 
 
 def gain(figures: dict[str, Any], name: str = "last", part: str = "both") -> float:
@@ -75,6 +76,20 @@ def prequential(weeks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
+def over_seeds(summed: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:
+    """(mean, half-width) of each judged figure where a journal's variant has two seeds or more."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    names = {(key.split("/")[0], key.rpartition("/")[2]) for key in summed}
+    for journal, variant in sorted(names):
+        ours = [one for key, one in summed.items()
+                if key.startswith(f"{journal}/") and key.endswith(f"/{variant}")]
+        values = {name: [one[name]["figure"] for one in ours if one[name]["figure"] is not None]
+                  for name in JUDGED}
+        if all(len(each) > 1 for each in values.values()):
+            found[f"{journal}, {variant}"] = {n: interval(each) for n, each in values.items()}
+    return found
+
+
 def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
     lines = [
         "| row | gain | old | late | first, old | rounds (fresh, refused) | trained + scored "
@@ -103,6 +118,10 @@ def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
             f"{_judged(one['tokens_of_month_ends'])} | {_weeks(told['than_base'])} | "
             f"{_weeks(told['than_month'])} |"
         )
+    for name, figures in over_seeds(summed).items():
+        shown = " | ".join(f"{_percent(mean)} ± {100 * half:.1f}"
+                           for mean, half in figures.values())
+        lines.append(f"| {name}, all seeds | {shown} | | |")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from benchmarks.voice import curve, nights
 from benchmarks.voice.arriving import day_of, night, plan_calendar, put, stages
 from benchmarks.voice.journals import Journal
 from benchmarks.voice.nights_figures import active_at, month_ends
-from benchmarks.voice.nights_summary import prequential, summary, table
+from benchmarks.voice.nights_summary import over_seeds, prequential, summary, table
 from benchmarks.voice.rows import Unfinished
 from vaultgpt.config import Rules
 from vaultgpt.training.plan import Due
@@ -239,6 +239,17 @@ def test_the_summary_judges_each_threshold() -> None:
     assert table(rows, found).count("thoreau/1/weekly") == 2
     assert summary(rows[:1])["thoreau/1/weekly"]["gain_of_fresh"]["met"] is None
     assert table(rows[:1], summary(rows[:1]))
+
+
+def test_seeds_of_a_journal_are_summed_up_with_an_interval() -> None:
+    rows = [row(f"thoreau/{seed}/{variant}", last_both=1.8 + 0.01 * seed, month_ends_tokens=600)
+            for seed in (1, 2) for variant in ("weekly", "fresh")]
+    rows += [row("hawthorne/1/weekly"), row("hawthorne/1/fresh", month_ends_tokens=600)]
+    found = summary(rows)
+    (name,) = over_seeds(found)
+    mean, half = over_seeds(found)[name]["gain_of_fresh"]
+    assert name == "thoreau, weekly" and mean == pytest.approx(1.0) and half == pytest.approx(0.0)
+    assert table(rows, found).count("all seeds") == 1
 
 
 def test_no_week_is_no_claim() -> None:
