@@ -28,7 +28,6 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "blocks of 512": {"block_tokens": 512},
     "rate 1e-3": {"learning_rate": 1e-3},
     "rate 1.4e-3": {"learning_rate": 1.4e-3},
-    "rate 2.8e-3": {"learning_rate": 2.8e-3},
 }
 LONG = 960  # tokens of a segment: a hotkey far down a long note
 STRONGER = "mary-maclane"  # where full fine-tuning is tried without dropout as well, and DESIGNS

@@ -5,6 +5,7 @@ Knows nothing about how the rows were measured.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,15 +79,15 @@ def prequential(weeks: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def over_seeds(summed: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:
     """(mean, half-width) of each judged figure where a journal's variant has two seeds or more."""
+    variants: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for key, one in summed.items():
+        journal, _, variant = key.split("/")
+        variants[f"{journal}, {variant}"].append(one)
     found: dict[str, dict[str, tuple[float, float]]] = {}
-    names = {(key.split("/")[0], key.rpartition("/")[2]) for key in summed}
-    for journal, variant in sorted(names):
-        ours = [one for key, one in summed.items()
-                if key.startswith(f"{journal}/") and key.endswith(f"/{variant}")]
-        values = {name: [one[name]["figure"] for one in ours if one[name]["figure"] is not None]
-                  for name in JUDGED}
+    for name, ours in sorted(variants.items()):
+        values = {n: [f for one in ours if (f := one[n]["figure"]) is not None] for n in JUDGED}
         if all(len(each) > 1 for each in values.values()):
-            found[f"{journal}, {variant}"] = {n: interval(each) for n, each in values.items()}
+            found[name] = {n: interval(each) for n, each in values.items()}
     return found
 
 

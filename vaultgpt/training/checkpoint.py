@@ -27,7 +27,6 @@ class Progress:
 
     step: int = 0
     steps: int = 0  # planned; a budget may lower it
-    factor: float = 0.0  # share of the peak rate in the last step
     position: int = 0  # blocks taken from the mixture
     tokens: int = 0  # trained on so far
     weight: float = 0.0  # of all steps in the mean of their weights

@@ -109,8 +109,7 @@ class Loop:
     def _one_step(self) -> None:
         begin, state = self.clock(), self.progress
         blocks = self.mixture.step(self.learner.recipe.batch_tokens)
-        state.factor = rate_at(state.step, state.steps, self.learner.recipe)
-        self.learner.set_rate(state.factor)
+        self.learner.set_rate(rate_at(state.step, state.steps, self.learner.recipe))
         loss = self._gradients(blocks)
         torch.nn.utils.clip_grad_norm_(list(self.learner.parameters.values()),
                                        self.learner.recipe.clip)
@@ -124,7 +123,7 @@ class Loop:
         state.position = self.mixture.position
         tokens = sum(len(b.token_ids) for b in blocks)
         state.tokens += tokens
-        # Later weights count for more: as many times as tokens were read before them.
+        # Later weights count for more, in proportion to the tokens read by then.
         weight = float(tokens) * state.tokens
         state.weight += weight
         self.learner.follow(weight / state.weight)
