@@ -32,10 +32,11 @@ from vaultgpt.state import VaultState
 ADAPTER = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 EMBEDDING = "embedding_delta.safetensors"
+LAST_WEIGHTS = "last_weights.safetensors"  # where training goes on; of no use to other programs
 MANIFEST = "manifest.json"
 README = "README.md"
 NEEDED = (ADAPTER, CONFIG)
-ALLOWED = frozenset({ADAPTER, CONFIG, EMBEDDING, MANIFEST, README})
+ALLOWED = frozenset({ADAPTER, CONFIG, EMBEDDING, LAST_WEIGHTS, MANIFEST, README})
 KEYS = ("base", "revision", "base_sha256", "parent", "round", "created", "files", "learned",
         "held_out", "report", "verdict")
 _NAME = re.compile(r"g(\d{6,})")

@@ -59,7 +59,7 @@ def _case(options: Options, kind: str, block: int) -> Case:
     ready = (place / "first" / "answer.json").exists()
     cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
     run = partial(block_of_trials, Journal(options.data / JOURNAL), place, kind, block)
-    return Case(f"{kind}/{block}", SEED, cost, run)
+    return Case(f"{kind}/{block}", SEED, cost, run, small_rounds=True)
 
 
 def pages(journal: Journal) -> tuple[list[ScannedNote], list[ScannedNote]]:

@@ -82,7 +82,8 @@ def _case(options: Options, name: str, seed: int, variant: str, until: float) ->
         return _figures(options, found, place, key)
 
     key = f"{name}/{seed}/{variant}"
-    return Case(key, seed, cost, run, resumes=variant != "fresh")
+    small = variant != "fresh"
+    return Case(key, seed, cost, run, resumes=small, small_rounds=small)
 
 
 def _work(options: Options, name: str, seed: int) -> Path:

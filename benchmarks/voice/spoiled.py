@@ -16,7 +16,7 @@ from vaultgpt.training.choose import rate_of_batch
 Job = dict[str, Any]
 Spoil = Callable[[Job, random.Random], None]
 TIMES_TOO_FAST = 30
-NIGHT_BATCH = 425  # tokens of a step where 1,500 new words are learned
+NIGHT_BATCH = 1_700  # tokens of a step where 1,500 new words are learned
 REPEATED, REPEATED_CHARS = 500, 200
 LEARNED = ("train", "replay")
 
@@ -110,7 +110,7 @@ def none(job: Job, rng: random.Random) -> None:
 
 def too_fast(job: Job, rng: random.Random) -> None:
     """A learning rate 30 times too high."""
-    usual = rate_of_batch(resolve("pebble").parameters, NIGHT_BATCH, fresh=False)
+    usual = rate_of_batch(resolve("pebble").parameters, NIGHT_BATCH)
     job["settings"]["learning_rate"] = TIMES_TOO_FAST * usual
 
 

@@ -27,7 +27,7 @@ from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main
 from benchmarks.voice.stage import fix_secret, home
 from vaultgpt.files import read_json, write_json
 from vaultgpt.state import create_state
-from vaultgpt.training.choose import INCREMENTAL_RATE, choose_rate
+from vaultgpt.training.choose import choose_rate
 from vaultgpt.training.round import Report
 
 JOURNAL, SEED = "thoreau", 1
@@ -67,10 +67,6 @@ def _rate(times: float) -> Change:
     return _const(choose__choose_rate=lambda params: times * choose_rate(params))
 
 
-def _night_rate(times: float) -> Change:
-    return _const(choose__INCREMENTAL_RATE=times * INCREMENTAL_RATE)
-
-
 FRESH: dict[str, Change] = {
     "default": _set(),
     "rate x0.5": _rate(0.5),
@@ -94,8 +90,8 @@ NIGHT: dict[str, Change] = {
     "default": _set(),
     "30 % replay": _mix(0.6, 0.3, 0.1),
     "no general text": _mix(0.9, 0.1, 0.0),
-    "rate x0.5": _night_rate(0.5),
-    "rate x2": _night_rate(2.0),
+    "rate x0.5": _rate(0.5),
+    "rate x2": _rate(2.0),
     "passes=2.5": _set(new_passes=2.5),
 }
 FINALISTS = ("default", "rate x0.7", "rate x1.4", "rank=8")
@@ -118,7 +114,7 @@ def _case(options: Options, kind: str, size: str, name: str, change: Change, cos
     def run() -> dict[str, Any]:
         return _measure(options, kind, size, change)
 
-    return Case(f"{kind}/{size}/{name}", SEED, cost_s, run)
+    return Case(f"{kind}/{size}/{name}", SEED, cost_s, run, small_rounds=kind == "night")
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def test_each_way_of_spoiling_is_what_it_says() -> None:
     assert len({i["id"] for i in learned}) == 500 and many["general_replay"] is None
     fast = job()
     spoiled.too_fast(fast, rng)
-    usual = rate_of_batch(11_600_000, spoiled.NIGHT_BATCH, fresh=False)
+    usual = rate_of_batch(11_600_000, spoiled.NIGHT_BATCH)
     assert fast["settings"]["learning_rate"] == pytest.approx(30 * usual, rel=0.01)
 
 

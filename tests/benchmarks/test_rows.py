@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,23 @@ def test_rows_of_an_earlier_recipe_stand_in_and_are_not_compared_with_others(
     assert len(store.rows) == 4
     assert rows.together(have["a/1"], have["a/2"]) and not rows.together(have["a/1"], have["b"])
     assert not rows.together(have["b"], None)
+
+
+def test_rows_without_small_rounds_outlive_a_recipe_that_changed_those_alone(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = rows.recipe_digest()
+    main(Counted().bench, args)
+    monkeypatch.setattr(rows, "recipe_digest", lambda: "another")
+    monkeypatch.setattr(rows, "EARLIER", {first: "it was so"})
+    monkeypatch.setattr(rows, "FRESH_AS_NOW", (first,))
+    bench = Counted().bench
+    store = rows.open_store(bench, tmp_path / "results")
+    cases = list(bench.cases(rows.listing(tmp_path / "results")))
+    assert {r["recipe"] for r in rows.rows_in_order(store, cases)} == {"another"}
+    small = [replace(c, small_rounds=True) for c in cases]
+    assert {r["recipe"] for r in rows.rows_in_order(store, small)} == {first}
+    assert {r["recipe"] for r in store.rows} == {first}
 
 
 def test_no_row_starts_that_would_not_fit(

@@ -237,6 +237,9 @@ def test_export_writes_an_adapter_that_peft_loads_and_warns(
     done = trained("export", str(tmp_path / "adapter"))
     assert done.status == 0 and "diary" in done.err
     AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    files = json.loads((tmp_path / "adapter" / "manifest.json").read_text())["files"]
+    there = {path.name for path in (tmp_path / "adapter").iterdir()} - {"manifest.json"}
+    assert there == set(files) and "last_weights.safetensors" not in there
     assert trained("export", str(tmp_path / "adapter")).status == 1
     done = trained("export", str(tmp_path / "whole"), "--merged", "--json")
     assert done.status == 0 and "model.safetensors" in done.json["files"]

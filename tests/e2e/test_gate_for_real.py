@@ -16,13 +16,11 @@ from typing import Any
 import pytest
 
 from benchmarks.voice import spoiled
-from vaultgpt.bases import resolve
 from vaultgpt.config import Settings, Training, with_option
 from vaultgpt.errors import TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import run_round
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.training.choose import rate_of_batch
 from vaultgpt.training.trainer import run_job
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
@@ -102,9 +100,7 @@ def shuffle_words(job: Job) -> None:
 
 
 def learn_thirty_times_too_fast(job: Job) -> None:
-    """Thirty times a fresh round's rate: three times it does little harm on pages so few."""
-    usual = rate_of_batch(resolve("pebble").parameters, spoiled.NIGHT_BATCH, fresh=True)
-    job["settings"]["learning_rate"] = spoiled.TIMES_TOO_FAST * usual
+    spoiled.too_fast(job, random.Random(1))
 
 
 @pytest.mark.parametrize(

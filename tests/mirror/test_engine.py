@@ -218,6 +218,39 @@ def test_tag_and_voice_strength_mix_logits_as_worded(
     assert len(texts) == 3
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_is_stepped_together_is_what_each_lane_says_alone(
+    tiny_models: Callable[..., Path], family: str, n: int
+) -> None:
+    engine = engine_of(tiny_models(family))
+    prompt = Prompt(text=LONG, tags=("dream",), n=n, seed=4, sampling=Sampling(
+        heal=False, tag_strength=1.5), **TOKENS)
+    request = Request(engine, prompt, never, 0.0)
+    request._prepare()
+    assert request.decoding is not None
+    decoding, seen = request.decoding, []
+    real = decoding._step
+
+    def spy(rows: list[Any]) -> Any:
+        logits = real(rows)
+        seen.append([(list(a.tail), row.copy()) for a, row in zip(rows, logits, strict=True)])
+        return logits
+
+    decoding._step = spy  # type: ignore[method-assign]
+    list(decoding.run(request.answers, never))
+    assert len(seen) > 5
+    for path, logits in seen[-1]:
+        assert np.abs(logits - decoding.look(path)[-1]).max() < 1e-3
+    for lane in decoding.lanes if n == 1 else []:  # the next request can go on from there
+        ids, last = lane.prefix.ids, request.answers[0].tail[-1]
+        assert [*ids, last] == [*lane.ids, *request.answers[0].tail]
+        fresh = lane.model.empty()
+        lane.model.prefill(fresh, ids, 0)
+        here, there = (lane.model.peek(c, [last], len(ids)) for c in (lane.prefix.cache, fresh))
+        assert (here - there).abs().max() < 1e-3
+
+
 # Cancelling ---------------------------------------------------------------------------------------
 
 

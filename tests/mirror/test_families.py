@@ -149,7 +149,7 @@ def test_rows_of_different_length_equal_each_alone(
     ids = list(range(20, 60))
     cache = model.empty()
     model.prefill(cache, ids[:20], 0)
-    batch = model.stack(cache, 20, 3)
+    batch = model.stack([(cache, 20)], 3)
     model.step(batch, [ids[20]] * 3, [20] * 3)
     rows = model.step(batch, [ids[21], 7, ids[20]], [21, 21, 20])  # the last row went back
     alone = [logits_of(model, [*ids[:21], last])[-1] for last in (ids[21], 7)]

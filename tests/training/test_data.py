@@ -17,12 +17,12 @@ from tests.training.conftest import item
 from vaultgpt.corpus.blocks import Block
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import (
-    INCREMENTAL_RATE,
     Recipe,
     choose_rank,
     choose_rate,
     choose_recipe,
     passes,
+    rate_at,
 )
 from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, Draw, WordRuns, repeated, sample
 from vaultgpt.training.evaluate import (
@@ -150,18 +150,17 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(parent_rank=16).rank == 16
     large = recipe(round_tokens=10e6)
     assert large.rate == pytest.approx(choose_rate(7_000_000))
-    assert recipe(round_tokens=10e6, fresh=False).rate == pytest.approx(
-        large.rate * INCREMENTAL_RATE)
+    assert recipe(round_tokens=10e6, fresh=False).rate == large.rate  # it goes on as it was
     small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at
     assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 4**0.75)
-    night = recipe(round_tokens=8 * 875.0, fresh=False)
-    assert night.batch_tokens == 875
-    assert night.rate == pytest.approx(small.rate * INCREMENTAL_RATE)
+    night = recipe(round_tokens=2 * 875.0, fresh=False)
+    assert night.batch_tokens == 875 and night.rate == small.rate
+    assert [rate_at(i, 2, night) for i in range(2)] == [1.0, 1.0]  # and without a warm-up
     defaults = {"epochs": 3.0, "new_passes": 1.25}  # three is what the author asked for
     assert passes(defaults, fresh=True) == 3.0 and passes(defaults, fresh=False) == 1.25
     assert recipe(round_tokens=10e6).batch_tokens == 3500
     assert recipe(round_tokens=10e6, params=124_000_000).batch_tokens == 16_384
-    assert recipe(round_tokens=8000.0, fresh=False).batch_tokens == 1000
+    assert recipe(round_tokens=2000.0, fresh=False).batch_tokens == 1000
 
 
 def test_segments_score_every_byte_once_and_no_end_token(base: BaseModel) -> None:

@@ -64,6 +64,17 @@ def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
     assert promoted or f"held out of this round; {allowed} more is allowed" in verdict.why
 
 
+@pytest.mark.parametrize(("percent", "promoted"), [(-7.0, True), (4.0, True), (40.0, False)])
+def test_weights_gone_astray_are_seen_before_their_mean_shows_it(
+        percent: float, promoted: bool) -> None:
+    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
+                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    last = {"nats": 100.0 + percent, "base_nats": 100.0}
+    verdict = judge(report(held, last_weights=last), kind="incremental", first=False)
+    assert verdict.promoted is promoted
+    assert promoted or "40.0 % more surprised than the base" in verdict.why
+
+
 @pytest.mark.parametrize(("percent", "promoted"), [(-0.1, True), (1.0, False)])
 def test_only_what_was_scored_in_this_round_is_evidence(percent: float, promoted: bool) -> None:
     """Forty entries carried on would else make any bound narrow."""

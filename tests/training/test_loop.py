@@ -39,7 +39,7 @@ class Clock:
 
 def make_loop(base: BaseModel, folder: Path, steps: int = 8, recipe: Recipe = RECIPE,
               parent: Adapter | None = None, **more: Any) -> Loop:
-    learner = Learner(base, recipe, 1, parent)
+    learner = Learner(base, recipe, 1, parent, more.pop("last", None))
     stream = Stream([item(i) for i in range(10)], base.encoder, block_tokens=recipe.block_tokens,
                     packs=base.packs, seed=1, name="new")
     plan = Plan(steps, more.pop("check_every", 4), more.pop("deadline", None), folder, "job")

@@ -20,8 +20,8 @@ from vaultgpt.commands.common import (
     split_arguments,
 )
 from vaultgpt.errors import Conflict, NotFound, UsageError
-from vaultgpt.files import make_private_dir
-from vaultgpt.generations import load_manifest, verify
+from vaultgpt.files import make_private_dir, write_json
+from vaultgpt.generations import LAST_WEIGHTS, MANIFEST, verify
 from vaultgpt.ledger import Ledger
 
 WARNING = (
@@ -52,17 +52,20 @@ def export(
     if active is None:
         raise NotFound("There is no generation to export yet.", "Run `vaultgpt train` first.")
     source = state.generations / active
-    verify(source)
+    manifest = verify(source)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Conflict(f"{target} is not an empty folder.", "Give a new one; nothing was written.")
     make_private_dir(target)
     if merged:
         from vaultgpt.training.merge import write_merged
 
-        write_merged(base_of_generation(state, load_manifest(source)).folder, source, target)
+        write_merged(base_of_generation(state, manifest).folder, source, target)
     else:
         for file in sorted(source.iterdir()):
-            shutil.copy2(file, target / file.name)
+            if file.name != LAST_WEIGHTS:
+                shutil.copy2(file, target / file.name)
+        manifest["files"].pop(LAST_WEIGHTS, None)
+        write_json(target / MANIFEST, manifest)
     files = sorted(file.name for file in target.iterdir())
     if as_json:
         print_json(

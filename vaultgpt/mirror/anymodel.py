@@ -110,10 +110,11 @@ class AnyModel:
         return torch.cat([self._run(c, [i], p)[-1:]
                           for c, i, p in zip(rows.caches, ids, positions, strict=True)])
 
-    def stack(self, cache: Cache, length: int, rows: int) -> Rows:
-        """`rows` copies of a one-row cache; later positions are cut when they are written again."""
+    def stack(self, caches: list[tuple[Cache, int]], rows: int) -> Rows:
+        """`rows` copies of each cache; later positions are cut when they are written again."""
         with torch.inference_mode():
-            return Rows([copy.deepcopy(_as_rows(cache).caches[0]) for _ in range(rows)])
+            return Rows([copy.deepcopy(_as_rows(cache).caches[0])
+                         for cache, _ in caches for _ in range(rows)])
 
     def keep(self, cache: Cache, rows: list[int]) -> Rows:
         """Only these rows."""

@@ -52,8 +52,8 @@ class Model(Protocol):
     def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
         """One token a row at its own position: logits fp32 [rows, vocab], on the CPU."""
 
-    def stack(self, cache: Cache, length: int, rows: int) -> Cache:
-        """`rows` copies of a one-row cache's first `length` positions."""
+    def stack(self, caches: list[tuple[Cache, int]], rows: int) -> Cache:
+        """`rows` copies of each one-row cache's first positions, so many as stand beside it."""
 
     def keep(self, cache: Cache, rows: list[int]) -> Cache:
         """Only these rows, in this order."""
@@ -201,11 +201,14 @@ class LeanModel(ABC):
             tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
             return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
 
-    def stack(self, cache: Cache, length: int, rows: int) -> KV:
-        """`rows` copies of a one-row cache's first `length` positions."""
+    def stack(self, caches: list[tuple[Cache, int]], rows: int) -> KV:
+        """`rows` copies of each one-row cache's first positions, the first cache's rows first."""
         with torch.inference_mode():
-            capacity = _rounded(length + ROUND)
-            return KV([_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers])
+            capacity = _rounded(max(length for _, length in caches) + ROUND)
+            parts = [[_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers]
+                     for cache, length in caches]
+            return KV([torch.cat(layers) if len(layers) > 1 else layers[0]
+                       for layers in zip(*parts, strict=True)])
 
     def keep(self, cache: Cache, rows: list[int]) -> KV:
         """Only these rows."""

@@ -73,7 +73,7 @@ class PrefixStore:
             best = Prefix(key, model.empty())
         elif found < len(best.ids) // 2 and found < len(ids):
             # Another note that shares the opening only: leave that one its own.
-            best = Prefix(key, model.stack(best.cache, found, 1), best.ids[:found])
+            best = Prefix(key, model.stack([(best.cache, found)], 1), best.ids[:found])
         self._kept = [p for p in self._kept if p is not best]
         self._kept.append(best)
         self._trim()

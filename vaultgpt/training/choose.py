@@ -11,11 +11,7 @@ from typing import Any
 
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.
-FRESH_STEPS, INCREMENTAL_STEPS = 40, 8
-# Of a fresh round's rate at the same batch. Nine weekly rounds of Thoreau, 45,000 words after
-# 190,000, held-out 1.4355 before: 1.4339 at 0.1, 1.4347 at 0.18, 1.4357 at 0.3 (old pages 1.4392,
-# 1.4404, 1.4422 for 1.4397, late ones 1.4111, 1.4100, 1.4076 for 1.4175).
-INCREMENTAL_RATE = 0.1
+FRESH_STEPS, INCREMENTAL_STEPS = 40, 2
 # A round whose batches are smaller takes a rate smaller by this power of their share of 3,500
 # tokens. Thoreau, held-out: 50,000 words in batches of 3,500, 2e-3 1.4692, 2.8e-3 1.4703; 10,000
 # words in batches of 681, 8.8e-4 1.4903, 1.2e-3 1.4921, 1.8e-3 1.4959.
@@ -29,7 +25,7 @@ RATE_TOKENS, SMALL_BATCH = 3_500, 0.75
 SMALL_BASE = 50_000_000
 SMALL_BLOCK, BLOCK = 256, 1024
 LARGE_BATCH = 16_384
-LEAST_FRESH_BATCH, LEAST_BATCH = 512, 256
+LEAST_BATCH = 512
 # Of an incremental round's tokens; replay is of tags that the new text lacks. Nine weekly rounds of
 # Thoreau's journal, held-out and old poems: 1.4412 and 0.34 % worse with 0.6, 0.3 of all tags and
 # 0.1, in 150,000 tokens; 1.4407 and 0.44 % with 0.8, 0 and 0.2, in 109,000; so 1.4406 and 0.21 %.
@@ -49,7 +45,7 @@ class Recipe:
     block_tokens: int
     weight_decay: float = 0.01
     clip: float = 1.0
-    warmup: float = 0.05  # of the steps, 3 at least
+    warmup: float = 0.05  # of the steps, 3 at least; 0 is none
 
 
 def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context: int,
@@ -61,12 +57,11 @@ def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context:
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
     steps = FRESH_STEPS if fresh else INCREMENTAL_STEPS
-    least = LEAST_FRESH_BATCH if fresh else LEAST_BATCH
     most = int(settings["batch_tokens"]) or (RATE_TOKENS if small else LARGE_BATCH)
-    batch = max(min(most, int(round_tokens / steps)), min(least, most))
-    rate = float(settings["learning_rate"]) or rate_of_batch(params, batch, fresh=fresh)
+    batch = max(min(most, int(round_tokens / steps)), min(LEAST_BATCH, most))
+    rate = float(settings["learning_rate"]) or rate_of_batch(params, batch)
     return Recipe(rank, rate, embedding_rate(rate) if train_embedding else 0.0, batch,
-                  min(block, max(batch, 256)))
+                  min(block, max(batch, 256)), warmup=0.05 if fresh else 0.0)
 
 
 def passes(settings: dict[str, Any], *, fresh: bool) -> float:
@@ -98,10 +93,9 @@ def choose_rate(params: int) -> float:
     return high * (low / high) ** at  # type: ignore[no-any-return]
 
 
-def rate_of_batch(params: int, batch_tokens: int, *, fresh: bool) -> float:
+def rate_of_batch(params: int, batch_tokens: int) -> float:
     """Peak rate of a round that takes batches of so many tokens."""
-    share = min(1.0, float((batch_tokens / RATE_TOKENS) ** SMALL_BATCH))
-    return choose_rate(params) * share * (1.0 if fresh else INCREMENTAL_RATE)
+    return choose_rate(params) * min(1.0, float((batch_tokens / RATE_TOKENS) ** SMALL_BATCH))
 
 
 def embedding_rate(rate: float) -> float:
@@ -111,5 +105,7 @@ def embedding_rate(rate: float) -> float:
 
 def rate_at(step: int, steps: int, recipe: Recipe) -> float:
     """Share of the peak rate at `step` (from 0): warm-up, then steady, as the mean is taken."""
+    if not recipe.warmup:
+        return 1.0
     warm = min(max(3, math.ceil(recipe.warmup * steps)), max(1, steps - 1))
     return min(1.0, (step + 1) / (warm + 1))

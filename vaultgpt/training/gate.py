@@ -34,6 +34,9 @@ SMALL_GENERAL_WORSE = 0.01
 # words in random order 1.62 to 1.83, half-empty notes 1.77 to 1.98, German 2.26 to 2.39.
 STRANGE = 1.5
 REPEATED = 0.5  # of its 8-word runs, so many may have stood in the new text before
+# The weights from which the next small round goes on may be so much more surprised than the base by
+# held-out text. In good rounds they are LAST_GOOD; at a rate thirty times too high LAST_BAD worse.
+LAST_WORSE = 0.05
 COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
 FEW_ENTRIES = 6
 PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
@@ -100,7 +103,8 @@ def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
     recorded = recorded or {}
     checks: list[_Check] = [_finite(report)]
     if kind == "incremental":
-        checks += [_strange(report.new_text, len(set(held.entry))), _repeats(report.new_text)]
+        checks += [_strange(report.new_text, len(set(held.entry))), _repeats(report.new_text),
+                   _last_weights(report.last_weights)]
     if first:
         checks.append(_better_than_base(held))
     else:
@@ -127,7 +131,7 @@ def _finite(report: Report) -> _Check:
     for scores in report.segments.values():
         values += [x for nats in scores.nats.values() for x in nats]
     values += [v for v in report.bits_per_byte.values() if v is not None]
-    values += list(report.copying.values())
+    values += [*report.copying.values(), *report.last_weights.values()]
     bad = sum(1 for v in values if v is None or not math.isfinite(v))
     sentence = f"{bad} of its figures are not finite numbers, so the training went astray."
     return _Check("finite", not bad, float(bad), 0.0,
@@ -204,6 +208,19 @@ def _repeats(new_text: Mapping[str, float]) -> _Check:
     return _Check("repeats", share is None or share <= REPEATED, share, REPEATED,
                   f"{100 * (share or 0.0):.0f} % of the new text's 8-word runs stood in it before, "
                   f"and {100 * REPEATED:.0f} % is allowed: one text seems to be there many times.")
+
+
+def _last_weights(last: Mapping[str, float]) -> _Check:
+    """The adapter is a mean over many nights, in which a bad one hardly shows at first."""
+    if not last.get("base_nats"):
+        return _Check("last_weights", True, None, LAST_WORSE,
+                      "Where the next round would go on from was not measured.")
+    change = last["nats"] / last["base_nats"] - 1
+    side = "more" if change > 0 else "less"
+    return _Check("last_weights", change <= LAST_WORSE, change, LAST_WORSE,
+                  f"The weights that the next round would go on from are {percent(change)} {side} "
+                  f"surprised than the base by held-out text, and {percent(LAST_WORSE)} more is "
+                  "allowed: the training went astray.")
 
 
 def _new_notes(scores: SegmentScores) -> _Check:

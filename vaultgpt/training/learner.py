@@ -8,7 +8,7 @@ checkpoints on disk.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,20 @@ from vaultgpt.errors import GenerationError
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device
+from vaultgpt.training.last_weights import MOMENTS, LastWeights
 from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
 
 EMBEDDING = "embedding"
 
 
 class Learner:
-    """Puts LoRA into `base.model`; `close` takes it out again and brings the embedding back."""
+    """Puts LoRA into `base.model`; `close` takes it out again and brings the embedding back.
 
-    def __init__(self, base: BaseModel, recipe: Recipe, seed: int, parent: Adapter | None) -> None:
+    With a `parent` its mean goes on, and the weights from where they stood in `last`.
+    """
+
+    def __init__(self, base: BaseModel, recipe: Recipe, seed: int, parent: Adapter | None = None,
+                 last: LastWeights | None = None) -> None:
         self.base, self.recipe = base, recipe
         self.wrapped, self.config = wrap(base, recipe.rank, seed)
         self.alpha = 2 * recipe.rank
@@ -37,11 +42,18 @@ class Learner:
         if recipe.embedding_rate > 0 or keeps_delta:
             self.pristine = base.embedding.detach().clone()
             base.embedding.requires_grad_(recipe.embedding_rate > 0)
+        self.mean: dict[str, Tensor] = {}  # of `parameters`, float32, once there was a step
+        self.tokens_before, self.weight_before = 0, 0.0  # of the rounds that it goes on from
         if parent is not None:
             self.alpha = parent.alpha
             self.load(parent)
-        self.mean: dict[str, Tensor] = {}  # of `parameters`, float32, once there was a step
+        if parent is not None and last is not None:
+            self.follow(1.0)
+            self.load(last.weights)
+            self.tokens_before, self.weight_before = last.tokens, last.weight
         self.optimiser = self._new_optimiser()
+        if last is not None:
+            self._recall(last)
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = [{"params": list(self.lora.values()),
@@ -53,6 +65,24 @@ class Learner:
                            "peak": self.recipe.embedding_rate})
         fused = self.base.device.where.type in ("cpu", "cuda")
         return torch.optim.AdamW(groups, lr=0.0, fused=fused)
+
+    @torch.no_grad()
+    def _recall(self, last: LastWeights) -> None:
+        """The moments of earlier rounds: the few steps of a small one are too few to find them.
+
+        The squares are of gradients over so many tokens; those over fewer are noisier by as much.
+        """
+        noisier = last.batch_tokens / self.recipe.batch_tokens
+        for name, parameter in self.parameters.items():
+            found = [last.moments.get(f"{moment}/{name}") for moment in MOMENTS]
+            mean, square = (t if t is None or t.shape == parameter.shape else None for t in found)
+            if mean is None or square is None:
+                continue
+            step = torch.tensor(float(last.steps))
+            self.optimiser.state[parameter] = {
+                "step": step if parameter.device.type == "cpu" else step.to(parameter.device),
+                "exp_avg": mean.to(parameter.device, parameter.dtype, copy=True),
+                "exp_avg_sq": square.to(parameter.device, parameter.dtype) * noisier}
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -88,14 +118,26 @@ class Learner:
             else:
                 self.mean[name] = now.clone()
 
-    @torch.no_grad()
     def snapshot(self) -> Adapter:
         """A copy of the mean, float32 on the CPU; of the weights themselves before any step."""
-        tensors = {n: self.mean.get(n, p).detach().float().cpu().clone()
-                   for n, p in self.lora.items()}
+        return self._copy(self.mean)
+
+    def last(self, tokens: int, weight: float) -> LastWeights:
+        """The weights as they stand, after so many tokens of this round."""
+        found = {name: self.optimiser.state.get(p, {}) for name, p in self.parameters.items()}
+        moments = {f"{moment}/{name}": state[moment].detach().float().cpu().clone()
+                   for name, state in found.items() if state for moment in MOMENTS}
+        steps = max((int(state["step"]) for state in found.values() if state), default=0)
+        return LastWeights(self._copy({}), self.tokens_before + tokens, weight, moments, steps,
+                           self.recipe.batch_tokens)
+
+    @torch.no_grad()
+    def _copy(self, values: Mapping[str, Tensor]) -> Adapter:
+        """These values, and the weights as they stand where there is none."""
+        tensors = {n: values.get(n, p).detach().float().cpu().clone() for n, p in self.lora.items()}
         delta = None
         if self.pristine is not None:
-            learned = self.mean.get(EMBEDDING, self.base.embedding)
+            learned = values.get(EMBEDDING, self.base.embedding)
             delta = (learned.detach().float() - self.pristine.float()).cpu()
         return Adapter(self.recipe.rank, self.alpha, tensors, delta)
 
@@ -137,7 +179,7 @@ class Learner:
                 key: tensors[f"{key}/{name}"].to(
                     "cpu" if key == "step" and parameter.device.type == "cpu"
                     else parameter.device)
-                for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors
+                for key in ("step", *MOMENTS) if f"{key}/{name}" in tensors
             }
             if f"mean/{name}" in tensors:
                 self.mean[name] = tensors[f"mean/{name}"].to(parameter.device)

@@ -20,6 +20,7 @@ from vaultgpt.training.checkpoint import Progress, read_checkpoint, write_checkp
 from vaultgpt.training.choose import rate_at
 from vaultgpt.training.device import on_cpu
 from vaultgpt.training.evaluate import LN2, Segment, score
+from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
@@ -72,7 +73,7 @@ class Loop:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.learner, self.mixture, self.validation = learner, mixture, validation
         self.plan, self.stop, self.on_step, self.clock = plan, stop, on_step, clock
-        self.progress = Progress(steps=plan.steps)
+        self.progress = Progress(steps=plan.steps, weight=learner.weight_before)
         self.best: Adapter | None = None
         self.began = clock()
         block = learner.recipe.block_tokens
@@ -96,6 +97,12 @@ class Loop:
                 saved_at = self.clock()
             self.on_step(self.progress)
         return self._chosen()
+
+    def last(self, chosen: Adapter) -> LastWeights | None:
+        """Where the next round goes on; None where the end was not `chosen`, but an earlier one."""
+        if chosen is self.best:
+            return None
+        return self.learner.last(self.progress.tokens, self.progress.weight)
 
     def _chosen(self) -> Adapter:
         """The mean at the end, or the best validated one where that is clearly better."""
@@ -124,7 +131,7 @@ class Loop:
         tokens = sum(len(b.token_ids) for b in blocks)
         state.tokens += tokens
         # Later weights count for more, in proportion to the tokens read by then.
-        weight = float(tokens) * state.tokens
+        weight = float(tokens) * (self.learner.tokens_before + state.tokens)
         state.weight += weight
         self.learner.follow(weight / state.weight)
         state.seconds += self.clock() - begin

@@ -119,6 +119,9 @@ class Report:
     new_text: dict[str, float] = field(default_factory=dict)
     # of an incremental round, before it: "word_nats" and "held_out_word_nats" under the active
     # generation, and "repeated", the share of 8-word runs that stood in the new text before
+    last_weights: dict[str, float] = field(default_factory=dict)
+    # of an incremental round: "nats" of some held-out text under the weights from which the next
+    # one goes on, and "base_nats"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; the inverse is report_from_json."""

@@ -28,6 +28,7 @@ from vaultgpt.training.choose import (
 )
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
+from vaultgpt.training.last_weights import LastWeights, load_last, save_last
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter, load_adapter
@@ -42,6 +43,7 @@ from vaultgpt.training.streams import (
 )
 
 OnProgress = Callable[[dict[str, Any]], None]
+TOKENS_A_WORD = 1.6
 CHARS_A_TOKEN = 5  # of plain English, generously
 RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
 
@@ -84,12 +86,14 @@ class _Trainer:
         self.say("load", 1.0)
         measurer = Measurer(self.job, base, self.folder, self.digest, self.stop, self.say)
         measurer.before()
-        adapter, learner, progress, validation = self._train(base, parent, measurer)
+        adapter, last, learner, progress, validation = self._train(base, parent, measurer)
         learner.close()
-        measurer.after(adapter)
+        measurer.after(adapter, last.weights if last and not self.fresh else None)
         measurer.copying(adapter)
         out = make_private_dir(Path(self.job.out))
         learner.save(out, adapter, self.job.base_name, self.job.base_revision)
+        if last:
+            save_last(out, last)
         report = self._report(base, learner.recipe, progress, measurer, validation)
         clear(self.folder)
         return report
@@ -98,7 +102,7 @@ class _Trainer:
         self.on_progress({"event": "progress", "phase": phase, "fraction": fraction, **more})
 
     def _train(self, base: BaseModel, parent: Adapter | None, measurer: Measurer
-               ) -> tuple[Adapter, Learner, Progress, list[Item]]:
+               ) -> tuple[Adapter, LastWeights | None, Learner, Progress, list[Item]]:
         train = [i for i in self.job.items if i.role == "train"]
         validation: list[Item] = []
         if self.fresh:
@@ -107,7 +111,7 @@ class _Trainer:
         recipe, mixture, epoch_tokens, total = self._mixture(base, parent, train)
         if mixture.empty:
             raise TrainingError("There is no text to learn from in this round.")
-        learner = Learner(base, recipe, self.seed, parent)
+        learner = Learner(base, recipe, self.seed, parent, self._last(parent))
         steps = max(1, round(total / recipe.batch_tokens))
         check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
         plan = Plan(steps, check, self._deadline(measurer), self.folder, self.digest)
@@ -115,7 +119,14 @@ class _Trainer:
         loop = Loop(learner, mixture, looked, plan, stop=self.stop, on_step=self._on_step)
         adapter = loop.run()
         measurer.scored_tokens += len(loop.progress.checks) * tokens_of(looked)
-        return adapter, learner, loop.progress, validation
+        return adapter, loop.last(adapter), learner, loop.progress, validation
+
+    def _last(self, parent: Adapter | None) -> LastWeights | None:
+        """Where the parent's training stood."""
+        if parent is None or self.job.parent is None:
+            return None
+        tokens = self.job.words * TOKENS_A_WORD * passes(self.settings, fresh=True)
+        return load_last(Path(self.job.parent), parent) or LastWeights.guess(parent, tokens)
 
     def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item]
                  ) -> tuple[Recipe, Mixture, float, float]:
@@ -170,6 +181,7 @@ class _Trainer:
             tokens_per_s=progress.tokens / max(progress.seconds, 1e-9), device=base.device.name,
             steps=progress.step, losses=progress.losses, notes=[*base.notes, *progress.notes],
             scored_tokens=measurer.scored_tokens, new_text=measurer.new_text,
+            last_weights=measurer.last_weights,
             learning={
                 "rank": recipe.rank, "rate": recipe.rate, "embedding_rate": recipe.embedding_rate,
                 "batch_tokens": recipe.batch_tokens, "block_tokens": recipe.block_tokens,
