@@ -84,6 +84,18 @@ def test_a_round_goes_on_from_the_last_weights_and_moves_the_mean_by_its_share(
     assert not torch.equal(after.embedding, mean.embedding)
 
 
+def test_an_embedding_that_is_trained_no_more_stays_at_the_mean(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    mean, last, _ = trained(base, tmp_path / "first")
+    loop = make_loop(base, tmp_path / "second", 2, replace(RECIPE, embedding_rate=0.0), mean,
+                     last=last)
+    after = loop.run()
+    assert after.embedding is not None and mean.embedding is not None
+    assert torch.allclose(after.embedding, mean.embedding, atol=1e-6)
+    assert not same(after, mean)
+
+
 def test_an_earlier_mean_that_was_better_is_gone_on_from_itself(
     base: BaseModel, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ class Learner:
             self.load(parent)
         if parent is not None and last is not None:
             self.follow(1.0)
-            self.load(last.weights)
+            trained = recipe.embedding_rate > 0  # else the embedding stays at the mean
+            self.load(last.weights if trained
+                      else replace(last.weights, embedding=parent.embedding))
             self.tokens_before, self.weight_before = last.tokens, last.weight
         self.optimiser = self._new_optimiser()
         if last is not None:
