@@ -105,7 +105,7 @@ class Training:
         2.0, "Most passes of a fresh round over the vault", "passes", "0.01..100"
     )
     new_passes: float = option(
-        1.25, "Most passes of an incremental round over new text", "passes", "0.1..100"
+        2.0, "Most passes of an incremental round over new text", "passes", "0.1..100"
     )
     first_round_s: float = option(180.0, "Budget of the first round", "s", "10..86400")
     batch_tokens: int = option(

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from vaultgpt.config import Training
 from vaultgpt.corpus import header
 from vaultgpt.estimate import human
 from vaultgpt.files import write_json
@@ -92,8 +93,8 @@ def base_digest(folder: Path = PEBBLE) -> str:
 
 
 def recipe_digest() -> str:
-    """Of the code that decides how a round learns, comments and docstrings aside."""
-    trees = []
+    """Of the passes and the code that decide how a round learns, comments and docstrings aside."""
+    trees = [f"{Training().epochs} {Training().new_passes}"]
     for module in (choose, header, streams):
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
         for node in ast.walk(tree):

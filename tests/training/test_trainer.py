@@ -88,7 +88,7 @@ def test_an_incremental_round_starts_from_its_parent_and_scores_before_it_learns
         fresh.bits_per_byte["held_out"], rel=1e-4)
     held = report.segments["held_out"]
     assert held.nats["before"] == held.nats["fresh"]
-    assert report.steps == 5  # of 512 tokens
+    assert report.steps == 7  # of 512 tokens
     assert report.bits_per_byte["new_notes"] is not None
     assert report.bits_per_byte["new_notes_before"] is not None
     assert report.bits_per_byte["new_notes"] < report.bits_per_byte["new_notes_before"]

@@ -36,7 +36,7 @@ STRANGE = 1.5
 REPEATED = 0.5  # of its 8-word runs, so many may have stood in the new text before
 # The weights from which the next small round goes on may be so much more surprised than the base by
 # held-out text. In good rounds they are LAST_GOOD; at a rate thirty times too high LAST_BAD worse.
-LAST_WORSE = 0.05
+LAST_WORSE = 0.1
 COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
 FEW_ENTRIES = 6
 PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
