@@ -145,7 +145,9 @@ class Mirror:
         0.8, "Strength of the guard against loops; 0 is off", "", "0..10"
     )
     voice: float = option(0.0, "Voice strength beyond the adapter's own", "", "0..2")
-    tag_strength: float = option(1.0, "How strongly tags and date are obeyed", "", "0..5")
+    tag_strength: float = option(
+        1.5, "How strongly tags are obeyed; 1 is a third faster", "", "0..5"
+    )
     guard: bool = option(True, "Never complete a run of 10 words that stands in the vault")
 
 

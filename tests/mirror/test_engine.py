@@ -218,18 +218,38 @@ def test_tag_and_voice_strength_mix_logits_as_worded(
     assert len(texts) == 3
 
 
+def test_a_strength_is_for_tags_and_a_generation_and_both_lanes_read_the_same_text(
+    tiny_llama: Path, adapters: Callable[..., Path]
+) -> None:
+    engine = engine_of(tiny_llama)
+    engine.activate("g000001", adapters(tiny_llama, "llama"))
+    strong = Sampling(heal=False, tag_strength=1.5)
+
+    def lanes(**more: Any) -> list[list[int]]:
+        prompt = Prompt(text=tiny.prose(600, 3), sampling=strong, **TOKENS, **more)
+        return [lane.ids for lane in engine.prepare(prompt, never).lanes]
+
+    assert len(lanes(date="2021")) == len(lanes(tags=("dream",), model="base")) == 1
+    under, without = lanes(tags=("dream", "a very long tag of many words"), date="2021")
+    text = len(without) - 1  # after the start token
+    assert text > 40 and under[-text:] == without[1:]
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
 @pytest.mark.parametrize("n", [1, 3])
 def test_what_is_stepped_together_is_what_each_lane_says_alone(
-    tiny_models: Callable[..., Path], family: str, n: int
+    tiny_models: Callable[..., Path], adapters: Callable[..., Path], family: str, n: int
 ) -> None:
-    engine = engine_of(tiny_models(family))
+    base = tiny_models(family)
+    engine = engine_of(base)
+    engine.activate("g000001", adapters(base, family))
     prompt = Prompt(text=LONG, tags=("dream",), n=n, seed=4, sampling=Sampling(
         heal=False, tag_strength=1.5), **TOKENS)
     request = Request(engine, prompt, never, 0.0)
     request._prepare()
     assert request.decoding is not None
     decoding, seen = request.decoding, []
+    assert len(decoding.lanes) == 2
     real = decoding._step
 
     def spy(rows: list[Any]) -> Any:

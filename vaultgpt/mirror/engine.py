@@ -188,7 +188,8 @@ class Engine:
         gen_id, sampling = self.generation(prompt.model), prompt.sampling
         model = self._model(gen_id)
         wanted = [("c", gen_id, True)]
-        if sampling.tag_strength != 1.0 and (prompt.tags or prompt.date):
+        # A date alone changes next to nothing, and the base has never seen a header.
+        if sampling.tag_strength != 1.0 and prompt.tags and gen_id != BASE:
             wanted.append(("u", gen_id, False))
         if sampling.voice and gen_id != BASE:
             wanted.append(("b", BASE, True))

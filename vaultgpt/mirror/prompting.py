@@ -39,14 +39,16 @@ def encode(vocabulary: Vocabulary, prompt: Prompt, room: int, *, header: bool, h
            text: str | None = None) -> Encoded:
     """The prompt under its header, or without it, in at most `room` tokens.
 
-    The opening shrinks before the text does, to half of `room`. `text` replaces the prompt's own.
+    The opening shrinks before the text does, to half of `room`. `text` replaces the prompt's own,
+    and is cut alike with the header and without it.
     """
     text = prompt.text if text is None else text
-    top = opening(prompt.tags, prompt.date, prompt.title) if header else title_text(prompt.title)
-    if len(vocabulary.encode(top)) > room // 2:
-        top = ""
+    full, bare = opening(prompt.tags, prompt.date, prompt.title), title_text(prompt.title)
+    if len(vocabulary.encode(full)) > room // 2:
+        full = bare = ""
+    kept = fit(vocabulary, text, room - len(vocabulary.encode(full)) - 1)
+    top = full if header else bare
     spent = len(vocabulary.encode(top)) + 1
-    kept = fit(vocabulary, text, room - spent)
     whole = top + kept
     ids = vocabulary.encode(whole)
     cut = cut_tail(vocabulary, whole, ids) if heal else Cut(ids, b"", ((),))
