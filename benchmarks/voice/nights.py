@@ -83,7 +83,7 @@ def _case(options: Options, name: str, seed: int, variant: str, until: float) ->
 
     key = f"{name}/{seed}/{variant}"
     small = variant != "fresh"
-    return Case(key, seed, cost, run, resumes=small, small_rounds=small)
+    return Case(key, seed, cost, run, resumes=small, small_rounds=small, large=True)
 
 
 def _work(options: Options, name: str, seed: int) -> Path:

@@ -133,6 +133,10 @@ def test_rows_without_small_rounds_outlive_a_recipe_that_changed_those_alone(
     small = [replace(c, small_rounds=True) for c in cases]
     assert {r["recipe"] for r in rows.rows_in_order(store, small)} == {first}
     assert {r["recipe"] for r in store.rows} == {first}
+    monkeypatch.setattr(rows, "LARGE_AS_NOW", (first,))
+    assert {r["recipe"] for r in rows.rows_in_order(store, small)} == {first}
+    large = [replace(c, large=True) for c in small]
+    assert {r["recipe"] for r in rows.rows_in_order(store, large)} == {"another"}
 
 
 def test_no_row_starts_that_would_not_fit(

@@ -150,17 +150,21 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(parent_rank=16).rank == 16
     large = recipe(round_tokens=10e6)
     assert large.rate == pytest.approx(choose_rate(7_000_000))
-    assert recipe(round_tokens=10e6, fresh=False).rate == large.rate  # it goes on as it was
+    read: dict[str, object] = {"fresh": False, "read_tokens": 10e6}
+    assert recipe(round_tokens=10e6, **read).rate == large.rate  # it goes on as it was
     small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at
     assert small.batch_tokens == 875 and small.rate == pytest.approx(large.rate / 4**0.75)
-    night = recipe(round_tokens=2 * 875.0, fresh=False)
+    night = recipe(round_tokens=2 * 875.0, **read)
     assert night.batch_tokens == 875 and night.rate == small.rate
     assert [rate_at(i, 2, night) for i in range(2)] == [1.0, 1.0]  # and without a warm-up
     defaults = {"epochs": 3.0, "new_passes": 1.25}  # three is what the author asked for
     assert passes(defaults, fresh=True) == 3.0 and passes(defaults, fresh=False) == 1.25
     assert recipe(round_tokens=10e6).batch_tokens == 3500
     assert recipe(round_tokens=10e6, params=124_000_000).batch_tokens == 16_384
-    assert recipe(round_tokens=2000.0, fresh=False).batch_tokens == 1000
+    assert recipe(round_tokens=2000.0, **read).batch_tokens == 1000
+    much = recipe(round_tokens=20_000.0, fresh=False, read_tokens=40 * 875.0)
+    assert (much.batch_tokens, much.rate) == (875, small.rate)  # as the fresh one before it
+    assert recipe(round_tokens=20_000.0, fresh=False, read_tokens=4000.0).batch_tokens == 512
 
 
 def test_segments_score_every_byte_once_and_no_end_token(base: BaseModel) -> None:

@@ -50,15 +50,20 @@ class Recipe:
 
 def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context: int,
                   tied: bool, round_tokens: float, fresh: bool,
-                  parent_rank: int | None) -> Recipe:
-    """`round_tokens` is what all passes hold; `parent_rank` is kept when continuing."""
+                  parent_rank: int | None, read_tokens: float = 0.0) -> Recipe:
+    """`round_tokens` is what all passes hold; `parent_rank` is kept when continuing.
+
+    `read_tokens` were read before it: a round that goes on takes no larger batches, nor a higher
+    rate, than a fresh one over all of them would. On 5,000 words plain English became 9 % worse.
+    """
     rank = parent_rank or int(settings["rank"]) or choose_rank(words)
     train_embedding = bool(settings["embedding"]) and tied and params < EMBEDDING_PARAMS
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
     steps = FRESH_STEPS if fresh else INCREMENTAL_STEPS
     most = int(settings["batch_tokens"]) or (RATE_TOKENS if small else LARGE_BATCH)
-    batch = max(min(most, int(round_tokens / steps)), min(LEAST_BATCH, most))
+    held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / FRESH_STEPS)
+    batch = max(min(most, int(held)), min(LEAST_BATCH, most))
     rate = float(settings["learning_rate"]) or rate_of_batch(params, batch)
     return Recipe(rank, rate, embedding_rate(rate) if train_embedding else 0.0, batch,
                   min(block, max(batch, 256)), warmup=0.05 if fresh else 0.0)

@@ -108,10 +108,12 @@ class _Trainer:
         if self.fresh:
             train += [i for i in self.job.items if i.role == "replay"]
             train, validation = split_validation(train, self.seed)
-        recipe, mixture, epoch_tokens, total = self._mixture(base, parent, train)
+        last = self._last(parent)
+        recipe, mixture, epoch_tokens, total = self._mixture(
+            base, parent, train, last.tokens if last else 0)
         if mixture.empty:
             raise TrainingError("There is no text to learn from in this round.")
-        learner = Learner(base, recipe, self.seed, parent, self._last(parent))
+        learner = Learner(base, recipe, self.seed, parent, last)
         steps = max(1, round(total / recipe.batch_tokens))
         check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
         plan = Plan(steps, check, self._deadline(measurer), self.folder, self.digest)
@@ -128,8 +130,8 @@ class _Trainer:
         tokens = self.job.words * TOKENS_A_WORD * passes(self.settings, fresh=True)
         return load_last(Path(self.job.parent), parent) or LastWeights.guess(parent, tokens)
 
-    def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item]
-                 ) -> tuple[Recipe, Mixture, float, float]:
+    def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item],
+                 read_tokens: int) -> tuple[Recipe, Mixture, float, float]:
         """Recipe, data, tokens of one epoch, and tokens of all passes."""
         def stream(name: str, items: list[Item], block_tokens: int) -> Stream:
             return Stream(items, base.encoder, block_tokens=block_tokens, packs=base.packs,
@@ -148,7 +150,7 @@ class _Trainer:
         recipe = choose_recipe(
             self.settings, words=self.job.words, params=base.params, context=base.context,
             tied=base.tied, round_tokens=total, fresh=self.fresh,
-            parent_rank=parent.rank if parent else None)
+            parent_rank=parent.rank if parent else None, read_tokens=read_tokens)
         made = {"new": new} if recipe.block_tokens == block else {}  # its epoch is encoded already
         streams = [(made.get(name) or stream(name, items, recipe.block_tokens), shares[name])
                    for name, items in parts.items() if shares[name] and items]
