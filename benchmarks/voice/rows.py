@@ -42,8 +42,6 @@ EARLIER = {
     "db0a30": "a small round's batches and rate were not held to those of a fresh one over all "
     "that was read, which tells in vaults of under 44,000 words",
 }
-FRESH_AS_NOW = ("23b466", "db0a30")  # rows without small rounds are as if measured now
-LARGE_AS_NOW = ("db0a30",)  # and these with them, in larger vaults than that
 PEBBLE = Path(__file__).parent.parent.parent / "vaultgpt" / "pebble"
 
 Row = dict[str, Any]
@@ -65,6 +63,13 @@ class Case:
     resumes: bool = False  # it keeps its place, so that it may be begun though time is short
     small_rounds: bool = False  # they have a part in it
     large: bool = False  # its vault has more than 44,000 words
+
+
+# Which rows of an earlier recipe are as if measured now.
+AS_NOW: dict[str, Callable[[Case], bool]] = {
+    "23b466": lambda case: not case.small_rounds,
+    "db0a30": lambda case: case.large or not case.small_rounds,
+}
 
 
 @dataclass(frozen=True)
@@ -195,9 +200,8 @@ def rows_in_order(store: Store, cases: Sequence[Case]) -> list[Row]:
 
 
 def _as_now(row: Row, case: Case, recipe: str) -> Row:
-    as_now = LARGE_AS_NOW if case.small_rounds and case.large else FRESH_AS_NOW
-    same = (case.large or not case.small_rounds) and row.get("recipe") in as_now
-    return {**row, "recipe": recipe} if same else row
+    same = AS_NOW.get(str(row.get("recipe")))
+    return {**row, "recipe": recipe} if same and same(case) else row
 
 
 def parse(bench: Bench, argv: Sequence[str] | None) -> Options:

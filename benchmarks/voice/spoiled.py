@@ -16,7 +16,7 @@ from vaultgpt.training.choose import rate_of_batch
 Job = dict[str, Any]
 Spoil = Callable[[Job, random.Random], None]
 TIMES_TOO_FAST = 30
-NIGHT_BATCH = 1_700  # tokens of a step where 1,500 new words are learned
+NIGHT_BATCH = 1_700  # tokens of a step, about, where 1,500 new words are learned
 REPEATED, REPEATED_CHARS = 500, 200
 LEARNED = ("train", "replay")
 

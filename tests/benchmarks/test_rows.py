@@ -125,7 +125,8 @@ def test_rows_without_small_rounds_outlive_a_recipe_that_changed_those_alone(
     main(Counted().bench, args)
     monkeypatch.setattr(rows, "recipe_digest", lambda: "another")
     monkeypatch.setattr(rows, "EARLIER", {first: "it was so"})
-    monkeypatch.setattr(rows, "FRESH_AS_NOW", (first,))
+    fresh_alone, large_too = rows.AS_NOW["23b466"], rows.AS_NOW["db0a30"]
+    monkeypatch.setattr(rows, "AS_NOW", {first: fresh_alone})
     bench = Counted().bench
     store = rows.open_store(bench, tmp_path / "results")
     cases = list(bench.cases(rows.listing(tmp_path / "results")))
@@ -133,7 +134,7 @@ def test_rows_without_small_rounds_outlive_a_recipe_that_changed_those_alone(
     small = [replace(c, small_rounds=True) for c in cases]
     assert {r["recipe"] for r in rows.rows_in_order(store, small)} == {first}
     assert {r["recipe"] for r in store.rows} == {first}
-    monkeypatch.setattr(rows, "LARGE_AS_NOW", (first,))
+    monkeypatch.setattr(rows, "AS_NOW", {first: large_too})
     assert {r["recipe"] for r in rows.rows_in_order(store, small)} == {first}
     large = [replace(c, large=True) for c in small]
     assert {r["recipe"] for r in rows.rows_in_order(store, large)} == {"another"}

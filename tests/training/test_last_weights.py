@@ -10,8 +10,9 @@ import torch
 
 from tests.training.conftest import item
 from tests.training.test_loop import RECIPE, make_loop, same
+from vaultgpt.generations import LAST_WEIGHTS
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.last_weights import MOMENTS, NAME, LastWeights, load_last, save_last
+from vaultgpt.training.last_weights import MOMENTS, LastWeights, load_last, save_last
 from vaultgpt.training.loop import Loop
 from vaultgpt.training.lora import Adapter
 
@@ -46,7 +47,7 @@ def test_where_none_fits_the_mean_itself_is_gone_on_from(
 ) -> None:
     mean, last, _ = trained(base, tmp_path / "work")
     if fault == "damaged":
-        (tmp_path / NAME).write_bytes(b"\x00" * 40)
+        (tmp_path / LAST_WEIGHTS).write_bytes(b"\x00" * 40)
     elif fault == "another rank":
         small = {name: t[:2] if "lora_A" in name else t[:, :2].clone()
                  for name, t in last.weights.tensors.items()}

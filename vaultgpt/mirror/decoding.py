@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from time import perf_counter
 
 import numpy as np
@@ -151,11 +152,8 @@ class Decoding:
         return answer.take(token)
 
     def _fork(self, rows: int) -> None:
-        models = list({id(lane.model): lane.model for lane in self.lanes}.values())
-        self.batches = [Batch.of([lane for lane in self.lanes if lane.model is model], rows)
-                        for model in models]
+        self.batches = [Batch.of(list(lanes), rows)
+                        for _, lanes in groupby(self.lanes, key=lambda lane: id(lane.model))]
 
     def _step(self, rows: list[Answer]) -> Rows:
-        parts = {id(lane): logits for batch in self.batches
-                 for lane, logits in zip(batch.lanes, batch.step(rows), strict=True)}
-        return self.mix([parts[id(lane)] for lane in self.lanes])
+        return self.mix([logits for batch in self.batches for logits in batch.step(rows)])

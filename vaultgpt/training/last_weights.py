@@ -15,9 +15,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaultgpt.files import write_atomic
+from vaultgpt.generations import LAST_WEIGHTS
 from vaultgpt.training.lora import Adapter
 
-NAME = "last_weights.safetensors"
 DELTA = "embedding_delta"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -47,13 +47,14 @@ def save_last(folder: Path, last: LastWeights) -> None:
     tensors |= {name: tensor.bfloat16() for name, tensor in last.moments.items()}
     course = {"tokens": last.tokens, "weight": last.weight, "steps": last.steps,
               "batch_tokens": last.batch_tokens}
-    write_atomic(folder / NAME, save(tensors, {"format": "pt", "course": json.dumps(course)}))
+    header = {"format": "pt", "course": json.dumps(course)}
+    write_atomic(folder / LAST_WEIGHTS, save(tensors, header))
 
 
 def load_last(folder: Path, mean: Adapter) -> LastWeights | None:
     """The file beside the adapter `mean`; None where there is none that fits it."""
     try:
-        with safe_open(folder / NAME, framework="pt") as file:
+        with safe_open(folder / LAST_WEIGHTS, framework="pt") as file:
             course = json.loads((file.metadata() or {})["course"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         moments = {name: tensors.pop(name).float() for name in list(tensors)

@@ -81,9 +81,8 @@ class Learner:
             mean, square = (t if t is None or t.shape == parameter.shape else None for t in found)
             if mean is None or square is None:
                 continue
-            step = torch.tensor(float(last.steps))
             self.optimiser.state[parameter] = {
-                "step": step if parameter.device.type == "cpu" else step.to(parameter.device),
+                "step": torch.tensor(float(last.steps), device=parameter.device),
                 "exp_avg": mean.to(parameter.device, parameter.dtype, copy=True),
                 "exp_avg_sq": square.to(parameter.device, parameter.dtype) * noisier}
 
@@ -127,10 +126,10 @@ class Learner:
 
     def last(self, tokens: int, weight: float) -> LastWeights:
         """The weights as they stand, after so many tokens of this round."""
-        found = {name: self.optimiser.state.get(p, {}) for name, p in self.parameters.items()}
-        moments = {f"{moment}/{name}": state[moment].detach().float().cpu().clone()
-                   for name, state in found.items() if state for moment in MOMENTS}
-        steps = max((int(state["step"]) for state in found.values() if state), default=0)
+        state = self.state()
+        moments = {name: value.float().cpu().clone() for name, value in state.items()
+                   if name.partition("/")[0] in MOMENTS}
+        steps = max((int(v) for n, v in state.items() if n.startswith("step/")), default=0)
         return LastWeights(self._copy({}), self.tokens_before + tokens, weight, moments, steps,
                            self.recipe.batch_tokens)
 
@@ -179,9 +178,7 @@ class Learner:
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
-                key: tensors[f"{key}/{name}"].to(
-                    "cpu" if key == "step" and parameter.device.type == "cpu"
-                    else parameter.device)
+                key: tensors[f"{key}/{name}"].to(parameter.device)
                 for key in ("step", *MOMENTS) if f"{key}/{name}" in tensors
             }
             if f"mean/{name}" in tensors:

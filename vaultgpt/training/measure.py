@@ -46,7 +46,6 @@ GENERAL_SEGMENTS = 40  # 10,000 tokens
 # change since the active generation lay at most 0.08 % up on all of them, 0.12 % on 24 drawn by
 # hash, 0.15 % on 24 in whole entries; 0.2 % is allowed. A mean that goes on moves more evenly.
 JUDGED_LEAST = {"held_out": 12, "general": 5}
-LAST_SEGMENTS = 1
 SETS = ("held_out", "new_notes", "general")
 
 
@@ -137,13 +136,11 @@ class Measurer:
         astray, they are far worse than the base, and hardly seen in the mean yet.
         """
         self._score("after", adapter)
-        held = self.sets["held_out"]
-        few = spread([at for at, now in enumerate(self.judged["held_out"]) if now], LAST_SEGMENTS)
-        if last is not None and few:
+        if last is not None and any(self.judged["held_out"]):
+            at = self.judged["held_out"].index(True)
             with merged(self.base, last):
-                nats = sum(self._nats([held[at] for at in few]))
-            self.last_weights = {"nats": nats,
-                                 "base_nats": sum(self.nats["held_out"]["base"][at] for at in few)}
+                nats = self._nats([self.sets["held_out"][at]])[0]
+            self.last_weights = {"nats": nats, "base_nats": self.nats["held_out"]["base"][at]}
         for name, judged in self.judged.items():
             if all(judged):
                 continue

@@ -15,6 +15,7 @@ from typing import Any
 
 from vaultgpt.corpus.lines import Lines, by_tag, of_generation, to_json
 from vaultgpt.errors import TrainingError
+from vaultgpt.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.files import make_private_dir, read_json
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress, clear
@@ -43,7 +44,6 @@ from vaultgpt.training.streams import (
 )
 
 OnProgress = Callable[[dict[str, Any]], None]
-TOKENS_A_WORD = 1.6
 CHARS_A_TOKEN = 5  # of plain English, generously
 RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
 
@@ -127,7 +127,7 @@ class _Trainer:
         """Where the parent's training stood."""
         if parent is None or self.job.parent is None:
             return None
-        tokens = self.job.words * TOKENS_A_WORD * passes(self.settings, fresh=True)
+        tokens = self.job.words * TOKENS_PER_WORD_SMALL * passes(self.settings, fresh=True)
         return load_last(Path(self.job.parent), parent) or LastWeights.guess(parent, tokens)
 
     def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item],
