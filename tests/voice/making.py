@@ -61,7 +61,7 @@ def make_job(
         tuple(learned),
         tuple(held),
         asdict(Training()) | ALONE,
-        {"temperature": 0.95, "top_p": 0.98, "min_p": 0.05},
+        {"temperature": 0.95, "top_p": 0.98, "min_p": 0.05, "tag_strength": 1.5},
         write_s=600.0,
         most_write_s=600.0,
     )

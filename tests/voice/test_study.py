@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 import torch
 
+from tests import tiny
 from tests.voice.making import make_adapter, make_job
 from vaultgpt.corpus.lines import measure
+from vaultgpt.training.base import load_base
 from vaultgpt.training.copying import WordRuns
+from vaultgpt.training.device import Device
 from vaultgpt.training.loop import Stopped
 from vaultgpt.voice import study as module
 from vaultgpt.voice import style, tagged
 from vaultgpt.voice.study import Study
-from vaultgpt.voice.write import InLines, Kept
+from vaultgpt.voice.write import InLines, Kept, Wanted, Writer
+
+CPU = Device(torch.device("cpu"), torch.float32, 1)
 
 
 @pytest.fixture
@@ -142,6 +147,28 @@ def test_pages_under_a_tag_of_verse_are_written_in_lines_as_the_mirror_writes_th
     found = bend(torch.cat([prompt, torch.tensor([[0, 1], [1, 2]])], 1), scores)
     assert bend.columns == [13, 0]
     assert found[0, 2] > scores[0, 2] + 1 and torch.equal(found[1], scores[1])
+
+
+@pytest.mark.parametrize("label", ["dream", ""])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mamba"])
+def test_a_tag_is_as_strong_in_the_report_as_at_the_cursor(
+    tmp_path: Path, family: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """u + 1.5 (c - u) at every token, u without the header; a date alone is not made stronger."""
+    base = load_base(tiny.tiny_model(tmp_path, family), CPU)
+    sampling = {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "tag_strength": 1.5}
+    header = "#dream | 2019\n" if label else "| 2019\n"
+    rows: list[list[int]] = []
+    monkeypatch.setattr(Writer, "_text", lambda self, row, end: rows.append(row) or "")
+    Writer(base, sampling, 8, 1.5, 1).batch(Wanted(label, (header,), 8, 1, 1.0), 60.0)
+    start = [base.encoder.start]
+    top = [*start, *base.encoder.tokenizer.encode(header, add_special_tokens=False).ids]
+    written: list[int] = []
+    with torch.no_grad():
+        for _ in rows[0]:
+            c, u = (base.logits(torch.tensor([ids + written]), None)[0, -1] for ids in (top, start))
+            written.append(int((u + 1.5 * (c - u) if label else c).argmax()))
+    assert len(written) >= 12 and rows[0] == written
 
 
 def test_the_job_survives_its_file(tiny_llama: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ computed anew at every token. Knows nothing about requests.
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -54,6 +55,8 @@ class AnyModel:
             _quantise(self.net)
         self.net = self.net.to(device, STORED[dtype]).eval().requires_grad_(False)
         self.cached = _has_plain_cache(self.net)
+        named = inspect.signature(self.net.forward).parameters
+        self._cache_name = "cache" if "cache" in named else "past_key_values"  # before 5.24
 
     @property
     def chunk(self) -> int:
@@ -100,7 +103,8 @@ class AnyModel:
                 cache.crop(cut)  # negative: so many tokens from the end
             at = torch.arange(start, start + len(ids), device=self.device)
             out = self.net(input_ids=torch.tensor([ids], device=self.device),
-                           position_ids=at.unsqueeze(0), past_key_values=cache, use_cache=True)
+                           position_ids=at.unsqueeze(0), use_cache=True,
+                           **{self._cache_name: cache})
             kept: Tensor = out.logits[0].float().cpu()  # [T, vocab]
             return kept
 

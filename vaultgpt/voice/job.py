@@ -20,7 +20,7 @@ class VoiceJob:
     learned: tuple[Item, ...]  # what a fresh round would learn
     held_out: tuple[Item, ...]
     settings: dict[str, Any]  # the [training] section: device, dtype, threads
-    sampling: dict[str, float]  # temperature, top_p, min_p
+    sampling: dict[str, float]  # temperature, top_p, min_p, tag_strength
     seed: int = 1
     score_s: float = 8.0  # budget of scoring headers
     write_s: float = 22.0  # budget of writing

@@ -90,6 +90,7 @@ def _measure(
             "temperature": writing.temperature,
             "top_p": writing.top_p,
             "min_p": writing.min_p,
+            "tag_strength": writing.tag_strength,
         },
     )
     figures = _run(state, settings, job, on_progress, stop, process)

@@ -101,7 +101,7 @@ class Writer:
         while True:
             prompts = self._prompts(one.headers, rows)
             try:
-                return self._generate(prompts, limit_s, one.lines)
+                return self._generate(prompts, limit_s, one)
             except Exception as error:
                 if not is_out_of_memory(error) or rows == 1:
                     raise
@@ -122,14 +122,21 @@ class Writer:
 
     @torch.no_grad()
     def _generate(
-        self, prompts: Sequence[list[int]], limit_s: float, lines: Lines | None
+        self, prompts: Sequence[list[int]], limit_s: float, one: Wanted
     ) -> list[str]:
         base, end = self.base, self.base.encoder.end
         size = min(self.row_tokens, base.context - len(prompts[0]))
         if size <= 0:
             return []
         ids = torch.tensor(prompts, device=base.device.where)  # [rows, prompt]
-        processors = [InLines(lines, self._written(), ids.shape)] if lines else []
+        processors = [InLines(one.lines, self._written(), ids.shape)] if one.lines else []
+        # As at the cursor: u + strength (c - u); a date alone is not made stronger. With a cache
+        # transformers' guidance (5.24) is wrong for recurrent families, which do not pack either.
+        guided = {
+            "guidance_scale": self.sampling["tag_strength"],
+            "negative_prompt_ids": torch.full_like(ids[:, :1], base.encoder.start),
+            "use_cache": base.packs,
+        }
         self.seed += 1
         torch.manual_seed(self.seed)
         out = base.model.generate(
@@ -139,6 +146,7 @@ class Writer:
             max_time=limit_s,
             pad_token_id=end,
             eos_token_id=end,
+            **(guided if one.label else {}),
             **_options(self.sampling, processors),
         )
         rows: list[list[int]] = out[:, ids.shape[1] :].tolist()
