@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests import tiny
-from vaultgpt.config import Training
+from vaultgpt.config import Mirror, Training
 from vaultgpt.training.round import Item
 from vaultgpt.voice.job import VoiceJob
+from vaultgpt.wire import Sampling
 
 ALONE = {"device": "cpu", "dtype": "float32", "threads": 1}
 
@@ -61,7 +62,8 @@ def make_job(
         tuple(learned),
         tuple(held),
         asdict(Training()) | ALONE,
-        {"temperature": 0.95, "top_p": 0.98, "min_p": 0.05, "tag_strength": 1.5},
+        asdict(Mirror(device="cpu", dtype="float32", threads=1)),
+        asdict(Sampling(tag_strength=1.5, guard=False)),
         write_s=600.0,
         most_write_s=600.0,
     )

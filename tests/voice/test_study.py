@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from tests import tiny
 from tests.voice.making import make_adapter, make_job
-from vaultgpt.corpus.lines import measure
-from vaultgpt.training.base import load_base
+from vaultgpt.config import Mirror
+from vaultgpt.mirror.engine import Engine
 from vaultgpt.training.copying import WordRuns
-from vaultgpt.training.device import Device
 from vaultgpt.training.loop import Stopped
 from vaultgpt.voice import study as module
 from vaultgpt.voice import style, tagged
 from vaultgpt.voice.study import Study
-from vaultgpt.voice.write import InLines, Kept, Wanted, Writer
-
-CPU = Device(torch.device("cpu"), torch.float32, 1)
+from vaultgpt.voice.write import Wanted, Writer
+from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
 
 @pytest.fixture
@@ -116,59 +113,41 @@ def test_near_copies_differ_by_one_inner_word_and_are_no_copies() -> None:
     assert index.near([]) == 0 and index.near(["one two three other", "five six seven eight"]) == 0
 
 
-@pytest.mark.parametrize("settings", [(0.95, 0.98, 0.05), (1.0, 0.6, 0.0), (2.0, 1.0, 0.001)])
-def test_rows_keep_the_tokens_that_the_mirror_would_draw_from(
-    settings: tuple[float, float, float],
-) -> None:
-    temperature, top_p, min_p = settings
-    scores = 3.0 * torch.randn((4, 700), generator=torch.Generator().manual_seed(5))
-    found = Kept({"temperature": temperature, "top_p": top_p, "min_p": min_p})(scores, scores)
-    for row, kept in zip(scores.double() / temperature, found, strict=True):
-        chances = (row - row.max()).exp()
-        chances[chances < min_p] = 0.0
-        order = chances.argsort(descending=True)
-        sums = chances[order].cumsum(0)
-        count = int((sums < top_p * sums[-1]).sum()) + 1
-        wanted = {int(i) for i in order[:count] if chances[i] > 0}
-        assert wanted == set(kept.isfinite().nonzero().flatten().tolist())
-        place = next(iter(wanted))
-        assert float(kept[place]) == pytest.approx(float(row[place]), abs=1e-4)
+class Told:
+    """An engine that says what it is told to, and keeps what it was asked."""
+
+    def __init__(self, pieces: list[Piece]) -> None:
+        self.pieces, self.asked = pieces, []  # type: ignore[var-annotated]
+
+    def generate(self, prompt: Prompt, cancelled: Callable[[], bool]) -> Iterator[Piece | Usage]:
+        self.asked.append(prompt)
+        yield from self.pieces
+        yield Usage("g000001", 4, 9, 0, 1.0, None)
 
 
-def test_pages_under_a_tag_of_verse_are_written_in_lines_as_the_mirror_writes_them() -> None:
-    """Two rows, one two tokens into its line and one at the start of the next."""
-    written = ["so ", "is the cat", ",\n", "\n\n", "\n"]
-    lines = measure("so is the cat,\nI say\nso is the cat,\nand so am I\n")
-    bend = InLines(lines, written, (2, 3))
-    scores = torch.tensor([[3.0, 3.0, 0.0, -1.0, 0.0]]).repeat(2, 1)
-    prompt = torch.tensor([[0, 0, 0], [0, 0, 0]])
-    assert torch.equal(bend(prompt, scores), scores)  # nothing is written yet
-    bend(torch.cat([prompt, torch.tensor([[0], [1]])], 1), scores)
-    found = bend(torch.cat([prompt, torch.tensor([[0, 1], [1, 2]])], 1), scores)
-    assert bend.columns == [13, 0]
-    assert found[0, 2] > scores[0, 2] + 1 and torch.equal(found[1], scores[1])
+def test_pages_begin_at_the_header_and_are_written_as_at_the_cursor() -> None:
+    """The author's own sampling, the guard off; a text that was cut loses its last, half word."""
+    engine = Told([Piece(0, "I went home.", "stop"), Piece(1, "\nThe sea was gr", "length"),
+                   Piece(2, "It", "cancelled")])
+    sampling = Sampling(tag_strength=1.5, guard=False)
+    writer = Writer(engine, sampling, 30, 1.5, 4)  # type: ignore[arg-type]
+    one = Wanted("dream", ((("dream", "sea"), "2019"),), 240, 60, 1.0)
+    assert writer.batch(one, 60.0)[:3] == ["I went home.", "The sea was", ""]
+    [asked] = engine.asked
+    assert (asked.tags, asked.date, asked.text) == (("dream", "sea"), "2019", "")
+    assert asked.sampling is sampling and asked.n == 9 and asked.max_tokens == 50
+    assert writer.tokens == 9
+    writer.batch(one, 60.0)
+    assert engine.asked[1].seed != asked.seed
 
 
-@pytest.mark.parametrize("label", ["dream", ""])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mamba"])
-def test_a_tag_is_as_strong_in_the_report_as_at_the_cursor(
-    tmp_path: Path, family: str, label: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """u + 1.5 (c - u) at every token, u without the header; a date alone is not made stronger."""
-    base = load_base(tiny.tiny_model(tmp_path, family), CPU)
-    sampling = {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "tag_strength": 1.5}
-    header = "#dream | 2019\n" if label else "| 2019\n"
-    rows: list[list[int]] = []
-    monkeypatch.setattr(Writer, "_text", lambda self, row, end: rows.append(row) or "")
-    Writer(base, sampling, 8, 1.5, 1).batch(Wanted(label, (header,), 8, 1, 1.0), 60.0)
-    start = [base.encoder.start]
-    top = [*start, *base.encoder.tokenizer.encode(header, add_special_tokens=False).ids]
-    written: list[int] = []
-    with torch.no_grad():
-        for _ in rows[0]:
-            c, u = (base.logits(torch.tensor([ids + written]), None)[0, -1] for ids in (top, start))
-            written.append(int((u + 1.5 * (c - u) if label else c).argmax()))
-    assert len(written) >= 12 and rows[0] == written
+def test_a_batch_under_way_when_time_is_up_is_cut(tiny_llama: Path, tmp_path: Path) -> None:
+    engine = Engine(Mirror(device="cpu", dtype="float32", threads=1))
+    engine.load(tiny_llama)
+    writer = Writer(engine, Sampling(guard=False), 100, 1.5, 1)
+    one = Wanted("dream", ((("dream",), "2019"),), 2_000, 60, 1.0)
+    writer.write([one], 0.3, 0.3, lambda _: None)
+    assert 0 < one.written < one.words and writer.seconds < 5
 
 
 def test_the_job_survives_its_file(tiny_llama: Path, tmp_path: Path) -> None:

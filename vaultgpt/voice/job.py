@@ -20,10 +20,11 @@ class VoiceJob:
     learned: tuple[Item, ...]  # what a fresh round would learn
     held_out: tuple[Item, ...]
     settings: dict[str, Any]  # the [training] section: device, dtype, threads
-    sampling: dict[str, float]  # temperature, top_p, min_p, tag_strength
+    mirror: dict[str, Any]  # the [mirror] section: device, dtype
+    sampling: dict[str, Any]  # wire.Sampling
     seed: int = 1
     score_s: float = 8.0  # budget of scoring headers
-    write_s: float = 22.0  # budget of writing
+    write_s: float = 18.0  # budget of writing
     most_write_s: float = 66.0  # where `write_s` was not enough for any figure
 
 

@@ -23,6 +23,7 @@ from vaultgpt.training.assemble import author_pages
 from vaultgpt.vault.scan import read_vault
 from vaultgpt.voice.job import VoiceJob
 from vaultgpt.voice.store import fingerprint, keep, stored
+from vaultgpt.wire import Sampling
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -86,12 +87,18 @@ def _measure(
         held_out=tuple(held),
         settings=asdict(settings.training),
         seed=settings.training.seed,
-        sampling={
-            "temperature": writing.temperature,
-            "top_p": writing.top_p,
-            "min_p": writing.min_p,
-            "tag_strength": writing.tag_strength,
-        },
+        mirror=asdict(writing),
+        sampling=asdict(
+            Sampling(
+                temperature=writing.temperature,
+                top_p=writing.top_p,
+                min_p=writing.min_p,
+                dry_multiplier=writing.dry_multiplier,
+                voice=writing.voice,
+                tag_strength=writing.tag_strength,
+                guard=False,
+            )
+        ),
     )
     figures = _run(state, settings, job, on_progress, stop, process)
     keep(state, active, held_out, figures, now())

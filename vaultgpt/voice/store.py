@@ -13,7 +13,7 @@ from vaultgpt.files import make_private_dir, read_json, write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 
-FORMAT = 1  # files of another one are measured anew
+FORMAT = 2  # files of another one are measured anew
 
 
 def fingerprint(ledger: Ledger) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaultgpt.corpus.header import header_text
-from vaultgpt.corpus.lines import of_generation, usual
+from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import norms
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.training.base import load_base
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import spread
@@ -26,11 +26,13 @@ from vaultgpt.voice.headers import header_figures
 from vaultgpt.voice.job import VoiceJob
 from vaultgpt.voice.pages import cut, label_notes, own_text
 from vaultgpt.voice.style import LEAST_MIRROR, page_words, style
-from vaultgpt.voice.write import Wanted, Writer
+from vaultgpt.voice.write import Opening, Wanted, Writer
+from vaultgpt.wire import Sampling
 
+TEXT_WORDS = 150  # of one text; pages are cut from all of a kind, one after the other
 PAGES = 60  # of the mirror's that are compared in style
 PROFILE_PAGES = 1500  # of training text, at most
-MOST_HEADERS = 200  # of the author's that pages are written under, one kind
+MOST_OPENINGS = 200  # of the author's that pages are written under, one kind
 SPARE = 1.1  # words written beyond the pieces wanted: the last of a kind is cut off
 
 
@@ -80,7 +82,8 @@ class Study:
                 self.job.seed,
                 lambda done: self.say("evaluate", done),
             )
-            wanted, writer = self._write(base)
+        del base  # the engine loads its own, in the arithmetic that it writes in
+        wanted, writer = self._write()
         self.say("compare", 0.0)
         figures = {
             "style": self._style(wanted),
@@ -101,21 +104,22 @@ class Study:
             },
         }
 
-    def _write(self, base: BaseModel) -> tuple[list[Wanted], Writer]:
+    def _write(self) -> tuple[list[Wanted], Writer]:
+        job = self.job
+        engine, folder = Engine(Mirror(**job.mirror)), Path(job.adapter)
+        engine.load(Path(job.base))
+        engine.activate(folder.name, folder)
         some = self.held_out[:50] or self.training[:50]
-        tokens = sum(
-            len(base.encoder.tokenizer.encode(t, add_special_tokens=False).ids) for t in some
-        )
-        per_word = tokens / max(1, sum(len(norms(t)) for t in some))
+        tokens = sum(len(engine.vocabulary.encode(text)) for text in some)
+        per_word = tokens / max(1, sum(len(norms(text)) for text in some))
         wanted = self._wanted()
         writer = Writer(
-            base,
-            self.job.sampling,
-            self.page_words or tagged.PIECE_WORDS,
+            engine,
+            Sampling(**job.sampling),
+            TEXT_WORDS,
             min(8.0, max(1.0, per_word)),
-            self.job.seed,
+            job.seed,
         )
-        job = self.job
         writer.write(wanted, job.write_s, job.most_write_s, lambda done: self.say("write", done))
         return wanted, writer
 
@@ -124,7 +128,6 @@ class Study:
         held = {i.id for i in self.job.held_out}
         total = sum(self.words[i] for i in held)
         judged = len(set(self.labels.values())) > 1
-        known = of_generation(Path(self.job.adapter))
         kinds: list[Wanted] = []
         for label in sorted({*self.labels.values(), ""}):
             ids = sorted(i for i in self.items if self.labels.get(i, "") == label)
@@ -134,12 +137,11 @@ class Study:
             if label and judged:
                 words = max(words, tagged.LEAST_PIECES * tagged.PIECE_WORDS)
                 least = max(least, tagged.LEAST_GENERATED * tagged.PIECE_WORDS)
-            headers = tuple(_header(self.items[i]) for i in ids if self.words[i])
-            step = max(1, len(headers) // MOST_HEADERS)
+            openings = tuple(_opening(self.items[i]) for i in ids if self.words[i])
+            step = max(1, len(openings) // MOST_OPENINGS)
             if words:
                 sizes = int(SPARE * words), int(SPARE * least)
-                lines = usual((label,), known)
-                kinds.append(Wanted(label, headers[::step], *sizes, share, lines))
+                kinds.append(Wanted(label, openings[::step], *sizes, share))
         return kinds
 
     def _style(self, wanted: Sequence[Wanted]) -> dict[str, Any]:
@@ -209,5 +211,5 @@ class Study:
         return figures
 
 
-def _header(item: Item) -> str:
-    return header_text(item.tags, (item.date or "")[:4] or None)
+def _opening(item: Item) -> Opening:
+    return item.tags, (item.date or "")[:4] or None

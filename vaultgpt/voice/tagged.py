@@ -107,15 +107,14 @@ def judge(
         )
         return answer
     table = {t: [counts(part) for part in real[t]] for t in tags}
-    for tag, share in _accuracies(table, table).items():
-        rows[tag]["real"] = share
     judged = {
         t: [counts(generated[t])] * FOLDS
         for t in tags
         if len(generated.get(t, ())) >= LEAST_GENERATED
     }
-    for tag, share in _accuracies(table, judged).items():
-        rows[tag]["generated"] = share
+    for kind, shares in zip(("real", "generated"), _accuracies(table, table, judged), strict=True):
+        for tag, share in shares.items():
+            rows[tag][kind] = share
     answer["real"] = float(np.mean([rows[t]["real"] for t in tags]))
     if len(judged) == len(tags):
         answer["generated"] = float(np.mean([rows[t]["generated"] for t in tags]))
@@ -127,14 +126,14 @@ def _row(real: int, generated: int) -> dict[str, Any]:
 
 
 def _accuracies(
-    table: Mapping[str, Sequence[Matrix]], asked: Mapping[str, Sequence[Matrix]]
-) -> dict[str, float]:
-    """Tag -> share of its `asked` rows that the classifier without their fold reads under it.
+    table: Mapping[str, Sequence[Matrix]], *asked: Mapping[str, Sequence[Matrix]]
+) -> list[dict[str, float]]:
+    """Of each `asked`: tag -> share of its rows that the classifier without their fold reads so.
 
-    Both hold FOLDS matrices of `counts` a tag.
+    All hold FOLDS matrices of `counts` a tag.
     """
     tags = list(table)
-    right, seen = dict.fromkeys(asked, 0), dict.fromkeys(asked, 0)
+    right = [dict.fromkeys(one, 0) for one in asked]
     for fold in range(FOLDS):
         rows = [part for t in tags for i, part in enumerate(table[t]) if i != fold]
         labels = [
@@ -145,8 +144,10 @@ def _accuracies(
             for _ in part
         ]
         model = Classifier(np.concatenate(rows), np.array(labels, np.int64), len(tags))
-        for tag, parts in asked.items():
-            said = model.say(parts[fold])
-            right[tag] += int((said == tags.index(tag)).sum())
-            seen[tag] += len(said)
-    return {tag: right[tag] / seen[tag] for tag in asked}
+        for one, found in zip(asked, right, strict=True):
+            for tag, parts in one.items():
+                found[tag] += int((model.say(parts[fold]) == tags.index(tag)).sum())
+    return [
+        {tag: found[tag] / sum(map(len, parts)) for tag, parts in one.items()}
+        for one, found in zip(asked, right, strict=True)
+    ]
