@@ -13,7 +13,7 @@ import pytest
 from tests.mirror.conftest import engine_of, write
 from vaultgpt.corpus.lines import by_tag, measure, to_json
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.verse import Breaks, Verse
+from vaultgpt.mirror.verse import Breaks, Verse, said
 from vaultgpt.wire import Prompt, Sampling
 
 POEM = "\n".join(["the rain is here again"] * 3 + ["", "and I am up"] + ["so is the cat, I"] * 3)
@@ -73,3 +73,14 @@ def test_the_models_own_breaks_are_kept_once_it_writes_in_lines() -> None:
     start = inside.copy()
     verse.bend(start, 0)
     assert (start == inside).all()
+
+
+def test_a_line_said_twice_goes_on_and_becomes_another() -> None:
+    """Refrains come twice; a small model would else say a short line six times."""
+    text = "Not I,\nnot I.\n\nA bird\nnot I"
+    assert said(text) == 2 and said(text + " said") == 0
+    assert said("A bird\nnot I") == said("not I") == said(text + "\n") == said("\n*\n*\n*") == 0
+    verse = Verse(measure(POEM), Breaks([b"a", b"\n", b"\n\n", b",\n"]))
+    logits = np.zeros(4, np.float32)
+    verse.bend(logits, 5, said(text))
+    assert logits.tolist() == [0.0, -np.inf, -np.inf, -np.inf]

@@ -18,7 +18,7 @@ from vaultgpt.mirror.echo import Echo
 from vaultgpt.mirror.healing import Healing
 from vaultgpt.mirror.lengths import OVERTIME, Ender
 from vaultgpt.mirror.sampling import Chooser, Dry, Logits
-from vaultgpt.mirror.verse import Verse
+from vaultgpt.mirror.verse import Verse, said
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Finish, Piece
 
@@ -100,7 +100,7 @@ class Answer:
         if self.frame.needs_word and not self.text.strip():
             logits[list(self.frame.vocabulary.ends)] = -np.inf
         if self.verse is not None:
-            self.verse.bend(logits, self._column())
+            self.verse.bend(logits, self._column(), said(self.text))
         if self.dry.multiplier > 0:
             self.dry.penalise(logits)
         if bars := self._bars.get(len(self.tail)):
