@@ -137,10 +137,12 @@ class Mirror:
         15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"
     )
     temperature: float = option(
-        0.95, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
+        1.0, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
     )
-    top_p: float = option(0.98, "Keep the likeliest tokens up to this share", "", "0.01..1")
-    min_p: float = option(0.05, "Drop tokens this much rarer than the likeliest", "", "0..1")
+    top_p: float = option(0.9, "Keep the likeliest tokens up to this share", "", "0.01..1")
+    min_p: float = option(
+        0.0, "Drop tokens this much rarer than the likeliest: tamer, and less like you", "", "0..1"
+    )
     dry_multiplier: float = option(
         0.8, "Strength of the guard against loops; 0 is off", "", "0..10"
     )

@@ -19,9 +19,9 @@ Finish = Literal["stop", "length", "cancelled"]
 class Sampling:
     """How the next token is chosen. Missing values were filled from the settings before."""
 
-    temperature: float = 0.95  # 0 is greedy
-    top_p: float = 0.98
-    min_p: float = 0.05
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 0.9
+    min_p: float = 0.0
     dry_multiplier: float = 0.8  # 0 turns DRY off
     dry_base: float = 1.75
     dry_allowed: int = 3  # tokens; 6 for poetry

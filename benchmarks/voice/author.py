@@ -48,7 +48,7 @@ def _case(options: Options, name: str, cost: float) -> Case:
         require()
         return _measure(options, name)
 
-    return Case(f"{name}/{SEED}", SEED, cost, run)
+    return Case(f"{name}/{SEED}", SEED, cost, run, writes=True)
 
 
 @lru_cache(maxsize=8)

@@ -50,6 +50,7 @@ def cases(options: Options) -> list[Case]:
             SEED,
             cost,
             lambda: measure(trained(options.work, Journal(options.data / JOURNAL), SEED)),
+            writes=True,
         )
 
     return [
@@ -61,6 +62,7 @@ def cases(options: Options) -> list[Case]:
             SEED,
             180.0,
             lambda: canaries(Journal(options.data / JOURNAL), options.work / "canary", SEED),
+            writes=True,
         ),
     ]
 

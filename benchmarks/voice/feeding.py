@@ -90,7 +90,7 @@ def _case(options: Options, variant: str) -> Case:
             days = Days(journal, state, first, coming, masked=variant == "masked")
             return run_days(days, split.held, ROUNDS)
 
-    return Case(f"{JOURNAL}/{variant}", SEED, cost, run, small_rounds=True)
+    return Case(f"{JOURNAL}/{variant}", SEED, cost, run, small_rounds=True, writes=True)
 
 
 def _fill(journal: Journal, notes: Sequence[ScannedNote], vault: Path) -> None:

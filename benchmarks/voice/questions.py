@@ -29,7 +29,8 @@ FORMS = ("question", "sentence", "paragraph")
 
 def cases(options: Options) -> list[Case]:
     def case(name: str) -> Case:
-        return Case(f"{name}/{SEED}", SEED, 150.0, lambda: _measure(options, name))
+        return Case(f"{name}/{SEED}", SEED, 150.0, lambda: _measure(options, name),
+                    writes=True)
 
     return [case(name) for name in JOURNALS]
 

@@ -30,6 +30,7 @@ from vaultgpt.corpus import header
 from vaultgpt.estimate import human
 from vaultgpt.files import write_json
 from vaultgpt.training import choose, streams
+from vaultgpt.wire import Sampling
 
 RESULTS = Path(__file__).parent.parent / "results"
 # Recipes whose rows still say something: what they did otherwise, and for whom.
@@ -42,6 +43,8 @@ EARLIER = {
     "db0a30": "a small round's batches and rate were not held to those of a fresh one over all "
     "that was read, which tells in vaults of under 44,000 words",
 }
+# How texts were written before rows said so: temperature, top-p, min-p.
+WROTE = "0.95 0.98 0.05"
 PEBBLE = Path(__file__).parent.parent.parent / "vaultgpt" / "pebble"
 
 Row = dict[str, Any]
@@ -63,6 +66,7 @@ class Case:
     resumes: bool = False  # it keeps its place, so that it may be begun though time is short
     small_rounds: bool = False  # they have a part in it
     large: bool = False  # its vault has more than 44,000 words
+    writes: bool = False  # texts by the defaults of now have a part in it
 
 
 # Which rows of an earlier recipe are as if measured now.
@@ -113,6 +117,12 @@ def recipe_digest() -> str:
                     isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
         trees.append(ast.unparse(tree))
     return hashlib.sha256("".join(trees).encode()).hexdigest()[:6]
+
+
+def writing() -> str:
+    """How texts are written where no setting says otherwise: temperature, top-p, min-p."""
+    now = Sampling()
+    return f"{now.temperature:g} {now.top_p:g} {now.min_p:g}"
 
 
 def commit() -> str:
@@ -201,7 +211,9 @@ def rows_in_order(store: Store, cases: Sequence[Case]) -> list[Row]:
 
 def _as_now(row: Row, case: Case, recipe: str) -> Row:
     same = AS_NOW.get(str(row.get("recipe")))
-    return {**row, "recipe": recipe} if same and same(case) else row
+    learned = recipe if same and same(case) else row.get("recipe")
+    wrote = row.get("writing", WROTE) if case.writes else writing()
+    return {**row, "recipe": learned, "writing": wrote}
 
 
 def parse(bench: Bench, argv: Sequence[str] | None) -> Options:
@@ -273,7 +285,8 @@ def _measure(bench: Bench, store: Store, cases: Sequence[Case], missing: Sequenc
             print(f"  {case.key}: goes on another time", file=sys.stderr)
             continue
         row = {"key": case.key, "seed": case.seed, "base": store.base,
-               "recipe": recipe_digest(), "commit": commit(), "machine": machine(),
+               "recipe": recipe_digest(), "writing": writing(), "commit": commit(),
+               "machine": machine(),
                "start": start.isoformat(timespec="seconds"),
                "end": datetime.now(UTC).isoformat(timespec="seconds"),
                "seconds": round(time.monotonic() - at, 1), "figures": figures}

@@ -19,6 +19,7 @@ from benchmarks.voice.rows import (
     open_store,
     recipe_digest,
     rows_in_order,
+    writing,
 )
 from vaultgpt.files import write_atomic
 
@@ -57,13 +58,18 @@ def _section(bench: Bench, results: Path) -> str:
 
 
 def _earlier(rows: Sequence[Row]) -> list[str]:
-    """Which rows an earlier recipe learned, and what it did otherwise."""
+    """Which rows an earlier recipe learned or earlier defaults wrote, and what was otherwise."""
     lines = []
     for recipe, otherwise in EARLIER.items():
         keys = [row["key"] for row in rows if row.get("recipe") == recipe]
         if keys and recipe != recipe_digest():
             which = "All of them" if len(keys) == len(rows) else f"Of these {', '.join(keys)}"
             lines += ["", f"{which} learned by the recipe before: {otherwise}."]
+    keys = [row["key"] for row in rows if row["writing"] != writing()]
+    if keys:
+        which = "All of them" if len(keys) == len(rows) else f"Of these {', '.join(keys)}"
+        lines += ["", f"{which} wrote at temperature 0.95, top-p 0.98 and min-p 0.05, where now it "
+                  "is 1, 0.9 and 0."]
     return lines
 
 

@@ -50,7 +50,7 @@ def _case(options: Options, name: str, seed: int, what: str, cost: float, measur
         require()
         return measure(options, _journal(options, name), seed)
 
-    return Case(f"{name}/{seed}/{what}", seed, cost, run)
+    return Case(f"{name}/{seed}/{what}", seed, cost, run, writes=what != "bpb")
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaultgpt.mirror.sampling import Chooser, Dry
+from vaultgpt.mirror.sampling import Chooser, Dry, _nucleus
 from vaultgpt.wire import Sampling
 
 
@@ -39,6 +39,20 @@ def test_zero_temperature_takes_the_likeliest() -> None:
 ])
 def test_draws_follow_the_cut_distribution(fields: dict[str, float], wanted: list[float]) -> None:
     assert np.abs(frequencies(LOGITS, **fields) - wanted).max() < 0.012
+
+
+@pytest.mark.parametrize("steepness", [0.0, 0.1, 3.0])
+@pytest.mark.parametrize("share", [0.05, 0.9, 0.999])
+def test_the_nucleus_is_the_smallest_however_many_tokens_it_needs(
+    steepness: float, share: float
+) -> None:
+    rng = np.random.default_rng(3)
+    chances = np.exp(steepness * rng.standard_normal(5000))
+    found = _nucleus(chances, share)
+    by_size = np.argsort(-chances, kind="stable")
+    count = int((np.cumsum(chances[by_size]) < share * chances.sum()).sum()) + 1
+    assert len(found) == count and (np.diff(found) > 0).all()
+    assert chances[found].sum() == pytest.approx(chances[by_size[:count]].sum())
 
 
 def test_what_is_barred_is_never_drawn() -> None:

@@ -203,7 +203,7 @@ async def test_missing_values_come_from_the_vault_s_settings(api: Api) -> None:
     prompt = api.service.prompts[0]
     assert (prompt.sampling.temperature, prompt.sampling.voice, prompt.sampling.guard) == (
         0.5, 0.25, False)
-    assert (prompt.sampling.top_p, prompt.sampling.min_p) == (0.98, 0.05)
+    assert (prompt.sampling.top_p, prompt.sampling.min_p) == (0.9, 0.0)
     assert prompt.length == "paragraph" and prompt.max_tokens > 16, "OpenAI's 16 is not ours"
 
 

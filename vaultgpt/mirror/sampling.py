@@ -18,6 +18,7 @@ from vaultgpt.wire import Sampling
 Logits = npt.NDArray[np.float32]  # [vocab]
 LONGEST = 50  # tokens of a repeated run that count
 POINTS = 64  # of one call: 64 take 7.6 us, one 7.3
+MOST = 256  # likeliest tokens that are sorted, and four times as many while top-p wants more
 
 
 class Dry:
@@ -90,10 +91,7 @@ class Chooser:
         scaled = (logits[kept].astype(np.float64) - top) / self.temperature
         chances = np.exp(scaled)
         if self.top_p < 1 and len(kept) > 1:
-            order = np.argsort(-chances, kind="stable")
-            sums = np.cumsum(chances[order])
-            count = int(np.searchsorted(sums, self.top_p * sums[-1])) + 1
-            nucleus = np.sort(order[:count])
+            nucleus = _nucleus(chances, self.top_p)
             kept, chances = kept[nucleus], chances[nucleus]
         sums = np.cumsum(chances)
         point = self._point() * sums[-1]
@@ -107,3 +105,16 @@ class Chooser:
             drawn = torch.rand(POINTS, generator=self.generator, dtype=torch.float64)
             self._points = drawn.tolist()[::-1]
         return self._points.pop()
+
+
+def _nucleus(chances: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.intp]:
+    """Places, rising, of the fewest chances that together have this share of their sum."""
+    wanted, most = share * chances.sum(), MOST
+    while True:
+        top = np.argpartition(-chances, most)[:most] if most < len(chances) else None
+        places = np.arange(len(chances)) if top is None else np.sort(top)
+        order = places[np.argsort(-chances[places], kind="stable")]
+        sums = np.cumsum(chances[order])
+        if top is None or sums[-1] >= wanted:
+            return np.sort(order[: int(np.searchsorted(sums, wanted)) + 1])
+        most *= 4

@@ -18,7 +18,7 @@ from vaultgpt.training.base import BaseModel
 from vaultgpt.training.evaluate import Segment
 
 PROMPT_TOKENS = 24
-TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # how the mirror writes
+TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # likelier words than the mirror's copy sooner
 _UNKNOWN = 2**63  # a word that stands nowhere; 0 is a border between texts
 LONGEST = 400  # words; a longer copied run is reported as this
 
@@ -51,7 +51,7 @@ def sampled_length(base: BaseModel) -> int:
 @torch.no_grad()
 def sample(base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool = False
            ) -> list[str]:
-    """Continuations of the segments' first tokens, as the mirror samples but without its guards."""
+    """Continuations of the segments' first tokens, unguarded and in likelier words than usual."""
     rows, length = 48 if base.params < 50_000_000 else 24, sampled_length(base)
     rows = rows // 3 if few else rows
     fitting = [s for s in prompts if len(s.document.token_ids) >= PROMPT_TOKENS]
