@@ -18,7 +18,8 @@ from vaultgpt.wire import Sampling
 Logits = npt.NDArray[np.float32]  # [vocab]
 LONGEST = 50  # tokens of a repeated run that count
 POINTS = 64  # of one call: 64 take 7.6 us, one 7.3
-MOST = 256  # likeliest tokens that are sorted, and four times as many while top-p wants more
+LOWEST = float(np.finfo(np.float32).min)  # what is barred is below it
+RARE = 1e-3  # of the likeliest one's chance; below, a token is sorted only where top-p wants it
 
 
 class Dry:
@@ -83,21 +84,46 @@ class Chooser:
         """
         if self.temperature <= 0:
             return int(logits.argmax())
-        top = float(logits.max())
-        if self.min_p > 0:
-            kept = np.flatnonzero(logits >= top + self.temperature * math.log(min(self.min_p, 1.0)))
-        else:
-            kept = np.flatnonzero(logits > -np.inf)
-        scaled = (logits[kept].astype(np.float64) - top) / self.temperature
-        chances = np.exp(scaled)
-        if self.top_p < 1 and len(kept) > 1:
-            nucleus = _nucleus(chances, self.top_p)
-            kept, chances = kept[nucleus], chances[nucleus]
+        kept, chances = self.cut(logits)
         sums = np.cumsum(chances)
         point = self._point() * sums[-1]
         i = min(int(np.searchsorted(sums, point, side="right")), len(kept) - 1)
         self.log_chance += math.log(chances[i] / sums[-1])
         return int(kept[i])
+
+    def cut(self, logits: Logits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        """The ids that may be drawn, rising, and their chances beside the likeliest one's."""
+        kept, chances, whole = self._likely(logits)
+        if self.top_p < 1 and len(kept) > 1:
+            order = np.argsort(-chances, kind="stable")
+            count = int(np.searchsorted(np.cumsum(chances[order]), self.top_p * whole)) + 1
+            nucleus = np.sort(order[:count])
+            kept, chances = kept[nucleus], chances[nucleus]
+        return kept, chances
+
+    def _likely(
+        self, logits: Logits
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], float]:
+        """`cut` before top-p, and the sum of which top-p is a share.
+
+        Without min-p all tokens are in it, but seldom ones are sorted only where it wants them.
+        """
+        top = float(logits.max())
+
+        def over(floor: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+            kept = np.flatnonzero(logits >= floor)
+            return kept, np.exp((logits[kept].astype(np.float64) - top) / self.temperature)
+
+        if self.min_p > 0 or self.top_p >= 1:
+            least = math.log(min(self.min_p, 1.0)) if self.min_p > 0 else -math.inf
+            kept, chances = over(max(LOWEST, top + self.temperature * least))
+            return kept, chances, float(chances.sum())
+        every = np.exp((logits - np.float32(top)) / np.float32(self.temperature))
+        whole = float(every.sum(dtype=np.float64))
+        kept, chances = over(top + self.temperature * math.log(RARE))
+        if chances.sum() < self.top_p * whole:
+            kept, chances = over(LOWEST)
+        return kept, chances, whole
 
     def _point(self) -> float:
         """The next of [0, 1): what single calls would give, in their order."""
@@ -105,16 +131,3 @@ class Chooser:
             drawn = torch.rand(POINTS, generator=self.generator, dtype=torch.float64)
             self._points = drawn.tolist()[::-1]
         return self._points.pop()
-
-
-def _nucleus(chances: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.intp]:
-    """Places, rising, of the fewest chances that together have this share of their sum."""
-    wanted, most = share * chances.sum(), MOST
-    while True:
-        top = np.argpartition(-chances, most)[:most] if most < len(chances) else None
-        places = np.arange(len(chances)) if top is None else np.sort(top)
-        order = places[np.argsort(-chances[places], kind="stable")]
-        sums = np.cumsum(chances[order])
-        if top is None or sums[-1] >= wanted:
-            return np.sort(order[: int(np.searchsorted(sums, wanted)) + 1])
-        most *= 4
