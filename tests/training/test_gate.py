@@ -89,7 +89,7 @@ def test_only_what_was_scored_in_this_round_is_evidence(percent: float, promoted
 
 
 @pytest.mark.parametrize(("percent", "english", "promoted"), [
-    (0.6, True, True), (1.5, True, False), (1.5, False, True)])
+    (1.6, True, True), (2.5, True, False), (2.5, False, True)])
 def test_a_night_may_not_cost_much_plain_english(percent: float, english: bool,
                                                  promoted: bool) -> None:
     """A hundred nights of small losses there would add up."""
