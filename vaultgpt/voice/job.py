@@ -24,7 +24,7 @@ class VoiceJob:
     sampling: dict[str, Any]  # wire.Sampling
     seed: int = 1
     score_s: float = 8.0  # budget of scoring headers
-    write_s: float = 18.0  # budget of writing
+    write_s: float = 15.0  # budget of writing
     most_write_s: float = 66.0  # where `write_s` was not enough for any figure
 
 
