@@ -27,7 +27,7 @@ NEW_WORSE = 0.002
 FEW_NEW_WORSE = 0.01  # under six new entries: one paragraph looks 0.4 % worse by chance
 GENERAL_WORSE = 0.05
 # Plain English, an incremental round against the active generation: good ones on 25,000 words are
-# 0.05 to 0.10 % worse; 1,800 words after half a pass over 5,000 (the side view's test) 1.5 %.
+# 0.05 to 0.10 % worse; 1,800 words after half a pass over 5,000 (five runs) 0.2 to 1.5 %.
 SMALL_GENERAL_WORSE = 0.02
 # New text may be so many times as surprising a word, to the active generation and before it is
 # learned, as held-out text. An author's own later pages, 1,500 words at a time: 0.83 to 1.01;
