@@ -16,6 +16,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from vaultgpt.errors import UsageError
 from vaultgpt.files import write_atomic
+from vaultgpt.wire import Sampling
 
 
 def option(default: Any, doc: str, unit: str = "", check: str = "") -> Any:
@@ -137,20 +138,28 @@ class Mirror:
         15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"
     )
     temperature: float = option(
-        1.0, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
+        Sampling.temperature, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
     )
-    top_p: float = option(0.9, "Keep the likeliest tokens up to this share", "", "0.01..1")
+    top_p: float = option(
+        Sampling.top_p, "Keep the likeliest tokens up to this share", "", "0.01..1"
+    )
     min_p: float = option(
-        0.0, "Drop tokens this much rarer than the likeliest: tamer, and less like you", "", "0..1"
+        Sampling.min_p, "Drop tokens this much rarer than the likeliest: tamer, and less like you",
+        "", "0..1"
     )
     dry_multiplier: float = option(
-        0.8, "Strength of the guard against loops; 0 is off", "", "0..10"
+        Sampling.dry_multiplier, "Strength of the guard against loops; 0 is off", "", "0..10"
     )
     voice: float = option(0.0, "Voice strength beyond the adapter's own", "", "0..2")
     tag_strength: float = option(
         1.5, "How strongly tags are obeyed; 1 is faster", "", "0..5"
     )
     guard: bool = option(True, "Never complete a run of 10 words that stands in the vault")
+
+    def sampling(self) -> Sampling:
+        """How it writes where a request says nothing else."""
+        shared = {f.name for f in fields(self)} & {f.name for f in fields(Sampling)}
+        return Sampling(**{name: getattr(self, name) for name in shared})
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,20 @@ def _earlier(rows: Sequence[Row]) -> list[str]:
     for recipe, otherwise in EARLIER.items():
         keys = [row["key"] for row in rows if row.get("recipe") == recipe]
         if keys and recipe != recipe_digest():
-            which = "All of them" if len(keys) == len(rows) else f"Of these {', '.join(keys)}"
-            lines += ["", f"{which} learned by the recipe before: {otherwise}."]
-    keys = [row["key"] for row in rows if row["writing"] != writing()]
-    if keys:
-        which = "All of them" if len(keys) == len(rows) else f"Of these {', '.join(keys)}"
-        lines += ["", f"{which} wrote at temperature 0.95, top-p 0.98 and min-p 0.05, where now it "
-                  "is 1, 0.9 and 0."]
+            lines += ["", f"{_which(keys, rows)} learned by the recipe before: {otherwise}."]
+    for wrote in sorted({row["writing"] for row in rows} - {writing()}):
+        keys = [row["key"] for row in rows if row["writing"] == wrote]
+        lines += ["", f"{_which(keys, rows)} wrote at {_named(wrote)}, where now it is "
+                  f"{_named(writing())}."]
     return lines
+
+
+def _which(keys: Sequence[str], rows: Sequence[Row]) -> str:
+    return "All of them" if len(keys) == len(rows) else f"Of these {', '.join(keys)}"
+
+
+def _named(wrote: str) -> str:
+    return "temperature {}, top-p {} and min-p {}".format(*wrote.split())
 
 
 def _provenance(rows: Sequence[Row]) -> str:

@@ -9,7 +9,6 @@ from tests import tiny
 from vaultgpt.config import Mirror, Training
 from vaultgpt.training.round import Item
 from vaultgpt.voice.job import VoiceJob
-from vaultgpt.wire import Sampling
 
 ALONE = {"device": "cpu", "dtype": "float32", "threads": 1}
 
@@ -62,8 +61,7 @@ def make_job(
         tuple(learned),
         tuple(held),
         asdict(Training()) | ALONE,
-        asdict(Mirror(device="cpu", dtype="float32", threads=1)),
-        asdict(Sampling(tag_strength=1.5, guard=False)),
+        asdict(Mirror(**ALONE)),  # type: ignore[arg-type]
         write_s=600.0,
         most_write_s=600.0,
     )

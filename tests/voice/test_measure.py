@@ -36,9 +36,9 @@ def test_the_job_holds_held_out_and_learned_pages_apart_in_a_private_file(
     measure(learned, process)
     job = process.jobs[0]
     assert process.modes == [(0o600, 0o700)]
-    writing = job["sampling"]
+    writing = job["mirror"]
     assert (writing["temperature"], writing["top_p"], writing["tag_strength"]) == (1.0, 0.9, 1.5)
-    assert not writing["guard"] and job["mirror"]["dtype"] == "auto"
+    assert writing["dtype"] == "auto"
     held, own = ({i["id"] for i in job[key]} for key in ("held_out", "learned"))
     assert held and own and not held & own
     assert not {p for i in job["learned"] for p in i["text"].split("\n\n")} & {

@@ -6,12 +6,13 @@ Knows nothing about HTTP or about how a prompt is carried out.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from vaultgpt.config import Mirror
-from vaultgpt.wire import Length, Prompt, Sampling
+from vaultgpt.wire import Length, Prompt
 
 # Most tokens of each length when a request sets none. The engine ends at the sentence, paragraph or
 # page before that; "tokens" is the length of a request that gives max_tokens alone.
@@ -177,14 +178,10 @@ def to_prompt(request: WarmRequest, settings: Mirror) -> Prompt:
     """The engine's Prompt: the request's values, then the vault's settings."""
     ours = request.vaultgpt
     full = request if isinstance(request, CompletionRequest) else _NO_LIMITS
-    sampling = Sampling(
-        temperature=_or(full.temperature, settings.temperature),
-        top_p=_or(full.top_p, settings.top_p),
-        min_p=_or(ours.min_p, settings.min_p),
-        dry_multiplier=settings.dry_multiplier,
-        voice=_or(ours.voice, settings.voice),
-        tag_strength=_or(ours.tag_strength, settings.tag_strength),
-        guard=settings.guard,
+    sampling = replace(
+        settings.sampling(),
+        **_given(temperature=full.temperature, top_p=full.top_p, min_p=ours.min_p,
+                 voice=ours.voice, tag_strength=ours.tag_strength),
     )
     length: Length = ours.length or ("tokens" if full.max_tokens else "paragraph")
     stop = [full.stop] if isinstance(full.stop, str) else full.stop or []
@@ -196,5 +193,5 @@ def to_prompt(request: WarmRequest, settings: Mirror) -> Prompt:
     )
 
 
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
+def _given(**values: float | None) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -20,8 +20,7 @@ class VoiceJob:
     learned: tuple[Item, ...]  # what a fresh round would learn
     held_out: tuple[Item, ...]
     settings: dict[str, Any]  # the [training] section: device, dtype, threads
-    mirror: dict[str, Any]  # the [mirror] section: device, dtype
-    sampling: dict[str, Any]  # wire.Sampling
+    mirror: dict[str, Any]  # the [mirror] section: device, dtype, sampling
     seed: int = 1
     score_s: float = 8.0  # budget of scoring headers
     write_s: float = 15.0  # budget of writing

@@ -23,7 +23,6 @@ from vaultgpt.training.assemble import author_pages
 from vaultgpt.vault.scan import read_vault
 from vaultgpt.voice.job import VoiceJob
 from vaultgpt.voice.store import fingerprint, keep, stored
-from vaultgpt.wire import Sampling
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -79,7 +78,6 @@ def _measure(
     folder = state.generations / active
     base = bases.base_of_generation(state, verify(folder))
     learned, held = author_pages(ledger, scan.read)
-    writing = settings.mirror
     job = VoiceJob(
         base=str(base.folder),
         adapter=str(folder),
@@ -87,18 +85,7 @@ def _measure(
         held_out=tuple(held),
         settings=asdict(settings.training),
         seed=settings.training.seed,
-        mirror=asdict(writing),
-        sampling=asdict(
-            Sampling(
-                temperature=writing.temperature,
-                top_p=writing.top_p,
-                min_p=writing.min_p,
-                dry_multiplier=writing.dry_multiplier,
-                voice=writing.voice,
-                tag_strength=writing.tag_strength,
-                guard=False,
-            )
-        ),
+        mirror=asdict(settings.mirror),
     )
     figures = _run(state, settings, job, on_progress, stop, process)
     keep(state, active, held_out, figures, now())

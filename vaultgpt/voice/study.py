@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from vaultgpt.voice.job import VoiceJob
 from vaultgpt.voice.pages import cut, label_notes, own_text
 from vaultgpt.voice.style import LEAST_MIRROR, page_words, style
 from vaultgpt.voice.write import Opening, Wanted, Writer
-from vaultgpt.wire import Sampling
 
 TEXT_WORDS = 150  # of one text; pages are cut from all of a kind, one after the other
 PAGES = 60  # of the mirror's that are compared in style
@@ -106,7 +106,8 @@ class Study:
 
     def _write(self) -> tuple[list[Wanted], Writer]:
         job = self.job
-        engine, folder = Engine(Mirror(**job.mirror)), Path(job.adapter)
+        settings, folder = Mirror(**job.mirror), Path(job.adapter)
+        engine = Engine(settings)
         engine.load(Path(job.base))
         engine.activate(folder.name, folder)
         some = self.held_out[:50] or self.training[:50]
@@ -115,7 +116,7 @@ class Study:
         wanted = self._wanted()
         writer = Writer(
             engine,
-            Sampling(**job.sampling),
+            replace(settings.sampling(), guard=False),
             TEXT_WORDS,
             min(8.0, max(1.0, per_word)),
             job.seed,
