@@ -21,7 +21,7 @@ from vaultgpt.commands.common import (
 )
 from vaultgpt.errors import Conflict, NotFound, UsageError
 from vaultgpt.files import make_private_dir, write_json
-from vaultgpt.generations import LAST_WEIGHTS, MANIFEST, verify
+from vaultgpt.generations import EMBEDDING, LAST_WEIGHTS, MANIFEST, verify
 from vaultgpt.ledger import Ledger
 
 WARNING = (
@@ -79,9 +79,9 @@ def export(
         )
         return
     out.print(f"{active} is in {target}.", markup=False)
-    if "embedding_delta.safetensors" in files:
+    if EMBEDDING in files:
         out.print(
-            "Other programs read the adapter but not embedding_delta.safetensors: they write "
+            f"Other programs read the adapter but not {EMBEDDING}: they write "
             "a little less in your voice. --merged carries both.",
             markup=False,
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json
+from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING
 
 PEFT_PREFIX = "base_model.model."
 
@@ -78,9 +79,9 @@ class Adapter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            config = read_json(folder / "adapter_config.json")
-            tensors = _load(folder / "adapter_model.safetensors")
-            extra = folder / "embedding_delta.safetensors"
+            config = read_json(folder / CONFIG)
+            tensors = _load(folder / ADAPTER)
+            extra = folder / EMBEDDING
             self.embedding = _load(extra)["embedding"] if extra.exists() else None
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise GenerationError(f"The generation in {folder} can't be read "

@@ -21,12 +21,10 @@ from transformers.pytorch_utils import Conv1D
 
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import write_atomic
+from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.fused import fuse
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-DELTA = "embedding_delta.safetensors"
 _PREFIX = "base_model.model."
 # peft refuses out_proj in these families: their fused kernels read its weight directly.
 _FUSED = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
@@ -85,21 +83,22 @@ def lora_parameters(wrapped: Any) -> dict[str, nn.Parameter]:
 def save_adapter(folder: Path, adapter: Adapter, config: LoraConfig, base_name: str,
                  revision: str | None) -> None:
     """Write the PEFT files (and the delta's) into `folder`, mode 0600, each whole or not at all."""
-    write_atomic(folder / WEIGHTS, save(adapter.tensors, {"format": "pt"}))
+    write_atomic(folder / ADAPTER, save(adapter.tensors, {"format": "pt"}))
     fields: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
     fields.update(base_model_name_or_path=base_name, revision=revision, inference_mode=True)
     fields["target_modules"] = sorted(fields["target_modules"])
     write_atomic(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
     if adapter.embedding is not None:
-        write_atomic(folder / DELTA, save({"embedding": adapter.embedding}, {"format": "pt"}))
+        write_atomic(folder / EMBEDDING, save({"embedding": adapter.embedding}, {"format": "pt"}))
 
 
 def load_adapter(folder: Path) -> Adapter:
     """Read a PEFT folder; GenerationError when a file is missing or damaged."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-        delta = load_file(folder / DELTA)["embedding"] if (folder / DELTA).exists() else None
+        tensors = load_file(folder / ADAPTER)
+        extra = folder / EMBEDDING
+        delta = load_file(extra)["embedding"] if extra.exists() else None
         return Adapter(int(config["r"]), int(config["lora_alpha"]), tensors, delta)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         raise GenerationError(f"The generation in {folder.name} is damaged.",

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from vaultgpt.files import PRIVATE_FILE, fsync_file
+from vaultgpt.generations import EMBEDDING
 
 README = """# A merged vaultgpt model
 
@@ -26,7 +27,7 @@ def write_merged(base: Path, generation: Path, target: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
-    delta = generation / "embedding_delta.safetensors"
+    delta = generation / EMBEDDING
     model = PeftModel.from_pretrained(model, str(generation)).merge_and_unload()
     if delta.exists():
         weight = model.get_input_embeddings().weight
