@@ -19,7 +19,7 @@ from benchmarks.voice.classify import Classifier, require
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
 from benchmarks.voice.pieces import Opening, Piece, cut, generated, half_sentences
-from benchmarks.voice.rows import Bench, Case, Options, Row, main
+from benchmarks.voice.rows import Bench, Case, Options, Row, main, writing
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.training.evaluate import spread
 from vaultgpt.vault.scan import ScannedNote
@@ -48,7 +48,7 @@ def _case(options: Options, name: str, cost: float) -> Case:
         require()
         return _measure(options, name)
 
-    return Case(f"{name}/{SEED}", SEED, cost, run, writes=True)
+    return Case(f"{name}/{SEED}", SEED, cost, run, writes=writing())
 
 
 @lru_cache(maxsize=8)

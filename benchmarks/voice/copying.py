@@ -17,7 +17,7 @@ from benchmarks.voice.copied import Standing
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, learned_text, open_engine, trained, write
 from benchmarks.voice.pieces import Opening, half_sentences
-from benchmarks.voice.rows import Bench, Case, Options, Row, main
+from benchmarks.voice.rows import Bench, Case, Options, Row, main, writing
 from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
@@ -41,7 +41,7 @@ class Written:
 
 
 def cases(options: Options) -> list[Case]:
-    writing = TEXTS * TOKENS / TOKENS_PER_S + 60
+    thousand = TEXTS * TOKENS / TOKENS_PER_S + 60
     pairs = 2 * PAIRS * PAIR_TOKENS / ALONE_PER_S + 20
 
     def case(key: str, cost: float, measure: Callable[[Trained], dict[str, Any]]) -> Case:
@@ -50,19 +50,19 @@ def cases(options: Options) -> list[Case]:
             SEED,
             cost,
             lambda: measure(trained(options.work, Journal(options.data / JOURNAL), SEED)),
-            writes=True,
+            writes=writing(),
         )
 
     return [
-        case("on", writing, lambda mirror: _copying(mirror, guard=True)),
-        case("off", writing, lambda mirror: _copying(mirror, guard=False)),
+        case("on", thousand, lambda mirror: _copying(mirror, guard=True)),
+        case("off", thousand, lambda mirror: _copying(mirror, guard=False)),
         case("speed", pairs, _speed),
         Case(
             "canary",
             SEED,
             180.0,
             lambda: canaries(Journal(options.data / JOURNAL), options.work / "canary", SEED),
-            writes=True,
+            writes=writing(),
         ),
     ]
 

@@ -22,6 +22,7 @@ from benchmarks.voice.rows import (
     base_digest,
     main,
     recipe_digest,
+    writing,
 )
 from benchmarks.voice.stage import (
     DAY_S,
@@ -90,7 +91,7 @@ def _case(options: Options, variant: str) -> Case:
             days = Days(journal, state, first, coming, masked=variant == "masked")
             return run_days(days, split.held, ROUNDS)
 
-    return Case(f"{JOURNAL}/{variant}", SEED, cost, run, small_rounds=True, writes=True)
+    return Case(f"{JOURNAL}/{variant}", SEED, cost, run, small_rounds=True, writes=writing())
 
 
 def _fill(journal: Journal, notes: Sequence[ScannedNote], vault: Path) -> None:

@@ -16,7 +16,7 @@ from benchmarks.voice.copied import Standing, words_of
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import learned_text, open_engine, trained, write
 from benchmarks.voice.pieces import Opening, beginnings
-from benchmarks.voice.rows import Bench, Case, Options, Row, main
+from benchmarks.voice.rows import Bench, Case, Options, Row, main, writing
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.wire import Prompt
 
@@ -30,7 +30,7 @@ FORMS = ("question", "sentence", "paragraph")
 def cases(options: Options) -> list[Case]:
     def case(name: str) -> Case:
         return Case(f"{name}/{SEED}", SEED, 150.0, lambda: _measure(options, name),
-                    writes=True)
+                    writes=writing())
 
     return [case(name) for name in JOURNALS]
 

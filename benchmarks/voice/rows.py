@@ -43,8 +43,6 @@ EARLIER = {
     "db0a30": "a small round's batches and rate were not held to those of a fresh one over all "
     "that was read, which tells in vaults of under 44,000 words",
 }
-# How texts were written before rows said so: temperature, top-p, min-p.
-WROTE = "0.95 0.98 0.05"
 PEBBLE = Path(__file__).parent.parent.parent / "vaultgpt" / "pebble"
 
 Row = dict[str, Any]
@@ -66,7 +64,7 @@ class Case:
     resumes: bool = False  # it keeps its place, so that it may be begun though time is short
     small_rounds: bool = False  # they have a part in it
     large: bool = False  # its vault has more than 44,000 words
-    writes: bool = False  # texts by the defaults of now have a part in it
+    writes: str = ""  # how the texts are written that have a part in it, as writing() says it
 
 
 # Which rows of an earlier recipe are as if measured now.
@@ -119,10 +117,10 @@ def recipe_digest() -> str:
     return hashlib.sha256("".join(trees).encode()).hexdigest()[:6]
 
 
-def writing() -> str:
-    """How texts are written where no setting says otherwise: temperature, top-p, min-p."""
-    now = Sampling()
-    return f"{now.temperature:g} {now.top_p:g} {now.min_p:g}"
+def writing(now: Sampling | None = None) -> str:
+    """Temperature, top-p, min-p and tag strength; by default where no setting says otherwise."""
+    now = now or Sampling()
+    return f"{now.temperature:g} {now.top_p:g} {now.min_p:g} {now.tag_strength:g}"
 
 
 def commit() -> str:
@@ -212,8 +210,8 @@ def rows_in_order(store: Store, cases: Sequence[Case]) -> list[Row]:
 def _as_now(row: Row, case: Case, recipe: str) -> Row:
     same = AS_NOW.get(str(row.get("recipe")))
     learned = recipe if same and same(case) else row.get("recipe")
-    wrote = row.get("writing", WROTE) if case.writes else writing()
-    return {**row, "recipe": learned, "writing": wrote}
+    return {**row, "recipe": learned, "writing": row["writing"] if case.writes else "",
+            "would_write": case.writes}
 
 
 def parse(bench: Bench, argv: Sequence[str] | None) -> Options:
@@ -285,7 +283,7 @@ def _measure(bench: Bench, store: Store, cases: Sequence[Case], missing: Sequenc
             print(f"  {case.key}: goes on another time", file=sys.stderr)
             continue
         row = {"key": case.key, "seed": case.seed, "base": store.base,
-               "recipe": recipe_digest(), "writing": writing(), "commit": commit(),
+               "recipe": recipe_digest(), "writing": case.writes, "commit": commit(),
                "machine": machine(),
                "start": start.isoformat(timespec="seconds"),
                "end": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -19,7 +19,6 @@ from benchmarks.voice.rows import (
     open_store,
     recipe_digest,
     rows_in_order,
-    writing,
 )
 from vaultgpt.files import write_atomic
 
@@ -64,10 +63,13 @@ def _earlier(rows: Sequence[Row]) -> list[str]:
         keys = [row["key"] for row in rows if row.get("recipe") == recipe]
         if keys and recipe != recipe_digest():
             lines += ["", f"{_which(keys, rows)} learned by the recipe before: {otherwise}."]
-    for wrote in sorted({row["writing"] for row in rows} - {writing()}):
-        keys = [row["key"] for row in rows if row["writing"] == wrote]
-        lines += ["", f"{_which(keys, rows)} wrote at {_named(wrote)}, where now it is "
-                  f"{_named(writing())}."]
+    written: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        written.setdefault((row["writing"], row["would_write"]), []).append(row["key"])
+    for (wrote, would), keys in sorted(written.items()):
+        if wrote != would:
+            lines += ["", f"{_which(keys, rows)} wrote at {_named(wrote)}, where now it is "
+                      f"{_named(would)}."]
     return lines
 
 
@@ -76,7 +78,7 @@ def _which(keys: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def _named(wrote: str) -> str:
-    return "temperature {}, top-p {} and min-p {}".format(*wrote.split())
+    return "temperature {}, top-p {}, min-p {} and tag strength {}".format(*wrote.split())
 
 
 def _provenance(rows: Sequence[Row]) -> str:

@@ -17,8 +17,16 @@ from benchmarks.voice.headers import Scored, bits_of, lower, scored
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import continuations, open_engine, trained, with_header
 from benchmarks.voice.pieces import balanced, distinct, folded, generated, real_pieces
-from benchmarks.voice.rows import Bench, Case, Options, main
-from benchmarks.voice.tags_summary import ODD, SEEDS, STRENGTHS, TAGS, summary, table
+from benchmarks.voice.rows import Bench, Case, Options, main, writing
+from benchmarks.voice.tags_summary import (
+    DEFAULT,
+    ODD,
+    SEEDS,
+    STRENGTHS,
+    TAGS,
+    summary,
+    table,
+)
 from vaultgpt.training.round import Item
 from vaultgpt.wire import Sampling
 
@@ -33,24 +41,27 @@ def cases(options: Options) -> list[Case]:
     found = []
     for name, tags in TAGS.items():
         for seed in SEEDS[name]:
-            for g in STRENGTHS if seed == 1 else STRENGTHS[:1]:
+            for g in STRENGTHS if seed == 1 else (DEFAULT,):
                 cost = len(tags) * TEXTS * TOKENS / TOKENS_PER_S * (1 if g == 1 else 2) + 45
-                found.append(_case(options, name, seed, str(g), cost, _written(g)))
+                written = Sampling(tag_strength=g)
+                found.append(_case(options, name, seed, str(g), cost, _written(written), written))
             found.append(_case(options, name, seed, "bpb", 25.0, _headers))
         cost = (len(tags) + len(ODD)) * ODD_TEXTS * TOKENS / TOKENS_PER_S + 60
-        found.append(_case(options, name, 1, "odd", cost, _odd))
+        found.append(_case(options, name, 1, "odd", cost, _odd, Sampling()))
     return found
 
 
 Measure = Callable[[Options, Journal, int], dict[str, Any]]
 
 
-def _case(options: Options, name: str, seed: int, what: str, cost: float, measure: Measure) -> Case:
+def _case(options: Options, name: str, seed: int, what: str, cost: float, measure: Measure,
+          sampling: Sampling | None = None) -> Case:
     def run() -> dict[str, Any]:
         require()
         return measure(options, _journal(options, name), seed)
 
-    return Case(f"{name}/{seed}/{what}", seed, cost, run, writes=what != "bpb")
+    return Case(f"{name}/{seed}/{what}", seed, cost, run,
+                writes=writing(sampling) if sampling else "")
 
 
 @lru_cache(maxsize=4)
@@ -69,10 +80,9 @@ def _judge(folder: str, layout: bool) -> Judge:
     return Judge(balanced(real, LEAST_PIECES), laid_out if layout else folded)
 
 
-def _written(strength: float) -> Measure:
+def _written(sampling: Sampling) -> Measure:
     def measure(options: Options, journal: Journal, seed: int) -> dict[str, Any]:
         engine = open_engine(trained(options.work, journal, seed))
-        sampling = Sampling(tag_strength=strength)
         texts = {
             tag: continuations(
                 engine, TEXTS, 10_000 * seed + 97 * i, tags=(tag,), tokens=TOKENS, sampling=sampling

@@ -205,11 +205,11 @@ def test_tag_and_voice_strength_mix_logits_as_worded(
                model: str = "mirror") -> Any:
         return mixed_logits(engine, Prompt(text=LONG, tags=tags, sampling=sampling, model=model))
 
-    plain = Sampling(heal=False)
+    plain = Sampling(heal=False, tag_strength=1.0)
     c, u, b = logits(plain), logits(plain, ()), logits(plain, model="base")
     strong = logits(Sampling(heal=False, tag_strength=1.5))
     assert np.abs(strong - (u + 1.5 * (c - u))).max() < 1e-3
-    voiced = logits(Sampling(heal=False, voice=0.4))
+    voiced = logits(Sampling(heal=False, voice=0.4, tag_strength=1.0))
     assert np.abs(voiced - (c + 0.4 * (c - b))).max() < 1e-3
     both = logits(Sampling(heal=False, voice=0.4, tag_strength=1.5))
     assert np.abs(both - (u + 1.5 * (c - u) + 0.4 * (c - b))).max() < 1e-3
