@@ -152,7 +152,7 @@ class Mirror:
     )
     voice: float = option(0.0, "Voice strength beyond the adapter's own", "", "0..2")
     tag_strength: float = option(
-        Sampling.tag_strength, "How strongly tags are obeyed; 1 is faster", "", "0..5"
+        Sampling.tag_strength, "How strongly tags are obeyed; above 1 is slower", "", "0..5"
     )
     guard: bool = option(True, "Never complete a run of 10 words that stands in the vault")
 

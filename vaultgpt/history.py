@@ -112,6 +112,7 @@ def report_of_active(ledger: Ledger) -> dict[str, Any]:
     kept = {k: v for k, v in (row.report or {}).items() if k not in hidden}
     voice = None
     if active is not None and row.generation == active:
-        voice = store.stored(ledger.state, active, store.fingerprint(ledger))
+        sampling = load_settings(ledger.state.config).mirror.sampling()
+        voice = store.stored(ledger.state, active, store.fingerprint(ledger, sampling))
     answer = {"generation": row.generation, "verdict": verdict_of(row), **kept, "voice": voice}
     return {**answer, "sentences": report_sentences(answer)}

@@ -26,7 +26,7 @@ class Sampling:
     dry_base: float = 1.75
     dry_allowed: int = 3  # tokens; 6 for poetry
     voice: float = 0.0  # a in adapter + a (adapter - base)
-    tag_strength: float = 1.5  # g in u + g (c - u), u without the header; for prompts with tags
+    tag_strength: float = 1.0  # g in u + g (c - u), u without the header; for prompts with tags
     guard: bool = True  # the copy guard
     heal: bool = True  # token healing at the cursor
 

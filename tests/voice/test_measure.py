@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_the_job_holds_held_out_and_learned_pages_apart_in_a_private_file(
     job = process.jobs[0]
     assert process.modes == [(0o600, 0o700)]
     writing = job["mirror"]
-    assert (writing["temperature"], writing["top_p"], writing["tag_strength"]) == (1.0, 0.9, 1.5)
+    assert (writing["temperature"], writing["top_p"], writing["tag_strength"]) == (1.0, 0.9, 1.0)
     assert writing["dtype"] == "auto"
     held, own = ({i["id"] for i in job[key]} for key in ("held_out", "learned"))
     assert held and own and not held & own
@@ -75,6 +76,19 @@ def test_a_changed_held_out_page_is_measured_anew_and_another_page_is_not(
         assert report_of_active(ledger)["voice"] is None
     measure(learned, process)
     assert len(process.jobs) == 2
+
+
+def test_another_way_of_writing_is_measured_anew_and_the_old_figures_are_not_shown(
+    learned: Vault, process: FakeProcess
+) -> None:
+    measure(learned, process)
+    tame = replace(learned.settings, mirror=replace(learned.settings.mirror, min_p=0.05))
+    measure_voice(learned.state, tame, now=lambda: NOW, process=process)
+    assert len(process.jobs) == 2
+    with Ledger.open(learned.state) as ledger:
+        assert report_of_active(ledger)["voice"] is None  # the settings on disk say no min-p
+        learned.state.config.write_text("[mirror]\nmin_p = 0.05\n")
+        assert report_of_active(ledger)["voice"] is not None
 
 
 def test_figures_go_with_their_generation(learned: Vault, process: FakeProcess) -> None:

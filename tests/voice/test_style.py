@@ -32,6 +32,13 @@ def test_pages_of_the_author_stand_near_the_middle_of_the_author_s_own() -> None
     assert (found["own_pages"], found["mirror_pages"], found["why"]) == (60, 80, None)
 
 
+def test_the_interval_holds_the_figure_where_the_author_has_far_fewer_pages() -> None:
+    for seed in range(3, 9):
+        mirror = pages(78, 10 + seed)
+        found = style(pages(150, 1), pages(24, seed), mirror, [1.0] * len(mirror), 200)
+        assert found["low"] < found["percentile"] < found["high"], seed
+
+
 def test_pages_of_another_author_are_farther_than_all_own_ones() -> None:
     found = judged(pages(80, 3, ORNATE))
     assert found["percentile"] < 1 and found["high"] < 2

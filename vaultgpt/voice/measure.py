@@ -72,8 +72,8 @@ def _measure(
         return None
     scan = read_vault(state.vault, settings.rules, {})
     ledger.record(scan, now(), settings.schedule.vanished_percent)
-    held_out = fingerprint(ledger)
-    if (known := stored(state, active, held_out)) is not None:
+    of = fingerprint(ledger, settings.mirror.sampling())
+    if (known := stored(state, active, of)) is not None:
         return known
     folder = state.generations / active
     base = bases.base_of_generation(state, verify(folder))
@@ -88,8 +88,8 @@ def _measure(
         mirror=asdict(settings.mirror),
     )
     figures = _run(state, settings, job, on_progress, stop, process)
-    keep(state, active, held_out, figures, now())
-    return stored(state, active, held_out)
+    keep(state, active, of, figures, now())
+    return stored(state, active, of)
 
 
 def _run(

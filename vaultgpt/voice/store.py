@@ -1,23 +1,26 @@
 """What was measured of each generation, kept as figures only, one small private file each.
 
-Reused until the held-out pages change; `generations.erase` takes the file with the generation.
+Reused until the held-out pages or the way of writing change; `generations.erase` takes the file
+with the generation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 from vaultgpt.files import make_private_dir, read_json, write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
+from vaultgpt.wire import Sampling
 
-FORMAT = 2  # files of another one are measured anew
+FORMAT = 3  # files of another one are measured anew
 
 
-def fingerprint(ledger: Ledger) -> str:
-    """Changes when the held-out pages do: their entries, tags, dates or paragraphs."""
+def fingerprint(ledger: Ledger, sampling: Sampling) -> str:
+    """Changes with the held-out pages (entries, tags, dates, paragraphs) and with how it writes."""
     paragraphs = ledger.paragraphs()
     rows = sorted(
         [
@@ -31,14 +34,15 @@ def fingerprint(ledger: Ledger) -> str:
         for e in ledger.entries()
         if e.held_out and e.live
     )
-    return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
+    body = json.dumps([rows, asdict(sampling)])
+    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
 
 
-def stored(state: VaultState, generation: str | None, held_out: str) -> dict[str, Any] | None:
-    """The figures of a generation on these held-out pages; None when there are none."""
+def stored(state: VaultState, generation: str | None, of: str) -> dict[str, Any] | None:
+    """The figures of a generation that have this fingerprint; None when there are none."""
     try:
         value = read_json(state.voice / f"{generation}.json")
-        if value["format"] != FORMAT or value["held_out"] != held_out:
+        if value["format"] != FORMAT or value["of"] != of:
             return None
         return {"generation": generation, "measured": value["measured"], **value["figures"]}
     except (OSError, ValueError, KeyError, TypeError):
@@ -46,12 +50,12 @@ def stored(state: VaultState, generation: str | None, held_out: str) -> dict[str
 
 
 def keep(
-    state: VaultState, generation: str, held_out: str, figures: dict[str, Any], now: float
+    state: VaultState, generation: str, of: str, figures: dict[str, Any], now: float
 ) -> None:
     """Store the figures of a generation whose folder is there; of an erased one nothing is kept."""
     if (state.generations / generation).is_dir():
         make_private_dir(state.voice)
         write_json(
             state.voice / f"{generation}.json",
-            {"format": FORMAT, "held_out": held_out, "measured": now, "figures": figures},
+            {"format": FORMAT, "of": of, "measured": now, "figures": figures},
         )
