@@ -42,7 +42,7 @@ def test_every_figure_is_made_and_no_prose_is_in_them(
     monkeypatch.setattr(Engine, "generate", lambda self, prompt, cancelled: (
         asked.append(prompt), generate(self, prompt, cancelled))[1])
     job = make_job(tiny_llama, make_adapter(tiny_llama, tmp_path / "g"))
-    job.mirror["temperature"] = 0.8
+    job.mirror.update(temperature=0.8, tag_strength=1.25)
     phases: list[str] = []
     found = Study(job, lambda phase, fraction: phases.append(phase), threading.Event()).run()
     assert found["style"]["percentile"] is not None and found["style"]["page_words"] == 30
@@ -50,7 +50,7 @@ def test_every_figure_is_made_and_no_prose_is_in_them(
     assert found["tags"]["tags"]["rare"]["generated"] is None
     assert 0 <= found["tags"]["real"] <= 1 and 0 <= found["tags"]["generated"] <= 1
     assert {p.sampling for p in asked} == {
-        Sampling(temperature=0.8, tag_strength=1.5, guard=False)}  # the author's own, unguarded
+        Sampling(temperature=0.8, tag_strength=1.25, guard=False)}  # the author's own, unguarded
     headers = found["headers"]
     assert headers["notes"] == 8 and all(headers[k] > 0 for k in ("right", "wrong", "none"))
     assert set(headers["by_tag"]) == {"journal", "dream"}
