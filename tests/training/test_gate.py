@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vaultgpt.training.bootstrap import change, student95
-from vaultgpt.training.gate import judge
+from vaultgpt.training.gate import judge, percent
 from vaultgpt.training.round import Report, SegmentScores
 
 TRIALS = 100
@@ -299,3 +299,9 @@ def test_the_bound_holds_at_its_level_for_a_dozen_entries() -> None:
         assert found is not None
         wrong += found.upper < 0
     assert wrong / 300 <= 0.085
+
+
+def test_a_figure_just_over_its_bound_is_told_in_digits_that_show_it() -> None:
+    assert (percent(0.0051, 0.005), percent(0.00502, 0.005)) == ("0.51 %", "0.502 %")
+    assert (percent(0.012, 0.005), percent(0.005, 0.005), percent(-0.0004)) == (
+        "1.2 %", "0.5 %", "0.04 %")

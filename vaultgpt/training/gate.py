@@ -70,9 +70,13 @@ def _paired(scores: SegmentScores, model: str, other: SegmentScores, other_model
     return found
 
 
-def percent(value: float) -> str:
-    """"1.2 %", the sign left to the sentence."""
-    return f"{abs(100 * value):.1f} %" if abs(value) >= 0.001 else f"{abs(100 * value):.2f} %"
+def percent(value: float, bound: float | None = None) -> str:
+    """"1.2 %", the sign left to the sentence; in as many digits as tell it from `bound`."""
+    digits = 1 if abs(value) >= 0.001 else 2
+    while bound is not None and digits < 4 and value != bound and (
+            f"{abs(value):.{digits + 2}f}" == f"{abs(bound):.{digits + 2}f}"):
+        digits += 1
+    return f"{abs(100 * value):.{digits}f} %"
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,8 @@ def _not_worse(held: SegmentScores, model: str, name: str,
     if found.entries < FEW_ENTRIES:
         why = f"; {found.entries} held-out entries show only a gain of 2 % or more"
     else:
-        why = f"; it may be worse by {percent(found.upper)} and {percent(bound)} is allowed"
+        why = (f"; it may be worse by {percent(found.upper, bound)} and {percent(bound)} is "
+                   "allowed")
     return _Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
 
 
@@ -279,5 +284,5 @@ def _general_before(scores: SegmentScores) -> _Check:
     side = "worse" if found.point > 0 else "better"
     return _Check("general_before", found.point <= SMALL_GENERAL_WORSE, found.point,
                   SMALL_GENERAL_WORSE,
-                  f"{percent(found.point)} {side} at plain English than the active generation, and "
-                  f"{percent(SMALL_GENERAL_WORSE)} is allowed.")
+                  f"{percent(found.point, SMALL_GENERAL_WORSE)} {side} at plain English than the "
+                  f"active generation, and {percent(SMALL_GENERAL_WORSE)} is allowed.")
