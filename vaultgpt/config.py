@@ -150,11 +150,11 @@ class Mirror:
     dry_multiplier: float = option(
         Sampling.dry_multiplier, "Strength of the guard against loops; 0 is off", "", "0..10"
     )
-    voice: float = option(0.0, "Voice strength beyond the adapter's own", "", "0..2")
+    voice: float = option(Sampling.voice, "Voice strength beyond the adapter's own", "", "0..2")
     tag_strength: float = option(
         Sampling.tag_strength, "How strongly tags are obeyed; above 1 is slower", "", "0..5"
     )
-    guard: bool = option(True, "Never complete a run of 10 words that stands in the vault")
+    guard: bool = option(Sampling.guard, "Never complete a run of 10 words that is in the vault")
 
     def sampling(self) -> Sampling:
         """How it writes where a request says nothing else."""

@@ -16,6 +16,7 @@ from vaultgpt.ledger.rows import RoundRow
 from vaultgpt.state import VaultState
 from vaultgpt.vault.scan import read_vault
 from vaultgpt.voice import store
+from vaultgpt.wire import Sampling
 from vaultgpt.wording import report_sentences
 
 
@@ -96,11 +97,11 @@ def verdict_of(row: RoundRow) -> dict[str, Any]:
     }
 
 
-def report_of_active(ledger: Ledger) -> dict[str, Any]:
+def report_of_active(ledger: Ledger, sampling: Sampling) -> dict[str, Any]:
     """The figures of the active generation (else of the last round), without per-segment arrays.
 
-    "voice" is what was measured of it, or None; "sentences" says it all. NotFound before the first
-    round.
+    "voice" is what was measured of it as it writes with `sampling`, or None; "sentences" says it
+    all. NotFound before the first round.
     """
     rounds = [r for r in ledger.rounds() if r.report is not None]
     active = ledger.active()
@@ -112,7 +113,6 @@ def report_of_active(ledger: Ledger) -> dict[str, Any]:
     kept = {k: v for k, v in (row.report or {}).items() if k not in hidden}
     voice = None
     if active is not None and row.generation == active:
-        sampling = load_settings(ledger.state.config).mirror.sampling()
         voice = store.stored(ledger.state, active, store.fingerprint(ledger, sampling))
     answer = {"generation": row.generation, "verdict": verdict_of(row), **kept, "voice": voice}
     return {**answer, "sentences": report_sentences(answer)}

@@ -44,7 +44,7 @@ def last_report(state: VaultState) -> dict[str, Any]:
     if daemon := find_daemon(state):
         return dict(daemon.get("/v1/report"))
     with Ledger.open(state) as ledger:
-        return report_of_active(ledger)
+        return report_of_active(ledger, load_settings(state.config).mirror.sampling())
 
 
 def measured_report(

@@ -18,15 +18,7 @@ from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import continuations, open_engine, trained, with_header
 from benchmarks.voice.pieces import balanced, distinct, folded, generated, real_pieces
 from benchmarks.voice.rows import Bench, Case, Options, main, writing
-from benchmarks.voice.tags_summary import (
-    DEFAULT,
-    ODD,
-    SEEDS,
-    STRENGTHS,
-    TAGS,
-    summary,
-    table,
-)
+from benchmarks.voice.tags_summary import ODD, SEEDS, STRENGTHS, TAGS, summary, table
 from vaultgpt.training.round import Item
 from vaultgpt.wire import Sampling
 
@@ -41,7 +33,7 @@ def cases(options: Options) -> list[Case]:
     found = []
     for name, tags in TAGS.items():
         for seed in SEEDS[name]:
-            for g in STRENGTHS if seed == 1 else (DEFAULT,):
+            for g in STRENGTHS if seed == 1 else (Sampling.tag_strength,):
                 cost = len(tags) * TEXTS * TOKENS / TOKENS_PER_S * (1 if g == 1 else 2) + 45
                 written = Sampling(tag_strength=g)
                 found.append(_case(options, name, seed, str(g), cost, _written(written), written))

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.voice.rows import Row, interval
-from vaultgpt.wire import Sampling
 
 TAGS = {
     "mixed-three-authors": ("journal", "dream", "poetry", "fiction"),
     "thoreau": ("journal", "poetry"),
 }
 SEEDS = {"mixed-three-authors": (1,), "thoreau": (1, 2, 3)}
-STRENGTHS = (1.0, 1.25, 1.5)
-DEFAULT = Sampling().tag_strength  # the one that every seed is asked about
+STRENGTHS = (1.0, 1.25, 1.5)  # with seed 1; the other seeds at the default alone
 ODD = {"unknown": ("nosuchtag",), "two": ("journal", "poetry"), "none": ()}
 BOUND, SANE = 0.9, 0.8
 

@@ -23,6 +23,10 @@ def measure(vault: Vault, process: FakeProcess) -> dict[str, Any] | None:
     return measure_voice(vault.state, vault.settings, now=lambda: NOW, process=process)
 
 
+def report(vault: Vault, ledger: Ledger) -> dict[str, Any]:
+    return report_of_active(ledger, vault.settings.mirror.sampling())
+
+
 def test_figures_are_kept_privately_and_reused(learned: Vault, process: FakeProcess) -> None:
     first = measure(learned, process)
     assert first == {"generation": "g000001", "measured": NOW, **FIGURES}
@@ -73,7 +77,7 @@ def test_a_changed_held_out_page_is_measured_anew_and_another_page_is_not(
     rewrite(learned, held)
     with Ledger.open(learned.state) as ledger:
         learned.record(ledger)
-        assert report_of_active(ledger)["voice"] is None
+        assert report(learned, ledger)["voice"] is None
     measure(learned, process)
     assert len(process.jobs) == 2
 
@@ -86,9 +90,8 @@ def test_another_way_of_writing_is_measured_anew_and_the_old_figures_are_not_sho
     measure_voice(learned.state, tame, now=lambda: NOW, process=process)
     assert len(process.jobs) == 2
     with Ledger.open(learned.state) as ledger:
-        assert report_of_active(ledger)["voice"] is None  # the settings on disk say no min-p
-        learned.state.config.write_text("[mirror]\nmin_p = 0.05\n")
-        assert report_of_active(ledger)["voice"] is not None
+        assert report(learned, ledger)["voice"] is None  # the settings say no min-p
+        assert report_of_active(ledger, tame.mirror.sampling())["voice"] is not None
 
 
 def test_figures_go_with_their_generation(learned: Vault, process: FakeProcess) -> None:
@@ -123,9 +126,9 @@ def test_the_report_holds_the_figures_and_the_sentences(
     learned: Vault, process: FakeProcess
 ) -> None:
     with Ledger.open(learned.state) as ledger:
-        before = report_of_active(ledger)
+        before = report(learned, ledger)
         measure(learned, process)
-        after = report_of_active(ledger)
+        after = report(learned, ledger)
     assert before["voice"] is None and after["voice"]["style"] == FIGURES["style"]
     assert {k: v for k, v in before.items() if k not in ("voice", "sentences")} == {
         k: v for k, v in after.items() if k not in ("voice", "sentences")

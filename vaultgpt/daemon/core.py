@@ -187,13 +187,17 @@ class Daemon:
 
     async def report(self, measure: bool = False) -> dict[str, Any]:
         """The figures of the active generation; with `measure` its voice is measured first."""
-        answer = await self._reader.do(history.report_of_active)
+        answer = await self._report()
         if not measure or answer["voice"] is not None:
             return answer
         if self.rounds.running:
             raise Conflict("A round is under way.", "Ask again when it has ended.")
         await self.measuring.measured()
-        return await self._reader.do(history.report_of_active)
+        return await self._report()
+
+    async def _report(self) -> dict[str, Any]:
+        sampling = self.settings.mirror.sampling()
+        return await self._reader.do(lambda ledger: history.report_of_active(ledger, sampling))
 
     async def tags(self) -> dict[str, Any]:
         """Tags and years with their counts."""

@@ -186,8 +186,8 @@ def _not_worse(held: SegmentScores, model: str, name: str,
     if found.entries < FEW_ENTRIES:
         why = f"; {found.entries} held-out entries show only a gain of 2 % or more"
     else:
-        why = (f"; it may be worse by {percent(found.upper, bound)} and {percent(bound)} is "
-                   "allowed")
+        upper = percent(found.upper, bound)
+        why = f"; it may be worse by {upper} and {percent(bound)} is allowed"
     return _Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
 
 
