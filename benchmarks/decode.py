@@ -1,17 +1,22 @@
-"""Decoding speed of the engine beside transformers.generate, on the same weights in one run.
+"""Speed of writing beside llama.cpp and transformers, on the same weights in one run.
 
-python benchmarks/decode.py [--base FOLDER] [--tokens N] [--prompt N] [--threads N] [--json FILE]
-Without --base: the embedded base. --shape gpt2 makes a random GPT-2 124M beside --tokenizer.
-Each figure is the best of --runs, since other programs only ever slow it down.
+python benchmarks/decode.py [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
+Without --base: the embedded base. --gguf is the file that the base was expanded from: llama.cpp
+(pip install xllamacpp gguf) reads it requantised to Q8_0. Contenders take turns, and each figure is
+the best of --runs, since other programs only ever slow them down.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import tempfile
 import time
-from dataclasses import replace
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,120 +29,216 @@ from vaultgpt.wire import Prompt, Sampling, Usage
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Sampling(guard=True)
-BARE = Sampling(temperature=0, dry_multiplier=0, guard=False, heal=False)
-SEED_TEXT = ("In the morning we walked along the river and talked of the year that had gone. "
-             "The light was low, and nobody had yet come down to the water. ")
+GREEDY = Sampling(temperature=0, dry_multiplier=0, guard=False, heal=False)
+JOURNAL = ROOT / "examples" / "vault" / "Journal"
 
 
-def made_gpt2(folder: Path, tokenizer: Path) -> Path:
-    """A random GPT-2 of 124 M parameters in `folder`."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+@dataclass(frozen=True)
+class Figures:
+    """Of one run: milliseconds to the first token, tokens a second after it of one sequence."""
 
-    torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
-    for name in ("vocab.json", "merges.txt"):
-        (folder / name).write_bytes((tokenizer / name).read_bytes())
-    return folder
+    first_ms: float
+    per_s: float
 
 
-def one(engine: Engine, prompt: Prompt) -> tuple[float, float, int]:
-    """(first token ms, tokens/s of one sequence, tokens), from a cold prefix."""
-    engine.prefixes.clear()
+Contender = Callable[[], Figures]
+
+
+def journal() -> str:
+    """The example vault's journal without front matter; a text that repeats itself ends at once."""
+    notes = (path.read_text(encoding="utf-8") for path in sorted(JOURNAL.rglob("*.md")))
+    return "\n\n".join(note.rpartition("\n---\n")[2].strip() for note in notes)
+
+
+def ours(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
+    """One answer, from an empty prefix cache or from the one that the last answer left."""
+    if cold:
+        engine.prefixes.clear()
     usage = None
     for said in engine.generate(prompt, lambda: False):
         usage = said if isinstance(said, Usage) else usage
     assert usage is not None
-    return usage.first_token_ms, usage.tokens_per_s or 0.0, usage.tokens
+    return Figures(usage.first_token_ms, usage.tokens_per_s or 0.0)
 
 
-def best(rows: list[tuple[float, float, int]]) -> dict[str, float]:
-    """The fastest of several runs."""
-    return {"first_token_ms": min(r[0] for r in rows), "tokens_per_s": max(r[1] for r in rows)}
+def our_contenders(
+    base: Path, args: argparse.Namespace, index: RunIndex
+) -> tuple[dict[str, Contender], str, list[int]]:
+    """Every line of ours by name; the prompt and its tokens."""
+    found: dict[str, Contender] = {}
+    for dtype in args.dtypes.split(","):
+        engine = Engine(config.Mirror(device=args.device, dtype=dtype), index)
+        engine.load(base)
+        if args.voice:
+            engine.activate("voice", args.voice)
+        ids = engine.vocabulary.encode(journal())[: args.prompt]
+        text = engine.vocabulary.bytes_of(ids).decode("utf-8", "ignore")
+        prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1, sampling=FULL)
+        cost = "" if engine.cost is None else f" ({100 * engine.cost:.2f} % from fp32)"
+        name = f"vaultgpt {engine.dtype}{cost}: "
+        plans = {
+            "greedy": replace(prompt, sampling=GREEDY),
+            "as it writes": prompt,
+            "as it writes, n = 4": replace(prompt, n=4),
+        }
+        for what, plan in plans.items():
+            found[name + what] = lambda engine=engine, plan=plan: ours(engine, plan)  # type: ignore[misc]
+        hit = replace(prompt, max_tokens=8)
+        found[name + "prefix hit"] = lambda engine=engine, hit=hit: ours(engine, hit, cold=False)  # type: ignore[misc]
+    return found, text, [engine.vocabulary.start, *ids]
 
 
-def transformers_rows(base: Path, ids: list[int], tokens: int, dtype: torch.dtype,
-                      runs: int) -> dict[str, float]:
-    """transformers.generate: greedy, cached, its own defaults otherwise."""
+def transformers_contender(
+    base: Path, voice: Path | None, ids: list[int], tokens: int, dtype: torch.dtype
+) -> Contender:
+    """transformers.generate, greedy and cached, the adapter attached as peft does."""
     from transformers import AutoModelForCausalLM
 
-    net = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
+    net: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    if voice:
+        from peft import PeftModel
+
+        net = PeftModel.from_pretrained(net, str(voice))
+    net.train(False)
     given = torch.tensor([ids])
-    options: dict[str, Any] = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None,
-                               "attention_mask": torch.ones_like(given)}
-    rows = []
-    for _ in range(runs):
+
+    def generate(count: int) -> float:
         begin = time.perf_counter()
-        net.generate(given, max_new_tokens=1, **options)
-        first = time.perf_counter() - begin
-        begin = time.perf_counter()
-        net.generate(given, max_new_tokens=tokens, **options)
-        rest = time.perf_counter() - begin - first
-        rows.append((first * 1000, (tokens - 1) / rest, tokens))
-    return best(rows)
+        net.generate(
+            input_ids=given,
+            max_new_tokens=count,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=None,
+            attention_mask=torch.ones_like(given),
+        )
+        return time.perf_counter() - begin
+
+    def run() -> Figures:
+        first = generate(1)
+        return Figures(first * 1000, (tokens - 1) / (generate(tokens) - first))
+
+    return run
 
 
-def measure(base: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+def requantise(source: Path, target: Path) -> None:
+    """The same model with every matrix in Q8_0."""
+    import numpy as np
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
+
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        value = 7 if key == "general.file_type" else field.contents()
+        inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+        writer.add_key_value(key, value, field.types[0], inner)
+    q8 = GGMLQuantizationType.Q8_0
+    for tensor in reader.tensors:
+        exact = quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if len(tensor.shape) == 2 and tensor.shape[0] % 32 == 0:
+            writer.add_tensor(tensor.name, quants.quantize(exact, q8), raw_dtype=q8)
+        else:
+            writer.add_tensor(tensor.name, exact)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama_cpp_contender(file: Path, ids: list[int], tokens: int, threads: int) -> Contender:
+    """llama.cpp's server, greedy, its own timings; a prompt of the same tokens, never cached."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(file)
+    params.n_ctx, params.n_parallel, params.n_gpu_layers = 1024, 1, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cache_prompt, params.ui, params.port, params.verbosity = False, False, 0, 0
+    server = xllamacpp.Server(params)
+    asked = {
+        "prompt": ids,
+        "n_predict": tokens,
+        "temperature": 0,
+        "cache_prompt": False,
+        "ignore_eos": True,
+    }
+
+    def run() -> Figures:
+        request = urllib.request.Request(
+            server.listening_address + "/completion",
+            data=json.dumps(asked).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            timings = json.loads(answer.read())["timings"]
+        return Figures(timings["prompt_ms"], timings["predicted_per_second"])
+
+    return run
+
+
+def race(contenders: dict[str, Contender], runs: int) -> dict[str, Figures]:
+    """Each one's best figures, all taking turns."""
+    rows: dict[str, list[Figures]] = {name: [] for name in contenders}
+    for turn in range(runs + 1):
+        for name, run in contenders.items():
+            figures = run()
+            if turn:  # the first one warms up
+                rows[name].append(figures)
+    return {
+        name: Figures(min(f.first_ms for f in found), max(f.per_s for f in found))
+        for name, found in rows.items()
+    }
+
+
+def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Figures]:
     """Every line of the table."""
-    out: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as runs:
-        index = RunIndex(Path(runs), b"benchmark key 16")
-        index.add([SEED_TEXT * 50])
-        for dtype in args.dtypes.split(","):
-            engine = Engine(config.Mirror(device=args.device, dtype=dtype), index.load())
-            engine.load(base)
-            ids = engine.vocabulary.encode(SEED_TEXT * 40)[: args.prompt]
-            text = engine.vocabulary.bytes_of(ids).decode("utf-8", "ignore")
-            prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1,
-                            sampling=FULL)
-            plans = {
-                "greedy, nothing else": replace(prompt, sampling=BARE),
-                "all sampling, guard off": replace(prompt, sampling=replace(FULL, guard=False)),
-                "all sampling, guard on": prompt,
-                "all, 4 alternatives": replace(prompt, n=4),
-            }
-            rows: dict[str, list[tuple[float, float, int]]] = {name: [] for name in plans}
-            one(engine, replace(prompt, max_tokens=8))
-            for _ in range(args.runs):  # interleaved, so that noise falls on all alike
-                for name, plan in plans.items():
-                    rows[name].append(one(engine, plan))
-            for name, found in rows.items():
-                out[f"vaultgpt {engine.dtype}: {name}"] = best(found)
-    if not args.no_transformers:
-        for kind in (torch.float32, torch.bfloat16):
-            name = f"transformers {str(kind).removeprefix('torch.')}: greedy"
-            out[name] = transformers_rows(base, [0, *ids], args.tokens, kind, args.runs)
-    return out
+    index = RunIndex(scratch / "runs", b"benchmark key 16")
+    index.add([journal()])
+    contenders, _, ids = our_contenders(args.base, args, index.load())
+    if args.gguf:
+        requantise(args.gguf, scratch / "q8_0.gguf")
+        for name, file in (("Q8_0", scratch / "q8_0.gguf"), ("as given", args.gguf)):
+            contenders[f"llama.cpp {name}: greedy"] = llama_cpp_contender(
+                file, ids, args.tokens, args.threads
+            )
+    for dtype in [getattr(torch, name) for name in args.transformers.split(",") if name]:
+        name = f"transformers {str(dtype).removeprefix('torch.')}"
+        name += ", adapter attached" if args.voice else ""
+        contenders[name + ": greedy"] = transformers_contender(
+            args.base, args.voice, ids, args.tokens, dtype
+        )
+    return race(contenders, args.runs)
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--base", type=Path, default=ROOT / "vaultgpt" / "pebble")
-    parser.add_argument("--shape", choices=["gpt2"], help="random weights instead of --base")
-    parser.add_argument("--tokenizer", type=Path, help="folder of vocab.json and merges.txt")
+    parser.add_argument("--voice", type=Path, help="a generation's folder")
+    parser.add_argument("--gguf", type=Path, help="the base as GGUF, for llama.cpp")
     parser.add_argument("--dtypes", default="auto", help="comma-separated: auto,float32,int8,...")
+    parser.add_argument("--transformers", default="bfloat16", help='comma-separated, "" for none')
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tokens", type=int, default=128, help="tokens written")
     parser.add_argument("--prompt", type=int, default=300, help="tokens of the prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--no-transformers", action="store_true")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        base = args.base
-        if args.shape:
-            if args.tokenizer is None:
-                parser.error("--shape needs --tokenizer")
-            base = made_gpt2(Path(folder), args.tokenizer)
-        rows = measure(base, args)
-    print(f"{'':48} {'tokens/s':>9} {'first ms':>9}   prompt {args.prompt}, {args.threads} threads")
+        rows = measure(args, Path(folder))
+    print(f"{'':56} {'tokens/s':>9} {'first ms':>9}   prompt {args.prompt}, {args.threads} threads")
     for name, row in rows.items():
-        print(f"{name:48} {row['tokens_per_s']:9.1f} {row['first_token_ms']:9.1f}")
+        print(f"{name:56} {row.per_s:9.1f} {row.first_ms:9.1f}")
     if args.json:
-        args.json.write_text(json.dumps({"prompt": args.prompt, "threads": args.threads,
-                                         "rows": rows}, indent=1) + "\n")
+        told = {name: {"tokens_per_s": r.per_s, "first_ms": r.first_ms} for name, r in rows.items()}
+        figures = {"prompt": args.prompt, "threads": args.threads, "rows": told}
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # llama.cpp's server has threads that do not end
 
 
 if __name__ == "__main__":

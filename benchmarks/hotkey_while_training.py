@@ -25,14 +25,16 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vaultgpt.client import DaemonClient, find_daemon  # noqa: E402
 from vaultgpt.config import save_option  # noqa: E402
 from vaultgpt.state import VaultState, create_state  # noqa: E402
+from vaultgpt.tasks.client import DaemonClient, find_daemon  # noqa: E402
 
 BOUND = 1.5  # during a round, times idle
-SERVE = ("import sys; from pathlib import Path; from vaultgpt.config import load_settings; "
-         "from vaultgpt.daemon import serve; from vaultgpt.state import find_state; "
-         "s = find_state(Path(sys.argv[1])); serve(s, load_settings(s.config), 0)")
+SERVE = (
+    "import sys; from pathlib import Path; from vaultgpt.config import load_settings; "
+    "from vaultgpt.daemon import serve; from vaultgpt.state import find_state; "
+    "s = find_state(Path(sys.argv[1])); serve(s, load_settings(s.config), 0)"
+)
 
 
 def words_of(vault: Path) -> list[str]:
@@ -69,18 +71,22 @@ class Hotkey:
                 speeds.append(speed)
             time.sleep(pause_s)
         times.sort()
-        return {"first_token_ms": round(statistics.median(times), 1),
-                "p90_ms": round(times[int(0.9 * (len(times) - 1))], 1),
-                "worst_ms": round(times[-1], 1),
-                "tokens_per_s": round(statistics.median(speeds), 1) if speeds else None,
-                "presses": presses}
+        return {
+            "first_token_ms": round(statistics.median(times), 1),
+            "p90_ms": round(times[int(0.9 * (len(times) - 1))], 1),
+            "worst_ms": round(times[-1], 1),
+            "tokens_per_s": round(statistics.median(speeds), 1) if speeds else None,
+            "presses": presses,
+        }
 
 
 def start(state: VaultState) -> tuple[subprocess.Popen[bytes], DaemonClient]:
     """A daemon that has read the vault and starts no rounds by itself."""
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(state.vault)],
-                               env={**os.environ, "PYTHONPATH": str(ROOT)},
-                               stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(state.vault)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if (client := find_daemon(state)) and client.get("/v1/status")["notes"]:
@@ -115,8 +121,11 @@ def run(args: argparse.Namespace, home: Path) -> dict[str, Any]:
     vault = home / "vault"
     shutil.copytree(args.vault, vault)
     state = create_state(vault)
-    for key, value in (("training.pause", True), ("base", args.base),
-                       ("training.first_round_s", 3600)):
+    for key, value in (
+        ("training.pause", True),
+        ("base", args.base),
+        ("training.first_round_s", 3600),
+    ):
         save_option(state.config, key, value)
     process, client = start(state)
     try:
@@ -138,12 +147,16 @@ def run(args: argparse.Namespace, home: Path) -> dict[str, Any]:
     # Other programs come and go: the faster of the two idle runs is the harder measure.
     idle_ms = min(rows["idle"]["first_token_ms"], rows["idle again"]["first_token_ms"])
     ratio = rows["during a round"]["first_token_ms"] / idle_ms
-    return {"base": args.base, "prompt_words": args.prompt_words, "rows": rows,
-            "ratio": round(ratio, 2), "bound": BOUND, "within_bound": ratio <= BOUND,
-            "still_training": during is not None,
-            "trainer_tokens_per_s": (during or {}).get("tokens_per_s"),
-            "supervisor_mb": round(idle_rss / 2**20, 1), "cores": psutil.cpu_count(logical=False),
-            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
+    return {
+        "base": args.base,
+        "rows": rows,
+        "ratio": round(ratio, 2),
+        "still_training": during is not None,
+        "trainer_tokens_per_s": (during or {}).get("tokens_per_s"),
+        "supervisor_mb": round(idle_rss / 2**20, 1),
+        "cores": psutil.cpu_count(logical=False),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
 
 
 def main() -> None:
@@ -161,8 +174,10 @@ def main() -> None:
         found = run(args, Path(folder))
     print(f"{'':16}{'first token':>14}{'p90':>10}{'worst':>10}{'tokens/s':>10}")
     for name, row in found["rows"].items():
-        print(f"{name:16}{row['first_token_ms']:>11.1f} ms{row['p90_ms']:>7.0f} ms"
-              f"{row['worst_ms']:>7.0f} ms{row['tokens_per_s'] or 0:>10.1f}")
+        print(
+            f"{name:16}{row['first_token_ms']:>11.1f} ms{row['p90_ms']:>7.0f} ms"
+            f"{row['worst_ms']:>7.0f} ms{row['tokens_per_s'] or 0:>10.1f}"
+        )
     print(f"ratio {found['ratio']:.2f} (at most {BOUND})")
     print(json.dumps(found))
 

@@ -5,7 +5,7 @@ export default defineConfig({
 		environment: "node",
 		include: ["tests/browser/*.tool.ts"],
 		globalSetup: ["tests/browser/global.ts"],
-		fileParallelism: false,
+		maxWorkers: 1,
 		testTimeout: 900_000,
 		hookTimeout: 900_000,
 	},

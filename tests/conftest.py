@@ -38,6 +38,24 @@ from tests import tiny  # noqa: E402
 _LOOPBACK = ("localhost", "ip6-localhost", "::1", "0.0.0.0", "::", "", None)
 
 
+# Of the files that take long, the longest begin first, and what starts processes fills up the end:
+# with --no-loadscope-reorder two runners end together.
+_LONGEST = ("e2e/test_gate_for_real.py", "e2e/test_demo.py", "daemon/test_rounds.py")
+_WITH_PROCESSES = {"daemon", "e2e", "faults", "security", "server", "soak", "tasks", "workers"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast files, then the longest, then the others that start processes."""
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        if name in _LONGEST:
+            return 1 + _LONGEST.index(name)
+        return 9 if name.partition("/")[0] in _WITH_PROCESSES else 0
+
+    items.sort(key=turn)
+
+
 class NetworkBlocked(RuntimeError):
     """A test reached for the network. No OSError: no code under test may take it for an outage."""
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.config import Settings, describe, load_settings, save_option, with_option
+from vaultgpt.config import Settings, load_settings, save_option
 from vaultgpt.errors import UsageError
+from vaultgpt.options import describe, with_option
 
 
 def test_every_option_has_a_sentence_and_passes_its_own_check() -> None:

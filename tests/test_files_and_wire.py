@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_write_that_fails_leaves_the_old_bytes_and_no_litter(tmp_path: Path) -
 
 def test_frames_come_back_as_they_went() -> None:
     buffer = io.BytesIO()
-    messages = [{"text": "ångström 🐦\n"}, {}, {"n": 1}]
+    messages: list[dict[str, Any]] = [{"text": "ångström 🐦\n"}, {}, {"n": 1}]
     for message in messages:
         write_frame(buffer, message)
     buffer.seek(0)

@@ -12,31 +12,35 @@ PACKAGE = Path(__file__).parent.parent / "vaultgpt"
 # A module may import modules of lower floors, and of its own floor where that is its own package.
 FLOORS = [
     {"errors"},
-    {"files", "wire", "verse"},
+    {"files", "options", "arithmetic", "children"},
+    {"wire"},
     {"config", "state"},
-    {"vault"},
     {"corpus"},
+    {"vault"},
+    {"importing"},
     {"generations"},
     {"ledger"},
-    {"bases", "estimate", "welcome", "plugin", "wording"},
-    {"training", "mirror", "server"},
+    {"bases"},
+    {"training", "mirror"},
     {"workers"},
-    {"voice"},
-    {"rounds", "explain", "history"},
-    {"daemon", "client"},
-    {"writing", "overview", "checkup"},
+    {"report"},
+    {"rounds"},
+    {"tasks"},
+    {"server"},
+    {"daemon"},
     {"commands"},
     {"cli", "__main__"},
 ]
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 TORCH = {"torch", "transformers", "peft"}
 # Below these packages torch may be imported; nowhere else, nor in the named files.
-TORCH_PACKAGES = {"training", "mirror"}
+TORCH_PACKAGES = {"training", "mirror", "arithmetic.py"}
 TORCH_FREE = {
     "training/plan.py",
     "training/selection.py",
     "training/bootstrap.py",
     "training/gate.py",
+    "training/gate_night.py",
     "training/round.py",
     "training/__init__.py",
     "mirror/__init__.py",
@@ -78,11 +82,7 @@ def test_imports_point_down_only(path: Path) -> None:
             continue
         other = parts[1]
         same = other == name or FLOOR_OF[other] < FLOOR_OF[name]
-        siblings = FLOOR_OF[other] == FLOOR_OF[name] and name not in {
-            "training",
-            "mirror",
-            "server",
-        }
+        siblings = FLOOR_OF[other] == FLOOR_OF[name] and name not in {"training", "mirror"}
         assert same or siblings, (
             f"{path.name} ({name}) imports {module}, which is above or beside it"
         )
@@ -101,7 +101,7 @@ def test_no_file_outgrows_a_few_screens() -> None:
     long = {
         p.relative_to(PACKAGE).as_posix(): n
         for p in modules()
-        if (n := len(p.read_text(encoding="utf-8").splitlines())) > 330
+        if (n := len(p.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert not long, f"split these: {long}"
 
@@ -114,3 +114,8 @@ def test_every_module_says_what_it_is_in_at_most_six_lines() -> None:
         doc = ast.get_docstring(ast.parse(text))
         assert doc, f"{path} has no module docstring"
         assert len(doc.splitlines()) <= 6, f"{path}: the module docstring is too long"
+
+
+def test_no_test_imports_a_benchmark() -> None:
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        assert not [m for m in imported(path) if m.split(".")[0] == "benchmarks"], path

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from vaultgpt import state as state_module
 from vaultgpt.errors import NotFound, StateError, VaultError
 from vaultgpt.state import create_state, drop_state, find_state, known_vaults, state_root
 
@@ -25,7 +25,7 @@ def test_the_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert state_root() == tmp_path / "h"
     monkeypatch.delenv("VAULTGPT_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
-    monkeypatch.setattr(state_module.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     assert state_root() == tmp_path / "x" / "vaultgpt"
 
 
@@ -64,7 +64,7 @@ def test_a_vault_is_found_from_inside_or_when_it_is_the_only_one(
     other = tmp_path / "other"
     other.mkdir()
     create_state(other)
-    with pytest.raises(NotFound, match="Several vaults"):
+    with pytest.raises(NotFound, match=f"Several vaults.*{vault}, .*{other}"):
         find_state(None, cwd=tmp_path)
 
 
@@ -96,13 +96,6 @@ def test_a_file_or_a_missing_folder_is_no_vault(tmp_path: Path) -> None:
         create_state(tmp_path / "note.md")
     with pytest.raises(VaultError, match="no folder"):
         create_state(tmp_path / "missing")
-
-
-def test_damaged_vaults_json_is_one_clear_error(vault: Path) -> None:
-    create_state(vault)
-    (state_root() / "vaults.json").write_text("{")
-    with pytest.raises(StateError, match="damaged"):
-        find_state(vault)
 
 
 def test_a_dropped_vault_is_forgotten(vault: Path) -> None:

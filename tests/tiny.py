@@ -17,17 +17,89 @@ TokenizerKind = Literal["byte_level", "byte_fallback", "vocab_merges"]
 
 # Prose from a small grammar -----------------------------------------------------------------------
 
-_WHO = ["I", "my sister", "the neighbour", "Father", "the old dog", "Anna", "the boy next door",
-        "nobody", "the postman", "my friend", "we", "the gardener", "Thomas", "the woman upstairs"]
-_DID = ["walked along", "remembered", "looked at", "waited beside", "forgot", "painted", "counted",
-        "dreamed of", "carried", "spoke about", "left behind", "found", "listened to", "mended"]
-_HOW = ["cold", "narrow", "quiet", "yellow", "broken", "unfinished", "long", "small", "bright",
-        "crooked", "empty", "familiar", "wet", "distant", "patient", "blue"]
-_WHAT = ["river", "kitchen", "garden wall", "letter", "window", "train", "piano", "orchard", "road",
-         "harbour", "staircase", "photograph", "clock", "field", "lamp", "library", "bicycle"]
-_WHEN = ["before breakfast", "in the rain", "after the last bus", "all afternoon", "at dusk",
-         "without a word", "for the third time", "on the way home", "until it was dark",
-         "as if it were summer", "while the kettle sang", "and did not know why"]
+_WHO = [
+    "I",
+    "my sister",
+    "the neighbour",
+    "Father",
+    "the old dog",
+    "Anna",
+    "the boy next door",
+    "nobody",
+    "the postman",
+    "my friend",
+    "we",
+    "the gardener",
+    "Thomas",
+    "the woman upstairs",
+]
+_DID = [
+    "walked along",
+    "remembered",
+    "looked at",
+    "waited beside",
+    "forgot",
+    "painted",
+    "counted",
+    "dreamed of",
+    "carried",
+    "spoke about",
+    "left behind",
+    "found",
+    "listened to",
+    "mended",
+]
+_HOW = [
+    "cold",
+    "narrow",
+    "quiet",
+    "yellow",
+    "broken",
+    "unfinished",
+    "long",
+    "small",
+    "bright",
+    "crooked",
+    "empty",
+    "familiar",
+    "wet",
+    "distant",
+    "patient",
+    "blue",
+]
+_WHAT = [
+    "river",
+    "kitchen",
+    "garden wall",
+    "letter",
+    "window",
+    "train",
+    "piano",
+    "orchard",
+    "road",
+    "harbour",
+    "staircase",
+    "photograph",
+    "clock",
+    "field",
+    "lamp",
+    "library",
+    "bicycle",
+]
+_WHEN = [
+    "before breakfast",
+    "in the rain",
+    "after the last bus",
+    "all afternoon",
+    "at dusk",
+    "without a word",
+    "for the third time",
+    "on the way home",
+    "until it was dark",
+    "as if it were summer",
+    "while the kettle sang",
+    "and did not know why",
+]
 _TURN = ["Perhaps", "Still,", "Later", "It seems to me that", "And then", "Once more", "Of course"]
 TAGS = ("journal", "dream", "poetry", "reading", "work/notes")
 
@@ -129,15 +201,17 @@ def tiny_tokenizer(folder: Path, kind: TokenizerKind = "byte_level", vocab: int 
         tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
         tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
         tokenizer.decoder = decoders.Sequence(
-            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+        )
         special, alphabet = [EOT, "<unk>", *(f"<0x{b:02X}>" for b in range(256))], []
     else:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         special, alphabet = [EOT], sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, show_progress=False,
-                                  initial_alphabet=alphabet)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab, special_tokens=special, show_progress=False, initial_alphabet=alphabet
+    )
     tokenizer.train_from_iterator(texts, trainer)
     _save_tokenizer(tokenizer, folder, kind)
     return int(tokenizer.get_vocab_size())
@@ -207,25 +281,60 @@ def _config(
     from transformers import CONFIG_MAPPING
 
     common: dict[str, Any] = {
-        "vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": layers,
-        "initializer_range": 0.15, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None,
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "initializer_range": 0.15,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": None,
     }
-    attention = {"num_attention_heads": 4, "intermediate_size": 2 * hidden,
-                 "max_position_embeddings": context}
+    attention = {
+        "num_attention_heads": 4,
+        "intermediate_size": 2 * hidden,
+        "max_position_embeddings": context,
+    }
     grouped = {**attention, "num_key_value_heads": 2, "tie_word_embeddings": True}
     by_family: dict[str, dict[str, Any]] = {
         "llama": {**grouped},
         "qwen2": {**grouped},
         "qwen3": {**grouped, "head_dim": hidden // 4},
         "gemma": {**grouped, "head_dim": hidden // 4},
-        "gemma2": {**grouped, "head_dim": hidden // 4, "query_pre_attn_scalar": hidden // 4,
-                   "sliding_window": context // 2},
+        "gemma2": {
+            **grouped,
+            "head_dim": hidden // 4,
+            "query_pre_attn_scalar": hidden // 4,
+            "sliding_window": context // 2,
+        },
+        "mistral": {**grouped, "sliding_window": None},
+        "granite": {
+            **grouped,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "attention_multiplier": 0.2,
+            "logits_scaling": 1.7,
+        },
+        "gemma3_text": {
+            **grouped,
+            "num_key_value_heads": 1,
+            "head_dim": hidden // 2,
+            "query_pre_attn_scalar": hidden,
+            "sliding_window": context // 8,
+            "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
+        },
         "gpt_neox": {**attention, "tie_word_embeddings": False},
         "mamba": {"state_size": 8, "time_step_rank": 4, "tie_word_embeddings": True},
     }
     if family == "gpt2":
-        common = {"vocab_size": vocab, "n_embd": hidden, "n_layer": layers, "n_head": 4,
-                  "n_positions": context, "initializer_range": 0.15, "bos_token_id": 0,
-                  "eos_token_id": 0}
+        common = {
+            "vocab_size": vocab,
+            "n_embd": hidden,
+            "n_layer": layers,
+            "n_head": 4,
+            "n_positions": context,
+            "initializer_range": 0.15,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+        }
         return CONFIG_MAPPING["gpt2"](**{**common, **overrides})
     return CONFIG_MAPPING[family](**{**common, **by_family[family], **overrides})

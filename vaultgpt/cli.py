@@ -1,45 +1,54 @@
-"""The command line: assembles the commands. Each lives in its own file under commands/.
+"""The command line: every module of commands/ says its own; nothing is listed here.
 
-Imports no torch: `status` and its like never pay for it.
+Only the module of the command that is given is imported: the help is read from the others' source.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
-from typing import Annotated
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from vaultgpt import __version__
-from vaultgpt.commands import (
-    base,
-    config,
-    continue_,
-    demo,
-    doctor,
-    export,
-    forget,
-    generations,
-    init,
-    plugin,
-    remove,
-    report,
-    scan,
-    serve,
-    status,
-    token,
-    train,
-    why,
-)
+from vaultgpt import __version__, commands
+from vaultgpt.children import no_core
 
-app = typer.Typer(
-    name="vaultgpt",
-    help="Learns to write like the author of a Markdown vault, and writes on in that voice.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+class _Command(NamedTuple):
+    """What a module's source says of a command or, without a panel, of a group of them."""
+
+    module: str
+    name: str
+    made: str  # what the module calls it
+    panel: str
+    help: str
+
+
+def _commands() -> Iterator[_Command]:
+    """Every command there is, by module; none is imported."""
+    for path in sorted(Path(commands.__path__[0]).glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and (panel := _panel(node)):
+                said = ast.get_docstring(node) or ""
+                yield _Command(path.stem, node.name.rstrip("_"), node.name, panel, said)
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "app":
+                assert isinstance(node.value, ast.Call)
+                given = {k.arg: ast.literal_eval(k.value) for k in node.value.keywords}
+                yield _Command(path.stem, path.stem, "app", "", given["help"])
+
+
+def _panel(function: ast.FunctionDef) -> str:
+    """The panel that `@command(panel)` puts a function into; "" for no command."""
+    for call in function.decorator_list:
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "command":
+            return str(ast.literal_eval(call.args[0]))
+    return ""
 
 
 def _version(wanted: bool) -> None:
@@ -48,7 +57,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -57,33 +65,61 @@ def _root(
     """Everything stays on this machine."""
 
 
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("scan")(scan.scan)
-app.command("why")(why.why)
-app.command("train")(train.train)
-app.command("continue")(continue_.continue_)
-app.command("serve")(serve.serve)
-app.command("status")(status.status)
-app.command("report")(report.report)
-app.command("generations")(generations.generations)
-app.command("activate")(generations.activate)
-app.command("rollback")(generations.rollback)
-app.command("forget")(forget.forget)
-app.command("remove")(remove.remove)
-app.command("export")(export.export)
-app.command("base")(base.base)
-app.command("token")(token.token)
-app.command("config")(config.config)
-app.add_typer(plugin.app, name="plugin")
-app.command("doctor")(doctor.doctor)
+def _assembled(wanted: str | None = None) -> typer.Typer:
+    """The program: of `wanted` its command in earnest, of others the names and sentences; all in
+    earnest without."""
+    made = typer.Typer(
+        name="vaultgpt",
+        help="Learns to write like the author of a Markdown vault, and writes on in that voice.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_root)
+    found = list(_commands())
+    for one in (one for one in found if not one.panel):
+        group = _real(one) if wanted in (None, one.name) else typer.Typer(help=one.help)
+        made.add_typer(group, name=one.name, rich_help_panel=commands.PANELS[0])
+        if not group.registered_commands:
+            group.command("nothing")(_stub)
+    for one in sorted(
+        (one for one in found if one.panel), key=lambda one: commands.PANELS.index(one.panel)
+    ):
+        run = _real(one) if wanted in (None, one.name) else _stub
+        made.command(one.name, rich_help_panel=one.panel, help=one.help)(run)
+    return made
+
+
+def _real(one: _Command) -> Any:
+    """The command's function or the group's Typer; their module is imported."""
+    return getattr(importlib.import_module(f"{commands.__name__}.{one.module}"), one.made)
+
+
+def _stub() -> None:
+    """In the place of a command that is not asked for."""
+
+
+@cache
+def _whole() -> typer.Typer:
+    return _assembled()
+
+
+def __getattr__(name: str) -> Any:
+    """`app`: the program with all its commands."""
+    if name == "app":
+        return _whole()
+    raise AttributeError(name)
 
 
 def main() -> None:
     """The entry point of the `vaultgpt` program."""
+    no_core()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    app()
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    (_whole() if completing else _assembled(words[0] if words else ""))()
 
 
 if __name__ == "__main__":

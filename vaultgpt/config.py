@@ -1,13 +1,13 @@
-"""Settings of a vault: every option once, with its sentence, unit and default.
+"""Settings of a vault: every option once, with its sentence, unit, bounds and default.
 
-Knows nothing about where the file lies (state.py) or who reads an option. `config.toml` holds only
-what the author changed.
+How the mirror samples stands in wire.py, for requests take it too. Knows nothing about where the
+file lies (state.py) or who reads an option. `config.toml` holds only what the author changed.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,8 @@ from tomlkit.exceptions import TOMLKitError
 
 from vaultgpt.errors import UsageError
 from vaultgpt.files import write_atomic
+from vaultgpt.options import option, with_option
 from vaultgpt.wire import Sampling
-
-
-def option(default: Any, doc: str, unit: str = "", check: str = "") -> Any:
-    """A dataclass field with its sentence, unit and a check: a regex, or "low..high"."""
-    meta = {"doc": doc, "unit": unit, "check": check}
-    if isinstance(default, list):
-        return field(default_factory=lambda: tuple(default), metadata=meta)
-    return field(default=default, metadata=meta)
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,8 @@ class Rules:
     obsidian_excluded: bool = option(True, "Leave out Obsidian's own excluded files")
     templates: bool = option(False, "Learn from templates too")
     clippings: bool = option(
-        False, "Learn from clippings too (notes with a source or url property)"
+        False,
+        "Learn from clippings, excerpts and assistants' chats too (by properties, marks, folders)",
     )
     min_words: int = option(3, "A note with fewer words of prose is left out", "words", "0..10000")
 
@@ -103,7 +97,10 @@ class Training:
         0.0, "Peak learning rate; 0 chooses by the base's size", "", "0..1"
     )
     epochs: float = option(
-        2.0, "Most passes of a fresh round over the vault", "passes", "0.01..100"
+        0.0,
+        "Most passes of a fresh round over the vault; 0 chooses by the base's size",
+        "passes",
+        "0..100",
     )
     new_passes: float = option(
         2.0, "Most passes of an incremental round over new text", "passes", "0.1..100"
@@ -124,8 +121,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Mirror:
-    """How the mirror writes. Requests may override each of these."""
+class Mirror(Sampling):
+    """How the mirror writes: where, and what a request may say otherwise (wire.Sampling)."""
 
     device: str = option(
         "auto", "Where it writes: auto, cpu, cuda, cuda:N or mps", "", r"auto|cpu|mps|cuda(:\d+)?"
@@ -137,29 +134,10 @@ class Mirror:
     idle_minutes: float = option(
         15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"
     )
-    temperature: float = option(
-        Sampling.temperature, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
-    )
-    top_p: float = option(
-        Sampling.top_p, "Keep the likeliest tokens up to this share", "", "0.01..1"
-    )
-    min_p: float = option(
-        Sampling.min_p, "Drop tokens this much rarer than the likeliest: tamer, and less like you",
-        "", "0..1"
-    )
-    dry_multiplier: float = option(
-        Sampling.dry_multiplier, "Strength of the guard against loops; 0 is off", "", "0..10"
-    )
-    voice: float = option(Sampling.voice, "Voice strength beyond the adapter's own", "", "0..2")
-    tag_strength: float = option(
-        Sampling.tag_strength, "How strongly tags are obeyed; above 1 is slower", "", "0..5"
-    )
-    guard: bool = option(Sampling.guard, "Never complete a run of 10 words that is in the vault")
 
     def sampling(self) -> Sampling:
         """How it writes where a request says nothing else."""
-        shared = {f.name for f in fields(self)} & {f.name for f in fields(Sampling)}
-        return Sampling(**{name: getattr(self, name) for name in shared})
+        return Sampling(**{f.name: getattr(self, f.name) for f in fields(Sampling)})
 
 
 @dataclass(frozen=True)
@@ -185,107 +163,25 @@ class Settings:
     server: Server = field(default_factory=Server)
 
 
-SECTIONS = ("rules", "schedule", "training", "mirror", "server")
+def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
+    """Settings from config.toml, then `changes`, each "section.key=value".
+
+    Defaults when the file is missing. UsageError for a bad one, or a change that has no meaning.
+    """
+    return with_changes(_from_file(path), changes)
 
 
-@dataclass(frozen=True)
-class OptionInfo:
-    """One option as `config` shows it."""
-
-    key: str
-    value: Any
-    default: Any
-    unit: str
-    doc: str
-
-
-def _fields_of(section: Any) -> list[tuple[str, Any]]:
-    return [(f.name, f) for f in fields(section) if f.name not in SECTIONS]
+def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
+    """A copy with each "section.key=value" set. UsageError for one that has no meaning."""
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UsageError(f"{change!r} sets nothing.", "It takes key=value.")
+        settings = with_option(settings, key.strip(), value.strip())
+    return settings
 
 
-def _default(f: Any) -> Any:
-    return f.default if f.default is not MISSING else f.default_factory()
-
-
-def describe(settings: Settings) -> list[OptionInfo]:
-    """Every option with value, default, unit and sentence, in file order."""
-    out = []
-    for prefix, part in [("", settings), *((s + ".", getattr(settings, s)) for s in SECTIONS)]:
-        for name, f in _fields_of(part):
-            out.append(
-                OptionInfo(
-                    prefix + name,
-                    getattr(part, name),
-                    _default(f),
-                    f.metadata["unit"],
-                    f.metadata["doc"],
-                )
-            )
-    return out
-
-
-def _checked(key: str, f: Any, value: Any) -> Any:
-    """`value` in the option's type, or UsageError saying what it takes."""
-    default, check = _default(f), f.metadata["check"]
-    try:
-        typed = _typed(default, value)
-    except (TypeError, ValueError):
-        kind = {
-            bool: "true or false",
-            int: "a whole number",
-            float: "a number",
-            tuple: "a list",
-        }.get(type(default), "text")
-        raise UsageError(f"{key} takes {kind}.", f"Its default is {show(default)}.") from None
-    if check and isinstance(default, str) and not re.fullmatch(check, typed):
-        raise UsageError(f"{key} can't be {typed!r}.", f"{f.metadata['doc']}.")
-    if check and isinstance(default, (int, float)) and not isinstance(default, bool):
-        low, high = (float(x) for x in check.split(".."))
-        if not low <= typed <= high:
-            raise UsageError(
-                f"{key} must lie between {low:g} and {high:g}.", f"{f.metadata['doc']}."
-            )
-    return typed
-
-
-def _typed(default: Any, value: Any) -> Any:
-    if isinstance(default, bool):
-        words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
-        if isinstance(value, bool):
-            return value
-        return words[str(value).lower()] if str(value).lower() in words else int("x")
-    if isinstance(default, int):
-        return int(value) if not isinstance(value, float) else int(str(value))
-    if isinstance(default, float):
-        number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
-            raise ValueError
-        return number
-    if isinstance(default, tuple):
-        items = value.split(",") if isinstance(value, str) else list(value)
-        return tuple(str(item).strip() for item in items if str(item).strip())
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def with_option(settings: Settings, key: str, value: Any) -> Settings:
-    """A copy with one option changed. UsageError names the nearest keys when there is none."""
-    section, _, name = key.rpartition(".")
-    part: Any = getattr(settings, section, None) if section else settings
-    found = dict(_fields_of(part)).get(name) if section in ("", *SECTIONS) and part else None
-    if found is None:
-        close = ", ".join(o.key for o in describe(settings) if name and name in o.key)
-        raise UsageError(
-            f"There is no option {key!r}.",
-            f"Did you mean {close}?" if close else "`vaultgpt config` lists them.",
-        )
-    changed = replace(part, **{name: _checked(key, found, value)})
-    return changed if not section else replace(settings, **{section: changed})
-
-
-def load_settings(path: Path) -> Settings:
-    """Settings from config.toml; defaults when the file is missing. UsageError for a bad one."""
+def _from_file(path: Path) -> Settings:
     if not path.exists():
         return Settings()
     try:
@@ -320,10 +216,12 @@ def save_option(path: Path, key: str, value: Any) -> Settings:
     return settings
 
 
-def show(value: Any) -> str:
-    """A value as a person would type it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (tuple, list)):
-        return ", ".join(value) or "(none)"
-    return str(value)
+def device_named(wanted: str, cuda: bool, mps: bool) -> str | None:
+    """The torch device of a setting such as "auto" or "cuda:1"; None where there is no such one.
+
+    `cuda` and `mps` say what torch finds here.
+    """
+    if wanted == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    kind = wanted.partition(":")[0]
+    return wanted if {"cuda": cuda, "mps": mps}.get(kind, True) else None

@@ -5,6 +5,16 @@ Knows nothing about where it is shown. A message never holds prose or titles of 
 
 from __future__ import annotations
 
+import errno
+import importlib.util
+import shlex
+import sqlite3
+import sys
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EIO, errno.EROFS)
+_SQLITE_FULL, _SQLITE_REFUSED = 13, (8, 10)  # SQLITE_FULL; SQLITE_READONLY and SQLITE_IOERR
+
 
 class VaultGPTError(Exception):
     """An expected failure. `message` is one sentence, `mend` what the user can do (may be "")."""
@@ -28,6 +38,20 @@ class UsageError(VaultGPTError):
     code = "invalid_request"
     http_status = 400
     exit_status = 2
+
+
+class Forbidden(VaultGPTError):
+    """What may not be used: a note that the rules leave out, a path that leads out of the vault.
+
+    `reason` is a short code; `param` names the field of a request that asked for it.
+    """
+
+    http_status = 403
+
+    def __init__(self, message: str, reason: str, mend: str = "", param: str | None = None) -> None:
+        super().__init__(message, mend)
+        self.code = reason
+        self.param = param
 
 
 class NotFound(VaultGPTError):
@@ -79,6 +103,14 @@ class GenerationError(VaultGPTError):
     code = "generation"
 
 
+class GenerationUnreadable(GenerationError):
+    """The disk would not give a generation's files just now; that says nothing about them."""
+
+
+class ForeignWeights(GenerationError):
+    """A generation is whole, but weights or code of another's making lie in its folder."""
+
+
 class TrainingError(VaultGPTError):
     """A round could not be run to its end."""
 
@@ -95,3 +127,54 @@ class WorkerDied(Unavailable):
     """A worker process ended before it answered."""
 
     code = "worker_died"
+
+
+class DiskFull(StateError):
+    """There is no room left where the state lies."""
+
+    code = "disk_full"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk that holds vaultgpt's state is full.",
+            "Free some room there (`vaultgpt doctor` shows where), then try again.",
+        )
+
+
+def require_package(name: str, doing: str, kind: type[VaultGPTError]) -> None:
+    """Raise `kind` with the command that brings a missing package to this very Python."""
+    if importlib.util.find_spec(name) is None:
+        raise kind(
+            f"{doing} needs the package {name}.",
+            f"Install it with `{shlex.quote(sys.executable)} -m pip install {name}`.",
+        )
+
+
+def expected(error: BaseException) -> VaultGPTError | None:
+    """The failure that a disk's or the database's own error stands for; None for a bug of ours."""
+    if isinstance(error, VaultGPTError):
+        return error
+    number = error.errno if isinstance(error, OSError) else None
+    sqlite = getattr(error, "sqlite_errorcode", 0) & 0xFF if isinstance(error, sqlite3.Error) else 0
+    if number in _FULL or sqlite == _SQLITE_FULL:
+        return DiskFull()
+    if number in _REFUSED or sqlite in _SQLITE_REFUSED:
+        return StateError(
+            f"The disk that holds vaultgpt's state refuses to be used ({type(error).__name__}).",
+            "See that it is mounted, writable and sound, then try again.",
+        )
+    return None
+
+
+def is_memory(error: BaseException | None) -> bool:
+    """Whether it, or what it came of, says that memory ran out.
+
+    torch has a kind for every device, and code in C that gets none may leave a SystemError.
+    """
+    if error is None:
+        return False
+    said = str(error).lower()
+    signs = ("out of memory", "allocate memory", "not enough memory", "failed to allocate")
+    named = "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError | SystemError)
+    told = named or (isinstance(error, RuntimeError) and any(sign in said for sign in signs))
+    return told or is_memory(error.__cause__ or error.__context__)

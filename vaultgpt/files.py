@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +18,73 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
+from vaultgpt.errors import DiskFull
+
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
+LEAST_ROOM_BYTES = 1 << 20  # below it the state is taken for full
+_BALLAST, _BALLAST_BYTES, _PLENTY_BYTES = "ballast", 4 << 20, 256 << 20
+_UNFINISHED = ".tmp"
+_WRITING_S = 600.0
 
 
 def make_private_dir(path: Path) -> Path:
     """Make `path` and its missing parents readable by their owner only; return it."""
-    path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    for parent in reversed(path.parents):  # mkdir's own would be as open as the umask lets them
+        if not parent.exists():
+            parent.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+    path.mkdir(mode=PRIVATE_DIR, exist_ok=True)
     with contextlib.suppress(OSError):
         path.chmod(PRIVATE_DIR)
     return path
+
+
+def open_to_others(folder: Path) -> Iterator[Path]:
+    """What in a private folder, itself among it, others may read or write. POSIX only."""
+    if os.name == "posix":
+        for path in [folder, *folder.rglob("*")]:
+            with contextlib.suppress(FileNotFoundError):
+                if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+                    yield path
+
+
+def close_to_others(folder: Path) -> int:
+    """Make a folder and all in it its owner's alone; how many were not. OSError."""
+    found = list(open_to_others(folder))
+    for path in found:
+        path.chmod(PRIVATE_DIR if path.is_dir() else PRIVATE_FILE)
+    return len(found)
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free where `folder` lies, or would lie."""
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    return shutil.disk_usage(place).free
+
+
+def require_room(folder: Path, least_bytes: int = LEAST_ROOM_BYTES) -> None:
+    """DiskFull unless so much is free where `folder` lies."""
+    if shutil.disk_usage(folder).free < least_bytes:
+        raise DiskFull
+
+
+def keep_ballast(folder: Path) -> None:
+    """Hold some room while there is plenty, and give it up when there is none: enough for what a
+    start must write on a full disk."""
+    ballast, free = folder / _BALLAST, shutil.disk_usage(folder).free
+    if free < LEAST_ROOM_BYTES:
+        ballast.unlink(missing_ok=True)
+    elif free > _PLENTY_BYTES and not ballast.exists():
+        with contextlib.suppress(OSError):
+            write_atomic(ballast, bytes(_BALLAST_BYTES))
+
+
+def sweep_unfinished(folder: Path, now: float) -> None:
+    """Remove what writers that were killed left half written; a living one needs seconds."""
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if not 0 <= now - path.stat().st_mtime < _WRITING_S:
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -45,7 +104,7 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
 @contextlib.contextmanager
 def atomic_writer(path: Path, mode: int = PRIVATE_FILE) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on a clean exit fsync it and rename it into place."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(fd, "wb") as stream:
             yield stream
@@ -73,7 +132,10 @@ def write_json(path: Path, value: Any, mode: int = PRIVATE_FILE) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON value in `path`; OSError or ValueError when there is none."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def fsync_dir(path: Path) -> None:
@@ -91,6 +153,19 @@ def fsync_file(path: Path) -> None:
     """Flush an already written file to the disk (safetensors and peft do not)."""
     with open(path, "rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def put_folder(part: Path, target: Path) -> None:
+    """Rename a folder of files that is whole now into place: its owner's alone, and on the disk for
+    good. OSError where `target` is there and not empty."""
+    close_to_others(part)
+    for file in part.iterdir():
+        fsync_file(file)
+    fsync_dir(part)
+    if target.exists():
+        target.rmdir()
+    part.rename(target)
+    fsync_dir(target.parent)
 
 
 def sha256_file(path: Path) -> str:

@@ -11,11 +11,12 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
-from vaultgpt.errors import GenerationError
+from vaultgpt.corpus.lines import FILE as LINES
+from vaultgpt.errors import ForeignWeights, GenerationError, GenerationUnreadable
 from vaultgpt.files import (
     PRIVATE_DIR,
     PRIVATE_FILE,
@@ -32,15 +33,32 @@ from vaultgpt.state import VaultState
 ADAPTER = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 EMBEDDING = "embedding_delta.safetensors"
-LAST_WEIGHTS = "last_weights.safetensors"  # where training goes on; of no use to other programs
+LAST_WEIGHTS = "last_weights.safetensors"  # where training goes on; the active one alone has it
 MANIFEST = "manifest.json"
-README = "README.md"
-NEEDED = (ADAPTER, CONFIG)
-ALLOWED = frozenset({ADAPTER, CONFIG, EMBEDDING, LAST_WEIGHTS, MANIFEST, README})
-KEYS = ("base", "revision", "base_sha256", "parent", "round", "created", "files", "learned",
-        "held_out", "report", "verdict")
+PEFT_PREFIX = "base_model.model."  # before a module's name in ADAPTER
+_README = "README.md"
+_NEEDED = (ADAPTER, CONFIG)
+_ALLOWED = frozenset({ADAPTER, CONFIG, EMBEDDING, LAST_WEIGHTS, LINES, MANIFEST, _README})
+KEYS = (
+    "base",
+    "revision",
+    "base_sha256",
+    "parent",
+    "round",
+    "created",
+    "files",
+    "learned",
+    "held_out",
+    "report",
+    "verdict",
+)
 _NAME = re.compile(r"g(\d{6,})")
 _ERASING = ".erasing-"
+_ASIDE = "damaged-"
+_ROLLBACK = "`vaultgpt rollback` goes back to the generation before it."
+# What a loader of another program could prefer to ours.
+_WEIGHTS = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".onnx", ".pkl", ".pt", ".pth", ".py"})
+Condition = Literal["sound", "damaged", "foreign", "unreadable", "gone"]
 
 _ABOUT = """# {id}
 
@@ -58,12 +76,34 @@ it; `vaultgpt export DIR --merged` writes a model with both.
 """
 
 
-def number_of(generation: str) -> int:
+class Manifest(TypedDict):
+    """manifest.json: CONTRACT's keys, and what a round and a lost ledger need beside them."""
+
+    base: str
+    revision: str | None
+    base_sha256: dict[str, str]
+    parent: str | None
+    round: int
+    created: float
+    learned: list[list[Any]]  # [entry, digest, words] of each paragraph
+    held_out: list[str]
+    report: dict[str, Any]
+    verdict: Mapping[str, Any]  # {promoted, why, checks}
+    kind: NotRequired[str]
+    sampled: NotRequired[bool]
+    waited: NotRequired[list[str]]
+    settings: NotRequired[dict[str, Any]]
+    id: NotRequired[str]  # set on publishing
+    files: NotRequired[dict[str, str]]  # likewise: name -> sha256
+
+
+def _number_of(generation: str) -> int:
     """42 of "g000042". GenerationError for anything else."""
     found = _NAME.fullmatch(generation)
     if not found:
-        raise GenerationError(f"{generation[:40]!r} is not a generation's name.",
-                              "`vaultgpt generations` lists them.")
+        raise GenerationError(
+            f"{generation[:40]!r} is not a generation's name.", "`vaultgpt generations` lists them."
+        )
     return int(found.group(1))
 
 
@@ -71,30 +111,27 @@ def published(state: VaultState) -> list[str]:
     """Names of the generation folders on the disk, in order."""
     if not state.generations.is_dir():
         return []
-    return sorted((p.name for p in state.generations.iterdir() if _NAME.fullmatch(p.name)),
-                  key=number_of)
+    return sorted(
+        (p.name for p in state.generations.iterdir() if _NAME.fullmatch(p.name)), key=_number_of
+    )
 
 
-def next_id(state: VaultState, used: Iterable[str] = ()) -> str:
+def _next_id(state: VaultState, used: Iterable[str] = ()) -> str:
     """A name above every folder there is and every name ever `used`: none is given twice."""
-    highest = max((number_of(name) for name in [*published(state), *used]), default=0)
+    aside = [name for p in those_set_aside(state) if _NAME.fullmatch(name := _name_of(p))]
+    highest = max((_number_of(name) for name in [*published(state), *aside, *used]), default=0)
     return f"g{highest + 1:06d}"
 
 
-def publish(staged: Path, state: VaultState, manifest: dict[str, Any],
-            used: Iterable[str] = ()) -> str:
+def publish(staged: Path, state: VaultState, manifest: Manifest, used: Iterable[str] = ()) -> str:
     """Make a staged folder a generation: private, on the disk for good, then renamed into place.
 
     `manifest` has CONTRACT's keys but `files`. A kill at any moment leaves either the staged folder
     or the whole generation. GenerationError when what was staged is no adapter of ours.
     """
-    name = next_id(state, used)
+    name = _next_id(state, used)
     _check_staged(staged)
-    about = _ABOUT.format(
-        id=name, day=_day(manifest["created"]), base=manifest["base"],
-        revision=f" (revision `{manifest['revision']}`)" if manifest.get("revision") else "",
-        embedding=_ABOUT_EMBEDDING if (staged / EMBEDDING).exists() else "")
-    write_atomic(staged / README, about)
+    write_atomic(staged / _README, _about(name, manifest, (staged / EMBEDDING).exists()))
     files = {}
     for path in sorted(staged.iterdir()):
         if path.name == MANIFEST:
@@ -116,10 +153,10 @@ def publish(staged: Path, state: VaultState, manifest: dict[str, Any],
 
 def _check_staged(staged: Path) -> None:
     names = {p.name for p in staged.iterdir()} if staged.is_dir() else set()
-    if missing := [n for n in NEEDED if n not in names]:
+    if missing := [n for n in _NEEDED if n not in names]:
         raise GenerationError(f"The trainer left no {missing[0]}.", "Run the round again.")
     for path in list(staged.iterdir()):
-        if path.name in ALLOWED and path.is_file() and not path.is_symlink():
+        if path.name in _ALLOWED and path.is_file() and not path.is_symlink():
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -127,46 +164,88 @@ def _check_staged(staged: Path) -> None:
             path.unlink()
 
 
-def _day(created: float) -> str:
-    return datetime.datetime.fromtimestamp(created).date().isoformat()
+def _about(name: str, manifest: Mapping[str, Any], embedding: bool) -> str:
+    """The README of a generation."""
+    return _ABOUT.format(
+        id=name,
+        day=datetime.datetime.fromtimestamp(manifest["created"]).date().isoformat(),
+        base=manifest["base"],
+        revision=f" (revision `{manifest['revision']}`)" if manifest.get("revision") else "",
+        embedding=_ABOUT_EMBEDDING if embedding else "",
+    )
 
 
-def load_manifest(folder: Path) -> dict[str, Any]:
+def _load_manifest(folder: Path) -> Manifest:
     """The manifest of a generation folder. GenerationError when it is missing or damaged."""
     try:
         manifest = read_json(folder / MANIFEST)
-        good = isinstance(manifest, dict) and all(key in manifest for key in KEYS) and isinstance(
-            manifest["files"], dict)
-    except (OSError, ValueError):
+        good = (
+            isinstance(manifest, dict)
+            and all(key in manifest for key in KEYS)
+            and isinstance(manifest["files"], dict)
+        )
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         good = False
+    except OSError as error:
+        raise _unreadable(folder, error) from None
     if not good:
-        raise GenerationError(f"{folder.name} has no valid manifest.",
-                              "`vaultgpt rollback` goes back to the generation before it.")
-    return dict(manifest)
+        raise GenerationError(f"{folder.name} has no valid manifest.", _ROLLBACK)
+    found: Manifest = manifest
+    return found
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: Path) -> Manifest:
     """Check every file of a generation against its manifest, and return that.
 
-    Modes that a backup loosened are tightened. GenerationError for a changed, missing or foreign
-    file, and for any weights that are not safetensors.
+    Modes that a backup loosened are tightened, and a README of other words is written anew. What
+    file managers leave (.DS_Store, Thumbs.db) is let be: nothing reads it. GenerationError for a
+    changed or missing file; its subclasses say that nothing of it is damaged.
     """
-    manifest = load_manifest(folder)
-    files = manifest["files"]
-    names = {p.name for p in folder.iterdir()}
-    foreign = sorted(names - set(files) - {MANIFEST})
-    missing = [n for n in [*NEEDED, *files] if n not in names]
-    if foreign or missing or not set(files) <= ALLOWED:
-        what = f"lacks {missing[0]}" if missing else "holds a file that is not its own"
-        raise GenerationError(f"{folder.name} {what}.",
-                              "`vaultgpt rollback` goes back to the generation before it.")
-    for name, digest in files.items():
-        path = folder / name
-        if path.is_symlink() or sha256_file(path) != digest:
-            raise GenerationError(f"{name} of {folder.name} is not what was published.",
-                                  "`vaultgpt rollback` goes back to the generation before it.")
-    _tighten(folder)
+    manifest = _load_manifest(folder)
+    try:
+        _check_files(folder, manifest["files"])
+        _restore_readme(folder, manifest)
+        _tighten(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from None
     return manifest
+
+
+def _check_files(folder: Path, files: dict[str, str]) -> None:
+    names = {p.name for p in folder.iterdir()}
+    needed = {*_NEEDED, *files} - {_README, LAST_WEIGHTS}
+    if missing := sorted(needed - names):
+        raise GenerationError(f"{folder.name} lacks {missing[0]}.", _ROLLBACK)
+    if not set(files) <= _ALLOWED:
+        raise GenerationError(f"{folder.name} has no valid manifest.", _ROLLBACK)
+    for name in sorted((needed | names & {LAST_WEIGHTS}) & set(files)):
+        path = folder / name
+        if path.is_symlink() or sha256_file(path) != files[name]:
+            raise GenerationError(f"{name} of {folder.name} is not what was published.", _ROLLBACK)
+    if any(Path(name).suffix in _WEIGHTS for name in names - set(files)):
+        raise ForeignWeights(
+            f"{folder.name} holds weights or code that are not its own.",
+            f"Take them out of its folder. {_ROLLBACK}",
+        )
+
+
+def _unreadable(folder: Path, error: OSError) -> GenerationUnreadable:
+    return GenerationUnreadable(
+        f"{folder.name} can't be read just now ({type(error).__name__}).",
+        "Try again; `vaultgpt doctor` looks at the disk.",
+    )
+
+
+def _restore_readme(folder: Path, manifest: Mapping[str, Any]) -> None:
+    path, text = folder / _README, _about(folder.name, manifest, (folder / EMBEDDING).exists())
+    if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode():
+        with contextlib.suppress(OSError):  # a full disk is no reason to refuse a voice
+            write_atomic(path, text)
+
+
+def foreign_files(folder: Path) -> int:
+    """How many files in a generation's folder are none of its own."""
+    return len({p.name for p in folder.iterdir()} - _ALLOWED)
 
 
 def _tighten(folder: Path) -> None:
@@ -177,27 +256,59 @@ def _tighten(folder: Path) -> None:
             path.chmod(mode)
 
 
-def valid(folder: Path) -> bool:
-    """Whether verify would let it pass."""
+def condition(folder: Path) -> Condition:
+    """How a generation's folder is: only what is damaged may be taken out of its place."""
     try:
         verify(folder)
-    except (GenerationError, OSError):
-        return False
-    return True
+    except ForeignWeights:
+        return "foreign"
+    except GenerationUnreadable:
+        return "unreadable"
+    except GenerationError:
+        return "damaged" if folder.exists() else "gone"
+    return "sound"
+
+
+def set_aside(state: VaultState, generation: str) -> None:
+    """Take a damaged generation's folder out of its place; nothing of it is lost."""
+    _number_of(generation)
+    number = sum(1 for _ in state.generations.glob(f"{_ASIDE}{generation}*"))
+    mark = f".{number + 1}" if number else ""
+    os.rename(state.generations / generation, state.generations / f"{_ASIDE}{generation}{mark}")
+    fsync_dir(state.generations)
+
+
+def those_set_aside(state: VaultState) -> list[Path]:
+    """Folders of generations that were damaged, in order."""
+    return sorted(state.generations.glob(f"{_ASIDE}g*"))
 
 
 def erase(state: VaultState, generation: str) -> None:
     """Remove a generation's folder: renamed first, so that a kill never leaves half of one.
 
-    What was measured of it goes first.
+    What was measured of it goes first, and copies of it that were set aside go too.
     """
-    number_of(generation)
+    _number_of(generation)
     (state.voice / f"{generation}.json").unlink(missing_ok=True)
     folder = state.generations / generation
     doomed = state.generations / f"{_ERASING}{generation}"
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+    for path in those_set_aside(state):
+        if _name_of(path) == generation:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _name_of(aside: Path) -> str:
+    return aside.name.removeprefix(_ASIDE).partition(".")[0]
+
+
+def keep_means(state: VaultState, active: str) -> None:
+    """Training goes on from the active generation alone: of the others only what writes is kept."""
+    for name in published(state):
+        if name != active:
+            (state.generations / name / LAST_WEIGHTS).unlink(missing_ok=True)
 
 
 def sweep(state: VaultState) -> None:

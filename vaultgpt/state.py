@@ -5,19 +5,40 @@ Knows nothing about what is stored there. State never lies inside a vault.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import secrets
+import stat
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from vaultgpt.errors import NotFound, StateError, VaultError
-from vaultgpt.files import make_private_dir, read_json, write_atomic, write_json
+from vaultgpt.files import (
+    PRIVATE_DIR,
+    PRIVATE_FILE,
+    make_private_dir,
+    read_json,
+    write_atomic,
+    write_json,
+)
+
+_WHOSE = "vault.json"  # in a state folder: whose it is, from which vaults.json can be made anew
+_SHORTEST = 16  # characters of a token that the author sets by hand
+_MAKING_S = 10.0  # at most, while another process makes a secret or token
 
 
 def state_root() -> Path:
-    """VAULTGPT_HOME, else the platform's place for application data."""
+    """VAULTGPT_HOME, else the platform's place for application data. Absolute."""
+    return Path(os.path.abspath(_root()))
+
+
+def _root() -> Path:
     if home := os.environ.get("VAULTGPT_HOME"):
         return Path(home).expanduser()
     if sys.platform == "darwin":
@@ -99,24 +120,88 @@ class VaultState:
         return self.folder / "token"
 
     def secret(self) -> bytes:
-        """32 random bytes that key every hash of the author's text; made on first use."""
-        return bytes.fromhex(_once(self.secret_path))
+        """32 random bytes that key every hash of the author's text; made on first use.
+
+        StateError when it is missing or damaged and hashes were made with it: a new one would make
+        every forgotten note a stranger.
+        """
+        return bytes.fromhex(_made_once(self.secret_path, _is_secret, self._has_hashes))
+
+    def renew_secret(self) -> bytes:
+        """A new secret where the old one is lost and the author gave up what was hashed with it."""
+        write_atomic(self.secret_path, secrets.token_hex(32))
+        return self.secret()
+
+    def _has_hashes(self) -> bool:
+        return any(
+            path.is_file() and path.stat().st_size
+            for path in (self.ledger, self.memory, *self.runs.glob("*.npy"))
+        )
 
     def token(self) -> str:
-        """The API's bearer token; made on first use."""
-        return _once(self.token_path)
+        """The API's bearer token; made on first use, and where the file is empty or cut short."""
+        return _made_once(self.token_path, lambda text: len(text) >= _SHORTEST, lambda: False)
 
     def rotate_token(self) -> str:
         """A new token; the old one stops working when the daemon next reads it."""
         token = secrets.token_hex(32)
+        self._made_token.unlink(missing_ok=True)
         write_atomic(self.token_path, token)
+        write_atomic(self._made_token, _mark(token))
         return token
 
+    def renew_token(self) -> str:
+        """A new token where we made the old one: a start leaves none behind that somebody saw.
 
-def _once(path: Path) -> str:
-    if not path.exists():
+        One that the author wrote into the file stays.
+        """
+        token = self.token()
+        ours = _text(self._made_token)
+        by_hand = ours != _mark(token) if ours else not _is_secret(token)
+        return token if by_hand else self.rotate_token()
+
+    @property
+    def _made_token(self) -> Path:
+        return self.folder / "token.made"
+
+
+def _mark(token: str) -> str:
+    """What tells a token that we made from one that was set by hand."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _is_secret(text: str) -> bool:
+    return re.fullmatch("[0-9a-fA-F]{64}", text) is not None
+
+
+def _made_once(path: Path, good: Callable[[str], bool], needed: Callable[[], bool]) -> str:
+    """The text of a file of 32 random bytes in hex, made by whoever comes first.
+
+    StateError when it is not `good` and `needed` says that what was there can't be made anew.
+    """
+    if good(text := _text(path)):
+        return text
+    with FileLock(path.with_name("making.lock"), timeout=_MAKING_S, mode=PRIVATE_FILE):
+        if good(text := _text(path)):
+            return text
+        if needed():
+            raise StateError(
+                f"The file `{path.name}` of the state folder is "
+                f"{'damaged' if path.exists() else 'missing'}, and hashes were made with it: "
+                "forgotten notes could be relearned.",
+                "Put it back from a backup. If it is lost, say `vaultgpt train --fresh`: all is "
+                "learned anew, and you forget notes again.",
+            )
         write_atomic(path, secrets.token_hex(32))
-    return path.read_text(encoding="ascii").strip()
+        return _text(path)
+
+
+def _text(path: Path) -> str:
+    """Its text, "" when it is missing or no text. Other errors of the disk are the caller's."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
 
 
 def real_vault(path: Path) -> Path:
@@ -135,39 +220,64 @@ def known_vaults(root: Path | None = None) -> dict[Path, Path]:
     """Vault realpath -> state folder, as vaults.json has it."""
     root = root or state_root()
     path = root / "vaults.json"
-    if not path.exists():
-        return {}
     try:
         return {Path(v): root / "vaults" / name for v, name in read_json(path)["vaults"].items()}
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        return _vaults_of_folders(root)
+    except OSError as error:
+        mend = "Mend its permissions, or the disk."
+        if isinstance(error, NotADirectoryError):
+            mend = "A file stands where its folder should be: move it, or set VAULTGPT_HOME."
+        raise StateError(f"{path} can't be read ({type(error).__name__}).", mend) from None
+
+
+def _vaults_of_folders(root: Path) -> dict[Path, Path]:
+    """The same from what every state folder says itself: vaults.json is lost or damaged."""
+    found: dict[Path, Path] = {}
+    folders = [path.parent for path in sorted((root / "vaults").glob("*/ledger.sqlite3"))]
+    for folder in {*folders, *(path.parent for path in (root / "vaults").glob(f"*/{_WHOSE}"))}:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found[Path(str(read_json(folder / _WHOSE)["vault"]))] = folder
+    if folders and not found:
         raise StateError(
-            f"{path} is damaged.", "Run `vaultgpt doctor`, or `vaultgpt init VAULT` anew."
-        ) from None
+            f"{root / 'vaults.json'} is lost or damaged, and no state folder says whose it is.",
+            f'Write {{"vault": "its full path"}} into a file {_WHOSE} of its folder in '
+            f"{root / 'vaults'}.",
+        )
+    return found
 
 
 def _save_vaults(root: Path, vaults: dict[Path, Path]) -> None:
+    for vault, folder in vaults.items():
+        if folder.is_dir() and not _says(folder, vault):
+            write_json(folder / _WHOSE, {"vault": str(vault)})
     write_json(root / "vaults.json", {"vaults": {str(v): f.name for v, f in vaults.items()}})
+
+
+def _says(folder: Path, vault: Path) -> bool:
+    try:
+        return bool(read_json(folder / _WHOSE)["vault"] == str(vault))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def create_state(vault: Path, adopt: Path | None = None) -> VaultState:
     """Open or make the vault's state folder; `adopt` hands a moved vault its old folder."""
     real, root = real_vault(vault), Path(os.path.realpath(state_root()))
-    if root == real or real in root.parents:
-        raise StateError(
-            "The state folder would lie inside the vault, where sync could carry it.",
-            "Set VAULTGPT_HOME to a place outside it.",
-        )
+    _check_outside(root, real)
     make_private_dir(root)
     make_private_dir(root / "vaults")
-    vaults = known_vaults(root)
-    if adopt is not None:
-        vaults = {v: f for v, f in vaults.items() if f != adopt}
-        vaults[real] = adopt
-    if real not in vaults:
-        name = re.sub(r"[^A-Za-z0-9]+", "-", real.name).strip("-").lower()[:40] or "vault"
-        vaults[real] = root / "vaults" / f"{name}-{secrets.token_hex(4)}"
-    _save_vaults(root, vaults)
-    state = VaultState(real, vaults[real])
+    with _vaults_lock(root):
+        vaults = known_vaults(root)
+        if adopt is not None:
+            vaults = {v: f for v, f in vaults.items() if f != adopt}
+            vaults[real] = adopt
+        if real not in vaults:
+            name = re.sub(r"[^A-Za-z0-9]+", "-", real.name).strip("-").lower()[:40] or "vault"
+            vaults[real] = root / "vaults" / f"{name}-{secrets.token_hex(4)}"
+        make_private_dir(vaults[real])
+        _save_vaults(root, vaults)
+    state = _checked(VaultState(real, vaults[real]))
     for folder in (
         state.folder,
         state.generations,
@@ -180,34 +290,110 @@ def create_state(vault: Path, adopt: Path | None = None) -> VaultState:
     return state
 
 
+def _checked(state: VaultState) -> VaultState:
+    """The state, private and saying whose it is. StateError where it lies in the vault or is
+    another user's."""
+    if not state.folder.exists():
+        return state
+    places = [state.folder, *(p for p in state.folder.iterdir() if p.is_symlink())]
+    for place in places:
+        _check_outside(Path(os.path.realpath(place)), state.vault)
+    status = state.folder.stat()
+    if os.name == "posix" and status.st_uid != os.geteuid():
+        raise StateError(
+            f"{state.folder} belongs to another user.",
+            "Run vaultgpt as that user, or give the folder back to yours (chown -R).",
+        )
+    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:  # a backup loosened it
+        _tighten(state.folder)
+    if not (state.folder / _WHOSE).exists():
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop here
+            write_json(state.folder / _WHOSE, {"vault": str(state.vault)})
+    return state
+
+
+def _tighten(folder: Path) -> None:
+    try:
+        folder.chmod(PRIVATE_DIR)
+    except OSError as error:
+        raise StateError(
+            f"{folder} is open to others and can't be closed ({type(error).__name__}).",
+            "Move the state to a file system with permissions: set VAULTGPT_HOME.",
+        ) from None
+
+
+def _check_outside(place: Path, vault: Path) -> None:
+    """StateError when a realpath lies in the vault: by its name, or through a bind mount."""
+    for above in (place, *place.parents):
+        with contextlib.suppress(FileNotFoundError):
+            if above == vault or os.path.samestat(above.stat(), vault.stat()):
+                raise StateError(
+                    "The state folder would lie inside the vault, where sync could carry it.",
+                    "Set VAULTGPT_HOME to a place outside it.",
+                )
+
+
 def drop_state(vault: Path) -> None:
     """Forget the vault's line in vaults.json (its folder is the caller's to erase)."""
     root = state_root()
-    vaults = known_vaults(root)
-    vaults.pop(vault, None)
-    _save_vaults(root, vaults)
+    with _vaults_lock(root):
+        vaults = known_vaults(root)
+        if (folder := vaults.pop(vault, None)) is not None:
+            (folder / _WHOSE).unlink(missing_ok=True)
+        _save_vaults(root, vaults)
 
 
-def find_state(given: Path | None, cwd: Path | None = None) -> VaultState:
+def _vaults_lock(root: Path) -> FileLock:
+    return FileLock(root / "vaults.lock", timeout=_MAKING_S, mode=PRIVATE_FILE)
+
+
+def find_state(
+    given: Path | None, cwd: Path | None = None, *, gone_too: bool = False
+) -> VaultState:
     """The state of the vault given, of the one around `cwd`, or of the only one known.
 
-    NotFound with the mend when none or several could be meant.
+    `gone_too`: one whose folder is gone is found by its recorded path. NotFound with the mend when
+    none or several could be meant.
     """
     vaults = known_vaults()
     if given is not None:
-        real = real_vault(given)
-        for place in (real, *real.parents):
-            if place in vaults:
-                return VaultState(place, vaults[place])
-        raise NotFound(f"{given} is not set up yet.", f"Run `vaultgpt init {given}`.")
+        return _given(given, vaults, gone_too)
     here = Path(os.path.realpath(cwd or Path.cwd()))
     for place in (here, *here.parents):
         if place in vaults:
-            return VaultState(place, vaults[place])
+            return _checked(VaultState(place, vaults[place]))
     alive = {v: f for v, f in vaults.items() if v.is_dir()}
     if len(alive) == 1:
         ((vault, folder),) = alive.items()
-        return VaultState(vault, folder)
-    if not alive:
-        raise NotFound("No vault is set up yet.", "Run `vaultgpt init VAULT`.")
-    raise NotFound("Several vaults are set up; say which.", "Give the vault's folder.")
+        return _checked(VaultState(vault, folder))
+    if alive:
+        raise NotFound(f"Several vaults are set up: {_listed(alive)}.", "Say which.")
+    if vaults:
+        raise NotFound(
+            f"No folder of a vault that is set up is there: {_listed(vaults)}.",
+            "If one moved: `vaultgpt init NEW --adopt OLD`; `vaultgpt vaults` tells more.",
+        )
+    raise NotFound("No vault is set up yet.", "Run `vaultgpt init VAULT`.")
+
+
+def _given(given: Path, vaults: dict[Path, Path], gone_too: bool) -> VaultState:
+    recorded = Path(os.path.abspath(given.expanduser()))
+    if recorded in vaults and not recorded.exists():
+        if gone_too:
+            return VaultState(recorded, vaults[recorded])
+        raise VaultError(
+            f"The vault's folder {recorded} is gone.",
+            f"If it moved: `vaultgpt init NEW --adopt {recorded}`; to erase what was learned: "
+            f"`vaultgpt remove {recorded}`.",
+        )
+    real = real_vault(given)
+    for place in (real, *real.parents):
+        if place in vaults:
+            return _checked(VaultState(place, vaults[place]))
+    raise NotFound(f"{given} is not set up yet.", f"Run `vaultgpt init {given}`.")
+
+
+def _listed(vaults: Iterable[Path], most: int = 5) -> str:
+    names = [str(vault) for vault in sorted(vaults)]
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])

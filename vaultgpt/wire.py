@@ -6,29 +6,67 @@ Knows nothing about HTTP, models or training. A frame is a 4-byte big-endian len
 from __future__ import annotations
 
 import json
+import os
 import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypedDict
 
-MAX_FRAME_BYTES = 64 << 20
-Length = Literal["sentence", "paragraph", "page", "tokens"]
+from vaultgpt.options import option
+
+_MAX_FRAME_BYTES = 64 << 20
+HEAD_BYTES = 4
+Frame = dict[str, Any]  # a message between processes; "op" or "event" says which
+Length = Literal["clause", "sentence", "paragraph", "page", "tokens"]
 Finish = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. Missing values were filled from the settings before."""
+    """How the next token is chosen: each a setting of the vault and a field of a request."""
 
-    temperature: float = 1.0  # 0 is greedy
-    top_p: float = 0.9
-    min_p: float = 0.0
-    dry_multiplier: float = 0.8  # 0 turns DRY off
-    dry_base: float = 1.75
-    dry_allowed: int = 3  # tokens; 6 for poetry
-    voice: float = 0.0  # a in adapter + a (adapter - base)
-    tag_strength: float = 1.0  # g in u + g (c - u), u without the header; for prompts with tags
-    guard: bool = True  # the copy guard
-    heal: bool = True  # token healing at the cursor
+    temperature: float = option(
+        1.0, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
+    )
+    top_p: float = option(0.9, "Keep the likeliest tokens up to this share", "", "0.0001..1")
+    min_p: float = option(
+        0.0,
+        "Drop tokens this much rarer than the likeliest: tamer, and less like you",
+        "",
+        "0..1",
+    )
+    dry_multiplier: float = option(
+        0.8,
+        "Strength of the guard against loops (DRY); 0 is off, and lets figures run on too",
+        "",
+        "0..10",
+    )
+    dry_base: float = option(
+        1.75, "How fast that guard grows with the length of what is repeated", "", "1..4"
+    )
+    dry_allowed: int = option(
+        3, "Longest repetition it lets pass; 6 under a tag of verse", "tokens", "1..1000"
+    )
+    voice: float = option(
+        0.0,  # a in adapter + a (adapter - base)
+        "Voice strength beyond the adapter's own",
+        "",
+        "0..2",
+    )
+    tag_strength: float = option(
+        1.0,  # g in u + g (c - u), u without the header; for prompts with tags
+        "How strongly tags are obeyed; above 1 is slower",
+        "",
+        "0..5",
+    )
+    sure: float = option(
+        0.6,  # at 0.5 half of what is shown is wrong (benchmarks/voice/sure.py)
+        "A clause is written only as far as the chance of its words together is this",
+        "",
+        "0..1",
+    )
+    guard: bool = option(True, "Never complete a run of 10 words that is in the vault")
+    heal: bool = option(True, "Let the model choose the token that the cursor cut (token healing)")
 
 
 @dataclass(frozen=True)
@@ -41,13 +79,15 @@ class Prompt:
     title: str | None = None
     suffix: str = ""  # after the cursor; never repeated
     length: Length = "paragraph"
-    max_tokens: int = 200
-    n: int = 1
+    max_tokens: int = option(200, "At most this many tokens", "tokens", "1..4096")
+    n: int = option(1, "How many alternatives, drawn in one batch", "", "1..16")
     seed: int | None = None
     stop: tuple[str, ...] = ()
     form: Literal["text", "question"] = "text"
     sampling: Sampling = field(default_factory=Sampling)
     model: str = "mirror"  # "mirror" (active), "base", or a generation id such as "g000003"
+    logprobs: int | None = None  # tell each token's log probability, and of so many likeliest
+    echo: bool = False  # with logprobs: tell those of the prompt's own tokens first
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for the wire."""
@@ -64,16 +104,33 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class TokenChance:
+    """A token's text, its log probability (nats; None where nothing foretold it), the likeliest."""
+
+    text: str
+    logprob: float | None
+    top: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Piece:
     """A part of the answer: new text of alternative `index`, and at its end why it ended."""
 
     index: int
     text: str
     finish: Finish | None = None
+    tokens: tuple[TokenChance, ...] = ()  # those that end in it, where they were asked for
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for the wire."""
-        return asdict(self)
+        value = {"index": self.index, "text": self.text, "finish": self.finish}
+        return value | ({"tokens": [asdict(t) for t in self.tokens]} if self.tokens else {})
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Piece:
+        """The inverse of to_json; other keys mean nothing."""
+        tokens = tuple(TokenChance(**one) for one in value.get("tokens", ()))
+        return Piece(int(value.get("index", 0)), str(value["text"]), value.get("finish"), tokens)
 
 
 @dataclass(frozen=True)
@@ -88,31 +145,79 @@ class Usage:
     tokens_per_s: (
         float | None
     )  # tokens after the first over the seconds after the first, one sequence
+    overtime: int = 0  # of `tokens`, those beyond max_tokens that ended a word
+    sure: tuple[float, ...] = ()  # chance of the first one, two and three words of alternative 0
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for the wire."""
         return asdict(self)
 
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Usage:
+        """The inverse of to_json; other keys are left."""
+        known = {k: v for k, v in value.items() if k in Usage.__dataclass_fields__}
+        return Usage(**known | {"sure": tuple(known.get("sure", ()))})
 
-def write_frame(stream: IO[bytes], message: dict[str, Any]) -> None:
-    """Write one message and flush it. BrokenPipeError when the reader has gone."""
+
+class ProgressEvent(TypedDict, total=False):
+    """How far a long job is, as its worker tells it; "say" is a sentence in place of figures."""
+
+    event: str  # "progress" or "say"
+    phase: str
+    fraction: float  # of the phase
+    step: int
+    steps: int
+    loss: float
+    tokens_per_s: float
+    text: str
+
+
+Hear = Callable[[ProgressEvent], None]  # is told the progress, event by event
+
+
+def frame_of(message: Frame) -> bytes:
+    """One message as it goes through a pipe."""
     body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-    stream.write(struct.pack(">I", len(body)) + body)
-    stream.flush()
+    return struct.pack(">I", len(body)) + body
 
 
-def read_frame(stream: IO[bytes]) -> dict[str, Any] | None:
-    """The next message; None at the end of the stream. ValueError when it is no message."""
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
+def size_of(head: bytes) -> int:
+    """Bytes that follow a frame's first HEAD_BYTES. ValueError when they are too many."""
     (size,) = struct.unpack(">I", head)
-    if size > MAX_FRAME_BYTES:
+    if size > _MAX_FRAME_BYTES:
         raise ValueError("frame too long")
-    body = stream.read(size)
-    if len(body) < size:
-        return None
+    return int(size)
+
+
+def message_of(body: bytes) -> Frame:
+    """The message in a frame. ValueError when it is none."""
     message = json.loads(body)
     if not isinstance(message, dict):
         raise ValueError("frame is not an object")
     return message
+
+
+def write_frame(stream: IO[bytes], message: Frame) -> None:
+    """Write one message and flush it. BrokenPipeError when the reader has gone."""
+    stream.write(frame_of(message))
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes]) -> Frame | None:
+    """The next message; None at the end of the stream. ValueError when it is no message."""
+    head = stream.read(HEAD_BYTES)
+    if len(head) < HEAD_BYTES:
+        return None
+    size = size_of(head)
+    body = stream.read(size)
+    return message_of(body) if len(body) == size else None
+
+
+def private_stdout() -> IO[bytes]:
+    """A copy of standard output for frames; descriptor 1 becomes standard error.
+
+    What libraries print goes with the errors, never between two frames.
+    """
+    copy = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return copy

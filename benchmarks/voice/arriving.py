@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.stage import DAY_S, HOUR_S, START_S, written_at
-from vaultgpt.corpus.runs import split_words
+from vaultgpt.corpus.words import split_words
 from vaultgpt.training.round import Item
 from vaultgpt.vault.scan import ScannedNote
 

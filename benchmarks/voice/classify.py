@@ -5,7 +5,7 @@ scikit-learn is an optional extra, imported here only. Knows nothing about mirro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,12 @@ def require() -> None:
 class Classifier:
     """Words (1 to 2) and characters within words (2 to 4), logistic regression, balanced."""
 
-    def __init__(self, pieces: Sequence[Piece], fold: Callable[[str], str] = folded) -> None:
+    def __init__(self, pieces: Sequence[Piece]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
 
         require()
-        self.fold = fold
         self.model: Any = make_pipeline(
             make_union(
                 TfidfVectorizer(
@@ -46,7 +45,7 @@ class Classifier:
                     token_pattern=r"(?u)\b\w+\b",
                 ),
                 TfidfVectorizer(
-                    analyzer="char" if fold is laid_out else "char_wb",
+                    analyzer="char_wb",
                     ngram_range=(2, 4),
                     min_df=2,
                     max_features=50_000,
@@ -55,19 +54,13 @@ class Classifier:
             ),
             LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000),
         )
-        self.model.fit([fold(p.text) for p in pieces], [p.label for p in pieces])
+        self.model.fit([folded(p.text) for p in pieces], [p.label for p in pieces])
 
     def __call__(self, pieces: Sequence[Piece]) -> list[str]:
         """The label of each piece."""
         if not pieces:
             return []
-        return [str(label) for label in self.model.predict([self.fold(p.text) for p in pieces])]
-
-
-def laid_out(text: str) -> str:
-    """As `folded`, but line breaks and indents stay: what the eye sees of a poem."""
-    lines = [" " * bool(line[:1].isspace()) + folded(line) for line in text.strip().split("\n")]
-    return "\n".join(lines)
+        return [str(label) for label in self.model.predict([folded(p.text) for p in pieces])]
 
 
 class Judge:
@@ -77,11 +70,9 @@ class Judge:
     the same classifiers on both sides.
     """
 
-    def __init__(self, real: Sequence[Piece], fold: Callable[[str], str] = folded) -> None:
+    def __init__(self, real: Sequence[Piece]) -> None:
         self.real = list(real)
-        self.models = [
-            Classifier([p for p in self.real if p.fold != k], fold) for k in range(FOLDS)
-        ]
+        self.models = [Classifier([p for p in self.real if p.fold != k]) for k in range(FOLDS)]
         self.right: dict[str, dict[str, list[float]]] = {}  # label -> note -> right or not
         for k, model in enumerate(self.models):
             held = [p for p in self.real if p.fold == k]

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.voice.canary import canaries
+from benchmarks.voice.canary import canaries, canary_lines
 from benchmarks.voice.copied import Standing
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, learned_text, open_engine, trained, write
 from benchmarks.voice.pieces import Opening, half_sentences
-from benchmarks.voice.rows import Bench, Case, Options, Row, main, writing
+from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, main, writing, yes
 from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
@@ -44,26 +44,20 @@ def cases(options: Options) -> list[Case]:
     thousand = TEXTS * TOKENS / TOKENS_PER_S + 60
     pairs = 2 * PAIRS * PAIR_TOKENS / ALONE_PER_S + 20
 
-    def case(key: str, cost: float, measure: Callable[[Trained], dict[str, Any]]) -> Case:
-        return Case(
-            f"{JOURNAL}/{key}",
-            SEED,
-            cost,
-            lambda: measure(trained(options.work, Journal(options.data / JOURNAL), SEED)),
-            writes=writing(),
-        )
+    def case(what: str, cost: float, measure: Callable[[Trained], Figures]) -> Case:
+        def run() -> Figures:
+            return measure(trained(options.work, Journal(options.data / JOURNAL), SEED))
+
+        return Case(JOURNAL, SEED, what, cost, run, writing=writing())
+
+    def planted() -> Figures:
+        return canaries(Journal(options.data / JOURNAL), options.work / "canary", SEED)
 
     return [
         case("on", thousand, lambda mirror: _copying(mirror, guard=True)),
         case("off", thousand, lambda mirror: _copying(mirror, guard=False)),
         case("speed", pairs, _speed),
-        Case(
-            "canary",
-            SEED,
-            180.0,
-            lambda: canaries(Journal(options.data / JOURNAL), options.work / "canary", SEED),
-            writes=writing(),
-        ),
+        Case(JOURNAL, SEED, "canary", 180.0, planted, writing=writing()),
     ]
 
 
@@ -201,84 +195,33 @@ def speed(timed: Sequence[tuple[float, float, float, float]]) -> dict[str, Any]:
     }
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    have = {r["key"]: r["figures"] for r in rows}
-    found: dict[str, Any] = {}
-    if on := have.get(f"{JOURNAL}/on"):
-        found["guard_on_completed_10"] = {
-            "figure": on["texts_with_10"],
-            "of": on["texts"],
-            "bound": 0,
-            "met": on["texts_with_10"] == 0 and on["texts"] == TEXTS,
-        }
-    for key in ("on", "off"):
-        if one := have.get(f"{JOURNAL}/{key}"):
-            found[f"share_8_{key}"] = {
-                "figure": one["share_8"],
-                "author": one["author"]["share_8"],
-                "longest": one["longest"],
-                "author_longest": one["author"]["longest"],
-            }
-    if pace := have.get(f"{JOURNAL}/speed"):
-        found["guard_cost"] = {
-            "figure": pace["cost"],
-            "low": pace["low"],
-            "high": pace["high"],
-            "bound": COST_BOUND,
-            "met": pace["cost"] < COST_BOUND,
-        }
-    if planted := have.get("canary"):
-        found["canary"] = {
-            kind: {k: one[k] for k in ("median_exposure", "said_off", "said_on")}
-            for kind, one in planted["kinds"].items()
-        }
-    return found
-
-
-def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
+def table(rows: Sequence[Row]) -> str:
+    have = {r.what: r.figures for r in rows}
     lines = [
         "| texts | n | words | longest copied run | with the words before | "
         "8-word runs copied | texts that complete 10 words |",
         "|---|---|---|---|---|---|---|",
     ]
-    have = {r["key"]: r["figures"] for r in rows}
-    for key in ("on", "off"):
-        if one := have.get(f"{JOURNAL}/{key}"):
+    for what in ("on", "off"):
+        if one := have.get(what):
             lines += [
-                _line(f"guard {key}", one),
-                _line(f"guard {key}, from nothing", one["from_nothing"]),
-                _line(f"guard {key}, after half sentences", one["half_sentences"]),
+                _line(f"guard {what}", one),
+                _line(f"guard {what}, from nothing", one["from_nothing"]),
+                _line(f"guard {what}, after half sentences", one["half_sentences"]),
+                _line("the author's held-out notes", one["author"]),
             ]
-            author = one["author"]
-    if f"{JOURNAL}/on" in have or f"{JOURNAL}/off" in have:
-        lines.append(_line("the author's held-out notes", author))
-    if pace := have.get(f"{JOURNAL}/speed"):
+    if on := have.get("on"):
+        met = on["texts_with_10"] == 0 and on["texts"] == TEXTS
+        lines += ["", f"No run of 10 words completed in {TEXTS} texts: {yes(met)}."]
+    if pace := have.get("speed"):
         lines += [
             "",
             f"Guard on {pace['on_tokens_per_s']:.0f} tokens/s, off "
             f"{pace['off_tokens_per_s']:.0f}: it costs {100 * pace['cost']:.1f} % "
-            f"({100 * pace['low']:.1f} to {100 * pace['high']:.1f}), {pace['pairs']} pairs.",
+            f"({100 * pace['low']:.1f} to {100 * pace['high']:.1f}), {pace['pairs']} pairs; "
+            f"under {100 * COST_BOUND:.0f} %: {yes(pace['cost'] < COST_BOUND)}.",
         ]
-    if planted := have.get("canary"):
-        lines += [
-            "",
-            "| canary | n | exposure, median (least to most) | base | said, guard off | guard on |",
-            "|---|---|---|---|---|---|",
-        ]
-        for kind, k in planted["kinds"].items():
-            lines.append(
-                f"| {kind} | {k['n']} | {k['median_exposure']:.1f} "
-                f"({min(k['exposure']):.1f} to {max(k['exposure']):.1f}) | "
-                f"{k['base_median_exposure']:.1f} | {k['said_off']} of {k['draws']} | "
-                f"{k['said_on']} of {k['draws']} |"
-            )
-        lines += [
-            "",
-            f"Exposure: log2 of {planted['candidates'] + 1} less log2 of the rank among "
-            "as many secrets of the same form; 1 is chance, 10 is certain. Phone numbers "
-            "carry no loss by design.",
-        ]
-    return "\n".join(lines)
+    return "\n".join(lines + (canary_lines(have["canary"]) if "canary" in have else []))
 
 
 def _line(name: str, one: dict[str, Any]) -> str:
@@ -288,7 +231,7 @@ def _line(name: str, one: dict[str, Any]) -> str:
     )
 
 
-BENCH = Bench("copying", __doc__.splitlines()[0], cases, summary, table)
+BENCH = Bench("copying", str(__doc__).splitlines()[0], cases, table)
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCH))

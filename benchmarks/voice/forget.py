@@ -18,14 +18,17 @@ from typing import Any
 from benchmarks.voice import canaries
 from benchmarks.voice.journals import Journal, first_words
 from benchmarks.voice.mirrors import learn, settings
-from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main, recipe_digest
+from benchmarks.voice.rows import RECIPE, Bench, Case, Figures, Options, Row, base_digest, main, yes
 from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, home, written_at
-from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, norms, run_hashes
+from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, run_hashes
+from vaultgpt.corpus.words import norms
 from vaultgpt.errors import Conflict
-from vaultgpt.history import activate_generation, forget_note
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import what_is_due
+from vaultgpt.rounds import RoundAnswer, what_is_due
 from vaultgpt.state import VaultState, create_state
+from vaultgpt.tasks.forget import FORGET, ForgetRequest
+from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
+from vaultgpt.tasks.service import Here
 from vaultgpt.training.lora import Adapter, load_adapter
 from vaultgpt.vault.scan import ScannedNote
 
@@ -37,7 +40,6 @@ TRIES = 3  # fresh rounds, should the gate refuse one: a day apart
 DELETION_DAYS = 7
 COST_S = 200.0
 WANTED = settings(training__seed=SEED)
-Shares = dict[str, dict[str, float]]
 
 
 def cases(options: Options) -> list[Case]:
@@ -47,12 +49,12 @@ def cases(options: Options) -> list[Case]:
 def _case(options: Options, key: str, times: int) -> Case:
     journal = Journal(options.data / JOURNAL)
 
-    def run() -> dict[str, Any]:
+    def run() -> Figures:
         notes = journal.split(SEED).train
         first = first_words(notes, VAULT_WORDS, SEED)
         known = {n.note.path for n in first}
         later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
-        place = options.work / f"forget-{key.replace('/', '-')}-{base_digest()}-{recipe_digest()}"
+        place = options.work / f"forget-{key.replace('/', '-')}-{base_digest()}-{RECIPE}"
         shutil.rmtree(place, ignore_errors=True)
         with home(place / "home"):
             vault = journal.copy(first, place / "vault")
@@ -62,7 +64,7 @@ def _case(options: Options, key: str, times: int) -> Case:
             history = History(journal, state, planted, time.time())
             return history.run(later, deleted=key.startswith("deleted"))
 
-    return Case(f"{JOURNAL}/{key}", SEED, COST_S, run)
+    return Case(JOURNAL, SEED, key, COST_S, run)
 
 
 @dataclass(frozen=True)
@@ -137,17 +139,18 @@ class History:
             self._forget(learned)
         return self.figures
 
-    def _learn(self, *, fresh: bool = False, nightly: bool = False) -> dict[str, Any]:
+    def _learn(self, *, fresh: bool = False, nightly: bool = False) -> RoundAnswer:
         return learn(self.state, WANTED, fresh=fresh, nightly=nightly, manual=False, now=self.now)
 
-    def _choose(self, first: dict[str, Any]) -> None:
+    def _choose(self, first: RoundAnswer) -> None:
         """Among the planted notes that were learned (not held out): which go, and which stay."""
-        if first["generation"] is None:
+        report = first["report"]
+        if first["generation"] is None or report is None:
             raise SystemExit(f"first round: {first['verdict']['why']}")
         with Ledger.open(self.state) as ledger:
-            learned = {row[0] for row in ledger.learned_rows(first["generation"])}
-            learned -= set(first["report"]["learning"]["set_aside"])
-            paths = {e.path for e in ledger.entries() if e.id in learned and not e.held_out}
+            learned = {row[0] for row in ledger.generations.learned_rows(first["generation"])}
+            learned -= set(report["learning"]["set_aside"])
+            paths = {e.path for e in ledger.entries.all() if e.id in learned and not e.held_out}
         there = [p for p in self.planted if p.path in paths]
         if len(there) < FORGOTTEN + KEPT:
             raise SystemExit(f"only {len(there)} of the planted notes were learned")
@@ -155,7 +158,7 @@ class History:
 
     def _active(self) -> Adapter:
         with Ledger.open(self.state) as ledger:
-            return load_adapter(self.state.generations / str(ledger.active()))
+            return load_adapter(self.state.generations / str(ledger.generations.active()))
 
     def _measure(self, when: str, adapter: Adapter | None) -> None:
         """Exposure (by nats) and share (by what training took off the base's nats) of each kind.
@@ -182,7 +185,9 @@ class History:
 
     def _forget(self, learned: Sequence[str]) -> None:
         """`forget` on each note; what is barred at once; the round that is due; what is erased."""
-        barred = {g for p in self.gone for g in forget_note(self.state, p.path)["generations"]}
+        here = Here(self.state)
+        gone = [here.ask(FORGET, ForgetRequest(path=p.path)) for p in self.gone]
+        barred = {g for one in gone for g in one["generations"]}
         self.figures["barred_at_once"] = self._runs_barred()
         self.figures["generations_barred"] = len(barred & set(learned))
         self.figures["generations_learned"] = len(learned)
@@ -200,11 +205,10 @@ class History:
         return all(bool(index.contains(hashes).all()) for hashes in found)
 
     def _refused(self, generation: str) -> bool:
-        with Ledger.open(self.state) as ledger:
-            try:
-                activate_generation(self.state, ledger, generation)
-            except Conflict:
-                return True
+        try:
+            Here(self.state).ask(ACTIVATE, ActivateRequest(id=generation))
+        except Conflict:
+            return True
         return False
 
     def _delete(self, learned: Sequence[str]) -> None:
@@ -217,7 +221,7 @@ class History:
         self._round_after("deleted")
         self.figures["generations_learned"] = len(learned)
 
-    def _at(self, days: float) -> dict[str, Any]:
+    def _at(self, days: float) -> RoundAnswer:
         """The nightly round so many days on."""
         self.now += days * DAY_S
         return self._learn(nightly=True)
@@ -231,7 +235,7 @@ class History:
             self.now += DAY_S * (8 if cause == "deleted" else 1) + HOUR_S
             answer = self._learn(nightly=True)
         with Ledger.open(self.state) as ledger:
-            last = ledger.rounds(1)[0]
+            last = ledger.rounds.all(1)[0]
         self.figures.update(
             attempts=len(refused) + 1,
             refused=refused,  # the checks that failed, for each refused attempt
@@ -242,56 +246,39 @@ class History:
         self._measure("after", self._active())
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for row in rows:
-        f = row["figures"]
-        bound = canaries.least_mean(FORGOTTEN)
-        one: dict[str, Any] = {
-            "unlearned": {
-                "figure": f["after_gone_share"],
-                "bound": bound,
-                "met": bool(f["promoted"]) and f["after_gone_share"] >= bound,
-            }
-        }
-        if "barred_at_once" in f:
-            count = f["generations_learned"]
-            one["barred_at_once"] = {"met": f["barred_at_once"]}
-            one["fresh_round_due"] = {"met": f["due"] == "forget" == f["cause"]}
-            one["not_activated"] = {
-                "figure": f["activations_refused"],
-                "bound": count,
-                "met": f["activations_refused"] == count,
-            }
-            one["erased"] = {"figure": f["erased"], "bound": count, "met": f["erased"] == count}
-        else:
-            one["seven_days"] = {
-                "figure": f["fresh_before_seven_days"],
-                "bound": 0,
-                "met": f["fresh_before_seven_days"] == 0 and f["cause"] == "deleted",
-            }
-        found[row["key"]] = one
-    return found
-
-
-def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
+def table(rows: Sequence[Row]) -> str:
     lines = [
         "| row | bits of exposure: before | learned | after | unseen | kept | share after, "
         "unseen 0.5 | met |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        f, one = row["figures"], summed[row["key"]]
-        met = ", ".join(f"{name} {'yes' if value['met'] else 'no'}" for name, value in one.items())
-        lines.append(
-            f"| {row['key']} | {f['before_gone_exposure']:.1f} | {f['learned_gone_exposure']:.1f} "
-            f"| {f['after_gone_exposure']:.1f} | {f['after_unseen_exposure']:.1f} | "
-            f"{f['after_kept_exposure']:.1f} | {f['after_gone_share']:.2f} | {met} |"
+        f = row.figures
+        met = ", ".join(f"{name} {yes(value)}" for name, value in _met(f).items())
+        bits = " | ".join(
+            f"{f[f'{name}_exposure']:.1f}"
+            for name in ("before_gone", "learned_gone", "after_gone", "after_unseen", "after_kept")
         )
+        lines.append(f"| {row.key} | {bits} | {f['after_gone_share']:.2f} | {met} |")
     return "\n".join(lines)
 
 
-BENCH = Bench("forget", str(__doc__).splitlines()[0], cases, summary, table)
+def _met(f: Figures) -> dict[str, bool]:
+    unlearned = f["promoted"] and f["after_gone_share"] >= canaries.least_mean(FORGOTTEN)
+    if "barred_at_once" not in f:
+        waited = f["fresh_before_seven_days"] == 0 and f["cause"] == "deleted"
+        return {"unlearned": unlearned, "seven days waited": waited}
+    count = f["generations_learned"]
+    return {
+        "unlearned": unlearned,
+        "barred at once": f["barred_at_once"],
+        "fresh round due": f["due"] == "forget" == f["cause"],
+        "not activated": f["activations_refused"] == count,
+        "erased": f["erased"] == count,
+    }
+
+
+BENCH = Bench("forget", str(__doc__).splitlines()[0], cases, table)
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCH))

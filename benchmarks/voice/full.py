@@ -34,8 +34,9 @@ FLOOR = 0.1  # of the peak rate, at the end of the cosine
 class FullLearner:
     """Stands where training.learner.Learner does, with every weight of the base trainable."""
 
-    def __init__(self, base: BaseModel, recipe: Recipe, rate: float, steps: int,
-                 dropout: float) -> None:
+    def __init__(
+        self, base: BaseModel, recipe: Recipe, rate: float, steps: int, dropout: float
+    ) -> None:
         self.base, self.recipe, self.rate, self.steps = base, recipe, rate, steps
         self.alpha, self.calls = 0, 0
         base.model.requires_grad_(True)
@@ -43,11 +44,16 @@ class FullLearner:
         matrices = [p for p in self.parameters.values() if p.ndim > 1]
         vectors = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": DECAY},
-             {"params": vectors, "weight_decay": 0.0}], lr=0.0, betas=BETAS, fused=True)
-        self._hooks = [m.register_forward_hook(partial(_drop, dropout))
-                       for n, m in base.model.named_modules()
-                       if n.endswith(("self_attn", "mlp", "embed_tokens"))]
+            [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}],
+            lr=0.0,
+            betas=BETAS,
+            fused=True,
+        )
+        self._hooks = [
+            m.register_forward_hook(partial(_drop, dropout))
+            for n, m in base.model.named_modules()
+            if n.endswith(("self_attn", "mlp", "embed_tokens"))
+        ]
 
     def set_rate(self, factor: float) -> None:
         """Warm-up as the loop says (5 %), then a cosine from the peak to a tenth of it."""
@@ -92,12 +98,13 @@ def _drop(share: float, module: nn.Module, inputs: Any, output: Any) -> Any:
 
 class _FullTrainer(_Trainer):
     def tune(self, rate: float, dropout: float) -> tuple[BaseModel, Adapter, float, int, float]:
-        device = choose_device(self.settings["device"], self.settings["dtype"],
-                               int(self.settings["threads"]))
+        device = choose_device(
+            self.settings["device"], self.settings["dtype"], int(self.settings["threads"])
+        )
         base = load_base(Path(self.job.base), device)
         train = [i for i in self.job.items if i.role in ("train", "replay")]
         train, validation = split_validation(train, self.seed)
-        recipe, mixture, epoch_tokens, total = self._mixture(base, None, train)
+        recipe, mixture, epoch_tokens, total = self._mixture(base, None, train, 0)
         steps = max(1, round(total / recipe.batch_tokens))
         check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
         torch.manual_seed(self.seed)
@@ -120,8 +127,9 @@ def _put(base: BaseModel, tensors: dict[str, Tensor]) -> None:
         parameter.copy_(tensors[name])
 
 
-def full_tune(job: Path, rate: float, dropout: float = DROPOUT
-              ) -> tuple[BaseModel, dict[str, float]]:
+def full_tune(
+    job: Path, rate: float, dropout: float = DROPOUT
+) -> tuple[BaseModel, dict[str, float]]:
     """(the base with the trained weights in it, figures) of one full fine-tuning."""
     folder = job.parent / "full"
     shutil.rmtree(folder, ignore_errors=True)
@@ -131,5 +139,10 @@ def full_tune(job: Path, rate: float, dropout: float = DROPOUT
     base, weights, best, tokens, seconds = trainer.tune(rate, dropout)
     shutil.rmtree(folder, ignore_errors=True)
     _put(base, weights.tensors)
-    return base, {"rate": rate, "dropout": dropout, "validation": best,
-                  "tokens": float(tokens), "train_s": seconds}
+    return base, {
+        "rate": rate,
+        "dropout": dropout,
+        "validation": best,
+        "tokens": float(tokens),
+        "train_s": seconds,
+    }

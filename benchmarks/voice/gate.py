@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.voice import spoiled
 from benchmarks.voice.arriving import stages
 from benchmarks.voice.journals import Journal
 from benchmarks.voice.mirrors import learn, settings
-from benchmarks.voice.rows import Bench, Case, Options, Row, base_digest, main, recipe_digest
+from benchmarks.voice.rows import RECIPE, Bench, Case, Figures, Options, Row, base_digest, main, yes
 from benchmarks.voice.stage import (
     DAY_S,
     HOUR_S,
@@ -29,6 +28,7 @@ from benchmarks.voice.stage import (
     open_state,
     written_at,
 )
+from tests import spoiled
 from vaultgpt.errors import TrainingError
 from vaultgpt.vault.scan import ScannedNote
 
@@ -55,11 +55,11 @@ def cases(options: Options) -> list[Case]:
 
 
 def _case(options: Options, kind: str, block: int) -> Case:
-    place = options.work / f"gate-{JOURNAL}-{base_digest()}-{recipe_digest()}"
+    place = options.work / f"gate-{JOURNAL}-{base_digest()}-{RECIPE}"
     ready = (place / "first" / "answer.json").exists()
     cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
     run = partial(block_of_trials, Journal(options.data / JOURNAL), place, kind, block)
-    return Case(f"{kind}/{block}", SEED, cost, run, small_rounds=True)
+    return Case(JOURNAL, SEED, f"{kind}/{block}", cost, run)
 
 
 def pages(journal: Journal) -> tuple[list[ScannedNote], list[ScannedNote]]:
@@ -90,7 +90,7 @@ def draw(later: Sequence[ScannedNote], trial: int) -> list[ScannedNote]:
     return chosen
 
 
-def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> dict[str, Any]:
+def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> Figures:
     """Five trials; how many were promoted, and which checks failed the others."""
     first, later = pages(journal)
 
@@ -166,43 +166,28 @@ def trial(
     }
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| rounds | should be | were | at least 19 of 20 | checks that failed |",
+        "|---|---|---|---|---|",
+    ]
     for kind in KINDS:
-        blocks = [r["figures"] for r in rows if r["figures"]["kind"] == kind]
+        blocks = [r.figures for r in rows if r.figures["kind"] == kind]
         if not blocks:
             continue
         right, trials = (sum(b[key] for b in blocks) for key in ("right", "trials"))
         failed: Counter[str] = Counter()
         for one in blocks:
             failed.update(one["failed_checks"])
-        met = right >= BOUND if trials == BLOCKS * TRIALS else None
-        found[kind] = {
-            "right": right,
-            "trials": trials,
-            "bound": BOUND,
-            "met": met,
-            "failed_checks": dict(failed.most_common()),
-        }
-    return found
-
-
-def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
-    lines = [
-        "| rounds | should be | were | at least 19 of 20 | checks that failed |",
-        "|---|---|---|---|---|",
-    ]
-    for kind, one in summed.items():
-        met = {True: "yes", False: "no", None: "not yet"}[one["met"]]
-        failed = ", ".join(f"{name} {count}" for name, count in one["failed_checks"].items())
         lines.append(
-            f"| {kind} | {'promoted' if kind == 'good' else 'refused'} | "
-            f"{one['right']} of {one['trials']} | {met} | {failed} |"
+            f"| {kind} | {'promoted' if kind == 'good' else 'refused'} | {right} of {trials} | "
+            f"{yes(right >= BOUND if trials == BLOCKS * TRIALS else None)} | "
+            f"{', '.join(f'{name} {count}' for name, count in failed.most_common())} |"
         )
     return "\n".join(lines)
 
 
-BENCH = Bench("gate", str(__doc__).splitlines()[0], cases, summary, table)
+BENCH = Bench("gate", str(__doc__).splitlines()[0], cases, table)
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCH))

@@ -31,27 +31,20 @@ def bits_of(one: Scored) -> float:
     return sum(n for n, _ in one.values()) / LN2 / max(1, sum(b for _, b in one.values()))
 
 
-def apart(
-    nats: Sequence[float], other: Sequence[float], size: Sequence[int], seed: int = 1
-) -> dict[str, float]:
-    """{"gain", "low", "high"}: bits per byte by which `nats` lies below `other`.
-
-    The interval of 95 % is a bootstrap over entries, each weighing its bytes.
-    """
-    a, b, n = (np.array(x, np.float64) for x in (nats, other, size))
-    if not len(n):
-        return {"gain": float("nan"), "low": float("nan"), "high": float("nan")}
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(0, len(n), (DRAWS, len(n)))
-    draws = (b - a)[picks].sum(1) / n[picks].sum(1) / LN2
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {"gain": float((b - a).sum() / n.sum() / LN2), "low": float(low), "high": float(high)}
-
-
 def lower(own: Scored, other: Scored, seed: int = 1) -> dict[str, float]:
-    """`apart` of two scorings of the same entries. ValueError when their bytes differ."""
+    """{"gain", "low", "high"}: bits per byte by which `own` lies below `other`.
+
+    The interval of 95 % is a bootstrap over entries, each weighing its bytes. ValueError when the
+    two are not of the same text.
+    """
     if {k: v[1] for k, v in own.items()} != {k: v[1] for k, v in other.items()}:
         raise ValueError("not the same text")
-    return apart(
-        [own[k][0] for k in own], [other[k][0] for k in own], [own[k][1] for k in own], seed
+    nats, others, size = (
+        np.array(x, np.float64)
+        for x in zip(*((own[k][0], other[k][0], own[k][1]) for k in own), strict=True)
     )
+    picks = np.random.default_rng(seed).integers(0, len(size), (DRAWS, len(size)))
+    draws = (others - nats)[picks].sum(1) / size[picks].sum(1) / LN2
+    low, high = np.percentile(draws, [2.5, 97.5])
+    gain = float((others - nats).sum() / size.sum() / LN2)
+    return {"gain": gain, "low": float(low), "high": float(high)}

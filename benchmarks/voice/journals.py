@@ -61,8 +61,10 @@ class Journal:
             if one.note.words <= most:
                 held.add(one.note.path)
                 got += one.note.words
-        return Split(tuple(n for n in self.notes if n.note.path not in held),
-                     tuple(n for n in self.notes if n.note.path in held))
+        return Split(
+            tuple(n for n in self.notes if n.note.path not in held),
+            tuple(n for n in self.notes if n.note.path in held),
+        )
 
     def copy(self, notes: Sequence[ScannedNote], target: Path) -> Path:
         """These notes and the vault's own settings as a new vault; `target` is emptied first."""
@@ -92,8 +94,17 @@ def items(notes: Sequence[ScannedNote]) -> list[Item]:
         for entry in one.note.entries:
             text, masked = entry.document()
             if text.strip():
-                found.append(Item(f"{entry.path}#{entry.ordinal}", "held_out", text, tuple(masked),
-                                  entry.title, entry.date, entry.tags))
+                found.append(
+                    Item(
+                        f"{entry.path}#{entry.ordinal}",
+                        "held_out",
+                        text,
+                        tuple(masked),
+                        entry.title,
+                        entry.date,
+                        entry.tags,
+                    )
+                )
     return found
 
 

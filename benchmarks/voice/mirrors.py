@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.voice.journals import Journal, Split
-from benchmarks.voice.rows import PEBBLE, base_digest, recipe_digest
-from benchmarks.voice.stage import Answer, home, make_start, open_state
-from vaultgpt.config import Mirror, Settings, Training, with_option
+from benchmarks.voice.rows import PEBBLE, RECIPE, base_digest
+from benchmarks.voice.stage import home, make_start, open_state
+from vaultgpt.config import Mirror, Settings, Training
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
 from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
-from vaultgpt.rounds import run_round
+from vaultgpt.options import with_option
+from vaultgpt.rounds import RoundAnswer, run_round
 from vaultgpt.state import VaultState
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.device import choose_device
@@ -32,7 +33,7 @@ from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segm
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item, Report
 from vaultgpt.training.trainer import run_job
-from vaultgpt.wire import Piece, Prompt, Sampling, Usage
+from vaultgpt.wire import Hear, Piece, Prompt, Sampling, Usage
 
 Job = dict[str, Any]
 WHOLE_DAY = 86_400.0
@@ -46,21 +47,31 @@ def settings(**options: Any) -> Settings:
     return made
 
 
-def learn(state: VaultState, wanted: Settings, *, tamper: Callable[[Job], None] | None = None,
-          now: float | None = None, fresh: bool = False, nightly: bool = False,
-          manual: bool = True) -> Answer:
+def learn(
+    state: VaultState,
+    wanted: Settings,
+    *,
+    tamper: Callable[[Job], None] | None = None,
+    now: float | None = None,
+    fresh: bool = False,
+    nightly: bool = False,
+    manual: bool = True,
+) -> RoundAnswer:
     """One round of the product by the real trainer; `tamper` may change its job first."""
-    def trainer(path: Path, on_progress: Callable[[dict[str, Any]], None], stop: threading.Event,
-                *, settings: Training) -> dict[str, Any]:
+
+    def trainer(
+        job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
+    ) -> dict[str, Any]:
         if tamper is not None:
-            job = json.loads(path.read_text(encoding="utf-8"))
+            job = json.loads(job_path.read_text(encoding="utf-8"))
             tamper(job)
-            path.write_text(json.dumps(job), encoding="utf-8")
-        return run_job(path, on_progress, stop).to_json()
+            job_path.write_text(json.dumps(job), encoding="utf-8")
+        return run_job(job_path, lambda event: None, stop).to_json()
 
     clock = time.time if now is None else (lambda: now)
-    return run_round(state, wanted, fresh=fresh, manual=manual, nightly=nightly, trainer=trainer,
-                     now=clock)
+    return run_round(
+        state, wanted, fresh=fresh, manual=manual, nightly=nightly, trainer=trainer, now=clock
+    )
 
 
 class _Captured(Exception):
@@ -97,7 +108,7 @@ class Trained:
     split: Split
     state: VaultState
     generation: str
-    answer: Answer  # of the round
+    answer: RoundAnswer  # of the round
 
     @property
     def folder(self) -> Path:
@@ -115,15 +126,20 @@ class Trained:
 
 def trained(work: Path, journal: Journal, seed: int) -> Trained:
     """The mirror of a journal's 90 %, trained once with the defaults and then kept in `work`."""
-    place = work / f"{journal.name}-{seed}-{base_digest()}-{recipe_digest()}"
+    place = work / f"{journal.name}-{seed}-{base_digest()}-{RECIPE}"
     split = journal.split(seed)
 
-    def train(state: VaultState) -> Answer:
-        return learn(state, settings(training__seed=seed), fresh=True,
-                     tamper=lambda job: write_json(place / "job.json", job))
+    def train(state: VaultState) -> RoundAnswer:
+        return learn(
+            state,
+            settings(training__seed=seed),
+            fresh=True,
+            tamper=lambda job: write_json(place / "job.json", job),
+        )
 
-    make_start(place, lambda vault: journal.fill(split.train, vault), train,
-               f"{journal.name}-{seed}")
+    make_start(
+        place, lambda vault: journal.fill(split.train, vault), train, f"{journal.name}-{seed}"
+    )
     with home(place / "home"):
         state = open_state(place)
     answer = read_json(place / "answer.json")
@@ -149,11 +165,18 @@ def cut(found: Sequence[Item], tokens: int = SEGMENT_TOKENS) -> list[Segment]:
     return segments(found, base_model().encoder, tokens)
 
 
-def with_header(found: Sequence[Item], tags: Sequence[str] | None = None,
-                date: str | None = None) -> list[Item]:
+def with_header(
+    found: Sequence[Item], tags: Sequence[str] | None = None, date: str | None = None
+) -> list[Item]:
     """The same items under other tags or another date (None keeps; "" drops the date)."""
-    return [replace(i, tags=i.tags if tags is None else tuple(tags),
-                    date=i.date if date is None else (date or None)) for i in found]
+    return [
+        replace(
+            i,
+            tags=i.tags if tags is None else tuple(tags),
+            date=i.date if date is None else (date or None),
+        )
+        for i in found
+    ]
 
 
 def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:
@@ -163,8 +186,7 @@ def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:
 
 def engine_on(state: VaultState, generation: str, folder: Path, *, guard: bool = True) -> Engine:
     """The same on any adapter folder, under the copy guard of this vault."""
-    engine = Engine(Mirror(guard=guard),
-                    RunIndex(state.runs, state.secret(), GUARD_WORDS).load())
+    engine = Engine(Mirror(guard=guard), RunIndex(state.runs, state.secret(), GUARD_WORDS).load())
     engine.load(PEBBLE)
     engine.activate(generation, folder)
     return engine
@@ -181,16 +203,33 @@ def write(engine: Engine, prompt: Prompt) -> list[str]:
     return texts
 
 
-def continuations(engine: Engine, count: int, seed: int, *, tags: Sequence[str] = (),
-                  date: str | None = None, texts: Sequence[str] = ("",), tokens: int = 160,
-                  sampling: Sampling | None = None, model: str = "mirror") -> list[str]:
+def continuations(
+    engine: Engine,
+    count: int,
+    seed: int,
+    *,
+    tags: Sequence[str] = (),
+    date: str | None = None,
+    texts: Sequence[str] = ("",),
+    tokens: int = 160,
+    sampling: Sampling | None = None,
+    model: str = "mirror",
+) -> list[str]:
     """`count` texts, drawn MOST_ALTERNATIVES at a time, after each of `texts` in turn."""
     found: list[str] = []
     number = 0
     while len(found) < count:
-        prompt = Prompt(texts[number % len(texts)], tuple(tags), date, length="tokens",
-                        max_tokens=tokens, n=min(MOST_ALTERNATIVES, count - len(found)),
-                        seed=seed + 1000 * number, sampling=sampling or Sampling(), model=model)
+        prompt = Prompt(
+            texts[number % len(texts)],
+            tuple(tags),
+            date,
+            length="tokens",
+            max_tokens=tokens,
+            n=min(MOST_ALTERNATIVES, count - len(found)),
+            seed=seed + 1000 * number,
+            sampling=sampling or Sampling(),
+            model=model,
+        )
         found += write(engine, prompt)
         number += 1
     return found

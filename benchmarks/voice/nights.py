@@ -12,21 +12,30 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.voice import curve
 from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, stage_items
 from benchmarks.voice.journals import Journal
 from benchmarks.voice.mirrors import cut, learn, settings
 from benchmarks.voice.nights_figures import foretold, month_ends, rounds_since_first, surprise
-from benchmarks.voice.nights_summary import summary, table
-from benchmarks.voice.rows import Bench, Case, Options, Unfinished, base_digest, main, recipe_digest
+from benchmarks.voice.nights_summary import table
+from benchmarks.voice.rows import (
+    RECIPE,
+    Bench,
+    Case,
+    Figures,
+    Options,
+    Unfinished,
+    base_digest,
+    main,
+)
 from benchmarks.voice.stage import copy_start, home, make_start, open_state
 from vaultgpt.bases import resolve
 from vaultgpt.config import Settings
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import run_round, what_is_due
+from vaultgpt.rounds import RoundAnswer, run_round, what_is_due
 from vaultgpt.state import VaultState
 from vaultgpt.training.evaluate import tokens_of
 from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.training.round import Asked
 from vaultgpt.training.trainer import run_job
 
 STEP_DAYS = {"weekly": 7, "nightly": 1}
@@ -68,7 +77,7 @@ def _case(options: Options, name: str, seed: int, variant: str, until: float) ->
     if not (work / "first" / "answer.json").exists():
         cost += 0.8 * training_s
 
-    def run() -> dict[str, Any]:
+    def run() -> Figures:
         found, asked = plan_calendar(journal.notes, seed), wanted(seed)
         start = make_start(
             work / "first",
@@ -79,15 +88,13 @@ def _case(options: Options, name: str, seed: int, variant: str, until: float) ->
         if variant == "fresh":
             return fresh(journal, found, start, work / variant, asked)
         place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], asked, until)
-        return _figures(options, found, place, key)
+        return _figures(found, place, variant)
 
-    key = f"{name}/{seed}/{variant}"
-    small = variant != "fresh"
-    return Case(key, seed, cost, run, resumes=small, small_rounds=small, large=True)
+    return Case(name, seed, variant, cost, run, resumes=variant != "fresh")
 
 
 def _work(options: Options, name: str, seed: int) -> Path:
-    return options.work / f"nights-{name}-{seed}-{base_digest()}-{recipe_digest()}"
+    return options.work / f"nights-{name}-{seed}-{base_digest()}-{RECIPE}"
 
 
 def _done(place: Path) -> float:
@@ -103,7 +110,7 @@ def _place(place: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _first(state: VaultState, found: Calendar, asked: Settings) -> dict[str, Any]:
+def _first(state: VaultState, found: Calendar, asked: Settings) -> RoundAnswer:
     return learn(state, asked, fresh=True, now=night(found.border - timedelta(1)))
 
 
@@ -122,8 +129,13 @@ def looks(found: Calendar, step_days: int) -> list[date]:
 
 
 def simulate(
-    journal: Journal, found: Calendar, start: Path, place: Path, step_days: int,
-    asked: Settings, until: float,
+    journal: Journal,
+    found: Calendar,
+    start: Path,
+    place: Path,
+    step_days: int,
+    asked: Settings,
+    until: float,
 ) -> Path:
     """Let the days pass; at.json keeps the place after each look. Unfinished at `until`.
 
@@ -147,8 +159,9 @@ def simulate(
     return place
 
 
-def look(journal: Journal, found: Calendar, state: VaultState, before: date, day: date,
-         asked: Settings) -> None:
+def look(
+    journal: Journal, found: Calendar, state: VaultState, before: date, day: date, asked: Settings
+) -> None:
     """What arrived since `before` is put into the vault, and the night's round runs if one is due.
 
     Without arrivals only the ledger is asked, which is what a scan of an unchanged vault would say.
@@ -160,7 +173,7 @@ def look(journal: Journal, found: Calendar, state: VaultState, before: date, day
     if not arrived:
         with Ledger.open(state) as ledger:
             base = resolve(asked.base, state)
-            if what_is_due(state, asked, ledger, now, nightly=True, base=base).kind == "none":
+            if what_is_due(state, asked, ledger, now, Asked(nightly=True), base).kind == "none":
                 return
     learn(state, asked, now=now, nightly=True, manual=False)
 
@@ -171,19 +184,16 @@ def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> No
     file.replace(place / "at.json")
 
 
-def _figures(options: Options, found: Calendar, place: Path, key: str) -> dict[str, Any]:
+def _figures(found: Calendar, place: Path, variant: str) -> Figures:
     with home(place / "home"):
         state = open_state(place)
         with Ledger.open(state) as ledger:
-            made = [g for g in ledger.generations() if g.promoted]
-            active = str(ledger.active())
+            made = [g for g in ledger.generations.all() if g.promoted]
+            active = str(ledger.generations.active())
             spent = rounds_since_first(ledger)
         weeks = foretold(found, state, made)
         last = surprise(found, load_adapter(state.generations / active), "last")
         first = surprise(found, load_adapter(state.generations / made[0].id), "first")
-    name, _, variant = key.split("/")
-    file = options.results / f"nights-{key.replace('/', '-')}.svg"
-    drawn = curve.draw(file, weeks, f"{name}, {variant} rounds: pages not yet learned")
     return {
         **_words(found),
         **surprise(found, None, "base"),
@@ -193,7 +203,6 @@ def _figures(options: Options, found: Calendar, place: Path, key: str) -> dict[s
         "looks": len(looks(found, STEP_DAYS[variant])),
         "simulation_s": round(_place(place)["seconds"], 1),
         "weeks": weeks,
-        "svg": file.name if drawn else "left out: matplotlib is not installed",
     }
 
 
@@ -208,8 +217,9 @@ def _words(found: Calendar) -> dict[str, Any]:
     }
 
 
-def fresh(journal: Journal, found: Calendar, start: Path, place: Path, asked: Settings
-          ) -> dict[str, Any]:
+def fresh(
+    journal: Journal, found: Calendar, start: Path, place: Path, asked: Settings
+) -> dict[str, Any]:
     """One fresh training on everything, on a copy of the first state: the same notes held out.
 
     Its adapter is measured whether or not the gate would let it pass.
@@ -241,7 +251,7 @@ def fresh(journal: Journal, found: Calendar, start: Path, place: Path, asked: Se
     }
 
 
-BENCH = Bench("nights", str(__doc__).splitlines()[0], cases, summary, table)
+BENCH = Bench("nights", str(__doc__).splitlines()[0], cases, table)
 
 if __name__ == "__main__":
     raise SystemExit(main(BENCH))

@@ -12,8 +12,7 @@ from typing import Any
 from benchmarks.voice.arriving import Calendar, night, stage_items
 from benchmarks.voice.journals import items
 from benchmarks.voice.mirrors import bits, cut
-from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.rows import GenerationRow
+from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.state import VaultState
 from vaultgpt.training.lora import Adapter, load_adapter
 
@@ -22,7 +21,7 @@ MONTH_DAYS = 28
 
 def rounds_since_first(ledger: Ledger) -> dict[str, Any]:
     """Counts and tokens of every judged round after the first, refused ones too."""
-    done = [r for r in ledger.rounds() if r.report is not None and r.number > 1]
+    done = [r for r in ledger.rounds.all() if r.report is not None and r.number > 1]
     reports = [r.report or {} for r in done]
     return {
         "rounds": len(done),

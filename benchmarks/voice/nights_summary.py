@@ -1,108 +1,87 @@
-"""What the rows of nights.py say about the issue's thresholds, and their table.
+"""What the rows of nights.py say about their bounds, as tables and as the prequential curve.
 
-Knows nothing about how the rows were measured.
+    python -m benchmarks.voice.nights_summary thoreau/1/weekly docs/nights.svg
+
+draws a row that is there (it needs matplotlib). Knows nothing about how rows were measured.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from benchmarks.voice.rows import Row, interval, together
+from benchmarks.voice.rows import RESULTS, Figures, Row, Store, interval, yes
 
 RATIO = 0.97  # of the fresh training's gain, at least
 WORSE = 0.01  # old notes, at most
 TOKENS = 0.25  # of the month's-end fresh trainings, at most
-VARIANTS = ("weekly", "nightly")
-JUDGED = ("gain_of_fresh", "old_worse_by", "tokens_of_month_ends")
+LINES = (
+    ("base", "the base", "tab:gray"),
+    ("month", "the mirror of four weeks before", "tab:blue"),
+    ("mirror", "last week's mirror", "tab:red"),
+)
 
 
-def gain(figures: dict[str, Any], name: str = "last", part: str = "both") -> float:
+@dataclass(frozen=True)
+class Judged:
+    """One row of small rounds beside the fresh training of its seed; None where that is missing."""
+
+    gain_of_fresh: float | None
+    old_worse_by: float
+    tokens_of_month_ends: float | None
+
+    @classmethod
+    def of(cls, small: Figures, fresh: Figures | None) -> Judged:
+        spent = small["trained_tokens"] + small["scored_tokens"]
+        return cls(
+            gain(small) / gain(fresh) if fresh else None,
+            small["last_old"] / small["first_old"] - 1,
+            spent / fresh["month_ends_tokens"] if fresh else None,
+        )
+
+    def cells(self) -> str:
+        ratio, tokens = self.gain_of_fresh, self.tokens_of_month_ends
+        return (
+            f"{_judged(ratio, ratio is not None and ratio >= RATIO)} | "
+            f"{_judged(self.old_worse_by, self.old_worse_by <= WORSE)} | "
+            f"{_judged(tokens, tokens is not None and tokens <= TOKENS)}"
+        )
+
+
+def gain(figures: Figures, name: str = "last", part: str = "both") -> float:
     """1 - bits per byte over the base's."""
     return float(1 - figures[f"{name}_{part}"] / figures[f"base_{part}"])
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    have = {r["key"]: r for r in rows}
-    found: dict[str, Any] = {}
-    for key, row in have.items():
-        mirror, _, variant = key.rpartition("/")  # "thoreau/1": journal and seed
-        if variant not in VARIANTS:
-            continue
-        figures, beside = row["figures"], have.get(f"{mirror}/fresh")
-        fresh = beside["figures"] if beside and together(row, beside) else None
-        found[key] = {
-            "gain_of_fresh": _least(gain(figures) / gain(fresh) if fresh else None, RATIO),
-            "old_worse_by": _most(figures["last_old"] / figures["first_old"] - 1, WORSE),
-            "tokens_of_month_ends": _most(
-                _tokens(figures) / fresh["month_ends_tokens"] if fresh else None, TOKENS
-            ),
-            "trained_tokens_of_month_ends": figures["trained_tokens"] / fresh["month_ends_tokens"]
-            if fresh
-            else None,
-            "prequential": prequential(figures["weeks"]),
-        }
-    return found
-
-
-def _tokens(figures: dict[str, Any]) -> int:
-    return int(figures["trained_tokens"] + figures["scored_tokens"])
-
-
-def _least(figure: float | None, bound: float) -> dict[str, Any]:
-    return {"figure": figure, "bound": bound, "met": None if figure is None else figure >= bound}
-
-
-def _most(figure: float | None, bound: float) -> dict[str, Any]:
-    return {"figure": figure, "bound": bound, "met": None if figure is None else figure <= bound}
-
-
-def prequential(weeks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How often, and by how much, last week's mirror foretold better than each of the others.
+def foretold_better(weeks: Sequence[dict[str, Any]], other: str) -> str:
+    """How often, and by how much, last week's mirror foretold better than the other.
 
     Weeks in which the other is the same generation, or was not there yet, do not count.
     """
-    out: dict[str, Any] = {"weeks": len(weeks)}
-    for other in ("base", "month", "first"):
-        counted = [w for w in weeks if w[other] is not None and w[other] != w["mirror"]]
-        mine = sum(w["mirror"] * w["bytes"] for w in counted)
-        theirs = sum(w[other] * w["bytes"] for w in counted)
-        out[f"than_{other}"] = {
-            "weeks": len(counted),
-            "better": sum(w["mirror"] < w[other] for w in counted),
-            "less_surprised": 1 - mine / theirs if theirs else None,
-            "met": mine < theirs if theirs and other != "first" else None,
-        }
-    return out
+    counted = [w for w in weeks if w[other] is not None and w[other] != w["mirror"]]
+    if not counted:
+        return "no week"
+    mine, theirs = (sum(w[who] * w["bytes"] for w in counted) for who in ("mirror", other))
+    better = sum(w["mirror"] < w[other] for w in counted)
+    return f"{better} of {len(counted)} weeks, {_percent(1 - mine / theirs)}"
 
 
-def over_seeds(summed: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:
-    """(mean, half-width) of each judged figure where a journal's variant has two seeds or more."""
-    variants: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for key, one in summed.items():
-        journal, _, variant = key.split("/")
-        variants[f"{journal}, {variant}"].append(one)
-    found: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, ours in sorted(variants.items()):
-        values = {n: [f for one in ours if (f := one[n]["figure"]) is not None] for n in JUDGED}
-        if all(len(each) > 1 for each in values.values()):
-            found[name] = {n: interval(each) for n, each in values.items()}
-    return found
-
-
-def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
+def table(rows: Sequence[Row]) -> str:
     lines = [
         "| row | gain | old | late | first, old | rounds (fresh, refused) | trained + scored "
         "tokens | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        f = row["figures"]
-        early = f"{_percent(gain(f, 'first', 'old'))}" if "first_old" in f else ""
+        f = row.figures
+        early = _percent(gain(f, "first", "old")) if "first_old" in f else ""
+        parts = " | ".join(_percent(gain(f, part=part)) for part in ("both", "old", "late"))
         lines.append(
-            f"| {row['key']} | {_percent(gain(f))} | {_percent(gain(f, part='old'))} | "
-            f"{_percent(gain(f, part='late'))} | {early} | "
+            f"| {row.key} | {parts} | {early} | "
             f"{f['rounds']} ({f['fresh_rounds']}, {f['refused']}) | "
             f"{f['trained_tokens']:,} + {f['scored_tokens']:,} | {f['rounds_s']:,.0f} |"
         )
@@ -112,31 +91,60 @@ def table(rows: Sequence[Row], summed: dict[str, Any]) -> str:
         "fresh, <= 25 % | better than base | than the month's mirror |",
         "|---|---|---|---|---|---|",
     ]
-    for key, one in summed.items():
-        told = one["prequential"]
-        lines.append(
-            f"| {key} | {_judged(one['gain_of_fresh'])} | {_judged(one['old_worse_by'])} | "
-            f"{_judged(one['tokens_of_month_ends'])} | {_weeks(told['than_base'])} | "
-            f"{_weeks(told['than_month'])} |"
-        )
-    for name, figures in over_seeds(summed).items():
-        shown = " | ".join(f"{_percent(mean)} ± {100 * half:.1f}"
-                           for mean, half in figures.values())
-        lines.append(f"| {name}, all seeds | {shown} | | |")
+    fresh = {(r.journal, r.seed): r.figures for r in rows if r.what == "fresh"}
+    seeds: dict[str, list[Judged]] = defaultdict(list)
+    for row in rows:
+        if row.what != "fresh":
+            one = Judged.of(row.figures, fresh.get((row.journal, row.seed)))
+            seeds[f"{row.journal}, {row.what}"].append(one)
+            told = [foretold_better(row.figures["weeks"], other) for other in ("base", "month")]
+            lines.append(f"| {row.key} | {one.cells()} | {' | '.join(told)} |")
+    lines += [_all_seeds(name, found) for name, found in sorted(seeds.items()) if len(found) > 1]
     return "\n".join(lines)
+
+
+def _all_seeds(name: str, found: Sequence[Judged]) -> str:
+    columns = zip(
+        *((j.gain_of_fresh, j.old_worse_by, j.tokens_of_month_ends) for j in found), strict=True
+    )
+    told = [interval([value for value in column if value is not None]) for column in columns]
+    shown = " | ".join(f"{_percent(mean)} ± {100 * half:.1f}" for mean, half in told)
+    return f"| {name}, all seeds | {shown} | | |"
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _judged(one: dict[str, Any]) -> str:
-    if one["figure"] is None:
-        return "not yet"
-    return f"{_percent(one['figure'])} {'yes' if one['met'] else 'no'}"
+def _judged(figure: float | None, met: bool) -> str:
+    return yes(None) if figure is None else f"{_percent(figure)} {yes(met)}"
 
 
-def _weeks(one: dict[str, Any]) -> str:
-    if one["less_surprised"] is None:
-        return "no week"
-    return f"{one['better']} of {one['weeks']} weeks, {_percent(one['less_surprised'])}"
+def draw(path: Path, row: Row) -> None:
+    """Each week's pages under the base, last month's mirror and last week's, as SVG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.hashsalt": "vaultgpt", "svg.fonttype": "none"})
+    from matplotlib import pyplot
+
+    weeks = row.figures["weeks"]
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    names = [str(week["week"]) for week in weeks]
+    for key, label, colour in LINES:
+        at = [i for i, week in enumerate(weeks) if week[key] is not None]
+        axes.plot(at, [weeks[i][key] for i in at], "o-", label=label, color=colour, markersize=3)
+    step = max(1, len(names) // 12)
+    axes.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right")
+    axes.set_ylabel("bits per byte")
+    axes.set_title(f"{row.journal}, {row.what} rounds: pages not yet learned")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    key, out = sys.argv[1:]
+    found = [row for row in Store(RESULTS, "nights").rows if row.key == key]
+    draw(Path(out), found[-1])

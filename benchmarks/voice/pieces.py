@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.voice.journals import items
-from vaultgpt.corpus.runs import norms
+from vaultgpt.corpus.words import norms
+from vaultgpt.report.study import own_text
 from vaultgpt.training.evaluate import spread
 from vaultgpt.training.round import Item
 from vaultgpt.vault.scan import ScannedNote
-from vaultgpt.voice.pages import own_text
 
 PIECE_WORDS = 100
 FOLDS = 5
@@ -159,23 +159,6 @@ def half_sentences(
                 before = [m.start() for m in _WORD.finditer(text, 0, start)]
                 first = before[-context] if len(before) > context else 0
                 out.append(text[first if context else start : own[words - 1][1]])
-        return out
-
-    return _draw([(i, places(i)) for i in found], count, seed)
-
-
-def beginnings(
-    found: Sequence[Item], count: int, seed: int, least: int = 40, step: int = 40
-) -> list[Opening]:
-    """Notes from their start to the end of a sentence, at least `least` words, `step` apart."""
-
-    def places(item: Item) -> list[str]:
-        text, out, last = own_text(item), [], least - step
-        for match in _SENTENCE.finditer(text):
-            words = len(text[: match.start()].split())
-            if words >= max(least, last + step) and words <= 600:
-                out.append(text[: match.end()].rstrip())
-                last = words
         return out
 
     return _draw([(i, places(i)) for i in found], count, seed)

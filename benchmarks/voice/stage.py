@@ -12,11 +12,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from vaultgpt.rounds import RoundAnswer
 from vaultgpt.state import VaultState, create_state
 
-Answer = dict[str, Any]  # CONTRACT's `train`
 HOUR_S = 3_600.0
 DAY_S = 86_400.0
 START_S = 978_307_200.0  # 2001-01-01: simulated time begins here unless a journal's dates say more
@@ -37,7 +36,10 @@ def home(folder: Path) -> Iterator[Path]:
 
 
 def make_start(
-    place: Path, fill: Callable[[Path], None], train: Callable[[VaultState], Answer], secret: str
+    place: Path,
+    fill: Callable[[Path], None],
+    train: Callable[[VaultState], RoundAnswer],
+    secret: str,
 ) -> Path:
     """`place` with vault/, home/ and answer.json; made where it is missing, else as it lies there.
 

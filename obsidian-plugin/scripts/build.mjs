@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const here = join(dirname(fileURLToPath(import.meta.url)), "..");
 const given = process.argv.indexOf("--out");
 const out = given > 0 ? resolve(process.argv[given + 1]) : join(here, "..", "vaultgpt", "plugin_build");
-const MOST_BYTES = 60_000;
+const MOST_BYTES = 90_000;
 
 const { version } = JSON.parse(await readFile(join(here, "manifest.json"), "utf8"));
 const { outputFiles } = await build({
@@ -18,7 +18,7 @@ const { outputFiles } = await build({
 	write: false,
 	format: "cjs",
 	platform: "browser",
-	target: "es2022",
+	target: "chrome106", // of the oldest installer that Obsidian still allows, 1.1.9
 	supported: { "dynamic-import": false }, // Obsidian gives Node's modules to require(), not to import()
 	treeShaking: true,
 	minify: true,
@@ -32,4 +32,6 @@ if (main.contents.byteLength >= MOST_BYTES) throw new Error(`main.js has ${main.
 await mkdir(out, { recursive: true });
 await writeFile(join(out, "main.js"), main.contents);
 for (const name of ["manifest.json", "styles.css"]) await copyFile(join(here, name), join(out, name));
+// The community's directory reads these two at the root of the repository.
+if (given <= 0) for (const name of ["manifest.json", "versions.json"]) await copyFile(join(here, name), join(here, "..", name));
 console.log(`main.js: ${main.contents.byteLength} bytes, in ${out}`);

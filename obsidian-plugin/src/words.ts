@@ -1,15 +1,55 @@
 /** What the daemon's figures mean, in sentences. Pure functions of values. */
-import { figure, record, text, type Generation, type NoteAnswer } from "./daemon/api.ts";
+import { figure, record, text } from "./daemon/answers.ts";
+import type { Generation, NoteAnswer, Whose } from "./daemon/api.ts";
 import type { Daemon } from "./daemon/model.ts";
 
 const DOING: Record<string, string> = { read: "reading", load: "reading", train: "learning" };
 
-/** The status bar: the active generation, what waits, what is next; or what is being learned. */
-export function statusLine({ online, status, progress }: Daemon): string {
+/** The day of a moment, as a person says it: "last night", "yesterday", "12 March". */
+function dayOf(then: Date, now: Date): string {
+	const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime();
+	const hours = (then.getTime() - midnight) / 3_600_000;
+	if (hours >= -4 && hours < 6 && now.getHours() >= 6) return "last night";
+	if (hours >= -24) return hours >= 0 ? "today" : "yesterday";
+	const year = then.getFullYear() === now.getFullYear() ? {} : ({ year: "numeric" } as const);
+	return then.toLocaleDateString([], { day: "numeric", month: "long", ...year });
+}
+
+/** When a voice was learned: "learned last night", "learned on 12 March at 09:30". */
+export function learned({ created }: Pick<Generation, "created">, now = new Date()): string {
+	const then = new Date(created * 1000);
+	const day = dayOf(then, now);
+	if (day === "last night") return `learned ${day}`;
+	const clock = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+	return `learned ${/^(?:today|yesterday)$/.test(day) ? day : `on ${day}`} at ${clock}`;
+}
+
+/** A voice by its day: "voice of last night". */
+export function voiceOf({ created }: Pick<Generation, "created">, now = new Date()): string {
+	return `voice of ${dayOf(new Date(created * 1000), now)}`;
+}
+
+/** "June 2021" for 2021-06; a year as it is. */
+export function monthName(date: string): string {
+	const [year, month] = date.split("-").map(Number);
+	return year && month ? new Date(year, month - 1, 1).toLocaleDateString([], { month: "long", year: "numeric" }) : date;
+}
+
+/** Whose voice a note is written on in: "as #dream · June 2021 · voice of last night". */
+export function voiceLabel(voice: { tags: readonly string[]; date: string | null }, active: Generation | null, most = 3): string {
+	const tags = voice.tags.slice(0, most).map((tag) => `#${tag}`);
+	if (voice.tags.length > most) tags.push(`+${voice.tags.length - most}`);
+	const parts = [tags.join(" "), voice.date ? monthName(voice.date) : "", active ? voiceOf(active) : "nothing learned yet"];
+	return `as ${parts.filter((part) => part !== "").join(" · ")}`;
+}
+
+/** The status bar: the voice that writes, what waits, what is next; or what is being learned. */
+export function statusLine({ online, status, progress, generations }: Daemon): string {
 	if (!online || !status) return "mirror off";
 	if (progress) return `${DOING[progress.phase] ?? "measuring"}… ${Math.round(progress.fraction * 100)} %`;
 	const waiting = status.pending > 0 ? `${status.pending} ${status.pending === 1 ? "note" : "notes"} waiting` : "";
-	return [status.active ?? "no generation yet", waiting].filter(Boolean).join(" · ");
+	const active = generations.find(({ active }) => active);
+	return [active ? learned(active) : "nothing learned yet", waiting].filter(Boolean).join(" · ");
 }
 
 /** The status bar's longer story, for its tooltip. */
@@ -27,10 +67,10 @@ function gain(after: number | null, base: number | null): string | null {
 	return `${Math.abs(percent).toFixed(1)} % ${side} surprised by your pages than its base`;
 }
 
-/** One generation's verdict in words. */
+/** What the test said of a voice. */
 export function verdict(generation: Generation): string {
 	if (generation.barred) return "Barred: it learned a note that was forgotten.";
-	const word = generation.promoted ? "Promoted" : "Kept back";
+	const word = generation.promoted ? "Better" : "Kept back";
 	return generation.why ? `${word}: ${generation.why}` : `${word}.`;
 }
 
@@ -39,7 +79,7 @@ export function reportSentences(answer: Record<string, unknown> | null): string[
 	if (!answer) return ["Nothing has been learned yet."];
 	const given = answer["sentences"];
 	const lines = Array.isArray(given) ? given.filter((line): line is string => typeof line === "string" && line !== "") : [];
-	if (lines.length > 0) return lines;
+	if (lines.length > 0) return ordered(lines);
 	const report = record(answer["report"] ?? answer);
 	const bits = record(report["bits_per_byte"]);
 	const [held, base] = [figure(bits["held_out"]), figure(bits["held_out_base"])];
@@ -57,6 +97,13 @@ export function reportSentences(answer: Record<string, unknown> | null): string[
 		...gains(report["by_tag"]),
 		better ? "" : (why ?? ""),
 	].filter(Boolean);
+}
+
+/** First whether it sounds like the author; the heading goes, and rows by tag and year come last. */
+function ordered(lines: readonly string[]): string[] {
+	const row = (line: string) => line.startsWith("  ");
+	const told = lines.filter((line) => !row(line) && !line.endsWith(":"));
+	return [...told, ...lines.filter(row).map((line) => line.trim())];
 }
 
 /** The tags it learned best, and how well. */
@@ -79,4 +126,18 @@ export function noteSentence(answer: NoteAnswer): string {
 	const why = answer.why && !answer.used ? `: ${answer.why.replace(/\.$/, "")}.` : ".";
 	const held = answer.heldOut ? " It is kept aside to measure with, and never learned." : "";
 	return `${used}${why}${held}${answer.problem ? ` Odd: ${answer.problem}.` : ""}`;
+}
+
+/** Whose words a note or a month has; "" where all are the author's. */
+export function wordsSentence({ words, mirror, edited }: Whose): string {
+	if (words === 0 || mirror + edited === 0) return "";
+	const share = (count: number) => `${Math.max(1, Math.round((100 * count) / words))} %`;
+	return `${share(mirror)} of its words are the mirror's${edited > 0 ? `, and ${share(edited)} were edited since you took them` : ""}.`;
+}
+
+/** The months that have words of the mirror, the newest first; of many the newest. */
+export function monthSentences(months: Readonly<Record<string, Whose>>, most = 6): string[] {
+	const newest = Object.entries(months).sort(([a], [b]) => b.localeCompare(a));
+	const told = newest.map(([month, whose]) => [month === "" ? "Without a date" : monthName(month), wordsSentence(whose)]);
+	return told.filter(([, sentence]) => sentence).slice(0, most).map(([name, sentence]) => `${name}: ${sentence}`);
 }

@@ -125,8 +125,9 @@ def table(rows: dict[str, list[Tally]], names: list[str]) -> str:
     for what, journal in (("mean of the held-out books", False), ("mean of the journals", True)):
         chosen = [t for text, t in rows.items() if text.startswith("journal: ") == journal]
         if chosen:
-            means = [sum(t[i].bits_per_byte for t in chosen) / len(chosen)
-                     for i in range(len(names))]
+            means = [
+                sum(t[i].bits_per_byte for t in chosen) / len(chosen) for i in range(len(names))
+            ]
             lines.append(f"| {what} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     return "\n".join(lines)
 

@@ -220,8 +220,10 @@ def batch(rows: pack.Tokens, sequence: int, device: str) -> tuple[Tensor, Tensor
     inputs = torch.cat([torch.full((len(targets), 1), pack.END_ID), targets[:, :-1]], dim=1)
     if device != "cuda":
         return inputs.to(device), targets.to(device)
-    return (inputs.pin_memory().to(device, non_blocking=True),
-            targets.pin_memory().to(device, non_blocking=True))
+    return (
+        inputs.pin_memory().to(device, non_blocking=True),
+        targets.pin_memory().to(device, non_blocking=True),
+    )
 
 
 def main() -> None:

@@ -46,8 +46,11 @@ class Hub:
 
     def add(self, repo: str, source: Path | dict[str, bytes], **options: Any) -> Model:
         """Publish a folder, or files given as bytes."""
-        files = source if isinstance(source, dict) else {
-            path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
+        files = (
+            source
+            if isinstance(source, dict)
+            else {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
+        )
         self.models[repo] = Model(dict(files), **options)
         return self.models[repo]
 
@@ -119,9 +122,19 @@ class _Handler(BaseHTTPRequestHandler):
                 digest = self.hub.forged.get(name, hashlib.sha256(data).hexdigest())
                 entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 134}
             siblings.append(entry)
-        body = json.dumps({"_id": "0", "id": repo, "modelId": repo, "sha": model.commit,
-                           "private": model.private, "gated": "auto" if model.gated else False,
-                           "tags": [], "downloads": 0, "siblings": siblings}).encode()
+        body = json.dumps(
+            {
+                "_id": "0",
+                "id": repo,
+                "modelId": repo,
+                "sha": model.commit,
+                "private": model.private,
+                "gated": "auto" if model.gated else False,
+                "tags": [],
+                "downloads": 0,
+                "siblings": siblings,
+            }
+        ).encode()
         self._send(200, body, {"Content-Type": "application/json"})
 
     def _file(self, repo: str, revision: str, file: str) -> None:
@@ -137,7 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = model.files[file]
         start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
         headers = {
-            "X-Repo-Commit": model.commit, "ETag": f'"{_git(data)}"', "Accept-Ranges": "bytes",
+            "X-Repo-Commit": model.commit,
+            "ETag": f'"{_git(data)}"',
+            "Accept-Ranges": "bytes",
             "X-Linked-Size": str(len(data)),
             "X-Linked-ETag": f'"{hashlib.sha256(data).hexdigest()}"',
             "Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}",
@@ -146,8 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
             del headers["Content-Range"]
         self._send(206 if start else 200, data[start:], headers, self.hub.cut(file))
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None
-              ) -> None:
+    def _send(
+        self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)

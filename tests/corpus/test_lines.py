@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.corpus.lines import BIN, Lines, by_tag, measure, of_generation, to_json, usual
+from vaultgpt.corpus.lines import BIN, Lines, by_tag, measure, of_generation, save, usual
 
 POEM = "One green light.\nOne hum.\nRain on the yard,\nthe usual amount.\n\nSomebody is up.\n"
 HARD = "Monday she said she would be  \nas long as it took.\n\nShe has put up  \none shelf\n"
@@ -15,10 +15,13 @@ WRAPPED = "\n".join(["I walked as far as the lock today and the water was so low
 PROSE = "A short day.\n\nRain.\n\nMore rain, and then the bus.\n\nNothing else.\n\nBed."
 
 
-@pytest.mark.parametrize(("text", "in_lines"), [
-    (POEM, 1), (HARD, 1), (WRAPPED, 0), (PROSE, 0), ("", 0), ("One.\nTwo.", 0), ("- a\n" * 6, 1)])
+@pytest.mark.parametrize(
+    ("text", "in_lines"),
+    [(POEM, 1), (HARD, 1), (WRAPPED, 0), (PROSE, 0), ("", 0), ("One.\nTwo.", 0), ("- a\n" * 6, 1)],
+)
 def test_verse_is_told_from_prose_wrapped_prose_and_short_paragraphs(
-        text: str, in_lines: int) -> None:
+    text: str, in_lines: int
+) -> None:
     assert measure(text).in_lines == in_lines
     assert measure(text).entries == 1
 
@@ -39,15 +42,28 @@ def test_a_tag_is_in_lines_when_most_of_its_entries_are() -> None:
     assert by_tag([(("rain",), PROSE)] * 2, known)["rain"].entries == 8
 
 
-def test_they_travel_in_a_generations_manifest_and_nothing_else_breaks(tmp_path: Path) -> None:
+def test_they_travel_in_a_generations_folder_and_nothing_else_breaks(tmp_path: Path) -> None:
     known = by_tag([(("poetry",), POEM), (("journal",), PROSE)])
-    lines = json.loads(json.dumps(to_json(known)))
-    assert lines["journal"] == {"entries": 1}
+    save(tmp_path, known)
+    assert of_generation(tmp_path) == known
+    text = (tmp_path / "lines.json").read_text()
+    lines = json.loads(text)
+    habits = {"words": 13, "figures": 0, "strays": 0, "circles": 0, "marks": 0, "questions": 0}
+    assert lines["journal"] == {"entries": 1, "habits": habits}
+    for value in ("[]", "{", '{"a": {"x": 1}}', '{"a": {"lengths": [1, 2]}}'):
+        (tmp_path / "lines.json").write_text(value)
+        assert of_generation(tmp_path) == {}
+    (tmp_path / "lines.json").unlink()
     manifest = tmp_path / "manifest.json"
     assert of_generation(tmp_path) == {}
-    for value in ("[]", "{}", '{"report": {"learning": {"lines": {"a": {"x": 1}}}}}', "{",
-                  '{"report": {"learning": {"lines": {"a": {"lengths": [1, 2]}}}}}',
-                  '{"report": {"learning": {"lines": {"a": {"breaks": "many"}}}}}'):
+    for value in (
+        "[]",
+        "{}",
+        '{"report": {"learning": {"lines": {"a": {"x": 1}}}}}',
+        "{",
+        '{"report": {"learning": {"lines": {"a": {"lengths": [1, 2]}}}}}',
+        '{"report": {"learning": {"lines": {"a": {"breaks": "many"}}}}}',
+    ):
         manifest.write_text(value)
         assert of_generation(tmp_path) == {}
     manifest.write_text(json.dumps({"report": {"learning": {"lines": lines}}}))

@@ -17,9 +17,9 @@ from typing import Any
 
 import psutil
 
-from vaultgpt.client import DaemonClient
 from vaultgpt.files import read_json
 from vaultgpt.state import VaultState
+from vaultgpt.tasks.client import DaemonClient
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = """
@@ -41,8 +41,12 @@ except VaultGPTError as error:
 def spawn(state: VaultState) -> subprocess.Popen[str]:
     """The daemon's process, just started."""
     return subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(state.vault)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        [sys.executable, "-c", SERVE, str(state.vault)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def wait_for(condition: Callable[[], Any], limit_s: float = 20.0) -> Any:
@@ -70,8 +74,12 @@ class Serving:
         self.client = DaemonClient(runtime["port"], runtime["token"], runtime["pid"], 120)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.process.kill()
         self.process.communicate()
 
@@ -104,6 +112,10 @@ class Serving:
         client = socket.create_connection(("127.0.0.1", self.client.port), timeout=60)
         client.sendall(
             b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
-            + self.client.token.encode() + b"\r\nContent-Type: application/json\r\nContent-Length: "
-            + str(len(data)).encode() + b"\r\n\r\n" + data)
+            + self.client.token.encode()
+            + b"\r\nContent-Type: application/json\r\nContent-Length: "
+            + str(len(data)).encode()
+            + b"\r\n\r\n"
+            + data
+        )
         return client

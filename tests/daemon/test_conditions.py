@@ -10,17 +10,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from vaultgpt.daemon import conditions
+from vaultgpt.daemon import round_loop as conditions
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for nvidia-smi")
 
 
-@pytest.mark.parametrize(("battery", "expected"), [
-    (None, False), (SimpleNamespace(power_plugged=True), False),
-    (SimpleNamespace(power_plugged=False), True), (SimpleNamespace(power_plugged=None), False),
-])
+@pytest.mark.parametrize(
+    ("battery", "expected"),
+    [
+        (None, False),
+        (SimpleNamespace(power_plugged=True), False),
+        (SimpleNamespace(power_plugged=False), True),
+        (SimpleNamespace(power_plugged=None), False),
+    ],
+)
 def test_only_a_machine_that_says_so_runs_on_its_battery(
-        battery: object, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    battery: object, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("psutil.sensors_battery", lambda: battery, raising=False)
     assert conditions.on_battery() is expected
 
@@ -44,7 +50,8 @@ def smi(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @posix
 def test_the_gpu_is_busy_above_the_share_that_was_set(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     smi(tmp_path, "import sys; print(45 if sys.argv[2] == '1' else 5)", monkeypatch)
     assert conditions.gpu_busy("cuda:1", 30) and not conditions.gpu_busy("cuda:1", 45)
     assert not conditions.gpu_busy("auto", 30)
@@ -52,12 +59,14 @@ def test_the_gpu_is_busy_above_the_share_that_was_set(
 
 
 @posix
-@pytest.mark.parametrize("body", ["raise SystemExit(9)", "print('N/A')", "print()",
-                                  "import time; time.sleep(60)"])
+@pytest.mark.parametrize(
+    "body", ["raise SystemExit(9)", "print('N/A')", "print()", "import time; time.sleep(60)"]
+)
 def test_a_gpu_that_can_t_say_counts_as_free(
-        body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     smi(tmp_path, body, monkeypatch)
-    monkeypatch.setattr(conditions, "ASK_S", 0.5)
+    monkeypatch.setattr(conditions, "_ASK_S", 0.5)
     began = time.monotonic()
     assert not conditions.gpu_busy("cuda", 30)
     assert time.monotonic() - began < 10

@@ -14,10 +14,10 @@ import pytest
 
 from tests.daemon.conftest import age
 from tests.daemon.serving import Serving, wait_for
+from tests.mirror.conftest import make_adapter, publish_voice
 from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.generations import publish
-from vaultgpt.ledger import GenerationRow, Ledger
+from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState, create_state
 
 
@@ -71,23 +71,31 @@ def test_a_warm_prompt_is_found_in_the_cache(daemon: Serving) -> None:
 
 
 def test_what_was_emitted_and_accepted_is_in_the_ledger_before_the_author_can_save_it(
-        daemon: Serving) -> None:
+    daemon: Serving,
+) -> None:
     def rows() -> list[bool]:
         with Ledger.open(daemon.state) as ledger:
-            return [bool(r["accepted"]) for r in ledger.db.execute("SELECT accepted FROM emitted")]
+            return [bool(r["accepted"]) for r in ledger._db.read("SELECT accepted FROM emitted")]
 
     answer = daemon.ask(prompt="I walked along", max_tokens=60, seed=1)
     text = answer["choices"][0]["text"]
     assert len(text.split()) >= 8
     wait_for(rows)
-    daemon.client.post("/v1/accepted", {"text": text + " and the river was wide and cold today",
-                                        "path": "new.md"})
+    daemon.client.post(
+        "/v1/accepted", {"text": text + " and the river was wide and cold today", "path": "new.md"}
+    )
     assert any(rows())
 
 
 def test_a_cancelled_answer_s_text_is_recorded_too(daemon: Serving) -> None:
-    client = daemon.connect({"prompt": "I walked along", "max_tokens": 2000, "stream": True,
-                             "vaultgpt": {"length": "tokens"}})
+    client = daemon.connect(
+        {
+            "prompt": "I walked along",
+            "max_tokens": 2000,
+            "stream": True,
+            "vaultgpt": {"length": "tokens"},
+        }
+    )
     got = b""
     while got.count(b"data: ") < 30 and b"[DONE]" not in got:
         got += client.recv(65536)
@@ -95,7 +103,7 @@ def test_a_cancelled_answer_s_text_is_recorded_too(daemon: Serving) -> None:
 
     def recorded() -> int:
         with Ledger.open(daemon.state) as ledger:
-            return int(ledger.db.execute("SELECT COUNT(*) AS n FROM emitted").fetchone()["n"])
+            return int(ledger._db.read("SELECT COUNT(*) AS n FROM emitted")[0]["n"])
 
     wait_for(recorded)
 
@@ -158,12 +166,33 @@ def test_a_rotated_token_counts_at_once_and_is_in_runtime_json(daemon: Serving) 
     assert daemon.state.runtime.stat().st_mode & 0o077 == 0
 
 
+def test_an_option_that_is_set_counts_at_once(daemon: Serving) -> None:
+    rows = {row["key"]: row for row in daemon.client.get("/v1/options")["options"]}
+    assert rows["training.pause"]["value"] is True and daemon.status()["paused"]
+    row = daemon.client.post("/v1/options", {"key": "training.pause", "value": False})
+    assert row["value"] is False and not daemon.status()["paused"]
+    for key, status in (("server.origins", 403), ("nothing.here", 400)):
+        body = {"key": key, "value": "x"}
+        assert refused((daemon.client, "POST", "/v1/options", body))[0] == status
+
+
 def test_status_has_the_contract_s_keys(daemon: Serving) -> None:
     status = daemon.status()
-    assert {"notes", "words", "pending_notes", "active", "training", "next_training",
-            "last_verdict", "base", "device", "version", "api"} <= set(status)
+    assert {
+        "notes",
+        "words",
+        "pending_notes",
+        "active",
+        "training",
+        "next_training",
+        "last_verdict",
+        "base",
+        "device",
+        "version",
+        "api",
+    } <= set(status)
     assert status["words"] > 2000 and status["active"] is None and status["training"] is None
-    assert "pause" in status["next_training"]["why"]
+    wait_for(lambda: "pause" in daemon.status()["next_training"]["why"])  # its first look
     assert daemon.client.get("/v1/tags")["tags"]["dream"] == 8
     assert refused((daemon.client, "GET", "/v1/report", None))[0] == 404
 
@@ -172,43 +201,23 @@ def test_settings_take_effect_without_a_restart(daemon: Serving) -> None:
     save_option(daemon.state.config, "rules.exclude", ["Dream/"])
     daemon.client.post("/v1/reload", {})
     wait_for(lambda: daemon.status()["words"] < 2500)
+    daemon.ask(prompt="I", max_tokens=1)
+    pid = daemon.status()["worker"]["pid"]
     save_option(daemon.state.config, "mirror.temperature", 0)
     daemon.client.post("/v1/reload", {})
     texts = {daemon.ask(prompt="I walked", max_tokens=8)["choices"][0]["text"] for _ in range(2)}
     assert len(texts) == 1
-
-
-def adapter(base: Path, folder: Path) -> None:
-    """A random LoRA adapter for the tiny base, made with plain peft."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(5)
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, lora_alpha=8, target_modules=[
-            "q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM"))
-    model.save_pretrained(folder)
+    assert daemon.status()["worker"]["pid"] == pid, "how it samples needs no other worker"
 
 
 def generation(state: VaultState, base: Path, tmp_path: Path) -> str:
     """Publish a random generation and enter it in the ledger, not active."""
-    from vaultgpt.bases import resolve
-
-    adapter(base, tmp_path / "staged")
-    found = resolve(str(base), state)
-    manifest = {"base": found.name, "revision": found.revision, "base_sha256": found.sha256,
-                "parent": None, "round": 1, "created": time.time(), "learned": [], "held_out": [],
-                "report": {}, "verdict": {"promoted": True, "why": "For the test."}}
-    name = publish(tmp_path / "staged", state, manifest)
-    with Ledger.open(state) as ledger:
-        ledger.add_generation(GenerationRow(name, 1, "fresh", None, found.name, found.sha256,
-                                            time.time(), True, "kept", 0, True, 100), [])
-    return name
+    return publish_voice(state, base, make_adapter(base, tmp_path / "staged", "llama"))
 
 
 def test_another_generation_writes_from_the_next_request_on(
-        state: VaultState, tiny_llama: Path, tmp_path: Path) -> None:
+    state: VaultState, tiny_llama: Path, tmp_path: Path
+) -> None:
     """1. The base writes. 2. A generation is activated over HTTP. 3. And behind the daemon's back.
 
     Result: each time the next answer is written by what is active; any kept one on demand.
@@ -231,7 +240,7 @@ def test_another_generation_writes_from_the_next_request_on(
         rows = daemon.client.get("/v1/generations")["generations"]
         assert [(r["id"], r["active"]) for r in rows] == [(name, True)]
         with Ledger.open(state) as ledger:
-            ledger.set_active(None, time.time())
+            ledger.generations.activate(None, time.time())
         daemon.client.post("/v1/reload", {})
         assert daemon.ask(**body)["vaultgpt"]["generation"] == "base"
         assert daemon.ask(**body, model=name)["vaultgpt"]["generation"] == name
@@ -246,7 +255,7 @@ def test_forgetting_over_http_bars_the_note(daemon: Serving) -> None:
     answer = daemon.client.post("/v1/forget", {"path": f"Dream/{path.name}"})
     assert answer["entries"] == 1
     with Ledger.open(daemon.state) as ledger:
-        assert len(ledger.forgotten()[0]) == 1
+        assert sum(e.forgotten for e in ledger.entries.all(absent=True)) == 1
     assert refused((daemon.client, "POST", "/v1/forget", {"path": "nowhere.md"}))[0] == 404
 
 
@@ -256,15 +265,20 @@ def slow(vault: Path, tiny_models: Any) -> VaultState:
     age(vault)
     state = create_state(vault)
     base = tiny_models("llama", hidden=384, layers=8, context=4096)
-    for key, value in (("base", str(base)), ("mirror.threads", 1), ("mirror.dtype", "float32"),
-                       ("training.pause", True)):
+    for key, value in (
+        ("base", str(base)),
+        ("mirror.threads", 1),
+        ("mirror.dtype", "float32"),
+        ("training.pause", True),
+    ):
         save_option(state.config, key, value)
     return state
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_during_prefill_frees_the_real_worker_within_300_ms(
-        slow: VaultState, stream: bool) -> None:
+    slow: VaultState, stream: bool
+) -> None:
     """1. A short request alone is timed. 2. A raw TCP client asks for a long prompt and leaves.
     3. The short request comes at once.
 
@@ -286,9 +300,37 @@ def test_a_client_that_leaves_during_prefill_frees_the_real_worker_within_300_ms
         assert whole > 0.4, "the prompt is too short to be left in the middle"
         waits = []
         for attempt in range(3):
-            client = daemon.connect({"prompt": f"{attempt} {long}", "max_tokens": 50,
-                                     "stream": stream})
+            client = daemon.connect(
+                {"prompt": f"{attempt} {long}", "max_tokens": 50, "stream": stream}
+            )
             time.sleep(0.1)  # now it is in the middle of the prefill
             client.close()
             waits.append(timed(**short))
         assert min(waits) < alone + 0.3, (waits, alone, whole)
+
+
+def test_a_voice_that_learned_a_forgotten_note_writes_no_word_more(
+    state: VaultState, tiny_llama: Path, tmp_path: Path
+) -> None:
+    """1. The one voice writes. 2. A note that it learned is forgotten. Result: the running worker
+    writes as the base from the next request on, and status says why.
+    """
+    save_option(state.config, "training.pause", True)
+    name = generation(state, tiny_llama, tmp_path)
+    with Serving(state) as daemon:
+        daemon.scanned()
+        with Ledger.open(state) as ledger:
+            entry = ledger.entries.all()[0]
+            digest, words = ledger.entries.digests_of(entry.id)[0]
+            ledger.generations.add(ledger.generations.get(name), [(entry.id, digest, words)])
+        daemon.client.post(f"/v1/generations/{name}/activate", {})
+        body = {"prompt": "I walked along the river", "max_tokens": 4}
+        assert daemon.ask(**body)["vaultgpt"]["generation"] == name
+        answer = daemon.client.post("/v1/forget", {"path": entry.path})
+        assert answer["generations"] == [name] and answer["writes"] is None
+        assert daemon.ask(**body)["vaultgpt"]["generation"] == "base"
+        assert (
+            refused((daemon.client, "POST", "/v1/completions", {**body, "model": name}))[0] == 404
+        )
+        status = daemon.status()
+        assert status["writes"] is None and f"{name} learned a note" in status["problems"][0]

@@ -23,17 +23,25 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
 
 def test_the_supervisor_imports_no_torch_and_starts_within_seconds() -> None:
-    code = ("import sys, vaultgpt.daemon.serving; "
-            "print({'torch', 'transformers', 'peft'} & set(sys.modules))")
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                         env={**os.environ, "PYTHONPATH": str(ROOT)})
+    code = (
+        "import sys, vaultgpt.daemon.serving; "
+        "print({'torch', 'transformers', 'peft'} & set(sys.modules))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert out.stdout.strip() == "set()"
 
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_says_where_it_listens_and_stops_cleanly_on_the_first_signal(
-        state: VaultState, number: int) -> None:
+    state: VaultState, number: int
+) -> None:
     """1. It starts. 2. A worker runs. 3. One signal.
 
     Result: one line without the token; private files; exit 0 soon; nothing left behind.
@@ -68,7 +76,8 @@ def test_a_second_daemon_for_the_same_vault_names_the_first_and_leaves(state: Va
 
 @posix
 def test_workers_leave_when_the_daemon_is_killed_and_the_next_daemon_starts(
-        state: VaultState) -> None:
+    state: VaultState,
+) -> None:
     """1. A worker writes. 2. The daemon is killed with SIGKILL. 3. Another starts.
 
     Result: the worker is gone within 2 s; the stale runtime.json and lock hinder nobody.
@@ -80,8 +89,10 @@ def test_workers_leave_when_the_daemon_is_killed_and_the_next_daemon_starts(
         daemon.connect({"prompt": "I walked", "max_tokens": 4000, "n": 8})
         daemon.process.kill()
         began = time.monotonic()
-        wait_for(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE
-                                 for w in workers), 10)
+        wait_for(
+            lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers),
+            10,
+        )
         assert time.monotonic() - began < 2.5
         assert state.runtime.exists()
     with Serving(state) as daemon:
@@ -89,15 +100,16 @@ def test_workers_leave_when_the_daemon_is_killed_and_the_next_daemon_starts(
 
 
 def test_a_runtime_file_of_a_dead_process_is_nobody(state: VaultState) -> None:
-    from vaultgpt.daemon import runtime
+    from vaultgpt.daemon.serving import lock
+    from vaultgpt.tasks.client import read_runtime, remove_runtime
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     write_json(state.runtime, {"pid": gone.pid, "port": 1, "token": "x"})
-    assert runtime.read(state) is None
-    runtime.remove(state)
+    assert read_runtime(state) is None
+    remove_runtime(state)
     assert state.runtime.exists(), "another process's file is not ours to remove"
-    runtime.lock(state).release()
+    lock(state).release()
     assert not state.runtime.exists()
 
 
@@ -107,12 +119,17 @@ def test_a_port_that_is_taken_is_said_in_one_line(state: VaultState) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code = ("import sys; from pathlib import Path; from vaultgpt.config import Settings; "
-                "from vaultgpt.daemon import serve; from vaultgpt.state import find_state; "
-                "serve(find_state(Path(sys.argv[1])), Settings(), int(sys.argv[2]))")
+        code = (
+            "import sys; from pathlib import Path; from vaultgpt.config import Settings; "
+            "from vaultgpt.daemon import serve; from vaultgpt.state import find_state; "
+            "serve(find_state(Path(sys.argv[1])), Settings(), int(sys.argv[2]))"
+        )
         done = subprocess.run(
             [sys.executable, "-c", code, str(state.vault), str(taken.getsockname()[1])],
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     assert "UsageError: Port" in done.stderr.strip().splitlines()[-1]
     assert not state.runtime.exists()
 
@@ -135,7 +152,12 @@ def test_the_log_holds_classes_and_no_words(tmp_path) -> None:  # type: ignore[n
     except ValueError:
         logging.getLogger("asyncio").exception("dear diary %s", "again")
         logging.getLogger("vaultgpt.daemon").error("round failed: %s", "ValueError")
+        try:
+            raise ConnectionResetError("the reader left")
+        except ConnectionResetError:
+            logging.getLogger("aiohttp.server").exception("Error handling request")
     finally:
         stop_log(handler)
     text = (tmp_path / "daemon.log").read_text()
     assert "diary" not in text and "asyncio ValueError" in text and "round failed" in text
+    assert "aiohttp" not in text, "a client that leaves is no error"

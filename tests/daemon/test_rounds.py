@@ -48,8 +48,7 @@ def test_the_first_generation_comes_by_itself_and_writes(state: VaultState) -> N
         assert status["active"] == "g000001"
         assert daemon.ask(prompt="I walked", max_tokens=2)["vaultgpt"]["generation"] == "g000001"
         report = daemon.client.get("/v1/report")
-        assert report["bits_per_byte"]["held_out"] < (
-            report["bits_per_byte"]["held_out_base"])
+        assert report["bits_per_byte"]["held_out"] < (report["bits_per_byte"]["held_out_base"])
         assert daemon.stop()[0] == 0
         listener.join(10)
     names = [name for name, _ in heard]
@@ -75,7 +74,8 @@ def test_a_round_is_cancelled_and_the_daemon_stops_during_one(state: VaultState)
         daemon.client.post("/v1/train/cancel", {})
         wait_for(lambda: not first.is_running() and daemon.status()["training"] is None, 15)
         assert "cancelled" in wait_for(
-            lambda: (w := daemon.status()["next_training"]["why"]) != "A round is running." and w)
+            lambda: (w := daemon.status()["next_training"]["why"]) != "A round is running." and w
+        )
         assert daemon.client.post("/v1/train", {})["kind"] == "fresh"
         second = wait_for(lambda: trainer(daemon), 60)
         began = time.monotonic()

@@ -58,8 +58,11 @@ def test_the_nightly_round_starts_at_its_hour_and_uses_the_night_up() -> None:
     before = decide(at("2026-11-23 02:59"), facts)
     assert local(before.when) == "2026-11-23 03:00" and before.cause == ""
     then = decide(at("2026-11-23 03:00"), facts)
-    assert (then.when, then.cause, then.night) == (at("2026-11-23 03:00"), "night",
-                                                   date(2026, 11, 23))
+    assert (then.when, then.cause, then.night) == (
+        at("2026-11-23 03:00"),
+        "night",
+        date(2026, 11, 23),
+    )
     after = decide(at("2026-11-23 03:10"), replace(facts, last_night=then.night))
     assert local(after.when) == "2026-11-24 03:00"
 
@@ -96,15 +99,17 @@ def test_a_clock_that_was_wrong_once_does_not_silence_the_nights() -> None:
     assert first.night == date(2026, 11, 23) and local(first.when) == "2026-11-24 03:00"
 
 
-@pytest.mark.parametrize(("hour", "day", "expected"), [
-    ("02:30", "2026-03-29", "2026-03-29 03:30"),  # the clocks skip from two to three
-    ("03:00", "2026-03-29", "2026-03-29 03:00"),
-    ("02:30", "2026-10-25", "2026-10-25 02:30"),  # half past two comes twice: the first
-])
+@pytest.mark.parametrize(
+    ("hour", "day", "expected"),
+    [
+        ("02:30", "2026-03-29", "2026-03-29 03:30"),  # the clocks skip from two to three
+        ("03:00", "2026-03-29", "2026-03-29 03:00"),
+        ("02:30", "2026-10-25", "2026-10-25 02:30"),  # half past two comes twice: the first
+    ],
+)
 def test_the_night_the_clocks_change_has_one_round(hour: str, day: str, expected: str) -> None:
     schedule = Schedule(nightly=hour)
-    facts = replace(NEW, last_night=date.fromisoformat(day).replace(
-        day=int(day[-2:]) - 1))
+    facts = replace(NEW, last_night=date.fromisoformat(day).replace(day=int(day[-2:]) - 1))
     evening = at(f"{facts.last_night} 22:00")
     planned = decide(evening, facts, schedule)
     assert local(planned.when) == expected
@@ -123,6 +128,30 @@ def test_travelling_west_does_not_bring_the_same_night_twice() -> None:
     now = datetime(2026, 11, 23, 9, 0, tzinfo=UTC).timestamp()
     honolulu = next_round(now, facts, SCHEDULE, zone("HST10"))  # 23:00 on the 22nd there
     assert honolulu.when is not None and honolulu.when > now
+    assert nights(facts, [(now + 3600 * hour, zone("HST10")) for hour in range(60)]) == [
+        date(2026, 11, 24),
+        date(2026, 11, 25),
+    ]
+
+
+def test_a_machine_that_changes_its_time_zone_every_six_hours_learns_once_a_night() -> None:
+    """1. A week, half of each day in Tokyo and in Lisbon. Result: no night twice, none left out."""
+    zones, start = [zone("JST-9"), zone("WET0WEST,M3.5.0/1,M10.5.0")], at("2026-11-22 12:00")
+    moments = [(start + hour * 3600, zones[hour // 6 % 2]) for hour in range(7 * 24)]
+    facts = replace(NEW, last_night=date(2026, 11, 22))
+    assert nights(facts, moments) == [date(2026, 11, day) for day in range(23, 30)]
+
+
+def nights(facts: Facts, moments: list[tuple[float, tzinfo]]) -> list[date]:
+    """The nights that are used for a round when it is asked at these moments, each in its zone."""
+    found = []
+    for now, where in moments:
+        decision = next_round(now, facts, SCHEDULE, where)
+        if decision.night is not None:
+            facts = replace(facts, last_night=decision.night)
+        if decision.cause == "night" and decision.when == now:
+            found.append(decision.night or date.min)
+    return found
 
 
 def test_no_night_when_it_is_off() -> None:
@@ -130,14 +159,18 @@ def test_no_night_when_it_is_off() -> None:
     assert decision.when is None and decision.why == NEW.idle
 
 
-@pytest.mark.parametrize(("hindrance", "override", "word"), [
-    ({"on_battery": True}, {"on_battery": True}, "mains"),
-    ({"writing_until": 1e9 + 240}, {"while_writing": True}, "while you write"),
-    ({"gpu_busy": True}, None, "GPU"),
-    ({"not_before": 1e9 + 900, "not_before_why": "The last round failed."}, None, "failed"),
-])
+@pytest.mark.parametrize(
+    ("hindrance", "override", "word"),
+    [
+        ({"on_battery": True}, {"on_battery": True}, "mains"),
+        ({"writing_until": 1e9 + 240}, {"while_writing": True}, "while you write"),
+        ({"gpu_busy": True}, None, "GPU"),
+        ({"not_before": 1e9 + 900, "not_before_why": "The last round failed."}, None, "failed"),
+    ],
+)
 def test_what_hinders_delays_and_is_said_and_can_be_overridden(
-        hindrance: dict[str, object], override: dict[str, object] | None, word: str) -> None:
+    hindrance: dict[str, object], override: dict[str, object] | None, word: str
+) -> None:
     facts = replace(Facts(due="The first generation."), **hindrance)  # type: ignore[arg-type]
     decision = decide(1e9, facts)
     assert decision.when is not None and decision.when > 1e9 and word in decision.why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,6 +79,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: Callable[...,
     done = run("train", str(vault), "--json", home=home)
     assert done.status == 0, done.err
     return Trained(vault, home, done.json)
+
+
+@pytest.fixture
+def apart(trained: Trained, tmp_path: Path) -> Trained:
+    """The same vault with a state root of this test's own."""
+    home = tmp_path / "apart"
+    shutil.copytree(trained.home, home)
+    return Trained(trained.vault, home, trained.first)
 
 
 @pytest.fixture

@@ -26,11 +26,14 @@ COMMANDS = [
     "forget",
     "remove",
     "export",
+    "import",
     "base",
     "token",
     "config",
     "plugin",
     "doctor",
+    "vaults",
+    "open",
 ]
 
 
@@ -250,6 +253,11 @@ def test_rollback_without_an_earlier_generation_says_so(trained: Trained) -> Non
     assert done.status == 1 and "no earlier generation" in done.err
 
 
+def test_the_page_needs_a_running_daemon(trained: Trained) -> None:
+    done = trained("open", "--json")
+    assert done.status == 1 and "vaultgpt serve" in json.loads(done.out)["error"]["hint"]
+
+
 def test_doctor_finds_a_healthy_vault(trained: Trained) -> None:
     done = trained("doctor", "--json")
     assert done.status == 0, done.out
@@ -262,25 +270,6 @@ def test_a_left_out_note_is_not_continued(trained: Trained) -> None:
     done = trained("continue", "--note", str(private))
     assert done.status == 1 and "vaultgpt: false" in done.err
     private.unlink()
-
-
-def test_a_moved_vault_is_offered_its_old_state(trained: Trained, tmp_path: Path) -> None:
-    import shutil
-
-    home, vault = tmp_path / "home", tmp_path / "moved"
-    shutil.copytree(trained.home, home)
-    shutil.copytree(trained.vault, vault)
-    known = json.loads((home / "vaults.json").read_text())["vaults"]
-    (home / "vaults.json").write_text(
-        json.dumps({"vaults": {str(tmp_path / "gone"): name for name in known.values()}})
-    )
-    from tests.e2e.conftest import run
-
-    offered = run("init", str(vault), "--no-plugin", home=home)
-    assert "--adopt" in offered.err
-    adopted = run("init", str(vault), "--no-plugin", "--adopt", str(tmp_path / "gone"), home=home)
-    assert adopted.status == 0
-    assert run("status", str(vault), "--json", home=home).json["active"] == "g000001"
 
 
 def test_remove_erases_the_state_and_no_note(tmp_path: Path, cli: Callable[..., Run]) -> None:

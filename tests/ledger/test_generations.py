@@ -6,14 +6,15 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.ledger.vaults import NOW, FakeBase, Vault
-from tests.rounds.fakes import FakeTrainer
+from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt import files, generations
 from vaultgpt.errors import GenerationError
+from vaultgpt.generations import Manifest
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import repair, run_round
 
@@ -23,9 +24,21 @@ def vault(tmp_path: Path) -> Vault:
     return Vault(tmp_path)
 
 
-def manifest(**more: Any) -> dict[str, Any]:
-    return {"base": "tiny", "revision": None, "base_sha256": {}, "parent": None, "round": 1,
-            "created": NOW, "learned": [], "held_out": [], "report": {}, "verdict": {}, **more}
+def manifest(**more: Any) -> Manifest:
+    made: Any = {
+        "base": "tiny",
+        "revision": None,
+        "base_sha256": {},
+        "parent": None,
+        "round": 1,
+        "created": NOW,
+        "learned": [],
+        "held_out": [],
+        "report": {},
+        "verdict": {},
+        **more,
+    }
+    return cast(Manifest, made)
 
 
 def staged(vault: Vault, name: str = "r1") -> Path:
@@ -44,7 +57,11 @@ def test_a_published_generation_is_private_hashed_and_says_what_it_is(vault: Vau
     folder = vault.state.generations / name
     assert name == "g000001"
     assert {p.name for p in folder.iterdir()} == {
-        "adapter_model.safetensors", "adapter_config.json", "manifest.json", "README.md"}
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "manifest.json",
+        "README.md",
+    }
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in folder.iterdir())
     assert folder.stat().st_mode & 0o777 == 0o700
     assert "diary in another form" in (folder / "README.md").read_text()
@@ -57,6 +74,25 @@ def test_a_name_is_never_given_twice(vault: Vault) -> None:
     assert second == "g000002"
     generations.erase(vault.state, second)
     assert generations.publish(staged(vault), vault.state, manifest(), [second]) == "g000003"
+
+
+def test_training_goes_on_from_the_active_generation_alone(vault: Vault) -> None:
+    """1. Two are published with what training goes on from. 2. The second is active. Result: the
+    first has its mean alone and is sound; the second has both, and is damaged if that changes.
+    """
+    folders = []
+    for number in (1, 2):
+        out = staged(vault, f"r{number}")
+        (out / generations.LAST_WEIGHTS).write_bytes(b"l" * 100)
+        name = generations.publish(out, vault.state, manifest())
+        folders.append(vault.state.generations / name)
+    generations.keep_means(vault.state, folders[1].name)
+    assert [(f / generations.LAST_WEIGHTS).exists() for f in folders] == [False, True]
+    for folder in folders:
+        assert generations.LAST_WEIGHTS in generations.verify(folder)["files"]
+    (folders[1] / generations.LAST_WEIGHTS).write_bytes(b"m" * 100)
+    with pytest.raises(GenerationError):
+        generations.verify(folders[1])
 
 
 @pytest.mark.parametrize("harm", ["change", "remove", "add", "manifest", "link"])
@@ -105,8 +141,6 @@ class Killed(BaseException):
     """The process is gone: nothing may catch this and go on."""
 
 
-
-
 def _kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let the `number`th replace, fsync, rename or chmod raise Killed, and all later ones."""
     count = [0]
@@ -126,7 +160,8 @@ def _kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 @pytest.mark.parametrize("number", [1, 5, 9, 13, *range(17, 31)])
 def test_a_kill_at_any_step_of_closing_a_round_loses_nothing(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """1. A vault has an active generation g000001. 2. A round trains g000002. 3. While it is
     published and committed the process is killed before the `number`th write, sync or rename.
     4. The next start repairs, and a round runs.
@@ -135,25 +170,31 @@ def test_a_kill_at_any_step_of_closing_a_round_loses_nothing(
     """
     vault = Vault(tmp_path)
     vault.fill(30, paragraphs=3, words=30)
-    run_round(vault.state, vault.settings, trainer=FakeTrainer(), base=FakeBase(),
-              now=lambda: NOW, manual=True)
-    vault.write("new.md", "\n\n".join(f"A new paragraph number {i} " + "with some more words " * 6
-                                      for i in range(2)))
+    train(vault)
+    vault.write(
+        "new.md",
+        "\n\n".join(f"A new paragraph number {i} " + "with some more words " * 6 for i in range(2)),
+    )
     trainer = FakeTrainer()
     with monkeypatch.context() as patch:
         trainer.before_answer = lambda folder: _kill_at(patch, number)
         with contextlib.suppress(Killed):
-            run_round(vault.state, vault.settings, trainer=trainer, base=FakeBase(),
-                      now=lambda: NOW, manual=True)
+            run_round(
+                vault.state,
+                vault.settings,
+                trainer=trainer,
+                base=FakeBase(),
+                now=lambda: NOW,
+                manual=True,
+            )
     with Ledger.open(vault.state) as ledger:
         repair(vault.state, ledger, NOW)
-        active = ledger.active()
+        active = ledger.generations.active()
         assert active in ("g000001", "g000002")
         generations.verify(vault.state.generations / active)
         assert (ledger.pending(NOW, 0).words == 0) == (active == "g000002")
-        assert set(generations.published(vault.state)) == {g.id for g in ledger.generations()}
-    answer = run_round(vault.state, vault.settings, trainer=FakeTrainer(), base=FakeBase(),
-                       now=lambda: NOW, manual=True)
+        assert set(generations.published(vault.state)) == {g.id for g in ledger.generations.all()}
+    answer = train(vault)
     assert answer["kind"] == ("none" if active == "g000002" else "incremental")
     assert not list(vault.state.staging.iterdir())
 
@@ -163,13 +204,12 @@ def test_a_row_whose_folder_is_damaged_falls_back_to_the_newest_valid_one(tmp_pa
     vault.fill(30, paragraphs=3, words=30)
     for i in range(3):
         vault.write(f"more{i}.md", f"More text {i}. " + f"word{i} " * 40)
-        answer = run_round(vault.state, vault.settings, trainer=FakeTrainer(), base=FakeBase(),
-                           now=lambda: NOW, manual=True)
+        answer = train(vault)
         assert answer["verdict"]["promoted"], answer["verdict"]
     (vault.state.generations / "g000003" / "adapter_model.safetensors").write_bytes(b"\0" * 8)
     with Ledger.open(vault.state) as ledger:
         mended = repair(vault.state, ledger, NOW)
-        assert ledger.active() == "g000002" and "g000002 is active" in mended[-1]
+        assert ledger.generations.active() == "g000002" and "g000002 is active" in mended[-1]
         assert ledger.pending(NOW, 0).words > 0
 
 

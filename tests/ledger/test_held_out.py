@@ -15,14 +15,29 @@ from vaultgpt.ledger.held_out import Candidate, choose, keep_choosing, wanted_wo
 def vault_of(words: int, each: int, seed: int = 1, tags: tuple[str, ...] = ()) -> list[Candidate]:
     rng = random.Random(seed)
     count = max(1, words // each)
-    return [Candidate(f"e{i}", each, tags, rng.random(),
-                      tuple((f"e{i}/{k}", min(60, each)) for k in range(max(1, each // 60))))
-            for i in range(count)]
+    return [
+        Candidate(
+            f"e{i}",
+            each,
+            tags,
+            rng.random(),
+            tuple((f"e{i}/{k}", min(60, each)) for k in range(max(1, each // 60))),
+        )
+        for i in range(count)
+    ]
 
 
-@pytest.mark.parametrize(("total", "wanted"), [
-    (2_000, 400), (10_000, 2_000), (25_000, 4_560), (91_200, 4_560), (268_000, 13_400),
-    (2_000_000, 50_000)])
+@pytest.mark.parametrize(
+    ("total", "wanted"),
+    [
+        (2_000, 400),
+        (10_000, 2_000),
+        (25_000, 4_560),
+        (91_200, 4_560),
+        (268_000, 13_400),
+        (2_000_000, 50_000),
+    ],
+)
 def test_how_much_is_wanted(total: int, wanted: int) -> None:
     assert wanted_words(total) == wanted
 
@@ -67,14 +82,14 @@ def test_the_choice_is_made_once_and_stays(tmp_path: Path) -> None:
     vault.fill(60)
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        held = {e.id for e in ledger.entries() if e.held_out}
+        held = {e.id for e in ledger.entries.all() if e.held_out}
         assert held
         vault.fill(60, prefix="later")
         vault.record(ledger, NOW + 1)
-        assert held <= {e.id for e in ledger.entries() if e.held_out}
+        assert held <= {e.id for e in ledger.entries.all() if e.held_out}
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger, NOW + 2, whole=True)
-        assert held <= {e.id for e in ledger.entries() if e.held_out}
+        assert held <= {e.id for e in ledger.entries.all() if e.held_out}
 
 
 def test_nothing_is_held_out_under_two_thousand_words(tmp_path: Path) -> None:
@@ -82,7 +97,7 @@ def test_nothing_is_held_out_under_two_thousand_words(tmp_path: Path) -> None:
     vault.fill(10)
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        assert not [e for e in ledger.entries() if e.held_out]
+        assert not [e for e in ledger.entries.all() if e.held_out]
         vault.write("more.md", body("more", 10))
         vault.record(ledger, NOW + 1)
-        assert [e for e in ledger.entries() if e.held_out]
+        assert [e for e in ledger.entries.all() if e.held_out]

@@ -22,17 +22,30 @@ def learn_all(vault: Vault, ledger: Ledger) -> None:
     from vaultgpt.ledger import GenerationRow
 
     pending = ledger.pending(NOW, 0)
-    words = {(e, p.digest): p.words for e, ps in ledger.paragraphs().items() for p in ps}
+    words = {(e, p.digest): p.words for e, ps in ledger.entries.paragraphs().items() for p in ps}
     learned = [(e, d, words[e, d]) for e, ds in pending.entries.items() for d in ds]
-    row = GenerationRow("g000001", 1, "fresh", None, "tiny", {}, NOW, True, "kept", 0, True,
-                        sum(w for _, _, w in learned))
-    ledger.open_round(1, "fresh", "", NOW, plan_digest="x")
-    ledger.close_round(1, NOW, promoted=True, verdict="", report=None, generation=row,
-                       learned=learned)
+    row = GenerationRow(
+        "g000001",
+        1,
+        "fresh",
+        None,
+        "tiny",
+        {},
+        NOW,
+        True,
+        "kept",
+        0,
+        True,
+        sum(w for _, _, w in learned),
+    )
+    ledger.rounds.open(1, "fresh", "", NOW, plan_digest="x")
+    ledger.rounds.close(
+        1, NOW, promoted=True, verdict="", report=None, generation=row, learned=learned
+    )
 
 
 def some_learned(ledger: Ledger) -> str:
-    return next(e.path for e in ledger.entries() if not e.held_out)
+    return next(e.path for e in ledger.entries.all() if not e.held_out)
 
 
 def test_nothing_is_pending_once_all_is_learned(vault: Vault) -> None:
@@ -49,26 +62,26 @@ def test_a_rename_and_a_move_are_not_new_text_and_keep_the_entry(vault: Vault) -
         vault.record(ledger)
         learn_all(vault, ledger)
         path = some_learned(ledger)
-        ids = {e.id for e in ledger.entries() if e.path == path}
+        ids = {e.id for e in ledger.entries.all() if e.path == path}
         vault.move(path, "elsewhere/under another name.md")
         vault.record(ledger, NOW + 60)
         assert ledger.pending(NOW + 60, 0).words == 0
-        moved = {e.id for e in ledger.entries() if e.path == "elsewhere/under another name.md"}
+        moved = {e.id for e in ledger.entries.all() if e.path == "elsewhere/under another name.md"}
         assert moved == ids
-        assert not [e for e in ledger.entries() if e.path == path]
+        assert not [e for e in ledger.entries.all() if e.path == path]
 
 
 def test_a_rename_that_is_seen_in_two_scans_keeps_the_entry(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
         path = some_learned(ledger)
-        entry = next(e.id for e in ledger.entries() if e.path == path)
+        entry = next(e.id for e in ledger.entries.all() if e.path == path)
         text = (vault.root / path).read_text()
         vault.remove(path)
         vault.record(ledger, NOW + 60)
         vault.write("back.md", text)
         vault.record(ledger, NOW + 120)
-        assert next(e.id for e in ledger.entries() if e.path == "back.md") == entry
+        assert next(e.id for e in ledger.entries.all() if e.path == "back.md") == entry
 
 
 def test_a_corrected_typo_is_not_new_and_a_new_paragraph_is(vault: Vault) -> None:
@@ -116,27 +129,28 @@ def test_a_section_moved_to_another_file_is_not_new(vault: Vault) -> None:
     vault.write("days.md", f"## 2024-01-01\n\n{body('one', 2)}\n## 2024-01-02\n\n{body('two', 2)}")
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        days = {e.heading: e.id for e in ledger.entries() if e.path == "days.md"}
+        days = {e.heading: e.id for e in ledger.entries.all() if e.path == "days.md"}
         assert len(days) == 2, "a file of many days is many entries"
         learn_all(vault, ledger)
         vault.write("days.md", f"## 2024-01-01\n\n{body('one', 2)}", age_s=9 * HOUR)
         vault.write("new place.md", body("two", 2))
         vault.record(ledger, NOW + 60)
         assert ledger.pending(NOW + 60, 0).words == 0
-        moved = next(e.id for e in ledger.entries() if e.path == "new place.md")
+        moved = next(e.id for e in ledger.entries.all() if e.path == "new place.md")
         assert moved in days.values()
 
 
 def test_a_copy_of_a_held_out_entry_is_held_out_too(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        held = next(e for e in ledger.entries() if e.held_out == 1)
+        held = next(e for e in ledger.entries.all() if e.held_out == 1)
         text = (vault.root / held.path).read_text()
         vault.write("copy.md", text)
         vault.record(ledger, NOW + 60)
-        assert next(e for e in ledger.entries() if e.path == "copy.md").held_out == 1
-        assert "copy.md" not in {e.path for e in ledger.entries() if e.id in
-                                 ledger.pending(NOW, 0).entries}
+        assert next(e for e in ledger.entries.all() if e.path == "copy.md").held_out == 1
+        assert "copy.md" not in {
+            e.path for e in ledger.entries.all() if e.id in ledger.pending(NOW, 0).entries
+        }
 
 
 def test_text_is_ready_once_it_has_been_quiet(vault: Vault) -> None:
@@ -159,7 +173,7 @@ def test_equal_and_template_paragraphs_count_once_or_not_at_all(vault: Vault) ->
         for i in range(2):
             vault.write(f"twice{i}.md", f"{prose('twice', 30)}\n\n{prose(f'other {i}', 60)}\n")
         vault.record(ledger)
-        assert len(ledger.templates()) == 1
+        assert len(ledger.entries.templates()) == 1
         assert ledger.pending(NOW, 0).words == 6 * 30 + 30 + 2 * 60
 
 
@@ -170,8 +184,8 @@ def test_one_note_repeated_five_hundred_times_is_learned_once(tmp_path: Path) ->
         vault.write(f"spam/{i}.md", body("spam", 2) + f"\n{i}\n")
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        assert len(ledger.duplicates()) >= 499
-        spam = {e.id for e in ledger.entries() if e.path.startswith("spam")}
+        assert len(ledger.entries.duplicates()) >= 499
+        spam = {e.id for e in ledger.entries.all() if e.path.startswith("spam")}
         assert len(spam & set(ledger.pending(NOW, 0).entries)) <= 1
 
 
@@ -179,14 +193,14 @@ def test_private_notes_leave_and_come_back(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
         path = some_learned(ledger)
-        entry = next(e.id for e in ledger.entries() if e.path == path)
+        entry = next(e.id for e in ledger.entries.all() if e.path == path)
         text = (vault.root / path).read_text()
         vault.write(path, text.replace("tags: [", "tags: [private, "))
         vault.record(ledger, NOW + 60)
-        assert entry not in {e.id for e in ledger.entries()}
+        assert entry not in {e.id for e in ledger.entries.all()}
         vault.write(path, text, age_s=5 * HOUR)
         vault.record(ledger, NOW + DAY)
-        assert entry in {e.id for e in ledger.entries() if e.live}
+        assert entry in {e.id for e in ledger.entries.all() if e.live}
 
 
 def test_much_of_the_vault_gone_at_once_pauses_and_its_return_resumes(vault: Vault) -> None:
@@ -210,7 +224,7 @@ def test_a_moved_folder_is_no_vanishing(vault: Vault) -> None:
             vault.move(path.name, f"archive/{path.name}")
         vault.record(ledger, NOW + 60)
         assert ledger.paused() is None
-        assert all(e.path.startswith("archive/") for e in ledger.entries())
+        assert all(e.path.startswith("archive/") for e in ledger.entries.all())
 
 
 def test_the_author_may_say_go(vault: Vault) -> None:
@@ -227,7 +241,7 @@ def test_the_author_may_say_go(vault: Vault) -> None:
 def test_census_counts_entries_in_use(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        census = ledger.census()
+        census = ledger.entries.census()
         assert census["tags"] == {"journal": 14, "dream": 13, "poetry": 13}
         assert sum(census["years"].values()) == 40
-        assert ledger.totals() == {"notes": 40, "used": 40, "words": 40 * 240}
+        assert ledger.notes.totals() == {"notes": 40, "used": 40, "words": 40 * 240}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
-from tests.rounds.fakes import FakeTrainer
-from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, norms
+from tests.ledger.vaults import DAY, HOUR, NOW, Vault, body, prose
+from tests.rounds.fakes import train
+from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
+from vaultgpt.corpus.words import norms
 from vaultgpt.errors import NotFound, StateError
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.memory import Memory
-from vaultgpt.rounds import repair, run_round
+from vaultgpt.ledger.memory_file import MemoryFile
+from vaultgpt.rounds import repair
 
 
 @pytest.fixture
@@ -29,38 +31,33 @@ def lose_ledger(vault: Vault) -> None:
         path.unlink()
 
 
-def train(vault: Vault, **more: bool) -> dict[str, object]:
-    return run_round(vault.state, vault.settings, trainer=FakeTrainer(), base=FakeBase(),
-                     now=lambda: NOW, manual=True, **more)
-
-
 def test_lines_are_numbered_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "memory.jsonl"
-    memory = Memory(path)
+    memory = MemoryFile(path)
     for i in range(3):
         memory.append("scores", NOW, value=i)
-    assert [line["value"] for line in Memory(path).read()] == [0, 1, 2]
+    assert [line["value"] for line in MemoryFile(path).read()] == [0, 1, 2]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_torn_last_line_is_cut_off_and_the_next_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "memory.jsonl"
-    Memory(path).append("a", NOW)
+    MemoryFile(path).append("a", NOW)
     with path.open("ab") as stream:
         stream.write(b'{"n": 2, "kind": "b", "ti')
-    memory = Memory(path)
+    memory = MemoryFile(path)
     assert memory.last == 1 and memory.damaged == 0
     memory.append("c", NOW)
-    assert [line["kind"] for line in Memory(path).read()] == ["a", "c"]
+    assert [line["kind"] for line in MemoryFile(path).read()] == ["a", "c"]
 
 
 def test_a_changed_line_is_not_trusted(tmp_path: Path) -> None:
     path = tmp_path / "memory.jsonl"
-    memory = Memory(path)
+    memory = MemoryFile(path)
     for kind in "abc":
         memory.append(kind, NOW)
     path.write_text(path.read_text().replace('"b"', '"x"'))
-    again = Memory(path)
+    again = MemoryFile(path)
     assert [line["kind"] for line in again.read()] == ["a", "c"] and again.damaged >= 1
 
 
@@ -73,23 +70,23 @@ def test_a_lost_ledger_comes_back_with_what_the_vault_can_not_tell(vault: Vault)
     train(vault)
     own = prose("own", 20)
     with Ledger.open(vault.state) as ledger:
-        held = {e.path for e in ledger.entries() if e.held_out}
-        forgotten = next(e.path for e in ledger.entries() if not e.held_out)
-        ledger.forget(forgotten, NOW)
-        ledger.note_accepted(own, NOW)
-        active, scores = ledger.active(), ledger.scores()
+        held = {e.path for e in ledger.entries.all() if e.held_out}
+        forgotten = next(e.path for e in ledger.entries.all() if not e.held_out)
+        ledger.forgotten.add(forgotten, NOW)
+        ledger.emitted.accepted(own, NOW)
+        active, scores = ledger.generations.active(), ledger.rounds.scores()
     lose_ledger(vault)
     with Ledger.open(vault.state) as ledger:
         assert ledger.paused() is None
         repair(vault.state, ledger, NOW)
         vault.record(ledger, NOW + HOUR)
-        assert {e.path for e in ledger.entries() if e.held_out} == held
-        assert [e.path for e in ledger.entries() if e.forgotten] == [forgotten]
-        assert ledger.scores() == scores
-        assert ledger.barred() == {active}
-        assert ledger.emitted().lengths() == (8,)
-        assert ledger.active() is None  # the only generation learned what was forgotten
-        ids = {e.id for e in ledger.entries() if e.forgotten}
+        assert {e.path for e in ledger.entries.all() if e.held_out} == held
+        assert [e.path for e in ledger.entries.all() if e.forgotten] == [forgotten]
+        assert ledger.rounds.scores() == scores
+        assert ledger.generations.barred() == {active}
+        assert ledger.emitted.lookup().lengths() == (8,)
+        assert ledger.generations.active() is None  # the only generation learned what was forgotten
+        ids = {e.id for e in ledger.entries.all() if e.forgotten}
         assert not ids & set(ledger.pending(NOW + HOUR, 0).entries)
 
 
@@ -98,7 +95,7 @@ def test_a_lost_ledger_without_forgotten_notes_keeps_the_active_generation(vault
     lose_ledger(vault)
     assert train(vault)["kind"] == "none"
     with Ledger.open(vault.state) as ledger:
-        assert ledger.active() == "g000001" and ledger.lineage("g000001")
+        assert ledger.generations.active() == "g000001" and ledger.generations.lineage("g000001")
 
 
 def test_both_lost_with_generations_there_pauses_until_the_author_says_go(vault: Vault) -> None:
@@ -118,37 +115,32 @@ def test_a_new_vault_is_not_paused(vault: Vault) -> None:
 def test_a_damaged_database_is_set_aside_and_rebuilt(vault: Vault) -> None:
     train(vault)
     with Ledger.open(vault.state) as ledger:
-        held = {e.path for e in ledger.entries() if e.held_out}
+        held = {e.path for e in ledger.entries.all() if e.held_out}
     for path in vault.state.folder.glob("ledger.sqlite3-*"):
         path.unlink()
     vault.state.ledger.write_bytes(b"not a database at all" * 100)
     assert train(vault)["kind"] == "none"
     assert list(vault.state.folder.glob("ledger.sqlite3.damaged-*"))
     with Ledger.open(vault.state) as ledger:
-        assert {e.path for e in ledger.entries() if e.held_out} == held
+        assert {e.path for e in ledger.entries.all() if e.held_out} == held
 
 
-def test_a_crash_between_memory_and_database_forgets_all_the_same(vault: Vault) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the process that is killed is forked")
+def test_a_kill_between_memory_and_database_forgets_all_the_same(vault: Vault) -> None:
     """1. `forget` writes its line. 2. The process is killed before the database commits.
     3. The ledger is opened again. Result: the note is forgotten.
     """
-    class Killed(BaseException):
-        pass
-
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        path = next(e.path for e in ledger.entries())
-        real = ledger._forget_rows
-
-        def killed(entry: str, digests: object) -> None:
-            raise Killed
-
-        ledger._forget_rows = killed  # type: ignore[method-assign,assignment]
-        with pytest.raises(Killed):
-            ledger.forget(path, NOW)
-        ledger._forget_rows = real  # type: ignore[method-assign]
+        path = next(e.path for e in ledger.entries.all())
+    if (child := os.fork()) == 0:
+        ledger = Ledger.open(vault.state)
+        ledger.forgotten._bar_entry = lambda *_: os._exit(9)  # type: ignore[method-assign]
+        ledger.forgotten.add(path, NOW)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     with Ledger.open(vault.state) as ledger:
-        assert [e.path for e in ledger.entries() if e.forgotten] == [path]
+        assert [e.path for e in ledger.entries.all() if e.forgotten] == [path]
 
 
 def test_a_newer_schema_is_refused_in_one_line(vault: Vault) -> None:
@@ -174,14 +166,14 @@ def test_the_ledger_is_private_and_holds_no_prose(vault: Vault) -> None:
 def test_forgotten_runs_stay_in_the_guard_for_ever(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        path = next(e.path for e in ledger.entries())
+        path = next(e.path for e in ledger.entries.all())
         text = (vault.root / path).read_text().split("---\n")[-1]
-        ledger.forget(path, NOW)
-        assert ledger.forget(path, NOW)  # twice changes nothing
+        ledger.forgotten.add(path, NOW)
+        assert ledger.forgotten.add(path, NOW)  # twice changes nothing
         vault.remove(path)
         vault.record(ledger, NOW + 10 * DAY)
         with pytest.raises(NotFound):
-            ledger.forget("no such note.md", NOW)
+            ledger.forgotten.add("no such note.md", NOW)
     for file in vault.state.runs.iterdir():
         file.unlink()
     lose_ledger(vault)
@@ -194,9 +186,9 @@ def test_forgotten_runs_stay_in_the_guard_for_ever(vault: Vault) -> None:
 def test_two_ledgers_of_one_vault_take_turns(vault: Vault) -> None:
     with Ledger.open(vault.state) as one, Ledger.open(vault.state) as two:
         vault.record(one)
-        two.note_accepted(prose("a", 20), NOW)
-        one.note_accepted(prose("b", 20), NOW)
+        two.emitted.accepted(prose("a", 20), NOW)
+        one.emitted.accepted(prose("b", 20), NOW)
         two.set_meta("x", "1")
-        assert len(two.emitted().lengths()) == 1 and one.meta("x") == "1"
+        assert len(two.emitted.lookup().lengths()) == 1 and one.meta("x") == "1"
     lines = [json.loads(line) for line in vault.state.memory.read_text().splitlines()]
     assert [line["n"] for line in lines] == list(range(1, len(lines) + 1))

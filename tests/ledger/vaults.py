@@ -9,12 +9,16 @@ from pathlib import Path
 
 from vaultgpt.config import Rules, Settings
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.record import Recorded
+from vaultgpt.ledger.rows import Recorded
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.vault.scan import read_vault
 
-VOCABULARY = [a + b + c for a in ("ba", "do", "ki", "lu", "me", "no", "ra", "si", "tu", "ve")
-              for b in ("l", "n", "r", "s", "t") for c in ("am", "ek", "il", "op", "ur")]
+VOCABULARY = [
+    a + b + c
+    for a in ("ba", "do", "ki", "lu", "me", "no", "ra", "si", "tu", "ve")
+    for b in ("l", "n", "r", "s", "t")
+    for c in ("am", "ek", "il", "op", "ur")
+]
 NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -28,6 +32,8 @@ class FakeBase:
     revision: str = "0" * 40
     parameters: int = 7_000_000
     vocab: int = 8192
+    hidden: int = 256
+    tied: bool = True
     mark: str = "a"
 
     @property
@@ -77,5 +83,5 @@ class Vault:
         (self.root / name).rename(target)
 
     def record(self, ledger: Ledger, now: float = NOW, whole: bool = False) -> Recorded:
-        known = {} if whole else ledger.stamps()
+        known = {} if whole else ledger.notes.stamps()
         return ledger.record(read_vault(self.state.vault, Rules(), known), now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import pytest
 
 from vaultgpt import config
-from vaultgpt.corpus.runs import norms
+from vaultgpt.bases import resolve
+from vaultgpt.corpus.words import norms
+from vaultgpt.generations import Manifest, publish
+from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.mirror.engine import Engine
+from vaultgpt.state import VaultState
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
 PLAIN = Sampling(temperature=0, dry_multiplier=0, guard=False, heal=False)
@@ -26,12 +31,16 @@ class SetRuns:
 
     def __init__(self, texts: Sequence[str], n: int = 10) -> None:
         self.n = n
-        self.runs = {tuple(words[i : i + n]) for words in map(norms, texts)
-                     for i in range(len(words) - n + 1)}
+        self.runs = {
+            tuple(words[i : i + n])
+            for words in map(norms, texts)
+            for i in range(len(words) - n + 1)
+        }
 
     def has(self, words: Sequence[str]) -> bool:
-        return any(tuple(words[i : i + self.n]) in self.runs
-                   for i in range(len(words) - self.n + 1))
+        return any(
+            tuple(words[i : i + self.n]) in self.runs for i in range(len(words) - self.n + 1)
+        )
 
 
 def engine_of(base: Path, runs: Any = None, **settings: Any) -> Engine:
@@ -41,8 +50,9 @@ def engine_of(base: Path, runs: Any = None, **settings: Any) -> Engine:
     return engine
 
 
-def write(engine: Engine, prompt: Prompt,
-          cancelled: Callable[[], bool] = never) -> tuple[list[str], list[Piece], Usage]:
+def write(
+    engine: Engine, prompt: Prompt, cancelled: Callable[[], bool] = never
+) -> tuple[list[str], list[Piece], Usage]:
     """(texts by alternative, pieces, usage)."""
     said = list(engine.generate(prompt, cancelled))
     usage = said.pop()
@@ -59,8 +69,9 @@ TARGETS = {
 LLAMA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def make_adapter(base: Path, folder: Path, family: str, *, embedding: bool = False,
-                 seed: int = 1) -> Path:
+def make_adapter(
+    base: Path, folder: Path, family: str, *, embedding: bool = False, seed: int = 1
+) -> Path:
     """A random LoRA generation of `base`, written by peft."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -68,9 +79,14 @@ def make_adapter(base: Path, folder: Path, family: str, *, embedding: bool = Fal
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    lora = LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS.get(family, LLAMA_TARGETS),
-                      task_type="CAUSAL_LM", fan_in_fan_out=family == "gpt2")
+    net: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    lora = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=TARGETS.get(family, LLAMA_TARGETS),
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=family == "gpt2",
+    )
     peft = get_peft_model(net, lora)
     with torch.no_grad():
         for name, parameter in peft.named_parameters():
@@ -81,6 +97,29 @@ def make_adapter(base: Path, folder: Path, family: str, *, embedding: bool = Fal
         shape = net.get_input_embeddings().weight.shape
         save_file({"embedding": 0.1 * torch.randn(shape)}, folder / "embedding_delta.safetensors")
     return folder
+
+
+def publish_voice(state: VaultState, base: Path, staged: Path) -> str:
+    """Publish a staged adapter of `base` and enter it in the ledger, not active; its name."""
+    found = resolve(str(base), state)
+    manifest: Manifest = {
+        "base": found.name,
+        "revision": found.revision,
+        "base_sha256": found.sha256,
+        "parent": None,
+        "round": 1,
+        "created": time.time(),
+        "learned": [],
+        "held_out": [],
+        "report": {},
+        "verdict": {"promoted": True, "why": "For the test."},
+    }
+    name = publish(staged, state, manifest)
+    ends = (manifest["created"], True, "kept", 0, True, 100)
+    row = GenerationRow(name, 1, "fresh", None, found.name, found.sha256, *ends)
+    with Ledger.open(state) as ledger:
+        ledger.generations.add(row, [])
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.mirror.conftest import SetRuns, engine_of, write
-from vaultgpt.corpus.runs import RunIndex, norms
+from vaultgpt.corpus.runs import RunIndex
+from vaultgpt.corpus.words import norms
 from vaultgpt.mirror.echo import Echo, NoRuns
 from vaultgpt.wire import Prompt, Sampling
 
@@ -26,16 +27,17 @@ def first_hit(before: str, text: str, known: str = KNOWN) -> int | None:
     return echo.copied(text, len(text))
 
 
-@pytest.mark.parametrize(("before", "text", "word"), [
-    ("", KNOWN, "ten"),
-    ("", "One, TWO\u2014three four; five\nsix seven eight nine \uff34\uff25\uff2e!", "\uff34"),
-    ("one two three four five six", " seven eight nine ten eleven", "ten"),
-    ("so one two three four five six seven eight nine", " ten ", "ten"),
-    ("two three four five six seven eight nine ten", " eleven", "eleven"),
-])
-def test_the_tenth_word_is_found_wherever_the_run_began(
-    before: str, text: str, word: str
-) -> None:
+@pytest.mark.parametrize(
+    ("before", "text", "word"),
+    [
+        ("", KNOWN, "ten"),
+        ("", "One, TWO\u2014three four; five\nsix seven eight nine \uff34\uff25\uff2e!", "\uff34"),
+        ("one two three four five six", " seven eight nine ten eleven", "ten"),
+        ("so one two three four five six seven eight nine", " ten ", "ten"),
+        ("two three four five six seven eight nine ten", " eleven", "eleven"),
+    ],
+)
+def test_the_tenth_word_is_found_wherever_the_run_began(before: str, text: str, word: str) -> None:
     assert first_hit(before, text) == text.index(word)
 
 
@@ -69,8 +71,10 @@ def test_after_a_rewind_the_words_before_it_still_count() -> None:
 def recited(text: str, before: str, known: SetRuns) -> int:
     """Known runs whose last word lies in the new text."""
     head, words = len(norms(before)), norms(before + text)
-    return sum(known.has(words[i : i + known.n]) for i in range(max(0, head - known.n + 1),
-                                                               len(words) - known.n + 1))
+    return sum(
+        known.has(words[i : i + known.n])
+        for i in range(max(0, head - known.n + 1), len(words) - known.n + 1)
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -83,14 +87,17 @@ def test_an_engine_that_would_recite_does_not(
     base = tiny_models("llama")
     settings = Sampling(temperature=temperature, dry_multiplier=0)
     text = "I walked along"
-    texts, _, _ = write(engine_of(base), Prompt(
-        text=text, length="tokens", max_tokens=150, seed=5, sampling=settings))
+    texts, _, _ = write(
+        engine_of(base),
+        Prompt(text=text, length="tokens", max_tokens=150, seed=5, sampling=settings),
+    )
     known = SetRuns([text + texts[0]], n=4)
     engine = engine_of(base, known)
     for cut in (0, 20, 40):
         before = text + texts[0][:cut]
-        prompt = Prompt(text=before, length="tokens", max_tokens=120, seed=5, n=n,
-                        sampling=settings)
+        prompt = Prompt(
+            text=before, length="tokens", max_tokens=120, seed=5, n=n, sampling=settings
+        )
         for answer in write(engine, prompt)[0]:
             assert recited(answer, before, known) == 0
 

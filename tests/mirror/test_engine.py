@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 
 from tests import tiny
 from tests.mirror.conftest import PLAIN, engine_of, never, write
+from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import NotFound, Unavailable, UsageError
-from vaultgpt.mirror.engine import Engine, Request
+from vaultgpt.mirror.engine import Engine
 from vaultgpt.wire import Length, Prompt, Sampling, Usage
 
 LONG = tiny.prose(80, 11)
@@ -22,8 +24,8 @@ TOKENS: dict[str, Any] = {"length": "tokens", "max_tokens": 20}
 
 
 def tail(engine: Engine, prompt: Prompt, alternative: int = 0) -> list[int]:
-    request = Request(engine, prompt, never, 0.0)
-    list(request.pieces())
+    request = engine.begin(prompt, never, 0.0)
+    list(request.pieces(never))
     return request.answers[alternative].tail
 
 
@@ -141,8 +143,10 @@ def test_any_known_generation_can_be_asked_for(
     engine = engine_of(tiny_llama)
     folders = {f"g00000{s}": adapters(tiny_llama, "llama", seed=s) for s in (1, 2, 3, 4)}
     engine.activate("g000001", None, folders)
-    texts = {g: write(engine, Prompt(text=LONG, sampling=PLAIN, model=g, **TOKENS))[0][0]
-             for g in ("base", *folders, "mirror")}
+    texts = {
+        g: write(engine, Prompt(text=LONG, sampling=PLAIN, model=g, **TOKENS))[0][0]
+        for g in ("base", *folders, "mirror")
+    }
     assert texts["mirror"] == texts["g000001"] and len(set(texts.values())) == 5
     assert len(engine._models) <= 4
     with pytest.raises(NotFound):
@@ -189,10 +193,9 @@ def test_too_many_alternatives_are_refused(tiny_llama: Path) -> None:
 
 
 def mixed_logits(engine: Engine, prompt: Prompt) -> np.ndarray:
-    request = Request(engine, prompt, never, 0.0)
-    request._prepare()
-    assert request.decoding is not None
-    return request.decoding.look([])[0]
+    request = engine.begin(prompt, never, 0.0)
+    assert request._decoding is not None
+    return request._decoding.look([])[0]
 
 
 def test_tag_and_voice_strength_mix_logits_as_worded(
@@ -201,8 +204,9 @@ def test_tag_and_voice_strength_mix_logits_as_worded(
     engine = engine_of(tiny_llama)
     engine.activate("g000001", adapters(tiny_llama, "llama"))
 
-    def logits(sampling: Sampling, tags: tuple[str, ...] = ("dream",),
-               model: str = "mirror") -> Any:
+    def logits(
+        sampling: Sampling, tags: tuple[str, ...] = ("dream",), model: str = "mirror"
+    ) -> Any:
         return mixed_logits(engine, Prompt(text=LONG, tags=tags, sampling=sampling, model=model))
 
     plain = Sampling(heal=False, tag_strength=1.0)
@@ -213,8 +217,12 @@ def test_tag_and_voice_strength_mix_logits_as_worded(
     assert np.abs(voiced - (c + 0.4 * (c - b))).max() < 1e-3
     both = logits(Sampling(heal=False, voice=0.4, tag_strength=1.5))
     assert np.abs(both - (u + 1.5 * (c - u) + 0.4 * (c - b))).max() < 1e-3
-    texts, _, _ = write(engine, Prompt(
-        text=LONG, tags=("dream",), n=3, seed=1, sampling=Sampling(voice=0.4, tag_strength=1.5)))
+    texts, _, _ = write(
+        engine,
+        Prompt(
+            text=LONG, tags=("dream",), n=3, seed=1, sampling=Sampling(voice=0.4, tag_strength=1.5)
+        ),
+    )
     assert len(texts) == 3
 
 
@@ -227,7 +235,7 @@ def test_a_strength_is_for_tags_and_a_generation_and_both_lanes_read_the_same_te
 
     def lanes(**more: Any) -> list[list[int]]:
         prompt = Prompt(text=tiny.prose(600, 3), sampling=strong, **TOKENS, **more)
-        return [lane.ids for lane in engine.prepare(prompt, never).lanes]
+        return [lane.ids for lane in engine.begin(prompt, never, 0.0).lanes]
 
     assert len(lanes(date="2021")) == len(lanes(tags=("dream",), model="base")) == 1
     under, without = lanes(tags=("dream", "a very long tag of many words"), date="2021")
@@ -243,12 +251,17 @@ def test_what_is_stepped_together_is_what_each_lane_says_alone(
     base = tiny_models(family)
     engine = engine_of(base)
     engine.activate("g000001", adapters(base, family))
-    prompt = Prompt(text=LONG, tags=("dream",), n=n, seed=4, sampling=Sampling(
-        heal=False, tag_strength=1.5), **TOKENS)
-    request = Request(engine, prompt, never, 0.0)
-    request._prepare()
-    assert request.decoding is not None
-    decoding, seen = request.decoding, []
+    prompt = Prompt(
+        text=LONG,
+        tags=("dream",),
+        n=n,
+        seed=4,
+        sampling=Sampling(heal=False, tag_strength=1.5),
+        **TOKENS,
+    )
+    request = engine.begin(prompt, never, 0.0)
+    assert request._decoding is not None
+    decoding, seen = request._decoding, []
     assert len(decoding.lanes) == 2
     real = decoding._step
 
@@ -337,16 +350,19 @@ def test_no_answer_ends_inside_a_word_or_with_white_space(
     engine = engine_of(tiny_models(family))
     for seed in range(3):
         prompt = Prompt(text="We walked along", length=length, max_tokens=15, seed=seed, n=2)
-        request = Request(engine, prompt, never, 0.0)
-        pieces = list(request.pieces())
+        request = engine.begin(prompt, never, 0.0)
+        pieces = list(request.pieces(never))
         for answer in request.answers:
-            text = "".join(p.text for p in pieces if p.index == answer.index)
-            assert text == answer.text == text.rstrip()
+            text = "".join(p.text for p in pieces if p.index == answer.wording.index)
+            assert text == answer.wording.text == text.rstrip()
             tokens = b"".join(engine.vocabulary.written[t] for t in answer.tail)
             whole = tokens.decode("utf-8", "ignore")
             at = whole.find(text) + len(text)
             assert not (re.search(r"\w\Z", whole[:at]) and re.match(r"\w", whole[at:]))
-            assert [p.finish for p in pieces if p.index == answer.index][-1] in ("stop", "length")
+            assert [p.finish for p in pieces if p.index == answer.wording.index][-1] in (
+                "stop",
+                "length",
+            )
 
 
 def test_end_of_text_ends_an_answer_but_not_before_a_word(
@@ -375,8 +391,9 @@ def test_stop_strings_are_found_across_pieces(tiny_llama: Path) -> None:
     whole = write(engine, prompt)[0][0]
     for start in range(5, len(whole) - 10, 7):
         mark = whole[start : start + 6]
-        got, pieces, _ = write(engine, Prompt(
-            text=LONG, seed=1, length="tokens", max_tokens=60, stop=(mark,)))
+        got, pieces, _ = write(
+            engine, Prompt(text=LONG, seed=1, length="tokens", max_tokens=60, stop=(mark,))
+        )
         assert got[0] == whole[: whole.index(mark)].rstrip()
         assert pieces[-1].finish == "stop"
 
@@ -395,4 +412,56 @@ def test_the_figures_of_a_request(tiny_llama: Path) -> None:
     usage = write(engine_of(tiny_llama), Prompt(text="We saw", **TOKENS))[2]
     assert usage.generation == "base" and usage.tokens >= 20
     assert usage.first_token_ms > 0 and usage.tokens_per_s is not None and usage.tokens_per_s > 0
-    assert Usage(**usage.to_json()) == usage
+    assert Usage.from_json(usage.to_json()) == usage
+
+
+@pytest.mark.parametrize("text", ["We walked along the", "We walked alo", "We walked along "])
+def test_the_chance_of_the_first_words_is_the_models_own(tiny_llama: Path, text: str) -> None:
+    """Whatever the sampling then makes of it: temperature, guards, and a healed word with it."""
+    engine = engine_of(tiny_llama)
+    sampling = Sampling(temperature=0.7, min_p=0.1, dry_multiplier=2.0)
+    prompt = Prompt(text=text, length="tokens", max_tokens=24, seed=3, sampling=sampling)
+    writing = engine.begin(prompt, never, 0.0)
+    list(writing.pieces(never))
+    answer, sure = writing.answers[0], writing.usage().sure
+    assert 0 < len(sure) <= 3 and list(sure) == sorted(sure, reverse=True)
+    frame, decoding = answer.frame, writing._decoding
+    assert decoding is not None
+    rows = decoding.look(answer.tail)
+    nats, done = 0.0, 0
+    if frame.healing:
+        weights = torch.tensor(frame.healing.weights).log_softmax(0)
+        nats, done = float(weights[answer._way]), answer.healed
+    words = split_words(answer.wording.text)[:3]
+    wanted = []
+    for word in words:
+        last = answer._token_at(word.end - 1)
+        for i in range(done, last + 1):
+            row = torch.tensor(rows[i] + decoding.barred).log_softmax(0)
+            nats += float(row[answer.tail[i]])
+        done = max(done, last + 1)
+        wanted.append(np.exp(nats))
+    assert sure == pytest.approx(wanted, abs=2e-4)
+    assert Usage.from_json(writing.usage().to_json()) == writing.usage()
+
+
+def _clause(base: Path, text: str, sure: float) -> tuple[str, Usage, tuple[float, ...]]:
+    """A clause, its usage, and the chances of the first words that the prompt goes on with."""
+    engine, sampling = engine_of(base), Sampling(temperature=0, sure=sure)
+    asked = Prompt(text, length="clause", max_tokens=12, sampling=sampling)
+    (got,), _, usage = write(engine, asked)
+    return got, usage, write(engine, replace(asked, length="tokens"))[2].sure
+
+
+@pytest.mark.parametrize("text", ["We walked along the", "We walked alo", "We walked along "])
+def test_a_clause_has_only_words_that_it_is_sure_of(tiny_llama: Path, text: str) -> None:
+    _, _, chances = _clause(tiny_llama, text, 0.0)
+    assert chances[0] > 0
+    got, usage, _ = _clause(tiny_llama, text, chances[0] * 0.9)
+    assert got.strip() and usage.sure[0] >= chances[0] * 0.9
+    assert _clause(tiny_llama, text, chances[0] * 1.1)[0] == ""
+
+
+def test_a_clause_that_it_is_not_sure_of_costs_one_token(tiny_llama: Path) -> None:
+    got, usage, _ = _clause(tiny_llama, "We walked along the", 1.0)
+    assert got == "" and usage.tokens <= 1

@@ -13,52 +13,55 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.mirror.conftest import PLAIN, engine_of, make_adapter, never
+from vaultgpt.arithmetic import Dtype, choose_dtype, sixteen_bits
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.mirror.anymodel import AnyModel
-from vaultgpt.mirror.engine import Engine, Request
-from vaultgpt.mirror.families import build, choose_dtype
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.families import build
 from vaultgpt.mirror.gpt2 import GPT2
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.llama import Llama
 from vaultgpt.wire import Prompt
 
 CPU = torch.device("cpu")
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0,
-          "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 CASES: list[tuple[str, dict[str, Any], type]] = [
     ("llama", {}, Llama),
     ("llama", {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}, Llama),
     ("llama", {"rope_parameters": LLAMA3}, Llama),
-    ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
-     Llama),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
+        Llama,
+    ),
     ("llama", {"num_key_value_heads": 4, "hidden_act": "gelu"}, AnyModel),
-    ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
-     AnyModel),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        AnyModel,
+    ),
     ("mistral", {"sliding_window": None}, Llama),
-    ("mistral", {"sliding_window": 24}, AnyModel),
+    ("mistral", {"sliding_window": 24}, Llama),
+    ("granite", {}, Llama),
     ("qwen2", {}, Llama),
     ("qwen3", {}, Llama),
     ("gpt2", {}, GPT2),
     ("gpt2", {"activation_function": "gelu", "tie_word_embeddings": False}, GPT2),
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, AnyModel),
     ("gpt_neox", {}, AnyModel),
-    ("gemma", {}, AnyModel),
+    ("gemma", {}, Llama),
+    ("gemma3_text", {}, Llama),
+    ("gemma3_text", {"final_logit_softcapping": 5.0}, AnyModel),
     ("gemma2", {"sliding_window": 24}, AnyModel),
 ]
 NAMES = [f"{family}-{'-'.join(options) or 'plain'}" for family, options, _ in CASES]
-
-
-def model_folder(folder: Path, family: str, options: dict[str, Any]) -> Path:
-    """tiny.tiny_model, and Mistral, which it does not know, from a Llama's weights."""
-    if family != "mistral":
-        return tiny.tiny_model(folder, family, **options)
-    tiny.tiny_model(folder, "llama")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], **options}
-    for key in ("attention_bias", "mlp_bias", "pretraining_tp"):
-        config.pop(key, None)
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 def reference(base: Path, generation: Path | None = None) -> Any:
@@ -90,7 +93,7 @@ def logits_of(model: Model, ids: list[int]) -> torch.Tensor:
 def test_logits_and_greedy_text_equal_transformers(
     tmp_path: Path, family: str, options: dict[str, Any], kind: type
 ) -> None:
-    base = model_folder(tmp_path / "base", family, options)
+    base = tiny.tiny_model(tmp_path / "base", family, **options)
     engine = engine_of(base)
     net = reference(base)
     assert type(engine._model("base")) is kind
@@ -110,12 +113,17 @@ def test_the_embedded_base_is_decoded_by_the_lean_forward() -> None:
 
 def assert_greedy_equal(engine: Engine, net: Any, text: str, model: str = "mirror") -> None:
     prompt = Prompt(text=text, length="tokens", max_tokens=24, sampling=PLAIN, model=model)
-    request = Request(engine, prompt, never, 0.0)
-    list(request.pieces())
+    request = engine.begin(prompt, never, 0.0)
+    list(request.pieces(never))
     ids = [engine.vocabulary.start, *engine.vocabulary.encode(text)]
     with torch.inference_mode():
-        whole = net.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long(),
-                             max_new_tokens=24, do_sample=False, pad_token_id=0)[0].tolist()
+        whole = net.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids)).long(),
+            max_new_tokens=24,
+            do_sample=False,
+            pad_token_id=0,
+        )[0].tolist()
     wanted = whole[len(ids) :]
     assert request.answers[0].tail[: len(wanted)] == wanted
 
@@ -181,6 +189,43 @@ def test_int8_stays_close_to_fp32(tiny_models: Callable[..., Path], family: str)
     assert agreement.min() > 0.99
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "gpt_neox"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_logits_do_not_depend_on_how_a_prompt_is_cut(
+    tiny_models: Callable[..., Path], family: str, dtype: Dtype
+) -> None:
+    model = build(tiny_models(family), None, dtype, CPU)
+    ids = list(range(5, 75))
+    whole, once = model.empty(), model.empty()
+    model.prefill(whole, ids[:69], 0)
+    for start in range(0, 69, 11):
+        model.prefill(once, ids[start : min(69, start + 11)], start)
+    steps = model.empty()
+    for i in range(69):
+        model.step(steps, [ids[i]], [i])
+    rows = [model.step(cache, [ids[69]], [69]) for cache in (whole, once, steps)]
+    assert (torch.cat(rows) - rows[0]).abs().max() < 1e-4
+
+
+def test_the_arithmetic_that_writes_is_held_against_fp32(
+    tiny_llama: Path, tiny_models: Callable[..., Path], tmp_path: Path
+) -> None:
+    sample = list(range(5, 50))
+    for base in (tiny_llama, tiny_models("gpt_neox")):
+        model = build(base, None, "int8", CPU, sample)
+        assert model.dtype == "int8" and model.cost is not None and 0 < model.cost < 0.005
+    assert build(tiny_llama, None, "float32", CPU, sample).cost is None
+    for file in tiny_llama.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.layers.0.input_layernorm.weight"][3] = 0.0
+    for name in ("q_proj", "k_proj", "v_proj"):  # a column that counts for nothing spoils the rest
+        tensors[f"model.layers.0.self_attn.{name}.weight"][:, 3] = 300.0
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model = build(tmp_path, None, "int8", CPU, sample)
+    assert model.dtype == sixteen_bits(CPU) and model.cost is None
+
+
 def test_dtype_follows_size_and_device() -> None:
     assert choose_dtype("auto", CPU, 7_000_000) == "float32"
     assert choose_dtype("auto", CPU, 124_000_000) == "int8"
@@ -197,7 +242,8 @@ def test_an_adapter_that_says_more_than_lora_is_refused(
         folder = tmp_path / key
         folder.mkdir()
         (folder / "adapter_model.safetensors").write_bytes(
-            (good / "adapter_model.safetensors").read_bytes())
+            (good / "adapter_model.safetensors").read_bytes()
+        )
         config = json.loads((good / "adapter_config.json").read_text())
         (folder / "adapter_config.json").write_text(json.dumps({**config, key: value}))
         with pytest.raises(GenerationError):
@@ -238,6 +284,9 @@ def test_foreign_tensors_send_the_model_to_transformers(tiny_gpt2: Path, tmp_pat
         (tmp_path / file.name).write_bytes(file.read_bytes())
     tensors = load_file(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
-    save_file({**tensors, "extra.weight": torch.zeros(2)}, tmp_path / "model.safetensors",
-              metadata={"format": "pt"})
+    save_file(
+        {**tensors, "extra.weight": torch.zeros(2)},
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     assert isinstance(build(tmp_path, None, "float32", CPU), AnyModel)

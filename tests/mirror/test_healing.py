@@ -12,15 +12,32 @@ import pytest
 import torch
 
 from tests.mirror.conftest import engine_of, never, write
-from vaultgpt.mirror.engine import Engine, Request
+from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.healing import cut_tail
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt, Sampling
 
 GREEDY = Sampling(temperature=0, dry_multiplier=0, guard=False)
-ENDS = ["I walked along the riv", "I walked along the river", "I waited ", "She said.   ",
-        "Once.\n", "Once.\n\n", "café", "Grüße aus Köl", "a heart ❤️", "smile 😀", "日本語の",
-        "don'", "well-kno", "(", "...", "x" * 200, " ", "\n"]
+ENDS = [
+    "I walked along the riv",
+    "I walked along the river",
+    "I waited ",
+    "She said.   ",
+    "Once.\n",
+    "Once.\n\n",
+    "café",
+    "Grüße aus Köl",
+    "a heart ❤️",
+    "smile 😀",
+    "日本語の",
+    "don'",
+    "well-kno",
+    "(",
+    "...",
+    "x" * 200,
+    " ",
+    "\n",
+]
 
 
 @pytest.fixture(params=["byte_level", "byte_fallback", "vocab_merges"])
@@ -36,13 +53,19 @@ def test_what_goes_back_and_what_stays_are_the_text(vocabulary: Vocabulary, text
     assert cut.tail and cut.paths[0] == ()
     for path in cut.paths:
         assert cut.tail.startswith(vocabulary.bytes_of(list(path))) and len(
-            vocabulary.bytes_of(list(path))) < len(cut.tail)
+            vocabulary.bytes_of(list(path))
+        ) < len(cut.tail)
 
 
 def test_partial_words_and_white_space_go_back_whole(tiny_llama: Path) -> None:
     vocabulary = Vocabulary.load(tiny_llama)
-    for text, tail in [("the old riv", b" riv"), ("I waited  ", b"  "), ("Once.\n\n", b"\n\n"),
-                       ("in K\u00f6l", " K\u00f6l".encode()), ("I don't", b" don't")]:
+    for text, tail in [
+        ("the old riv", b" riv"),
+        ("I waited  ", b"  "),
+        ("Once.\n\n", b"\n\n"),
+        ("in K\u00f6l", " K\u00f6l".encode()),
+        ("I don't", b" don't"),
+    ]:
         assert cut_tail(vocabulary, text, vocabulary.encode(text)).tail == tail
 
 
@@ -59,7 +82,7 @@ def test_starting_with_finds_what_a_search_finds(vocabulary: Vocabulary) -> None
 
 
 @cache
-def plain_net(base: Path | None) -> Any:
+def plain_net(base: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
@@ -70,7 +93,7 @@ def brute_force(engine: Engine, text: str) -> dict[tuple[tuple[int, ...], int], 
     vocabulary = engine.vocabulary
     net = plain_net(engine._base)
     cut = cut_tail(vocabulary, text, vocabulary.encode(text))
-    allowed = torch.tensor(engine.barred(len(vocabulary.written)))
+    allowed = torch.tensor(engine._writable(len(vocabulary.written)))
     out = {}
     for path in cut.paths:
         ids, weight = [vocabulary.start, *cut.ids], 0.0
@@ -91,13 +114,14 @@ def brute_force(engine: Engine, text: str) -> dict[tuple[tuple[int, ...], int], 
 @pytest.mark.parametrize("text", ENDS[:-2])
 def test_healing_equals_brute_force(tiny_llama: Path, text: str) -> None:
     engine = engine_of(tiny_llama)
-    request = Request(engine, Prompt(text=text, max_tokens=8, sampling=GREEDY), never, 0.0)
-    request._prepare()
+    request = engine.begin(Prompt(text=text, max_tokens=8, sampling=GREEDY), never, 0.0)
     healing = request.answers[0].frame.healing
     assert healing is not None
     wanted = brute_force(engine, text)
-    got = {(way.path, way.last): float(weight)
-           for way, weight in ((healing.way(i), healing.weights[i]) for i in range(len(healing)))}
+    got = {
+        (way.path, way.last): float(weight)
+        for way, weight in ((healing.way(i), healing.weights[i]) for i in range(len(healing)))
+    }
     assert got.keys() == wanted.keys()
     assert max(abs(got[key] - wanted[key]) for key in wanted) < 1e-3
     best = max(wanted, key=lambda key: wanted[key])
@@ -106,18 +130,16 @@ def test_healing_equals_brute_force(tiny_llama: Path, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["byte_level", "byte_fallback"])
 @pytest.mark.parametrize("text", ENDS)
-def test_only_new_bytes_are_written(
-    tiny_models: Callable[..., Path], kind: str, text: str
-) -> None:
+def test_only_new_bytes_are_written(tiny_models: Callable[..., Path], kind: str, text: str) -> None:
     engine = engine_of(tiny_models("llama", tokenizer=kind))
     prompt = Prompt(text=text, length="tokens", max_tokens=12, seed=3, n=2)
-    request = Request(engine, prompt, never, 0.0)
-    pieces = list(request.pieces())
+    request = engine.begin(prompt, never, 0.0)
+    pieces = list(request.pieces(never))
     for answer in request.answers:
         cut = cut_tail(engine.vocabulary, text, engine.vocabulary.encode(text))
         written = engine.vocabulary.bytes_of(answer.tail)
         assert written.startswith(cut.tail)
-        said = "".join(p.text for p in pieces if p.index == answer.index)
+        said = "".join(p.text for p in pieces if p.index == answer.wording.index)
         new = written[len(cut.tail) :].decode("utf-8", "ignore")
         assert said in new
         assert "\ufffd" not in said
@@ -126,8 +148,13 @@ def test_only_new_bytes_are_written(
 def test_pieces_never_split_a_character(tiny_models: Callable[..., Path]) -> None:
     engine = engine_of(tiny_models("llama", tokenizer="byte_fallback", vocab=320))
     for seed in range(4):
-        prompt = Prompt(text="日本", length="tokens", max_tokens=60, seed=seed,
-                        sampling=Sampling(temperature=1.5, min_p=0, top_p=1))
+        prompt = Prompt(
+            text="日本",
+            length="tokens",
+            max_tokens=60,
+            seed=seed,
+            sampling=Sampling(temperature=1.5, min_p=0, top_p=1),
+        )
         _, pieces, _ = write(engine, prompt)
         for piece in pieces:
             assert "\ufffd" not in piece.text
@@ -148,8 +175,7 @@ def test_a_wide_tail_gives_back_only_a_few_tokens(tiny_llama: Path) -> None:
 
 def test_weights_are_probabilities(tiny_llama: Path) -> None:
     engine = engine_of(tiny_llama)
-    request = Request(engine, Prompt(text="I waited ", sampling=GREEDY), never, 0.0)
-    request._prepare()
+    request = engine.begin(Prompt(text="I waited ", sampling=GREEDY), never, 0.0)
     healing = request.answers[0].frame.healing
     assert healing is not None
     assert 0 < np.exp(healing.weights.astype(np.float64)).sum() <= 1.0001

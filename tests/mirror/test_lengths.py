@@ -8,8 +8,14 @@ from vaultgpt.mirror.lengths import Ender, sentence_ends
 from vaultgpt.wire import Length
 
 
-def grown(text: str, length: Length, *, suffix: str = "", stop: tuple[str, ...] = (),
-          max_tokens: int = 1000) -> str | None:
+def grown(
+    text: str,
+    length: Length,
+    *,
+    suffix: str = "",
+    stop: tuple[str, ...] = (),
+    max_tokens: int = 1000,
+) -> str | None:
     """The answer as it ends while `text` arrives character by character; None if it does not."""
     ender = Ender(length, max_tokens, stop, suffix, False)
     for end in range(1, len(text) + 1):
@@ -19,30 +25,52 @@ def grown(text: str, length: Length, *, suffix: str = "", stop: tuple[str, ...] 
     return None
 
 
-@pytest.mark.parametrize(("text", "wanted"), [
-    (" sea was calm. Then it", " sea was calm."),
-    (' "Come!" he said. And', ' "Come!"'),
-    (" Mr. Thoreau and Dr. Channing came. They", " Mr. Thoreau and Dr. Channing came."),
-    (" J. S. Mill wrote it. So", " J. S. Mill wrote it."),
-    (" so did I. Then", " so did I."),
-    (" it cost 3.50 in all. We", " it cost 3.50 in all."),
-    (" wait... no! Yes", " wait..."),
-    ("\n\nA new day\nbegins", "\n\nA new day"),
-    (" the moon,\nover the hill. Then", " the moon,\nover the hill."),
-    (" “Why?” I asked", " “Why?”"),
-    ("今日は。明日", "今日は。"),
-    (" no end here", None),
-])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (" sea was calm. Then it", " sea was calm."),
+        (' "Come!" he said. And', ' "Come!"'),
+        (" Mr. Thoreau and Dr. Channing came. They", " Mr. Thoreau and Dr. Channing came."),
+        (" J. S. Mill wrote it. So", " J. S. Mill wrote it."),
+        (" so did I. Then", " so did I."),
+        (" it cost 3.50 in all. We", " it cost 3.50 in all."),
+        (" wait... no! Yes", " wait..."),
+        ("\n\nA new day\nbegins", "\n\nA new day"),
+        (" the moon,\nover the hill. Then", " the moon,\nover the hill."),
+        (" “Why?” I asked", " “Why?”"),
+        ("今日は。明日", "今日は。"),
+        (" no end here", None),
+    ],
+)
 def test_a_sentence_ends_with_its_mark_or_line(text: str, wanted: str | None) -> None:
     assert grown(text, "sentence") == wanted
 
 
-@pytest.mark.parametrize(("text", "wanted"), [
-    (" sea. It rose.\n\nNext", " sea. It rose."),
-    (" sea. It rose.\nStill here.\n \nNext", " sea. It rose.\nStill here."),
-    ("\n\nHeading\n\nA sentence.\n\nMore", "\n\nHeading\n\nA sentence."),
-    ("a line\nand another\n\nthen", "a line\nand another"),
-])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (" sea, and then", " sea,"),
+        (' "Come!" he said', ' "Come!"'),
+        (" 3,500 of them; more", " 3,500 of them;"),
+        (" sea\nand", " sea"),
+        (" – the sea – and", " – the sea –"),
+        ("海、空", "海、"),
+        (" well-known house", None),
+    ],
+)
+def test_a_clause_ends_with_its_mark_or_line(text: str, wanted: str | None) -> None:
+    assert grown(text, "clause") == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (" sea. It rose.\n\nNext", " sea. It rose."),
+        (" sea. It rose.\nStill here.\n \nNext", " sea. It rose.\nStill here."),
+        ("\n\nHeading\n\nA sentence.\n\nMore", "\n\nHeading\n\nA sentence."),
+        ("a line\nand another\n\nthen", "a line\nand another"),
+    ],
+)
 def test_a_paragraph_ends_at_a_blank_line_after_a_sentence(text: str, wanted: str) -> None:
     assert grown(text, "paragraph") == wanted
 

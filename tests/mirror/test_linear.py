@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaultgpt.mirror.linear import Int8Way, int8_linear
+from vaultgpt import arithmetic
+from vaultgpt.arithmetic import Int8Way, int8_linear, int8_way
 
 
-@pytest.mark.parametrize("way", ["dynamic", "packed"])
+@pytest.mark.parametrize("way", ["turned", "packed"])
 @pytest.mark.parametrize("biased", [False, True])
 def test_both_ways_of_int8_agree_with_fp32(way: Int8Way, biased: bool) -> None:
     torch.manual_seed(0)
@@ -21,11 +22,56 @@ def test_both_ways_of_int8_agree_with_fp32(way: Int8Way, biased: bool) -> None:
         assert (got - wanted).abs().max() < 0.03 * wanted.abs().max()
 
 
+def test_a_row_of_int8_knows_nothing_of_the_rows_beside_it() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(40, 64)
+    x[0] *= 300.0  # as a start token's
+    x[:, 7] *= 30.0  # as a column that stands out
+    weight, bias = torch.randn(96, 64) / 8, torch.randn(96)
+    product = int8_linear(weight, bias, "turned")
+    whole = product(x)
+    assert torch.equal(product(x[5:20]), whole[5:20])
+    alone = torch.cat([product(row[None]) for row in x])  # of one row by another operator
+    wanted = torch.nn.functional.linear(x, weight, bias)
+    size = wanted.abs().amax(1, keepdim=True)
+    assert ((alone - whole).abs() / size).max() < 1e-5
+    assert ((whole - wanted).abs() / size).max() < 0.02
+
+
+def test_the_largest_products_do_not_overflow() -> None:
+    """1. Weights and inputs that are all alike once turned. Result: right on every processor."""
+    turn = arithmetic._turn(64)
+    assert turn is not None
+    alike = arithmetic._turned(torch.ones(3, 64), turn)
+    product = int8_linear(alike, None, "turned")
+    for x in (alike, alike[:1]):
+        assert (product(x) - 64.0).abs().max() < 1.0
+
+
+@pytest.mark.parametrize("way", ["turned", "packed"])
+def test_as_written_is_what_the_product_holds(
+    way: Int8Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(arithmetic, "int8_way", lambda: way)
+    weight, x = torch.randn(96, 64), torch.randn(5, 64)
+    kept = arithmetic.as_written(weight, "int8")
+    assert 0 < (kept - weight).abs().max() < 0.03
+    got, wanted = int8_linear(weight, None, way)(x), torch.nn.functional.linear(x, kept)
+    exact = torch.nn.functional.linear(x, weight)
+    assert (got - wanted).abs().mean() < (got - exact).abs().mean()
+    assert torch.equal(arithmetic.as_written(weight, "bfloat16"), weight.bfloat16().float())
+
+
 def test_without_any_int8_operator_it_falls_back_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise RuntimeError("not built")
 
-    monkeypatch.setattr("vaultgpt.mirror.linear._dynamic", missing)
-    monkeypatch.setattr("vaultgpt.mirror.linear._packed", missing)
+    monkeypatch.setattr(arithmetic, "_Turned", missing)
+    monkeypatch.setattr(arithmetic, "_packed", missing)
+    int8_way.cache_clear()
     weight, x = torch.randn(8, 4), torch.randn(1, 1, 4)
-    assert torch.equal(int8_linear(weight, None)(x), torch.nn.functional.linear(x, weight))
+    try:
+        assert torch.equal(int8_linear(weight, None)(x), torch.nn.functional.linear(x, weight))
+    finally:
+        int8_way.cache_clear()

@@ -41,8 +41,9 @@ def test_a_long_text_is_cut_where_a_paragraph_or_sentence_begins(
 
 def test_the_cut_moves_in_coarse_steps(vocabulary: Vocabulary) -> None:
     text = tiny.prose(3000, 1)
-    starts = {end - len(fit(vocabulary, text[:end], 200))
-              for end in range(len(text) - 300, len(text))}
+    starts = {
+        end - len(fit(vocabulary, text[:end], 200)) for end in range(len(text) - 300, len(text))
+    }
     assert len(starts) <= 4
 
 

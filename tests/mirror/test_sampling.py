@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,15 @@ from vaultgpt.mirror.sampling import Chooser, Dry
 from vaultgpt.wire import Sampling
 
 
-def chooser(seed: int = 1, alternative: int = 0, **fields: float) -> Chooser:
+def chooser(seed: int = 1, alternative: int = 0, **fields: Any) -> Chooser:
     return Chooser(Sampling(**{"top_p": 1.0, "min_p": 0.0, **fields}), seed, alternative)
 
 
-def frequencies(logits: np.ndarray, draws: int = 20_000, **fields: float) -> np.ndarray:
+def frequencies(logits: np.ndarray, draws: int = 20_000, **fields: Any) -> np.ndarray:
     one = chooser(**fields)
-    return np.bincount([one.draw(logits.copy()) for _ in range(draws)],
-                       minlength=len(logits)) / draws
+    return (
+        np.bincount([one.draw(logits.copy()) for _ in range(draws)], minlength=len(logits)) / draws
+    )
 
 
 LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.08, 0.02], dtype=np.float32))
@@ -30,14 +32,17 @@ def test_zero_temperature_takes_the_likeliest() -> None:
     assert chooser(temperature=0.0).draw(LOGITS.copy()) == 0
 
 
-@pytest.mark.parametrize(("fields", "wanted"), [
-    ({"temperature": 1.0}, [0.5, 0.25, 0.15, 0.08, 0.02]),
-    ({"temperature": 0.5}, [0.733, 0.183, 0.066, 0.019, 0.001]),
-    ({"temperature": 1.0, "min_p": 0.2}, [0.556, 0.278, 0.167, 0, 0]),
-    ({"temperature": 1.0, "top_p": 0.7}, [0.667, 0.333, 0, 0, 0]),
-    ({"temperature": 1.0, "min_p": 0.2, "top_p": 0.8}, [0.667, 0.333, 0, 0, 0]),
-])
-def test_draws_follow_the_cut_distribution(fields: dict[str, float], wanted: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"temperature": 1.0}, [0.5, 0.25, 0.15, 0.08, 0.02]),
+        ({"temperature": 0.5}, [0.733, 0.183, 0.066, 0.019, 0.001]),
+        ({"temperature": 1.0, "min_p": 0.2}, [0.556, 0.278, 0.167, 0, 0]),
+        ({"temperature": 1.0, "top_p": 0.7}, [0.667, 0.333, 0, 0, 0]),
+        ({"temperature": 1.0, "min_p": 0.2, "top_p": 0.8}, [0.667, 0.333, 0, 0, 0]),
+    ],
+)
+def test_draws_follow_the_cut_distribution(fields: dict[str, Any], wanted: list[float]) -> None:
     assert np.abs(frequencies(LOGITS, **fields) - wanted).max() < 0.012
 
 
@@ -64,8 +69,9 @@ def test_what_is_barred_is_never_drawn() -> None:
 
 def test_a_seed_gives_the_same_draws_and_alternatives_differ() -> None:
     logits = np.zeros(1000, dtype=np.float32)
-    draws = {(seed, i): chooser(seed, i, temperature=1.0).draw(logits)
-             for seed in (1, 2) for i in (0, 1)}
+    draws = {
+        (seed, i): chooser(seed, i, temperature=1.0).draw(logits) for seed in (1, 2) for i in (0, 1)
+    }
     assert len(set(draws.values())) == 4
     assert draws[1, 1] == chooser(1, 1, temperature=1.0).draw(logits)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.mirror.conftest import engine_of, write
-from vaultgpt.corpus.lines import by_tag, measure, to_json
+from vaultgpt.corpus.lines import by_tag, measure, save
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.verse import Breaks, Verse, said
+from vaultgpt.mirror.sampling import Breaks, Verse
 from vaultgpt.wire import Prompt, Sampling
 
 POEM = "\n".join(["the rain is here again"] * 3 + ["", "and I am up"] + ["so is the cat, I"] * 3)
@@ -27,8 +26,7 @@ def engine(tiny_llama: Path, adapters: Callable[..., Path], tmp_path: Path) -> E
     shutil.copytree(adapters(tiny_llama, "llama"), folder)
     prose = "A whole day of rain, and then the bus, which was late as ever."
     known = by_tag([(("poetry",), POEM)] * 4 + [(("journal",), prose)] * 4)
-    (folder / "manifest.json").write_text(
-        json.dumps({"report": {"learning": {"lines": to_json(known)}}}))
+    save(folder, known)
     engine = engine_of(tiny_llama)
     engine.activate("g000001", folder)
     return engine
@@ -36,8 +34,9 @@ def engine(tiny_llama: Path, adapters: Callable[..., Path], tmp_path: Path) -> E
 
 def lengths(engine: Engine, tag: str, text: str = "Rain") -> list[int]:
     """Of the lines of four alternatives, but for each one's last."""
-    prompt = Prompt(text=text, tags=(tag,), n=4, seed=1, length="tokens", max_tokens=160,
-                    sampling=FREE)
+    prompt = Prompt(
+        text=text, tags=(tag,), n=4, seed=1, length="tokens", max_tokens=160, sampling=FREE
+    )
     texts, _, _ = write(engine, prompt)
     return [len(line) for one in texts for line in (text + one).split("\n")[:-1] if line]
 
@@ -60,27 +59,34 @@ def test_the_models_own_breaks_are_kept_once_it_writes_in_lines() -> None:
     verse = Verse(measure(POEM), breaks)
     inside = np.log(np.array([0.88, 0.06, 0.01, 0.05], np.float32))
     first = inside.copy()
-    verse.bend(first, 20)
+    verse.bend(first, "", "x" * 20)
     for _ in range(60):
-        verse.bend(inside.copy(), 20)
+        verse.bend(inside.copy(), "", "x" * 20)
     later = inside.copy()
-    verse.bend(later, 20)
+    verse.bend(later, "", "x" * 20)
     gain = (first - inside)[1], (later - inside)[1]
     assert gain[0] > gain[1] + 1.5
     short = inside.copy()
-    verse.bend(short, 2)
+    verse.bend(short, "A\n", "xx")
     assert short[1] < inside[1] and short[0] == inside[0]
     start = inside.copy()
-    verse.bend(start, 0)
+    verse.bend(start, "A\n", "")
     assert (start == inside).all()
 
 
-def test_a_line_said_twice_goes_on_and_becomes_another() -> None:
+@pytest.mark.parametrize(
+    ("text", "over"),
+    [
+        ("Not I,\nnot I.\n\nA bird\nnot I", True),
+        ("Not I,\nnot I.\n\nA bird\nnot I said", False),
+        ("A bird\nnot I", False),
+        ("not I", False),
+        ("\n*\n*\n*", False),
+    ],
+)
+def test_a_line_said_twice_goes_on_and_becomes_another(text: str, over: bool) -> None:
     """Refrains come twice; a small model would else say a short line six times."""
-    text = "Not I,\nnot I.\n\nA bird\nnot I"
-    assert said(text) == 2 and said(text + " said") == 0
-    assert said("A bird\nnot I") == said("not I") == said(text + "\n") == said("\n*\n*\n*") == 0
     verse = Verse(measure(POEM), Breaks([b"a", b"\n", b"\n\n", b",\n"]))
     logits = np.zeros(4, np.float32)
-    verse.bend(logits, 5, said(text))
-    assert logits.tolist() == [0.0, -np.inf, -np.inf, -np.inf]
+    verse.bend(logits, "", text)
+    assert np.isneginf(logits).tolist() == [False, over, over, over]

@@ -25,8 +25,12 @@ class Process:
 
     def __init__(self) -> None:
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "vaultgpt.mirror.worker"], cwd=ROOT,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            [sys.executable, "-m", "vaultgpt.mirror.worker"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def say(self, **message: Any) -> None:
         assert self.child.stdin
@@ -46,8 +50,9 @@ class Process:
         return heard
 
     def open(self, base: Path, **more: Any) -> dict[str, Any]:
-        self.say(op="open", base=str(base), active=None, generations={}, settings={}, threads=1,
-                 **more)
+        self.say(
+            op="open", base=str(base), active=None, generations={}, settings={}, threads=1, **more
+        )
         return self.hear()
 
 
@@ -74,6 +79,7 @@ def test_a_life_of_the_worker(
     generation = adapters(tiny_llama, "llama")
     ready = worker.open(tiny_llama, runs=str(tmp_path / "runs"), secret="01" * 16)
     assert ready["event"] == "ready" and ready["dtype"] == "float32" and ready["load_ms"] > 0
+    assert ready["cost"] is None  # nothing to measure in fp32
     worker.say(op="warm", id=1, prompt=prompt())
     warmed = worker.hear()
     assert warmed["event"] == "warmed" and warmed["id"] == 1
@@ -84,7 +90,8 @@ def test_a_life_of_the_worker(
     assert first[-1]["cached_tokens"] == warmed["cached_tokens"]
     assert [m["finish"] for m in second if m["event"] == "piece" and m["finish"]]
     worker.say(op="activate", active="g000001", folder=str(generation))
-    assert worker.hear() == {"event": "activated", "active": "g000001"}
+    writes = {"dtype": "float32", "cost": None}
+    assert worker.hear() == {"event": "activated", "active": "g000001", **writes}
     worker.say(op="generate", id=4, prompt=prompt())
     assert worker.until("usage")[-1]["generation"] == "g000001"
     worker.say(op="runs")
@@ -94,20 +101,27 @@ def test_a_life_of_the_worker(
     assert worker.child.stdout and worker.child.stdout.read() == b""
 
 
-def test_errors_are_frames_and_say_nothing_of_the_prompt(worker: Process, tiny_llama: Path,
-                                                         tmp_path: Path) -> None:
+def test_errors_are_frames_and_say_nothing_of_the_prompt(
+    worker: Process, tiny_llama: Path, tmp_path: Path
+) -> None:
     secret = "The butler did it"
     worker.say(op="generate", id=1, prompt=prompt(secret))
     assert worker.hear()["code"] == "unavailable"
     worker.say(op="open", base=str(tmp_path))
     assert worker.hear()["code"] == "base_model"
     assert worker.open(tiny_llama)["event"] == "ready"
-    for broken in ({"text": secret, "colour": 1}, {}, {"text": secret, "model": "g000077"},
-                   {"text": secret, "n": 99}, {"text": secret, "max_tokens": "many"}):
+    for broken in (
+        {"text": secret, "colour": 1},
+        {},
+        {"text": secret, "model": "g000077"},
+        {"text": secret, "n": 99},
+        {"text": secret, "max_tokens": "many"},
+    ):
         worker.say(op="generate", id=2, prompt=broken)
         answer = worker.hear()
-        assert answer["event"] == "error" and answer["id"] == 2 and answer["status"] in (
-            400, 404, 500)
+        assert (
+            answer["event"] == "error" and answer["id"] == 2 and answer["status"] in (400, 404, 500)
+        )
         assert secret not in json.dumps(answer)
     worker.say(op="dance", id=3)
     assert worker.hear()["status"] == 400
@@ -158,9 +172,15 @@ def test_in_a_forward_pass_that_never_ends_it_leaves_too(tmp_path: Path) -> None
         "import threading, vaultgpt.mirror.worker as w\n"
         "w.Worker._warm = lambda self, message: (self._send('in', message), "
         "threading.Event().wait())\n"
-        "w.main()\n")
-    child = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, env={"PYTHONPATH": str(ROOT)})
+        "w.main()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT)},
+    )
     assert child.stdin and child.stdout
     write_frame(child.stdin, {"op": "warm", "id": 1})
     assert read_frame(child.stdout) == {"event": "in", "id": 1}
@@ -177,10 +197,16 @@ def test_what_libraries_print_does_not_reach_the_frames(tmp_path: Path) -> None:
         "import os, vaultgpt.mirror.worker as w\n"
         "w.Worker._runs = lambda self, m: (print('noise', flush=True), os.write(1, b'x'), "
         "self._send('runs', m))\n"
-        "w.main()\n")
-    child = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                             env={"PYTHONPATH": str(ROOT)})
+        "w.main()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": str(ROOT)},
+    )
     assert child.stdin and child.stdout
     write_frame(child.stdin, {"op": "runs"})
     assert read_frame(child.stdout) == {"event": "runs"}
@@ -191,11 +217,14 @@ def test_what_libraries_print_does_not_reach_the_frames(tmp_path: Path) -> None:
 
 
 def test_only_torch_is_imported_for_a_family_of_its_own(tiny_llama: Path) -> None:
-    code = (f"import sys; from pathlib import Path; from vaultgpt import config\n"
-            f"from vaultgpt.mirror.engine import Engine; from vaultgpt.wire import Prompt\n"
-            f"e = Engine(config.Mirror(device='cpu')); e.load(Path({str(tiny_llama)!r}))\n"
-            f"list(e.generate(Prompt(text='We', max_tokens=5), lambda: False))\n"
-            f"print([m for m in ('transformers', 'peft') if m in sys.modules])")
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                         check=True)
+    code = (
+        f"import sys; from pathlib import Path; from vaultgpt import config\n"
+        f"from vaultgpt.mirror.engine import Engine; from vaultgpt.wire import Prompt\n"
+        f"e = Engine(config.Mirror(device='cpu')); e.load(Path({str(tiny_llama)!r}))\n"
+        f"list(e.generate(Prompt(text='We', max_tokens=5), lambda: False))\n"
+        f"print([m for m in ('transformers', 'peft') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert out.stdout.strip() == "[]"

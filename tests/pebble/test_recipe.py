@@ -123,11 +123,13 @@ def test_the_chunked_loss_has_the_gradients_of_cross_entropy() -> None:
     weight = torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(0, 50, (700,))
     torch.nn.functional.cross_entropy(hidden @ weight.T, targets).backward()
-    expected = hidden.grad, weight.grad
-    hidden.grad = weight.grad = None
+    expected = [leaf.grad for leaf in (hidden, weight)]
+    for leaf in (hidden, weight):
+        leaf.grad = None
     ChunkedLoss.apply(hidden, weight, targets, softmax_loss).backward()
-    assert torch.allclose(hidden.grad, expected[0], atol=1e-6)
-    assert torch.allclose(weight.grad, expected[1], atol=1e-6)
+    for leaf, wanted in zip((hidden, weight), expected, strict=True):
+        assert leaf.grad is not None and wanted is not None
+        assert torch.allclose(leaf.grad, wanted, atol=1e-6)
 
 
 def test_muons_update_has_singular_values_near_1() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vaultgpt.errors import NotFound, VaultError
-from vaultgpt.plugin import BUILT, FILES, install_plugin
+from vaultgpt.tasks.plugin import BUILT, FILES, install_plugin
 
 PACKAGE = Path(__file__).parents[2] / "obsidian-plugin"
 
@@ -35,7 +35,7 @@ def test_the_files_in_the_vault_are_those_of_the_package(vault: Path) -> None:
 def test_the_package_carries_the_manifest_and_styles_of_the_sources() -> None:
     for name in ("manifest.json", "styles.css"):
         assert (BUILT / name).read_bytes() == (PACKAGE / name).read_bytes()
-    assert (BUILT / "main.js").stat().st_size < 60_000
+    assert (BUILT / "main.js").stat().st_size < 90_000
 
 
 def test_other_plugins_stay_listed_and_a_second_install_adds_nothing(vault: Path) -> None:

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tests.ledger.vaults import NOW, FakeBase, Vault
 from vaultgpt.config import Training
+from vaultgpt.rounds import RoundAnswer, run_round
 from vaultgpt.training.round import Item, Job, Report, SegmentScores, job_from_json
+from vaultgpt.wire import Hear
 
 
 def scores(items: list[Item], models: dict[str, float], seed: int = 1) -> SegmentScores:
@@ -34,8 +37,15 @@ def scores(items: list[Item], models: dict[str, float], seed: int = 1) -> Segmen
 class FakeTrainer:
     """`levels` are nats a byte by model; "after" decides the verdict."""
 
-    def __init__(self, after: float = 0.8, before: float = 0.82, base: float = 1.0,
-                 new_after: float = 0.85, new_before: float = 0.9, share: float = 0.01) -> None:
+    def __init__(
+        self,
+        after: float = 0.8,
+        before: float = 0.82,
+        base: float = 1.0,
+        new_after: float = 0.85,
+        new_before: float = 0.9,
+        share: float = 0.01,
+    ) -> None:
         self.held = {"after": after, "before": before, "base": base}
         self.new = {"after": new_after, "before": new_before, "base": base}
         self.share = share
@@ -43,8 +53,14 @@ class FakeTrainer:
         self.texts: list[str] = []
         self.before_answer: Callable[[Path], None] = lambda folder: None
 
-    def __call__(self, job_path: Path, on_progress: Callable[[dict[str, Any]], None],
-                 stop: threading.Event, *, settings: Training) -> dict[str, Any]:
+    def __call__(
+        self,
+        job_path: Path,
+        on_progress: Hear,
+        stop: threading.Event,
+        *,
+        settings: Training,
+    ) -> dict[str, Any]:
         self.texts.append(job_path.read_text(encoding="utf-8"))
         job = job_from_json(json.loads(self.texts[-1]))
         self.jobs.append(job)
@@ -65,8 +81,31 @@ class FakeTrainer:
         segments = {"held_out": scores(held, models)}
         if new:
             segments["new_notes"] = scores(new, self.new, seed=2)
-        bits = {"held_out": 1.2, "held_out_base": 1.5, "general": 2.0}
-        trained = [{"id": i.id, "nats": 10.0, "bytes": 20, "base_nats": 12.0} for i in job.items
-                   if i.new_ranges or i.role == "score"]
-        return Report(bits, {}, {}, {"share": self.share, "author_share": 0.01, "longest": 7.0},
-                      segments, trained, 1000, 2.0, 500.0, "cpu", 3, [2.0, 1.5])
+        bits: dict[str, float | None] = {"held_out": 1.2, "held_out_base": 1.5, "general": 2.0}
+        trained = [
+            {"id": i.id, "nats": 10.0, "bytes": 20, "base_nats": 12.0}
+            for i in job.items
+            if i.new_ranges or i.role == "score"
+        ]
+        return Report(
+            bits,
+            {},
+            {},
+            {"share": self.share, "author_share": 0.01, "longest": 7.0},
+            segments,
+            trained,
+            1000,
+            2.0,
+            500.0,
+            "cpu",
+            3,
+            [2.0, 1.5],
+        )
+
+
+def train(vault: Vault, now: float = NOW, after: float = 0.8, **more: Any) -> RoundAnswer:
+    """One round, asked for by hand, on a base that is not there; `after` decides the verdict."""
+    options: dict[str, Any] = {"manual": True, "base": FakeBase(), **more}
+    return run_round(
+        vault.state, vault.settings, trainer=FakeTrainer(after=after), now=lambda: now, **options
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+
 import pytest
 
 from tests.server.conftest import ORIGIN, TOKEN, Api
@@ -22,14 +25,27 @@ async def test_a_loopback_host_is_served(api: Api, host: str) -> None:
     assert b" 200 " in await api.raw(request("/v1/status", f"Host: {host}", AUTH))
 
 
-@pytest.mark.parametrize("host", [
-    "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:80",
-    "0.0.0.0", "127.0.0.1@evil.example", "127.0.0.1:80:80", "localhost.", "127.0.0.2", "",
-    "[::1", "::1",
-])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.example:80",
+        "0.0.0.0",
+        "127.0.0.1@evil.example",
+        "127.0.0.1:80:80",
+        "localhost.",
+        "127.0.0.2",
+        "",
+        "[::1",
+        "::1",
+    ],
+)
 @pytest.mark.parametrize("path", ["/health", "/v1/status", "/nowhere"])
 async def test_any_other_host_is_refused_before_anything_else(
-        api: Api, host: str, path: str) -> None:
+    api: Api, host: str, path: str
+) -> None:
     answer = await api.raw(request(path, f"Host: {host}", AUTH))
     assert answer.startswith(b"HTTP/1.1 403") and b"host_not_allowed" in answer
 
@@ -41,8 +57,12 @@ async def test_no_host_and_two_hosts_are_refused(api: Api) -> None:
 
 
 async def test_the_host_is_checked_before_origin_token_and_body(api: Api) -> None:
-    status, body, _ = await api.post("/v1/completions", data=b"{", token=None,
-                                     headers={"Host": "evil.example", "Origin": "https://e.example"})
+    status, body, _ = await api.post(
+        "/v1/completions",
+        data=b"{",
+        token=None,
+        headers={"Host": "evil.example", "Origin": "https://e.example"},
+    )
     assert (status, body["error"]["code"]) == (403, "host_not_allowed")
 
 
@@ -51,9 +71,52 @@ async def test_health_needs_no_token_and_says_only_ok(api: Api) -> None:
     assert (status, body) == (200, {"ok": True})
 
 
-@pytest.mark.parametrize("path", ["/v1/status", "/v1/models", "/v1/generations", "/v1/report",
-                                  "/v1/tags", "/v1/notes?path=a.md", "/metrics", "/openapi.json",
-                                  "/v1/events", "/nowhere", "/health/", "//health"])
+@pytest.mark.parametrize("size", [16, 32, 64])
+async def test_health_proves_to_a_challenge_that_it_holds_the_token(api: Api, size: int) -> None:
+    challenge = bytes(range(100, 100 + size))
+    status, body, _ = await api.get(f"/health?challenge={challenge.hex()}", token=None)
+    text = b"vaultgpt health 1\n" + str(api.port).encode() + b"\n" + challenge
+    proof = hmac.new(TOKEN.encode(), text, hashlib.sha256).hexdigest()
+    assert (status, body) == (200, {"ok": True, "proof": proof})
+    again = await api.get(f"/health?challenge={challenge.hex().upper()}", token=None)
+    assert again[1] == body
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "challenge=",
+        "challenge=" + "ab" * 15,
+        "challenge=" + "ab" * 65,
+        "challenge=" + "a" * 33,
+        "challenge=" + "zz" * 16,
+        "challenge=" + "ab" * 16 + "%0a",
+        "challenge=" + "ab" * 16 + "&challenge=" + "cd" * 16,
+    ],
+)
+async def test_a_challenge_out_of_bounds_is_refused_and_not_repeated(api: Api, query: str) -> None:
+    status, body, _ = await api.get(f"/health?{query}", token=None)
+    assert (status, body["error"]["param"]) == (400, "challenge")
+    assert "abab" not in str(body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/status",
+        "/v1/models",
+        "/v1/generations",
+        "/v1/report",
+        "/v1/tags",
+        "/v1/notes?path=a.md",
+        "/metrics",
+        "/openapi.json",
+        "/v1/events",
+        "/nowhere",
+        "/health/",
+        "//health",
+    ],
+)
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1], TOKEN + "5", "ü", "5"])
 async def test_all_else_needs_the_token(api: Api, path: str, token: str | None) -> None:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -70,8 +133,18 @@ async def test_the_token_is_no_query_parameter_and_no_other_scheme(api: Api) -> 
     assert b" 401 " in await api.raw(twice)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", ORIGIN + "/", ORIGIN + ".evil",
-                                    ORIGIN.upper(), "http://notes.example", "app://obsidian.md"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        ORIGIN + "/",
+        ORIGIN + ".evil",
+        ORIGIN.upper(),
+        "http://notes.example",
+        "app://obsidian.md",
+    ],
+)
 async def test_an_origin_that_is_not_exactly_allowed_is_refused(api: Api, origin: str) -> None:
     for path in ("/v1/status", "/health"):
         status, body, headers = await api.get(path, headers={"Origin": origin})
@@ -92,8 +165,11 @@ async def test_an_allowed_origin_may_read_answers_errors_and_streams(api: Api) -
 
 async def test_a_preflight_is_answered_for_allowed_origins_only(api: Api) -> None:
     url = f"http://127.0.0.1:{api.port}/v1/completions"
-    ask = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST",
-           "Access-Control-Request-Private-Network": "true"}
+    ask = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Private-Network": "true",
+    }
     async with api.session.options(url, headers=ask) as answer:
         assert answer.status == 204
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -105,15 +181,25 @@ async def test_a_preflight_is_answered_for_allowed_origins_only(api: Api) -> Non
         assert answer.status == 401
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded",
-                                  "multipart/form-data; boundary=x", "application/json5",
-                                  "application/json; charset=latin-1"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json5",
+        "application/json; charset=latin-1",
+    ],
+)
 async def test_a_post_that_a_web_page_could_send_unasked_is_refused(api: Api, kind: str) -> None:
     for path in ("/v1/completions", "/v1/train", "/v1/generations/g000001/activate"):
         status, body, _ = await api.post(path, data=b"{}", headers={"Content-Type": kind})
         assert (status, body["error"]["code"]) == (415, "unsupported_media_type")
-    assert (await api.post("/v1/train", data=b"", headers={
-        "Content-Type": "application/json; charset=UTF-8"}))[0] == 202
+    assert (
+        await api.post(
+            "/v1/train", data=b"", headers={"Content-Type": "application/json; charset=UTF-8"}
+        )
+    )[0] == 202
 
 
 async def test_a_body_over_the_limit_is_413_also_when_it_is_compressed(api: Api) -> None:
@@ -123,17 +209,33 @@ async def test_a_body_over_the_limit_is_413_also_when_it_is_compressed(api: Api)
     json_type = {"Content-Type": "application/json"}
     status, body, _ = await api.post("/v1/completions", data=long, headers=json_type)
     assert (status, body["error"]["code"]) == (413, "body_too_large")
-    status, _, _ = await api.post("/v1/completions", data=gzip.compress(long),
-                                  headers={**json_type, "Content-Encoding": "gzip"})
+    status, _, _ = await api.post(
+        "/v1/completions",
+        data=gzip.compress(long),
+        headers={**json_type, "Content-Encoding": "gzip"},
+    )
     assert status == 413
     assert not api.service.prompts
 
 
-@pytest.mark.parametrize("path", [
-    "../outside.md", "a/../../outside.md", "/etc/passwd", "/etc/x.md", "~/x.md", "C:/x.md",
-    "..\\outside.md", "a\\b.md", "a\x00.md", "a\n.md", "%2e%2e/outside.md",
-    "%2e%2e%2foutside.md", "..%2foutside.md",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside.md",
+        "a/../../outside.md",
+        "/etc/passwd",
+        "/etc/x.md",
+        "~/x.md",
+        "C:/x.md",
+        "..\\outside.md",
+        "a\\b.md",
+        "a\x00.md",
+        "a\n.md",
+        "%2e%2e/outside.md",
+        "%2e%2e%2foutside.md",
+        "..%2foutside.md",
+    ],
+)
 async def test_no_path_leads_out_of_the_vault(api: Api, path: str) -> None:
     from urllib.parse import quote
 
@@ -145,8 +247,20 @@ async def test_no_path_leads_out_of_the_vault(api: Api, path: str) -> None:
         assert status == 403
 
 
-@pytest.mark.parametrize("path", [".obsidian/app.json", ".obsidian/x.md", "a.txt", "a", "",
-                                  "./a.md", "%252e%252e/outside.md", "a//b.md", "gone.md"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".obsidian/app.json",
+        ".obsidian/x.md",
+        "a.txt",
+        "a",
+        "",
+        "./a.md",
+        "%252e%252e/outside.md",
+        "a//b.md",
+        "gone.md",
+    ],
+)
 async def test_a_path_that_is_no_note_is_404(api: Api, path: str) -> None:
     raw = await api.raw(request(f"/v1/notes?path={path}", "Host: localhost", AUTH))
     assert raw.startswith(b"HTTP/1.1 404"), raw[:200]
@@ -159,11 +273,17 @@ async def test_a_note_s_path_is_normalised_as_the_index_has_it(api: Api) -> None
 
 async def test_no_error_repeats_the_prompt(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     bodies = [
-        {"prompt": PROMPT, "n": PROMPT}, {"prompt": PROMPT, "max_tokens": 0},
-        {"prompt": {"x": PROMPT}}, {"prompt": [PROMPT, PROMPT]}, {"prompt": PROMPT, "echo": True},
-        {"prompt": PROMPT, "vaultgpt": {PROMPT: 1}}, {"prompt": PROMPT, "vaultgpt": PROMPT},
-        {"prompt": PROMPT, "vaultgpt": {"tags": [PROMPT]}}, {"prompt": PROMPT, "stop": [1]},
-        {"prompt": PROMPT, "vaultgpt": {"date": PROMPT}}, {"prompt": PROMPT, "model": PROMPT},
+        {"prompt": PROMPT, "n": PROMPT},
+        {"prompt": PROMPT, "max_tokens": 0},
+        {"prompt": {"x": PROMPT}},
+        {"prompt": [PROMPT, 5]},
+        {"prompt": PROMPT, "logit_bias": {PROMPT: 1}},
+        {"prompt": PROMPT, "vaultgpt": {PROMPT: 1}},
+        {"prompt": PROMPT, "vaultgpt": PROMPT},
+        {"prompt": PROMPT, "vaultgpt": {"tags": [PROMPT]}},
+        {"prompt": PROMPT, "stop": [1]},
+        {"prompt": PROMPT, "vaultgpt": {"date": PROMPT}},
+        {"prompt": PROMPT, "model": PROMPT},
         {"prompt": PROMPT, "vaultgpt": {"form": PROMPT}},
         {"prompt": PROMPT, "vaultgpt": {"path": f"{PROMPT}/../x.md"}},
     ]
@@ -175,7 +295,8 @@ async def test_no_error_repeats_the_prompt(api: Api, caplog: pytest.LogCaptureFi
     status, answer, _ = await api.post("/v1/completions", {"prompt": PROMPT})
     assert status == 500 and "orchard" not in str(answer)
     broken = f'{{"prompt": "{PROMPT}'.encode()
-    status, answer, _ = await api.post("/v1/completions", data=broken,
-                                       headers={"Content-Type": "application/json"})
+    status, answer, _ = await api.post(
+        "/v1/completions", data=broken, headers={"Content-Type": "application/json"}
+    )
     assert status == 400 and "orchard" not in str(answer)
     assert "orchard" not in caplog.text

@@ -9,6 +9,8 @@ import time
 import pytest
 
 from tests.server.conftest import TOKEN, Api
+from vaultgpt.server.page import PATHS
+from vaultgpt.server.routes import ROUTES
 
 
 async def test_the_reading_routes_answer_in_json(api: Api) -> None:
@@ -22,8 +24,10 @@ async def test_the_reading_routes_answer_in_json(api: Api) -> None:
 
 async def test_errors_have_openai_s_shape(api: Api) -> None:
     for status, body in [
-        (await api.get("/v1/report"))[:2], (await api.get("/nowhere"))[:2],
-        (await api.get("/v1/train"))[:2], (await api.post("/v1/status"))[:2],
+        (await api.get("/v1/report"))[:2],
+        (await api.get("/nowhere"))[:2],
+        (await api.get("/v1/train"))[:2],
+        (await api.post("/v1/status"))[:2],
     ]:
         assert status in (404, 405)
         assert set(body["error"]) == {"message", "type", "code", "param"}
@@ -39,6 +43,13 @@ async def test_the_report_is_measured_only_when_asked_and_not_beside_a_round(api
         assert (status, body["error"]["param"]) == (400, "measure")
     await api.post("/v1/train")
     assert (await api.get("/v1/report?measure=1"))[0] == 409
+
+
+async def test_a_post_measures_the_report_as_the_old_query_does(api: Api) -> None:
+    assert (await api.post("/v1/report"))[1] == (await api.get("/v1/report?measure=1"))[1]
+    assert (await api.post("/v1/report", {"odd": 1}))[0] == 400
+    await api.post("/v1/train")
+    assert (await api.post("/v1/report"))[0] == 409
 
 
 async def test_the_acting_routes(api: Api) -> None:
@@ -62,8 +73,9 @@ async def test_accepted_text_is_recorded(api: Api) -> None:
 
 
 async def test_events_reach_a_listener_from_the_moment_its_answer_begins(api: Api) -> None:
-    async with api.session.get(f"http://127.0.0.1:{api.port}/v1/events",
-                               headers={"Authorization": f"Bearer {TOKEN}"}) as stream:
+    async with api.session.get(
+        f"http://127.0.0.1:{api.port}/v1/events", headers={"Authorization": f"Bearer {TOKEN}"}
+    ) as stream:
         assert stream.content_type == "text/event-stream"
         api.service.broker.publish("progress", {"fraction": 0.5})
         async with asyncio.timeout(2):
@@ -89,8 +101,10 @@ async def test_a_silent_listener_is_reminded_and_a_slow_one_loses_the_oldest() -
 
 
 async def test_metrics_are_prometheus_text_without_prose(api: Api) -> None:
-    await api.post("/v1/completions", {"prompt": "the secret orchard", "vaultgpt": {
-        "title": "orchard", "path": "orchard.md"}})
+    await api.post(
+        "/v1/completions",
+        {"prompt": "the secret orchard", "vaultgpt": {"title": "orchard", "path": "orchard.md"}},
+    )
     await api.get("/v1/notes?path=orchard.md")
     await api.get("/orchard")
     status, text, headers = await api.get("/metrics")
@@ -105,13 +119,30 @@ async def test_metrics_are_prometheus_text_without_prose(api: Api) -> None:
 async def test_openapi_names_every_route_and_resolves(api: Api) -> None:
     document = (await api.get("/openapi.json"))[1]
     routes = {r.resource.canonical for r in api.runner.app.router.routes() if r.resource}
-    assert set(document["paths"]) == routes
+    assert set(document["paths"]) == routes - PATHS
+    operations = {(p, m.upper()) for p, row in document["paths"].items() for m in row}
+    assert operations == {(row.path, row.method) for row in ROUTES}
+    for path, method in operations - {(p, "GET") for p in ("/v1/events", "/metrics")}:
+        done = next(iter(document["paths"][path][method.lower()]["responses"].values()))
+        assert done["content"]["application/json"]["schema"], path
+    assert set(document["paths"]["/v1/train"]["post"]["responses"]) == {"202", "default"}
     text = json.dumps(document)
     for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in document["components"]["schemas"]
     request = document["components"]["schemas"]["CompletionRequest"]["properties"]
-    assert {"prompt", "suffix", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
-            "model", "vaultgpt"} <= set(request)
+    assert {
+        "prompt",
+        "suffix",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "n",
+        "stop",
+        "seed",
+        "stream",
+        "model",
+        "vaultgpt",
+    } <= set(request)
 
 
 @pytest.mark.parametrize("stream", [True, False])

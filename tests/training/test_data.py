@@ -14,7 +14,7 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWa
 
 from tests import tiny
 from tests.training.conftest import item
-from vaultgpt.corpus.blocks import Block
+from vaultgpt.corpus.documents import Block
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import (
     Recipe,
@@ -30,12 +30,12 @@ from vaultgpt.training.evaluate import (
     bits_per_byte,
     by_entry,
     by_group,
+    own_parts,
     score,
     segments,
     spread,
 )
-from vaultgpt.training.loss import Batch
-from vaultgpt.training.measure import own_parts
+from vaultgpt.training.loss import Batch, each_nats
 from vaultgpt.training.round import Item
 from vaultgpt.training.streams import (
     SHORT_TOKENS,
@@ -51,8 +51,10 @@ def stream(base: BaseModel, items: list[Item], name: str = "new", packs: bool = 
 
 
 def texts(base: BaseModel, blocks: list[Block]) -> list[str]:
-    return [base.encoder.tokenizer.decode(b.token_ids.tolist(), skip_special_tokens=False)
-            for b in blocks]
+    return [
+        base.encoder.tokenizer.decode(b.token_ids.tolist(), skip_special_tokens=False)
+        for b in blocks
+    ]
 
 
 def test_every_epoch_draws_other_headers_and_the_seed_repeats_them(base: BaseModel) -> None:
@@ -70,8 +72,14 @@ def test_unpacked_streams_give_one_document_a_block(base: BaseModel) -> None:
 def test_half_of_the_draws_cut_a_long_entry_into_short_parts_under_its_header(
     base: BaseModel,
 ) -> None:
-    long = Stream([item(1, words=900, tags=("dream",))], base.encoder, block_tokens=1024,
-                  packs=False, seed=4, name="new")
+    long = Stream(
+        [item(1, words=900, tags=("dream",))],
+        base.encoder,
+        block_tokens=1024,
+        packs=False,
+        seed=4,
+        name="new",
+    )
     longest = [max(len(b.token_ids) for b in long.epoch(n)) for n in range(40)]
     short = [n for n, size in enumerate(longest) if size <= SHORT_TOKENS]
     assert 10 < len(short) < 30 and max(longest) > 2 * SHORT_TOKENS
@@ -90,19 +98,25 @@ def test_of_a_long_changed_entry_only_the_parts_with_new_text_are_new(base: Base
 
 def test_a_mixture_keeps_its_shares_and_goes_on_from_a_position(base: BaseModel) -> None:
     def mixture() -> Mixture:
-        return Mixture([(stream(base, [item(1)], "new"), 0.3),
-                        (stream(base, [item(i) for i in range(9)], "replay"), 0.6),
-                        (stream(base, [], "general"), 0.1)])
+        return Mixture(
+            [
+                (stream(base, [item(1)], "new"), 0.3),
+                (stream(base, [item(i) for i in range(9)], "replay"), 0.6),
+                (stream(base, [], "general"), 0.1),
+            ]
+        )
 
     one = mixture()
     blocks = [one.next() for _ in range(60)]
-    new = sum(len(b.token_ids) for b in blocks if any(
-        item(1).text[:40] in t for t in texts(base, [b]))) / sum(len(b.token_ids) for b in blocks)
+    new = sum(
+        len(b.token_ids) for b in blocks if any(item(1).text[:40] in t for t in texts(base, [b]))
+    ) / sum(len(b.token_ids) for b in blocks)
     assert 0.25 < new < 0.55  # a third, and the replay of the same entry
     other = mixture()
     other.skip(40)
     assert [b.token_ids.tolist() for b in blocks[40:]] == [
-        other.next().token_ids.tolist() for _ in range(20)]
+        other.next().token_ids.tolist() for _ in range(20)
+    ]
 
 
 def test_validation_is_whole_entries_only_where_the_vault_can_spare_them() -> None:
@@ -127,16 +141,28 @@ def test_general_text_is_read_packed_or_plain_and_may_be_absent(tmp_path: Path) 
 
 def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
-    assert choose_rate(124_000_000) == choose_rate(10**9) == pytest.approx(5e-4)
+    assert choose_rate(135_000_000) == pytest.approx(3e-3)
     assert choose_rate(7_000_000) == choose_rate(10_000) == pytest.approx(4e-3)
     assert choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
-    assert choose_rate(7_000_000) > choose_rate(30_000_000) > choose_rate(120_000_000)
-    settings = {"rank": 0, "learning_rate": 0.0, "embedding": True, "block_tokens": 0,
-                "batch_tokens": 0}
+    assert choose_rate(135_000_000) > choose_rate(600_000_000) > choose_rate(2 * 10**9) > 5e-4
+    settings = {
+        "rank": 0,
+        "learning_rate": 0.0,
+        "embedding": True,
+        "block_tokens": 0,
+        "batch_tokens": 0,
+    }
 
     def recipe(**more: object) -> Recipe:
-        values = {"words": 25_000, "params": 7_000_000, "context": 512, "tied": True,
-                  "round_tokens": 70_000.0, "fresh": True, "parent_rank": None}
+        values = {
+            "words": 25_000,
+            "params": 7_000_000,
+            "context": 512,
+            "tied": True,
+            "round_tokens": 70_000.0,
+            "fresh": True,
+            "parent_rank": None,
+        }
         return choose_recipe(settings, **(values | more))  # type: ignore[arg-type]
 
     assert recipe(context=256).block_tokens == 256
@@ -158,9 +184,15 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert night.batch_tokens == 875 and night.rate == small.rate
     assert [rate_at(i, 2, night) for i in range(2)] == [1.0, 1.0]  # and without a warm-up
     defaults = {"epochs": 3.0, "new_passes": 1.25}  # three is what the author asked for
-    assert passes(defaults, fresh=True) == 3.0 and passes(defaults, fresh=False) == 1.25
+    assert passes(defaults, fresh=True, params=7_000_000) == 3.0
+    assert passes(defaults, fresh=False, params=7_000_000) == 1.25
+    chosen = {"epochs": 0.0, "new_passes": 2.0}  # by the base's size
+    assert passes(chosen, fresh=True, params=11_600_000) == 2.0
+    assert passes(chosen, fresh=True, params=135_000_000) == 3.0
     assert recipe(round_tokens=10e6).batch_tokens == 3500
     assert recipe(round_tokens=10e6, params=124_000_000).batch_tokens == 16_384
+    real = recipe(round_tokens=60 * 1950.0, params=135_000_000)
+    assert real.batch_tokens == 1950 and real.rate == pytest.approx(3e-3)
     assert recipe(round_tokens=2000.0, **read).batch_tokens == 1000
     much = recipe(round_tokens=20_000.0, fresh=False, read_tokens=40 * 875.0)
     assert (much.batch_tokens, much.rate) == (875, small.rate)  # as the fresh one before it
@@ -213,7 +245,7 @@ def test_out_of_memory_in_scoring_halves_the_rows(
     from vaultgpt.training import evaluate
 
     found = segments([item(i, "held_out") for i in range(6)], base.encoder)
-    expected, real = score(base, found), evaluate.each_nats
+    expected, real = score(base, found), each_nats
 
     def tight(target: BaseModel, batch: Batch) -> torch.Tensor:
         if batch.ids.shape[0] > 2:
@@ -232,7 +264,8 @@ def test_segments_are_thinned_evenly(base: BaseModel) -> None:
 def test_runs_that_stand_in_the_training_text_are_counted_in_any_dress() -> None:
     index = WordRuns(["One two three four five six seven eight nine ten.", "Other words entirely."])
     runs, copied, longest = index.measure(
-        ["so ONE two, three four five six seven eight nine and more words here"])
+        ["so ONE two, three four five six seven eight nine and more words here"]
+    )
     assert (runs, copied, longest) == (7, 2, 9)
     assert index.measure(["ten other words"]) == (0, 0, 2)  # no run crosses two texts
     assert index.measure(["nothing known"]) == (0, 0, 0)
@@ -262,9 +295,12 @@ def test_tokens_are_drawn_as_transformers_would(spread_of_logits: float) -> None
     logits = (torch.randn(1, 300) * spread_of_logits).expand(20_000, -1)
     none = torch.zeros(1, 1, dtype=torch.long)
     wanted = logits[:1]
-    for warper in (TemperatureLogitsWarper(TEMPERATURE), TopPLogitsWarper(TOP_P),
-                   MinPLogitsWarper(MIN_P)):
-        wanted = warper(none, wanted)
+    for warper in (
+        TemperatureLogitsWarper(TEMPERATURE),
+        TopPLogitsWarper(TOP_P),
+        MinPLogitsWarper(MIN_P),
+    ):
+        wanted = warper(none, wanted)  # type: ignore[arg-type]
     chances = wanted.softmax(-1)[0]
     drawn = torch.bincount(Draw()(none, logits).argmax(-1), minlength=300) / 20_000
     assert not drawn[chances == 0].any()

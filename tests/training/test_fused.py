@@ -20,7 +20,7 @@ def logits_and_gradients(base: BaseModel, learner: Learner) -> dict[str, Tensor]
     """Of every trainable parameter, for a fixed loss."""
     with base.device.autocast():
         logits = base.logits(IDS, None).float()
-    (logits.sin() * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()  # type: ignore[no-untyped-call]
+    (logits.sin() * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()
     found = {n: p.grad.clone() for n, p in learner.parameters.items() if p.grad is not None}
     learner.optimiser.zero_grad(set_to_none=True)
     assert found.keys() == learner.parameters.keys()
@@ -35,11 +35,13 @@ def unfuse(learner: Learner) -> int:
     return len(fused)
 
 
-@pytest.mark.parametrize(("family", "layers"), [
-    ("llama", 7), ("qwen2", 7), ("gemma", 7), ("gpt_neox", 4), ("gpt2", 0)])
+@pytest.mark.parametrize(
+    ("family", "layers"), [("llama", 7), ("qwen2", 7), ("gemma", 7), ("gpt_neox", 4), ("gpt2", 0)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_same_numbers_as_peft(family: str, layers: int, dtype: torch.dtype,
-                                  tmp_path: Path) -> None:
+def test_the_same_numbers_as_peft(
+    family: str, layers: int, dtype: torch.dtype, tmp_path: Path
+) -> None:
     base = load_base(tiny.tiny_model(tmp_path / "base", family), Device(CPU.where, dtype, 1))
     learner, adapter = random_adapter(base, replace(RECIPE, embedding_rate=1e-3))
     learner.load(adapter)
@@ -49,6 +51,7 @@ def test_the_same_numbers_as_peft(family: str, layers: int, dtype: torch.dtype,
     for name, one in fused.items():
         scale = float(theirs[name].norm())
         assert float((one - theirs[name]).norm()) <= scale * (
-            1e-5 if dtype == torch.float32 else 0.06), name
+            1e-5 if dtype == torch.float32 else 0.06
+        ), name
     learner.close()
     assert unfuse(learner) == 0

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vaultgpt.training.bootstrap import change, student95
-from vaultgpt.training.gate import judge, percent
+from vaultgpt.training.bootstrap import change, percent, student95
+from vaultgpt.training.gate import judge
 from vaultgpt.training.round import Report, SegmentScores
 
 TRIALS = 100
 
 
-def segments(rng: np.random.Generator, entries: int, each: int, levels: dict[str, float],
-             noise: float = 0.02) -> SegmentScores:
+def segments(
+    rng: np.random.Generator, entries: int, each: int, levels: dict[str, float], noise: float = 0.02
+) -> SegmentScores:
     """`levels` are true nats a byte; entries and segments differ, models by `noise` a segment."""
     out = SegmentScores(nats={m: [] for m in levels})
     for entry in range(entries):
@@ -34,30 +35,52 @@ def segments(rng: np.random.Generator, entries: int, each: int, levels: dict[str
     return out
 
 
-def report(held: SegmentScores, new: SegmentScores | None = None,
-           general: SegmentScores | None = None, **more: Any) -> Report:
+def report(
+    held: SegmentScores,
+    new: SegmentScores | None = None,
+    general: SegmentScores | None = None,
+    **more: Any,
+) -> Report:
     sets = {"held_out": held}
     if new is not None:
         sets["new_notes"] = new
     if general is not None:
         sets["general"] = general
     fields: dict[str, Any] = {
-        "bits_per_byte": {"held_out": 1.0}, "by_tag": {}, "by_year": {},
-        "copying": {"share": 0.012, "author_share": 0.01, "longest": 8.0}, "segments": sets,
-        "prequential": [], "tokens": 1, "seconds": 1.0, "tokens_per_s": 1.0, "device": "cpu",
-        "steps": 1, "losses": [1.0]}
+        "bits_per_byte": {"held_out": 1.0},
+        "by_tag": {},
+        "by_year": {},
+        "copying": {"share": 0.012, "author_share": 0.01, "longest": 8.0},
+        "segments": sets,
+        "prequential": [],
+        "tokens": 1,
+        "seconds": 1.0,
+        "tokens_per_s": 1.0,
+        "device": "cpu",
+        "steps": 1,
+        "losses": [1.0],
+    }
     return Report(**{**fields, **more})
 
 
-@pytest.mark.parametrize(("percent", "entries", "promoted"), [
-    (-0.2, 8, True), (0.08, 8, True), (0.3, 8, False), (0.4, 1, True), (1.2, 1, False)])
+@pytest.mark.parametrize(
+    ("percent", "entries", "promoted"),
+    [(-0.2, 8, True), (0.08, 8, True), (0.3, 8, False), (0.4, 1, True), (1.2, 1, False)],
+)
 def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
-        percent: float, entries: int, promoted: bool) -> None:
+    percent: float, entries: int, promoted: bool
+) -> None:
     """Asking 300 words for any gain at all refused nine good rounds of twenty."""
-    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
-                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
-    new = segments(np.random.default_rng(2), entries, 1,
-                   {"after": 1 + percent / 100, "before": 1.0}, noise=0.0)
+    held = segments(
+        np.random.default_rng(1),
+        40,
+        1,
+        {"after": 0.999, "before": 1.0, "fresh": 1.0, "base": 1.2},
+        noise=0.0,
+    )
+    new = segments(
+        np.random.default_rng(2), entries, 1, {"after": 1 + percent / 100, "before": 1.0}, noise=0.0
+    )
     verdict = judge(report(held, new), kind="incremental", first=False)
     assert verdict.promoted is promoted
     allowed = "0.2 %" if entries > 5 else "1.0 %"
@@ -66,9 +89,15 @@ def test_a_few_new_paragraphs_need_not_show_a_gain_but_no_plain_loss(
 
 @pytest.mark.parametrize(("percent", "promoted"), [(-7.0, True), (4.0, True), (40.0, False)])
 def test_weights_gone_astray_are_seen_before_their_mean_shows_it(
-        percent: float, promoted: bool) -> None:
-    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
-                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    percent: float, promoted: bool
+) -> None:
+    held = segments(
+        np.random.default_rng(1),
+        40,
+        1,
+        {"after": 0.999, "before": 1.0, "fresh": 1.0, "base": 1.2},
+        noise=0.0,
+    )
     last = {"nats": 100.0 + percent, "base_nats": 100.0}
     verdict = judge(report(held, last_weights=last), kind="incremental", first=False)
     assert verdict.promoted is promoted
@@ -78,8 +107,13 @@ def test_weights_gone_astray_are_seen_before_their_mean_shows_it(
 @pytest.mark.parametrize(("percent", "promoted"), [(-0.1, True), (1.0, False)])
 def test_only_what_was_scored_in_this_round_is_evidence(percent: float, promoted: bool) -> None:
     """Forty entries carried on would else make any bound narrow."""
-    held = segments(np.random.default_rng(1), 52, 1, {"after": 1.0, "before": 1.0, "fresh": 1.0,
-                                                      "base": 1.2}, noise=0.0)
+    held = segments(
+        np.random.default_rng(1),
+        52,
+        1,
+        {"after": 1.0, "before": 1.0, "fresh": 1.0, "base": 1.2},
+        noise=0.0,
+    )
     held.carried.extend(range(12, 52))
     for at in range(52):
         held.nats["after"][at] *= 1 + percent / 100 if at < 12 else 0.99
@@ -88,17 +122,28 @@ def test_only_what_was_scored_in_this_round_is_evidence(percent: float, promoted
     assert len(held.measured().entry) == 12 and held.measured().carried == []
 
 
-@pytest.mark.parametrize(("percent", "english", "promoted"), [
-    (1.6, True, True), (2.5, True, False), (2.5, False, True)])
-def test_a_night_may_not_cost_much_plain_english(percent: float, english: bool,
-                                                 promoted: bool) -> None:
+@pytest.mark.parametrize(
+    ("percent", "english", "promoted"), [(1.6, True, True), (2.5, True, False), (2.5, False, True)]
+)
+def test_a_night_may_not_cost_much_plain_english(
+    percent: float, english: bool, promoted: bool
+) -> None:
     """A hundred nights of small losses there would add up."""
-    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
-                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
-    general = segments(np.random.default_rng(2), 8, 8, {
-        "after": 1.01 * (1 + percent / 100), "before": 1.01, "base": 1.0}, noise=0.0)
-    verdict = judge(report(held, general=general), kind="incremental", first=False,
-                    english=english)
+    held = segments(
+        np.random.default_rng(1),
+        40,
+        1,
+        {"after": 0.999, "before": 1.0, "fresh": 1.0, "base": 1.2},
+        noise=0.0,
+    )
+    general = segments(
+        np.random.default_rng(2),
+        8,
+        8,
+        {"after": 1.01 * (1 + percent / 100), "before": 1.01, "base": 1.0},
+        noise=0.0,
+    )
+    verdict = judge(report(held, general=general), kind="incremental", first=False, english=english)
     assert verdict.promoted is promoted
     assert promoted or "plain English than the active generation" in verdict.why
     assert judge(report(held, general=general), kind="fresh", first=False).promoted
@@ -107,25 +152,45 @@ def test_a_night_may_not_cost_much_plain_english(percent: float, english: bool,
 @pytest.mark.parametrize(("times", "promoted"), [(1.2, True), (1.8, False)])
 def test_text_that_is_nothing_like_the_author_is_not_learned(times: float, promoted: bool) -> None:
     """Half-empty notes hardly move a figure in one night; they are told by what a word costs."""
-    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
-                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    held = segments(
+        np.random.default_rng(1),
+        40,
+        1,
+        {"after": 0.999, "before": 1.0, "fresh": 1.0, "base": 1.2},
+        noise=0.0,
+    )
     found = report(held, new_text={"word_nats": 5.0 * times, "held_out_word_nats": 5.0})
     verdict = judge(found, kind="incremental", first=False)
     assert verdict.promoted is promoted
     assert promoted or verdict.why.startswith("New text is 1.8 times as surprising a word")
     assert judge(found, kind="fresh", first=False).promoted
     assert judge(report(held), kind="incremental", first=False).promoted  # an older report
-    few = judge(report(segments(np.random.default_rng(1), 4, 1, {"after": 0.9, "before": 1.0,
-                                                                 "fresh": 1.0, "base": 1.2},
-                                noise=0.0), new_text=found.new_text),
-                kind="incremental", first=False)
+    few = judge(
+        report(
+            segments(
+                np.random.default_rng(1),
+                4,
+                1,
+                {"after": 0.9, "before": 1.0, "fresh": 1.0, "base": 1.2},
+                noise=0.0,
+            ),
+            new_text=found.new_text,
+        ),
+        kind="incremental",
+        first=False,
+    )
     assert few.promoted  # four entries do not say what the author's text is like
 
 
 @pytest.mark.parametrize(("share", "promoted"), [(0.2, True), (0.9, False)])
 def test_one_text_over_and_over_is_not_learned(share: float, promoted: bool) -> None:
-    held = segments(np.random.default_rng(1), 40, 1, {"after": 0.999, "before": 1.0,
-                                                      "fresh": 1.0, "base": 1.2}, noise=0.0)
+    held = segments(
+        np.random.default_rng(1),
+        40,
+        1,
+        {"after": 0.999, "before": 1.0, "fresh": 1.0, "base": 1.2},
+        noise=0.0,
+    )
     verdict = judge(report(held, new_text={"repeated": share}), kind="incremental", first=False)
     assert verdict.promoted is promoted
     assert promoted or verdict.why.startswith("90 % of the new text's 8-word runs")
@@ -137,8 +202,9 @@ def passes(change_percent: float, trials: int = TRIALS, entries: int = 24, each:
     for seed in range(trials):
         rng = np.random.default_rng(seed)
         level = 1 + change_percent / 100
-        held = segments(rng, entries, each, {"after": level, "before": 1.0, "fresh": 1.0,
-                                             "base": 1.2})
+        held = segments(
+            rng, entries, each, {"after": level, "before": 1.0, "fresh": 1.0, "base": 1.2}
+        )
         passed += judge(report(held), kind="incremental", first=False).promoted
     return passed / trials
 
@@ -157,12 +223,20 @@ def test_a_round_half_a_percent_worse_is_shown_no_better_than_the_level_says() -
 
 def test_long_entries_count_as_one_each() -> None:
     rng = np.random.default_rng(1)
-    many = judge(report(segments(rng, 24, 1, {"after": 0.99, "before": 1.0})), kind="fresh",
-                 first=False, expect_fresh=False)
+    many = judge(
+        report(segments(rng, 24, 1, {"after": 0.99, "before": 1.0})),
+        kind="fresh",
+        first=False,
+        expect_fresh=False,
+    )
     assert many.checks[1]["figure"] < 0.005
     rng = np.random.default_rng(1)
-    few = judge(report(segments(rng, 3, 8, {"after": 0.99, "before": 1.0})), kind="fresh",
-                first=False, expect_fresh=False)
+    few = judge(
+        report(segments(rng, 3, 8, {"after": 0.99, "before": 1.0})),
+        kind="fresh",
+        first=False,
+        expect_fresh=False,
+    )
     assert not few.promoted and "3 held-out entries" in few.why
 
 
@@ -193,8 +267,10 @@ def test_small_losses_do_not_add_up_because_the_last_fresh_round_counts_too() ->
     assert not verdict.promoted and "last fresh" in verdict.why
 
 
-@pytest.mark.parametrize(("level", "entries", "promoted"), [
-    (1.01, 12, True), (1.03, 12, False), (1.0, 3, True), (1.03, 3, False)])
+@pytest.mark.parametrize(
+    ("level", "entries", "promoted"),
+    [(1.01, 12, True), (1.03, 12, False), (1.0, 3, True), (1.03, 3, False)],
+)
 def test_what_must_be_forgotten_goes_unless_the_round_is_plainly_worse(
     level: float, entries: int, promoted: bool
 ) -> None:
@@ -238,8 +314,9 @@ def test_figures_that_are_no_numbers_are_refused(value: float) -> None:
     verdict = judge(report(held), kind="fresh", first=False, expect_fresh=False)
     assert not verdict.promoted and "astray" in verdict.why
     fine = segments(rng, 24, 1, {"after": 0.9, "before": 1.0})
-    assert not judge(report(fine, losses=[2.0, value]), kind="fresh", first=False,
-                     expect_fresh=False).promoted
+    assert not judge(
+        report(fine, losses=[2.0, value]), kind="fresh", first=False, expect_fresh=False
+    ).promoted
 
 
 def test_plain_english_is_judged_only_where_the_vault_is_english() -> None:
@@ -266,11 +343,13 @@ def test_another_base_is_held_against_what_the_active_pair_scored_on_the_same_en
     held = segments(rng, 24, 1, {"after": 0.8, "base": 0.9})
     old = segments(np.random.default_rng(11), 24, 2, {"after": 1.0})
     recorded = {"before": old}
-    assert judge(report(held), kind="fresh", first=False, expect_fresh=False,
-                 recorded=recorded).promoted
+    assert judge(
+        report(held), kind="fresh", first=False, expect_fresh=False, recorded=recorded
+    ).promoted
     worse = segments(np.random.default_rng(11), 24, 2, {"after": 0.7})
-    assert not judge(report(held), kind="fresh", first=False, expect_fresh=False,
-                     recorded={"before": worse}).promoted
+    assert not judge(
+        report(held), kind="fresh", first=False, expect_fresh=False, recorded={"before": worse}
+    ).promoted
 
 
 def test_the_same_figures_give_the_same_verdict_in_good_time() -> None:
@@ -304,4 +383,7 @@ def test_the_bound_holds_at_its_level_for_a_dozen_entries() -> None:
 def test_a_figure_just_over_its_bound_is_told_in_digits_that_show_it() -> None:
     assert (percent(0.0051, 0.005), percent(0.00502, 0.005)) == ("0.51 %", "0.502 %")
     assert (percent(0.012, 0.005), percent(0.005, 0.005), percent(-0.0004)) == (
-        "1.2 %", "0.5 %", "0.04 %")
+        "1.2 %",
+        "0.5 %",
+        "0.04 %",
+    )

@@ -15,13 +15,13 @@ from tests.training.conftest import item
 from vaultgpt.errors import OutOfMemory, TrainingError
 from vaultgpt.training import loop as loop_module
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.checkpoint import Progress
+from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint
 from vaultgpt.training.choose import Recipe, rate_at
 from vaultgpt.training.evaluate import segments
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan, Stopped
 from vaultgpt.training.lora import Adapter
-from vaultgpt.training.loss import Batch
+from vaultgpt.training.loss import Batch, make_batch
 from vaultgpt.training.streams import Mixture, Stream
 
 RECIPE = Recipe(rank=4, rate=4e-3, embedding_rate=1e-3, batch_tokens=256, block_tokens=128)
@@ -37,11 +37,23 @@ class Clock:
         return self.now
 
 
-def make_loop(base: BaseModel, folder: Path, steps: int = 8, recipe: Recipe = RECIPE,
-              parent: Adapter | None = None, **more: Any) -> Loop:
+def make_loop(
+    base: BaseModel,
+    folder: Path,
+    steps: int = 8,
+    recipe: Recipe = RECIPE,
+    parent: Adapter | None = None,
+    **more: Any,
+) -> Loop:
     learner = Learner(base, recipe, 1, parent, more.pop("last", None))
-    stream = Stream([item(i) for i in range(10)], base.encoder, block_tokens=recipe.block_tokens,
-                    packs=base.packs, seed=1, name="new")
+    stream = Stream(
+        [item(i) for i in range(10)],
+        base.encoder,
+        block_tokens=recipe.block_tokens,
+        packs=base.packs,
+        seed=1,
+        name="new",
+    )
     plan = Plan(steps, more.pop("check_every", 4), more.pop("deadline", None), folder, "job")
     validation = segments(more.pop("validation", []), base.encoder)
     more.setdefault("stop", threading.Event())
@@ -49,8 +61,7 @@ def make_loop(base: BaseModel, folder: Path, steps: int = 8, recipe: Recipe = RE
 
 
 def same(one: Adapter, other: Adapter, tolerance: float = 1e-6) -> bool:
-    return all(torch.allclose(t, other.tensors[n], atol=tolerance)
-               for n, t in one.tensors.items())
+    return all(torch.allclose(t, other.tensors[n], atol=tolerance) for n, t in one.tensors.items())
 
 
 def factor(loop: Loop) -> float:
@@ -59,11 +70,9 @@ def factor(loop: Loop) -> float:
     return float(group["lr"] / group["peak"])
 
 
-def test_loss_falls_and_the_rate_warms_up_and_stays(
-    base: BaseModel, tmp_path: Path
-) -> None:
+def test_loss_falls_and_the_rate_warms_up_and_stays(base: BaseModel, tmp_path: Path) -> None:
     factors: list[float] = []
-    loop = make_loop(base, tmp_path, 30, on_step=lambda p: factors.append(factor(loop)))
+    loop: Loop = make_loop(base, tmp_path, 30, on_step=lambda p: factors.append(factor(loop)))
     loop.run()
     losses = loop.progress.losses
     assert len(losses) == loop.progress.step == 30
@@ -88,7 +97,7 @@ def test_what_is_learned_is_the_mean_of_the_weights_along_the_way(
     result = loop.run()
     assert len(set(sizes)) > 1  # steps of unlike sizes
     total = sum(weight for weight, _ in passed)
-    means = {n: sum(t * w[n] for t, w in passed) / total for n in passed[0][1]}
+    means = {n: torch.stack([t * w[n] for t, w in passed]).sum(0) / total for n in passed[0][1]}
     for name, tensor in result.tensors.items():
         assert torch.allclose(tensor, means[name], atol=1e-6)
         assert torch.equal(loop.learner.lora[name], passed[-1][1][name])
@@ -142,8 +151,10 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_losses(
     second.on_step = lambda p: steps.append(p.step)
     result = second.run()
     assert steps[0] == 6
-    assert max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses,
-                                          strict=True)) < 1e-4
+    assert (
+        max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses, strict=True))
+        < 1e-4
+    )
     assert same(result, expected, 1e-5)
     assert result.embedding is not None and expected.embedding is not None
     assert torch.allclose(result.embedding, expected.embedding, atol=1e-5)
@@ -181,8 +192,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_with_the_same_losses(
     second.on_step = lambda p: steps.append(p.step)
     second.run()
     assert steps[0] == 4
-    assert max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses,
-                                          strict=True)) < 1e-4
+    assert (
+        max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses, strict=True))
+        < 1e-4
+    )
 
 
 def test_a_checkpoint_of_another_job_or_a_damaged_one_counts_as_none(
@@ -194,12 +207,34 @@ def test_a_checkpoint_of_another_job_or_a_damaged_one_counts_as_none(
     with pytest.raises(Stopped):
         first.run()
     path = tmp_path / "checkpoint.safetensors"
-    from vaultgpt.training.checkpoint import read_checkpoint
-
     assert read_checkpoint(tmp_path, "job") is not None
     assert read_checkpoint(tmp_path, "other") is None
     path.write_bytes(path.read_bytes()[:50])
     assert read_checkpoint(tmp_path, "job") is None
+    assert not path.exists() and (tmp_path / DAMAGED).exists()
+
+
+def test_a_bit_that_flips_in_a_checkpoint_begins_the_round_anew(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    """1. A round is stopped. 2. A bit of its checkpoint flips: of its weights, of its header, where
+    it stood. 3. It goes on. Result: from its first step, the file is set aside, and it is said.
+    """
+    stop = threading.Event()
+    stop.set()
+    first = make_loop(base, tmp_path, stop=stop)
+    with pytest.raises(Stopped):
+        first.run()
+    first.learner.close()
+    path = tmp_path / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    for at in (len(whole) - 5, len(whole) // 2, whole.index(b"tokens") + 9):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert read_checkpoint(tmp_path, "job") is None and not path.exists()
+    second = make_loop(base, tmp_path, steps=2)
+    second.run()
+    second.learner.close()
+    assert len(second.progress.losses) == 2 and "damaged" in second.progress.notes[0]
 
 
 class Exhausted:
@@ -215,12 +250,18 @@ class Exhausted:
         return self.real(base, batch, scale)
 
 
-@pytest.mark.parametrize("error", [
-    lambda: torch.OutOfMemoryError("CUDA out of memory"), MemoryError,
-    lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError,
+        lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
 def test_out_of_memory_halves_the_batch_and_learns_the_same(
-    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    base: BaseModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     error: Callable[[], Exception],
 ) -> None:
     whole = make_loop(base, tmp_path, 3)
@@ -263,11 +304,10 @@ def test_out_of_memory_on_another_device_moves_to_the_cpu_with_the_moments(
         real = target.device
         target.device = replace(real, where=torch.device("cpu"))
         try:
-            return make(target, rows)
+            return make_batch(target, rows)
         finally:
             target.device = real
 
-    make = loop_module.make_batch
     again.on_step = claim
     result = again.run()
     assert base.device.where.type == "cpu"
@@ -278,8 +318,9 @@ def test_out_of_memory_on_another_device_moves_to_the_cpu_with_the_moments(
 def test_other_failures_are_not_taken_for_out_of_memory(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "backward_nats",
-                        Exhausted(1, lambda: RuntimeError("shapes do not match")))
+    monkeypatch.setattr(
+        loop_module, "backward_nats", Exhausted(1, lambda: RuntimeError("shapes do not match"))
+    )
     with pytest.raises(RuntimeError, match="shapes"):
         make_loop(base, tmp_path, 2).run()
 
@@ -304,8 +345,15 @@ def test_a_budget_lowers_the_steps(
         return real(*args)
 
     monkeypatch.setattr(loop_module, "backward_nats", slow)
-    loop = make_loop(base, tmp_path, 1000, replace(RECIPE, batch_tokens=128), deadline=100.0,
-                     clock=clock, on_step=lambda p: factors.append(factor(loop)))
+    loop: Loop = make_loop(
+        base,
+        tmp_path,
+        1000,
+        replace(RECIPE, batch_tokens=128),
+        deadline=100.0,
+        clock=clock,
+        on_step=lambda p: factors.append(factor(loop)),
+    )
     loop.run()
     assert 40 <= loop.progress.step <= 50
     assert clock.now <= 100.0
@@ -319,7 +367,11 @@ def test_the_best_step_on_validation_is_kept_and_patience_ends_the_run(
     monkeypatch.setattr(loop_module, "score", lambda *a: [next(values)])
     loop = make_loop(base, tmp_path, 40, check_every=2, validation=[item(50, "held_out", 20)])
     snapshots: dict[int, Adapter] = {}
-    loop.on_step = lambda p: snapshots.setdefault(p.step, loop.learner.snapshot())
+
+    def keep(progress: Progress) -> None:
+        snapshots.setdefault(progress.step, loop.learner.snapshot())
+
+    loop.on_step = keep
     best = loop.run()
     assert loop.progress.best_step == 4
     assert loop.progress.step == 10

@@ -7,6 +7,7 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,21 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests import tiny
+from tests.mirror.conftest import make_adapter
+from tests.mirror.test_families import LLAMA3
 from vaultgpt.errors import GenerationError
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device
 from vaultgpt.training.learner import Learner
-from vaultgpt.training.lora import Adapter, linear_suffixes, load_adapter, merged
+from vaultgpt.training.lora import (
+    Adapter,
+    linear_suffixes,
+    load_adapter,
+    merged,
+    merged_model,
+    write_merged,
+)
 
 CPU = Device(torch.device("cpu"), torch.float32, 1)
 RECIPE = Recipe(rank=4, rate=1e-2, embedding_rate=1e-3, batch_tokens=512, block_tokens=64)
@@ -31,8 +41,10 @@ def random_adapter(base: BaseModel, recipe: Recipe = RECIPE) -> tuple[Learner, A
     """A learner and an adapter whose tensors all matter."""
     learner = Learner(base, recipe, 1, None)
     generator = torch.Generator().manual_seed(5)
-    tensors = {n: 0.1 * torch.randn(t.shape, generator=generator)
-               for n, t in learner.snapshot().tensors.items()}
+    tensors = {
+        n: 0.1 * torch.randn(t.shape, generator=generator)
+        for n, t in learner.snapshot().tensors.items()
+    }
     delta = None
     if learner.pristine is not None:
         delta = 0.1 * torch.randn(base.embedding.shape, generator=generator)
@@ -57,6 +69,24 @@ def test_a_saved_adapter_means_the_same_to_plain_peft(family: str, tmp_path: Pat
         theirs = PeftModel.from_pretrained(loaded, str(out)).eval()(IDS, use_cache=False).logits
     torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
     assert float((mine - plain).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("rope", [{"rope_type": "default", "rope_theta": 200.0}, LLAMA3])
+def test_a_merged_model_names_its_positions_for_older_programs_too(
+    rope: dict[str, Any], tmp_path: Path
+) -> None:
+    """mlx_lm 0.32 took 10,000 for any Llama's that transformers 5 had saved."""
+    base = tiny.tiny_model(tmp_path / "base", rope_parameters=rope)
+    voice = make_adapter(base, tmp_path / "voice", "llama", embedding=True)
+    write_merged(base, voice, tmp_path / "merged")
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["rope_theta"] == rope["rope_theta"]
+    assert config.get("rope_scaling", {}).get("factor") == rope.get("factor")
+    with torch.no_grad():
+        whole = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+        theirs = whole(IDS).logits
+        mine = merged_model(base, voice)(IDS).logits
+    torch.testing.assert_close(theirs, mine, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
@@ -125,8 +155,10 @@ def test_adapters_that_do_not_fit_or_are_damaged_are_refused(
     learner.save(tmp_path, adapter, "b", None)
     learner.close()
     strange = {n.replace("layers.1", "layers.7"): t for n, t in adapter.tensors.items()}
-    with pytest.raises(GenerationError, match="does not fit"), \
-            merged(base, replace(adapter, tensors=strange)):
+    with (
+        pytest.raises(GenerationError, match="does not fit"),
+        merged(base, replace(adapter, tensors=strange)),
+    ):
         pass
     with pytest.raises(GenerationError, match="does not fit"):
         Learner(base, replace(RECIPE, rank=8), 1, adapter)

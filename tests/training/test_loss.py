@@ -16,8 +16,13 @@ from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
 
 def some_batch(base: BaseModel) -> Batch:
     documents = [s.document for s in segments([item(i) for i in range(5)], base.encoder)]
-    return make_batch(base, [(d.token_ids, np.arange(len(d.token_ids), dtype=np.int32),
-                              d.loss_mask) for d in documents])
+    return make_batch(
+        base,
+        [
+            (d.token_ids, np.arange(len(d.token_ids), dtype=np.int32), d.loss_mask)
+            for d in documents
+        ],
+    )
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 100_000])
@@ -26,8 +31,12 @@ def test_nats_and_gradients_are_those_of_a_plain_cross_entropy(
 ) -> None:
     batch, weights = some_batch(base), dict(base.model.named_parameters())
     base.model.requires_grad_(True)
-    plain = F.cross_entropy(base.logits(batch.ids, batch.positions).flatten(0, 1),
-                            batch.targets.flatten(), reduction="sum", ignore_index=IGNORE)
+    plain = F.cross_entropy(
+        base.logits(batch.ids, batch.positions).flatten(0, 1),
+        batch.targets.flatten(),
+        reduction="sum",
+        ignore_index=IGNORE,
+    )
     wanted = torch.autograd.grad(0.5 * plain, list(weights.values()))
     monkeypatch.setattr(loss_module, "FUSED_LOGITS", chunk_rows * base.embedding.shape[0])
     fused = total_nats(base, batch)

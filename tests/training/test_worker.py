@@ -19,8 +19,10 @@ from vaultgpt.wire import read_frame, write_frame
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine
 # On a busy machine a process at nice 19 may wait for minutes; only its number is tested, once.
-AT_OUR_PRIORITY = ("import os; import vaultgpt.training.worker as w;"
-                   " w.lower_priority = lambda: None; os._exit(w.main())")
+AT_OUR_PRIORITY = (
+    "import os; import vaultgpt.training.worker as w;"
+    " w.lower_priority = lambda: None; os._exit(w.main())"
+)
 Start = Callable[[Path], "subprocess.Popen[bytes]"]
 
 
@@ -30,9 +32,13 @@ def start() -> Iterator[Start]:
     running: list[subprocess.Popen[bytes]] = []
 
     def begin(job: Path) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", AT_OUR_PRIORITY], cwd=ROOT,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", AT_OUR_PRIORITY],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         running.append(process)
         assert process.stdin is not None
         write_frame(process.stdin, {"job": str(job)})
@@ -88,14 +94,19 @@ def test_a_stopped_worker_started_again_ends_with_the_losses_of_a_whole_run(
 
 
 def test_the_module_runs_at_the_lowest_priority_and_refuses_to_run_without_a_job() -> None:
-    process = subprocess.Popen([sys.executable, "-m", "vaultgpt.training.worker"], cwd=ROOT,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaultgpt.training.worker"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     if os.name == "posix":
         code = "import os, vaultgpt.training.worker as w; w.lower_priority(); print(os.nice(0))"
-        nice = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
-                              check=True)
+        nice = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True
+        )
         assert nice.stdout.strip() == b"19"
-    assert process.communicate(b"", timeout=300) == (b"", None)
+    assert process.communicate(b"", timeout=300)[0] == b""
     assert process.returncode == 1
 
 

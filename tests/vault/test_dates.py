@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.vault.helpers import entry_of, note_of, write
 from vaultgpt.config import Rules
-from vaultgpt.vault.daily import DailyFormat
+from vaultgpt.vault.daily import DailyFormat, _Kind
 from vaultgpt.vault.dates import heading_date, parse_date
 from vaultgpt.vault.scan import read_vault
 
@@ -117,7 +118,38 @@ def test_the_property_beats_the_name_and_the_name_beats_created() -> None:
         ("Sonnet 18.md", None, "Sonnet 18"),
         ("Poetry/poetry 433.md", None, None),
         ("my_file_name.md", None, "my_file_name"),
-        ("Sunday, 14 March 2021.md", None, None),
+        ("Sunday, 14 March 2021.md", "2021-03-14", None),
+        ("March 14th, 2021.md", "2021-03-14", None),
+        ("14.03.2021.md", "2021-03-14", None),
+        ("14. März 2021.md", "2021-03-14", None),
+        ("14 марта 2021.md", "2021-03-14", None),
+        ("2021年3月14日.md", "2021-03-14", None),
+        ("2021年3月14日 散歩.md", "2021-03-14", "散歩"),
+        ("2021년 3월 14일.md", "2021-03-14", None),
+        ("14 March 2021 - Gulls.md", "2021-03-14", "Gulls"),
+        ("2021-03-14 - 2021-03-16.md", "2021-03-14", None),
+        ("2021-03-14 to 2021-03-16 Rome.md", "2021-03-14", "Rome"),
+        ("14-16 March 2021.md", "2021-03-14", None),
+        ("March 14-16, 2021.md", "2021-03-14", None),
+        ("14.-16.03.2021.md", "2021-03-14", None),
+        ("3-4-2021.md", "2021", None),
+        ("Mon.md", None, None),
+        ("Sonntag.md", None, None),
+        ("W24.md", None, None),
+        ("2021-W24.md", "2021-06", None),
+        ("2021-Q2.md", "2021", None),
+        ("March 2021 was cold.md", None, "March 2021 was cold"),
+        ("2021-03-14 We went.md", "2021-03-14", "We went"),
+        ("2021-03-14-Sunday.md", "2021-03-14", None),
+        ("2021-03-14_Sun.md", "2021-03-14", None),
+        ("March 14, 2021 - domingo.md", "2021-03-14", None),
+        ("Sun-2021-03-14.md", "2021-03-14", None),
+        ("2021-03-14 - Sunday lunch.md", "2021-03-14", "Sunday lunch"),
+        ("2021-03-14 W10.md", "2021-03-14", None),
+        ("Q2 2021.md", None, None),
+        ("Week 24, 2021.md", None, None),
+        ("Week 24 at sea.md", None, "Week 24 at sea"),
+        ("2021-03-14 So it rained.md", "2021-03-14", "So it rained"),
     ],
 )
 def test_dates_and_titles_of_file_names(name: str, date: str | None, title: str | None) -> None:
@@ -137,7 +169,14 @@ def test_dates_and_titles_of_file_names(name: str, date: str | None, title: str 
         ("", "", "2021-03-14.md", "2021-03-14"),
         ("DD-MM", "", "14-03.md", None),
         ("DD.MM.YYYY", "", "30.02.2021.md", None),
-        ("DD.MM.YYYY", "Daily", "Other/14.03.2021.md", None),
+        ("DD.MM.YYYY", "Daily", "Other/14.03.2021.md", "2021-03-14"),
+        ("DD.MM.YYYY", "Daily", "Other/14.03.md", None),
+        ("GGGG-[W]WW-E", "", "2021-W10-7.md", "2021-03-14"),
+        ("YYYY/MM/DD/ddd", "J", "J/2021/03/14/Sun.md", "2021-03-14"),
+        ("D MMMM YYYY", "", "14 марта 2021.md", "2021-03-14"),
+        ("D MMMM YYYY", "", "١٤ مارس ٢٠٢١.md", "2021-03-14"),
+        ("DD.MM.yyyy", "", "14.03.2021.md", "2021-03-14"),
+        ("[\\d]D MMM YYYY", "", "\\d14 Mar 2021.md", "2021-03-14"),
     ],
 )
 def test_daily_note_formats(
@@ -178,3 +217,78 @@ def test_headings_may_carry_a_title_after_a_day_in_figures() -> None:
     assert found is not None and (found.date, found.rest) == ("2021-03-14", "the ferry")
     assert heading_date("March 2021 was cold") is None
     assert heading_date("2019") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "date"),
+    [
+        ("created_at: 2020-01-02", "2020-01-02"),
+        ("createdAt: 2020-01-02T10:00:00Z", "2020-01-02"),
+        ("created: 1577923200000", "2020-01-02"),
+        ("date: 1577923200", "2020-01-02"),
+        ("date: 2 January 2020", "2020-01-02"),
+        ("date: '2020-01-02 - 2020-01-05'", "2020-01-02"),
+        ("date: 2020-01-02/2020-01-05", "2020-01-02"),
+        ("date: 2020-01-02 to 2020-01-05", "2020-01-02"),
+        ("date: Thursday, January 2nd 2020, 8:30:00 am", "2020-01-02"),
+        ('date: "[[2020-01-02]]"', "2020-01-02"),
+        ("date: [[2020-01-02]]", "2020-01-02"),
+        ("date: 2 января 2020", "2020-01-02"),
+        (
+            "created: Thu Jan 02 2020 10:00:00 GMT+0100 (Central European Standard Time)",
+            "2020-01-02",
+        ),
+        ("date: 3/4/2020", None),
+        ("date: 12345", None),
+    ],
+)
+def test_dates_of_properties(line: str, date: str | None) -> None:
+    assert entry_of(f"---\n{line}\n---\nText\n").date == date
+
+
+def _moment_names() -> dict[str, dict[str, dict[str, str]]]:
+    place = Path(__file__).parent / "moment_names.json"
+    names: dict[str, dict[str, dict[str, str]]] = json.loads(place.read_text(encoding="utf-8"))
+    return names
+
+
+@pytest.mark.parametrize("form", sorted(_moment_names()))
+def test_names_as_moment_makes_them_in_every_locale(form: str) -> None:
+    """What moment's own format() gave for two days in 138 locales (scripts/moment_locales.mjs)."""
+    kind = DailyFormat((_kind(form),))
+    wrong, unknown = [], []
+    for locale, days in _moment_names()[form].items():
+        for day, name in days.items():
+            told = replace(kind, locales=(locale,)).date_of(f"{name}.md")
+            if told != day:
+                wrong.append((locale, name, told))
+            alone = None if "L" in form else kind.date_of(f"{name}.md")
+            if alone not in (day, None):
+                unknown.append((locale, name, alone))
+    assert not wrong, wrong
+    assert not unknown, unknown
+
+
+def _kind(form: str) -> _Kind:
+    return _Kind("", form, "")
+
+
+def test_the_locale_is_told_by_the_names_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, ".obsidian/daily-notes.json", '{"format": "L", "folder": "D"}')
+    for day in (13, 14, 15):
+        write(tmp_path, f"D/{day}/03/2021.md")
+    assert DailyFormat.load(tmp_path).date_of("D/03/04/2021.md") == "2021-04-03"
+    write(tmp_path, ".obsidian/daily-notes.json", '{"format": "D MMMM YYYY", "folder": "P"}')
+    assert DailyFormat.load(tmp_path).date_of("P/3 listopad 2021.md") is None
+    for month in ("grudnia", "stycznia"):
+        write(tmp_path, f"P/1 {month} 2021.md")
+    assert DailyFormat.load(tmp_path).date_of("P/3 listopada 2021.md") == "2021-11-03"
+
+
+def test_a_calendar_set_and_the_calendars_locale(tmp_path: Path) -> None:
+    sets = {"calendarSets": [{"id": "D", "day": {"enabled": True, "format": "LL", "folder": "D"}}]}
+    write(tmp_path, ".obsidian/plugins/periodic-notes/data.json", json.dumps(sets))
+    write(tmp_path, ".obsidian/plugins/calendar/data.json", '{"localeOverride": "de"}')
+    daily = DailyFormat.load(tmp_path)
+    assert daily.date_of("D/14. März 2021.md") == "2021-03-14" and daily.locales == ("de",)
+    assert note_of("Text\n", "D/14. März 2021.md").entries[0].title is None

@@ -123,6 +123,139 @@ def test_the_usual_broken_blocks_are_recorded_as_problems() -> None:
         assert prose(text) == text
 
 
+TWICE = "a key of its front matter is given twice"
+
+
+@pytest.mark.parametrize(
+    ("block", "tags", "used"),
+    [
+        ("tags: [private]\ntags: [journal]", ("private", "journal"), True),
+        ("tags: journal\nTags: private", ("journal", "private"), True),
+        ("vaultgpt: false\nvaultgpt: true", (), False),
+        ("vaultgpt: true\nvaultgpt: false", (), False),
+        ("vaultgpt: false\nvaultgpt: {length: page}", (), False),
+        ("excluded: true\nexcluded: false", (), False),
+        ("excluded: false\nExcluded: true", (), False),
+    ],
+)
+def test_of_a_key_given_twice_all_tags_and_the_stricter_rule(
+    block: str, tags: tuple[str, ...], used: bool
+) -> None:
+    note = note_of(f"---\n{block}\n---\nI fell.\n")
+    assert note.tags == tags and note.problem == TWICE
+    out = note.properties.get("vaultgpt") is False or note.properties.get("excluded") is True
+    assert out != used
+
+
+def test_the_first_of_two_dates_and_any_of_two_sources_count() -> None:
+    note = note_of("---\ndate: 2020-01-02\ndate: 2021-01-02\nsource:\nsource: x\n---\nI fell.\n")
+    assert note.entries[0].date == "2020-01-02" and note.properties["source"] == "x"
+
+
+@pytest.mark.parametrize(
+    "broken", ["title: Fwd: the boat", "x: [open", "who: @x", "created: {{d}}"]
+)
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("tags: [dream, private]", "tags", ("dream", "private")),
+        ("tags:\n  - dream\n  - private", "tags", ("dream", "private")),
+        ("tags:\n- '#dream'", "tags", ("dream",)),
+        ('Tags: "dream"', "tags", ("dream",)),
+        ("vaultgpt: false", "vaultgpt", False),
+        ("excluded: true", "excluded", True),
+        ("Excluded: no", "excluded", False),
+        ("source: https://a.org/x: y", "source", "https://a.org/x: y"),
+        ("url: 'https://a.org'", "url", "https://a.org"),
+        ("date: 2020-01-02", "date", "2020-01-02"),
+        ("doc_type: weread", "doc-type", "weread"),
+    ],
+)
+def test_what_is_no_yaml_is_read_line_by_line_for_what_decides(
+    broken: str, line: str, key: str, value: object
+) -> None:
+    for block in (f"{broken}\n{line}", f"{line}\n{broken}"):
+        text = f"---\n{block}\n---\nI fell.\n"
+        note = note_of(text)
+        assert note.problem == "its front matter is not valid YAML" and prose(text) == text
+        assert note.properties[key] == value
+        assert key != "tags" or note.tags == value
+
+
+@pytest.mark.parametrize(
+    ("block", "tags", "used"),
+    [
+        ('tags = ["dream", "private"]\ndate = 2020-01-02', ("dream", "private"), True),
+        ('[taxonomies]\ntags = ["private"]', ("private",), True),
+        ("vaultgpt = false", (), False),
+        ('tags = ["private"]\nx = ', ("private",), True),
+        ("vaultgpt = false\nx = = y", (), False),
+    ],
+)
+def test_a_toml_block_is_front_matter(block: str, tags: tuple[str, ...], used: bool) -> None:
+    note = note_of(f"+++\n{block}\n+++\nI fell.\n")
+    assert note.tags == tags and "I fell." in note.entries[0].prose
+    assert (note.properties.get("vaultgpt") is not False) == used
+    assert note.problem or note.entries[0].prose == "I fell.\n"
+
+
+@pytest.mark.parametrize("above", ["\n", "\n\n", " \n", "  "])
+def test_a_block_that_stands_too_low_is_prose_but_what_it_forbids_is_heeded(above: str) -> None:
+    text = f"{above}---\nvaultgpt: false\ntags: [private]\n---\nI fell.\n"
+    note = note_of(text)
+    assert read_properties(text).end == 0 and prose(text) == text
+    assert note.properties == {"vaultgpt": False, "rule_tags": ("private",)}
+    assert note.problem == "its front matter does not begin on its first line"
+    toml = note_of(f"{above}+++\nvaultgpt = false\ntags = ['private']\n+++\nI fell.\n")
+    assert toml.properties == note.properties and toml.problem == note.problem
+    assert note_of("\n---\nI fell: hard.\n").problem is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "slept well?",
+        "exif.camera",
+        "city, country",
+        "creation date",
+        "Did I go out today?",
+        "What was the best of the whole day?",
+        "mood (1-5)",
+        "dc:title",
+        "été",
+        "心情",
+        "'quoted key'",
+    ],
+)
+def test_keys_of_any_kind_make_a_mapping(key: str) -> None:
+    text = f"---\n{key}: x\n---\nI fell.\n"
+    assert prose(text) == "I fell.\n" and note_of(text).problem is None
+
+
+def test_a_known_key_makes_front_matter_of_any_block() -> None:
+    text = "---\nWhat my father said that day: never lend a boat.\ntags: sea\n---\nI fell.\n"
+    assert note_of(text).tags == ("sea",) and prose(text) == "I fell.\n"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "tags: &a [*a, private]",
+        "tags: &a [private, [*a]]",
+        "a: &a {b: *a}\ntags: private",
+        "a: &a\n  - *a\n  - *a\ntags: private",
+    ],
+)
+def test_front_matter_that_refers_to_itself_ends_and_is_said(block: str) -> None:
+    note = note_of(f"---\n{block}\n---\nI fell.\n")
+    assert note.tags == ("private",) and note.problem == "its front matter refers to itself"
+
+
+def test_an_alias_that_ends_is_followed() -> None:
+    note = note_of("---\nx: &t [private, sea]\ntags: *t\n---\nI fell.\n")
+    assert note.tags == ("private", "sea") and note.problem is None
+
+
 def test_a_problem_never_holds_text_of_the_note() -> None:
     note = note_of("---\nsecret-word: [unclosed\n---\nother-word\n")
     assert note.problem and "secret-word" not in note.problem and "other" not in note.problem
@@ -160,9 +293,20 @@ def test_only_an_exact_first_line_opens_front_matter() -> None:
 
 
 def test_an_unreadable_block_still_keeps_a_private_note_out_of_sight() -> None:
-    for block in ("vaultgpt: false", "tags: [private", "tags:\n  - private\n  - x"):
+    tight = ("vaultgpt:false", "VaultGPT:no", "tags:[private]", "tags:private, x")
+    for block in ("vaultgpt: false", "tags: [private", "tags:\n  - private\n  - x", *tight):
         found = read_properties(f"---\n{block}\ncreated: {{{{date}}}}\n---\nText\n")
         assert found.values.get("vaultgpt") is False or "private" in str(found.values["rule_tags"])
+    for block in ("excluded: true", "excluded: yes", "excluded: no\nEXCLUDED: 1"):
+        for form in ("---\n{}\ncreated: {{{{date}}}}\n---\n", "\n---\n{}\n---\n", "---\n{}\n"):
+            assert read_properties(form.format(block) + "Text\n").values["excluded"] is True
+    for line in ("  vaultgpt: false", "\tvaultgpt: no", "- vaultgpt: false", "  - VaultGPT:off"):
+        for start in ("title: a: b", "x: {{y}}", "a: [open"):
+            found = read_properties(f"---\n{start}\n{line}\n---\nText\n")
+            assert found.values["vaultgpt"] is False
+    broken = "---\ntitle: a: b\n  tags: private\n  other: x\n  tags:\n  - sea\n---\nText\n"
+    assert read_properties(broken).values["rule_tags"] == ("private", "sea")
+    assert read_properties("---\nexcluded:yes\nx: {{y}}\n---\n").values["excluded"] is True
 
 
 def test_vaultgpt_may_be_false_or_hold_settings() -> None:

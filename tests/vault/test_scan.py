@@ -6,6 +6,7 @@ import os
 import time
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_files_in_the_cloud_are_never_opened(
     write(tmp_path, "dataless.md")
     write(tmp_path, "a.sync-conflict-20210314-120000-ABC.md")
     monkeypatch.setattr(walking, "is_dataless", lambda status: status.st_size > 6)
-    monkeypatch.setattr(walking, "read_bytes", lambda place: pytest.fail("it was opened"))
+    monkeypatch.setattr(walking, "read_bytes", lambda *_: pytest.fail("it was opened"))
     assert codes(read_vault(tmp_path, Rules())) == {
         "Journal.md": "placeholder",
         "dataless.md": "placeholder",
@@ -149,7 +150,7 @@ def test_files_in_the_cloud_are_never_opened(
 
 def test_conflict_copies_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a.sync-conflict-20210314-120000-ABC.md")
-    monkeypatch.setattr(walking, "read_bytes", lambda place: pytest.fail("it was opened"))
+    monkeypatch.setattr(walking, "read_bytes", lambda *_: pytest.fail("it was opened"))
     assert list(codes(read_vault(tmp_path, Rules())).values()) == ["conflict copy"]
 
 
@@ -158,7 +159,7 @@ def test_a_note_that_may_not_be_read_is_left_out_with_a_problem(
 ) -> None:
     write(tmp_path, "a.md")
 
-    def refuse(place: str) -> bytes:
+    def refuse(vault: Path, place: str) -> bytes:
         raise PermissionError(13, "denied", place)
 
     monkeypatch.setattr(walking, "read_bytes", refuse)  # tests may run as root, whom nothing stops
@@ -174,10 +175,10 @@ def test_a_note_that_vanishes_during_the_scan_is_gone(
     first = read_vault(tmp_path, Rules())
     read = walking.read_bytes
 
-    def vanish(place: str) -> bytes:
+    def vanish(vault: Path, place: str) -> bytes:
         if place.endswith("b.md"):
             os.unlink(place)
-        return read(place)
+        return read(vault, place)
 
     monkeypatch.setattr(walking, "read_bytes", vanish)
     assert paths(read_vault(tmp_path, Rules())) == ["a.md"]
@@ -190,14 +191,14 @@ def test_a_folder_that_can_not_be_listed_deletes_nothing(
     write(tmp_path, "a.md")
     write(tmp_path, "closed/b.md")
     first = read_vault(tmp_path, Rules())
-    listing = os.scandir
+    opening = os.open
 
-    def refuse(place: str) -> object:
-        if place.endswith("closed"):
+    def refuse(place: Any, *rest: Any, **more: Any) -> int:
+        if str(place).endswith("closed"):
             raise PermissionError(13, "denied")
-        return listing(place)
+        return opening(place, *rest, **more)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     scan = read_vault(tmp_path, Rules(), first.stamps)
     assert scan.gone == [] and "closed/b.md" in scan.stamps
     assert sorted(scan.unchanged) == ["a.md", "closed/b.md"]

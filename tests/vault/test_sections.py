@@ -128,3 +128,50 @@ def test_the_first_heading_is_the_title_when_nothing_of_prose_stands_above() -> 
 def test_parts_of_a_day_are_no_title() -> None:
     entry = entry_of("# Morning\n\nA\n\n# Evening\n\nB\n", "2021-07-01.md")
     assert entry.title is None and entry.prose.startswith("# Morning")
+
+
+def dates(headings: list[str], name: str = "x.md", head: str = "") -> list[str | None]:
+    text = head + "".join(f"## {h}\n\nText of it.\n\n" for h in headings)
+    note = note_of(text, name)
+    covered(note)
+    return [entry.date for entry in note.entries]
+
+
+@pytest.mark.parametrize(
+    ("headings", "expected"),
+    [
+        # the weekday decides
+        (
+            ["31-03-2021, Wednesday", "01-04-2021, Thursday", "02-04-2021, Friday"],
+            ["2021-03-31", "2021-04-01", "2021-04-02"],
+        ),
+        (["Thursday 01/04/2021", "Saturday 03/04/2021"], ["2021-04-01", "2021-04-03"]),
+        (["1/4/2021 (Monday)", "3/4/2021 (Thursday)"], ["2021-01-04", "2021-03-04"]),
+        (["1/4/2021 lundi", "1/5/2021"], ["2021-01-04", "2021-01-05"]),
+        (["01-04-2021, четверг", "02-04-2021"], ["2021-04-01", "2021-04-02"]),
+        # a day past the twelfth decides for the file
+        (["3/31/2021", "4/1/2021", "4/2/2021"], ["2021-03-31", "2021-04-01", "2021-04-02"]),
+        (["31/3/2021", "1/4/2021", "2/4/2021"], ["2021-03-31", "2021-04-01", "2021-04-02"]),
+        (["1/4/2021", "2/4/2021", "13/4/2021"], ["2021-04-01", "2021-04-02", "2021-04-13"]),
+        # the neighbours decide
+        (["3/4/2021", "3/5/2021", "3/6/2021"], ["2021-03-04", "2021-03-05", "2021-03-06"]),
+        (["3/4/2021", "4/4/2021", "5/4/2021"], ["2021-04-03", "2021-04-04", "2021-04-05"]),
+        (["5/3/2021", "4/3/2021"], ["2021-03-05", "2021-03-04"]),
+        (["1.4.2021", "2.4.2021"], ["2021-04-01", "2021-04-02"]),
+        (["2021-03-31", "1/4/2021", "2021-04-02"], ["2021-03-31", "2021-04-01", "2021-04-02"]),
+        (["3/3/2021", "4/4/2021"], ["2021-03-03", "2021-04-04"]),
+        # nothing decides: the year is certain
+        (["3/4/2021", "4/3/2021"], ["2021", "2021"]),
+    ],
+)
+def test_days_in_figures_are_read_in_the_files_own_order(
+    headings: list[str], expected: list[str]
+) -> None:
+    assert dates(headings) == expected
+
+
+def test_another_date_of_the_file_decides_the_order() -> None:
+    assert dates(["4/3/2021", "4/5/2021"], "2021-04.md") == ["2021-04-03", "2021-04-05"]
+    assert dates(["4/3/2021", "4/5/2021"], "2021-03.md") == ["2021-03-04", "2021-05-04"]
+    head = "---\ndate: 2021-03\n---\n"
+    assert dates(["4/3/2021", "4/5/2021"], head=head) == ["2021-03-04", "2021-05-04"]

@@ -14,7 +14,7 @@ from tests.vault.helpers import covered, entry_of, kinds, note_of, prose
 @pytest.mark.parametrize(
     ("text", "kind", "piece"),
     [
-        ("A\n> said she\n> twice\nB\n", "quote", "> said she\n> twice\n"),
+        ("A\n> said she\n> twice\n\nB\n", "quote", "> said she\n> twice\n"),
         ("> [!note] Mind\n> the gap\n", "callout", "> [!note] Mind\n> the gap\n"),
         ("A\n```python\nx = 1\n```\nB\n", "code", "```python\nx = 1\n```\n"),
         ("~~~\n```\n~~~\nB\n", "code", "~~~\n```\n~~~\n"),
@@ -182,6 +182,45 @@ def test_any_mixture_of_marks_is_covered_without_gap_or_overlap(text: str) -> No
     assert note.text == text
 
 
+_FOREIGN = st.sampled_from(
+    [
+        "```py\ncode = 1\n```",
+        "> said by another\n> and more of it",
+        "> [!note] One\n> of theirs",
+        "%% hidden %%",
+        "%%\nhidden\n\nlong\n%%",
+        "<!-- hidden -->",
+        "$$\nx^2\n$$",
+        "| a | b |\n|---|---|\n| 1 | 2 |",
+        "![[picture.png]]",
+        "#sea #summer",
+        "key:: value",
+        "<% tp.date.now() %>",
+        "- an item\n- another",
+        "# A heading #sea",
+        "Setext\n------",
+        "***",
+        "<div>\nraw\n</div>",
+        "[^1]: A note below.",
+        "https://example.org/a_b",
+        "He paid 10 % of it, 3 * 4 < 5 and `so",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_FOREIGN, max_size=12), st.booleans(), st.booleans())
+def test_no_prose_that_a_reader_sees_is_lost(
+    between: list[str], properties: bool, windows: bool
+) -> None:
+    """1. Paragraphs with all kinds of closed markup between them. Result: each is prose, whole."""
+    mine = [f"On day {n} I rowed out alone, and it rained." for n in range(len(between) + 1)]
+    blocks = [block for pair in zip(mine, between, strict=False) for block in pair] + mine[-1:]
+    text = "---\ntags: [a]\n---\n" * properties + "\n\n".join(blocks) + "\n"
+    seen = prose(text.replace("\n", "\r\n") if windows else text)
+    assert [paragraph for paragraph in mine if paragraph not in seen] == []
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=300), st.binary(max_size=200))
 def test_any_text_and_any_bytes_are_read(text: str, data: bytes) -> None:
@@ -224,6 +263,20 @@ _FLOODS = [
     "tags: #a ",
     "^a ",
     "---\n",
+    "(a::",
+    "((",
+    "[a:: [[",
+    "<<<<<<<\n",
+    "<<<<<<<\n=======\n",
+    ":LOGBOOK:\n",
+    "ChatGPT said:\n",
+    "AI: x\nMe: y\n",
+    "\U0001f4cc a\n\n",
+    "- kindle://a\n",
+    "<div>\n",
+    "> a\nb\n",
+    "a\n===\n\n",
+    "#a#",
 ]
 
 

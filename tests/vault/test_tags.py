@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.vault.helpers import entry_of, kinds, note_of, prose
+from vaultgpt.vault.entry import names_verse
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,6 @@ def test_inline_tags_are_found_and_a_tag_in_a_sentence_stays_prose() -> None:
         "[[Note#part]]",
         "[x](a.md#part)",
         "# Heading",
-        "## Heading #in-it",
         r"\#escaped",
         "#1",
         "#2021",
@@ -60,6 +60,13 @@ def test_inline_tags_are_found_and_a_tag_in_a_sentence_stays_prose() -> None:
         "![[p#part]]",
         "$#x$",
         "#'quoted",
+        "(#x)",
+        '"#x"',
+        "_#x_",
+        "$a #x b$",
+        "x,#y",
+        "<div>\n#x\n</div>",
+        "<details>\n<summary>S</summary>\nText #x\n</details>",
     ],
 )
 def test_what_is_no_tag(text: str) -> None:
@@ -78,14 +85,59 @@ def test_a_line_of_tags_only_is_left_out_with_the_blank_line_below() -> None:
     assert kinds("Tags: #a #b\n") == [("tags", "Tags: #a #b\n")]
 
 
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("x\u00a0#private", ("private",)),
+        ("x\u3000#private", ("private",)),
+        ("x\u2003#private", ("private",)),
+        ("\u200b#private", ("private",)),
+        ("\t#private", ("private",)),
+        ("I wrote. #diary#private", ("diary", "private")),
+        ("#one/#two", ("one", "two")),
+        ("x#a#b", ()),
+        ("#2023/05", ("2023/05",)),
+        ("# Evening #private", ("private",)),
+        ("# #private", ("private",)),
+        ("Evening #private\n=======", ("private",)),
+        ("| #private | b |", ("private",)),
+        ("- #private", ("private",)),
+        ("**#private**", ("private",)),
+        ("I was ==#private== and ~~#odd~~", ("private", "odd")),
+        ("> #private", ("private",)),
+        (">#private", ("private",)),
+        ("> said\nlazy #private", ("private",)),
+        ("<div>\n#x\n</div>\n\n#private", ("private",)),
+        ("#a,#b", ("a", "b")),
+        ("#private\u00a0#x", ("private", "x")),
+        ("It cost $5 and #private then $6", ("private",)),
+        ("#PRIVATE", ("private",)),
+    ],
+)
+def test_what_is_a_tag_after_any_white_space_and_joined(text: str, tags: tuple[str, ...]) -> None:
+    assert note_of(text + "\n").tags == tags
+
+
 def test_numbers_after_a_hash_stay_prose() -> None:
     assert prose("#1 #2\n") == "#1 #2\n"
 
 
-def test_a_tag_in_a_heading_is_no_tag_of_the_entry_but_the_rules_see_it() -> None:
-    note = note_of("## Evening #private\n\nText\n")
-    assert note.tags == () and note.properties["rule_tags"] == ("private",)
+def test_a_tag_in_a_heading_is_a_tag_of_the_entry_as_in_obsidian() -> None:
+    assert note_of("# A walk #dream\n\nText\n").tags == ("dream",)
+    assert entry_of("## Evening #private\n\nText\n").tags == ("private",)
+    days = note_of("## 2021-07-01 Rain #sea\n\nA\n\n## 2021-07-02\n\nB\n")
+    assert [entry.tags for entry in days.entries] == [("sea",), ()]
 
 
 def test_a_tag_in_a_quote_counts() -> None:
     assert entry_of("> said #private\n\nText\n").tags == ("private",)
+
+
+@pytest.mark.parametrize("name", ["poetry", "#Poem", "poetry/2019", "Gedichte", "poésie", "lyrics"])
+def test_names_of_verse(name: str) -> None:
+    assert names_verse(name)
+
+
+@pytest.mark.parametrize("name", ["", "#", "journal", "poetics", "reverse", "journal/poetry"])
+def test_other_names(name: str) -> None:
+    assert not names_verse(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,3 +146,15 @@ def test_stopping_twice_and_before_starting_is_fine(tmp_path: Path) -> None:
     watcher.stop()
     watcher.stop()
     assert not watcher.healthy()
+
+
+def test_what_the_library_warns_of_a_new_folder_is_not_told_on_the_terminal(
+    watched: Watched,
+) -> None:
+    """It names the vault's folders, where one was seen twice, and means nothing to a user."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.resetwarnings()
+        watched.watcher.start()
+        for name in ("watchdog.observers.inotify", "another.library"):
+            warnings.warn_explicit("Callback with id", RuntimeWarning, "x.py", 1, module=name)
+    assert len(told) == 1

@@ -11,16 +11,17 @@ import os
 from collections.abc import Iterator
 from typing import Any, cast
 
-from vaultgpt.bases.store import meant, models_root
+from vaultgpt.bases.catalogue import meant
+from vaultgpt.bases.names import models_root
 from vaultgpt.errors import BaseModelError
 
-AGAIN = "Run the command again: it goes on where it stopped."
-PUBLIC = "https://huggingface.co"
+_AGAIN = "Run the command again: it goes on where it stopped."
+_PUBLIC = "https://huggingface.co"
 
 
 def endpoint() -> str:
     """HF_ENDPOINT, else the public hub."""
-    return (os.environ.get("HF_ENDPOINT") or PUBLIC).rstrip("/")
+    return (os.environ.get("HF_ENDPOINT") or _PUBLIC).rstrip("/")
 
 
 def megabytes(size: int) -> str:
@@ -32,7 +33,13 @@ def no_room(repo: str, missing: int, free: int) -> BaseModelError:
     """For a disk with `free` bytes where `missing` more are to come."""
     return BaseModelError(
         f"There is no room for {repo}: {megabytes(missing)} are to come and {megabytes(free)} are "
-        f"free in {models_root()}.", "Free some space, or set VAULTGPT_HOME to a larger disk.")
+        f"free in {models_root()}.",
+        "Free some space, or set VAULTGPT_HOME to a larger disk.",
+    )
+
+
+class Unreachable(BaseModelError):
+    """The hub can't be asked now: no network, or it answers with an error of its own."""
 
 
 @contextlib.contextmanager
@@ -41,15 +48,19 @@ def plainly(name: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     # The base class of its HTTP client's errors, whichever client this version has.
-    transport = cast("type[Exception]", next(
-        c for c in errors.HfHubHTTPError.__mro__ if c.__name__ == "HTTPError"))
+    transport = cast(
+        "type[Exception]",
+        next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ == "HTTPError"),
+    )
     host = endpoint().split("://", 1)[-1]
     try:
         with _quiet():
             yield
     except errors.OfflineModeIsEnabled:
-        raise BaseModelError(f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch "
-                             "it.", "Unset HF_HUB_OFFLINE for this command.") from None
+        raise BaseModelError(
+            f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it.",
+            "Unset HF_HUB_OFFLINE for this command.",
+        ) from None
     except errors.HFValidationError:
         raise BaseModelError(f"There is no base called {name!r}.", meant(name)) from None
     except errors.HfHubHTTPError as error:
@@ -57,8 +68,10 @@ def plainly(name: str) -> Iterator[None]:
     except OSError as error:
         raise _disk(name, host, error) from None
     except transport as error:
-        raise BaseModelError(f"{host} can't be reached ({type(error).__name__}).",
-                             f"Check the network and HF_ENDPOINT. {AGAIN}") from None
+        raise Unreachable(
+            f"{host} can't be reached ({type(error).__name__}).",
+            f"Check the network and HF_ENDPOINT. {_AGAIN}",
+        ) from None
 
 
 @contextlib.contextmanager
@@ -86,30 +99,39 @@ def _answer(name: str, host: str, error: Any) -> BaseModelError:
     page = f"{endpoint()}/{name.split('@', 1)[0]}"
     status = error.response.status_code
     if isinstance(error, errors.GatedRepoError):
-        return BaseModelError(f"{name} is gated: its owner wants you to agree to terms first.",
-                              f"Agree at {page}, then set HF_TOKEN to a token of yours.")
+        return BaseModelError(
+            f"{name} is gated: its owner wants you to agree to terms first.",
+            f"Agree at {page}, then set HF_TOKEN to a token of yours.",
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return BaseModelError(f"There is no model {name} on {host}, or it is private.",
-                              meant(name) or "Check the spelling; a private one needs HF_TOKEN.")
+        return BaseModelError(
+            f"There is no model {name} on {host}, or it is private.",
+            meant(name) or "Check the spelling; a private one needs HF_TOKEN.",
+        )
     if isinstance(error, errors.RevisionNotFoundError):
-        return BaseModelError(f"{name}: there is no such revision.",
-                              "Leave out what comes after the @.")
+        return BaseModelError(
+            f"{name}: there is no such revision.", "Leave out what comes after the @."
+        )
     if status == 401:
-        return BaseModelError(f"{host} does not accept your token.",
-                              "Set HF_TOKEN to a valid one, or unset it.")
+        return BaseModelError(
+            f"{host} does not accept your token.", "Set HF_TOKEN to a valid one, or unset it."
+        )
     if status == 403:
-        return BaseModelError(f"You may not fetch {name}.",
-                              f"Ask for access at {page}, then set HF_TOKEN to a token of yours.")
+        return BaseModelError(
+            f"You may not fetch {name}.",
+            f"Ask for access at {page}, then set HF_TOKEN to a token of yours.",
+        )
     if status == 404:
         return BaseModelError(f"A file of {name} is missing on {host}.", "Choose another base.")
     reason = "asks to wait" if status == 429 else f"answers with error {status}"
-    return BaseModelError(f"{host} {reason}.", f"Try later. {AGAIN}")
+    return Unreachable(f"{host} {reason}.", f"Try later. {_AGAIN}")
 
 
 def _disk(name: str, host: str, error: OSError) -> BaseModelError:
     if error.errno == errno.ENOSPC:
-        return BaseModelError(f"The disk is full; {name} is not whole yet.",
-                              f"Free some space. {AGAIN}")
+        return BaseModelError(
+            f"The disk is full; {name} is not whole yet.", f"Free some space. {_AGAIN}"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return BaseModelError(f"{models_root()} can't be written.", "Mend its permissions.")
-    return BaseModelError(f"The transfer from {host} broke off ({type(error).__name__}).", AGAIN)
+    return BaseModelError(f"The transfer from {host} broke off ({type(error).__name__}).", _AGAIN)

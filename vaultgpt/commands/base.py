@@ -1,68 +1,174 @@
-"""`vaultgpt base [NAME]`: show or change the base model."""
+"""`vaultgpt base [NAME]`: what fits this machine and what is in use, or another base."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
-from vaultgpt.bases import Base, resolve
-from vaultgpt.client import find_daemon
+from vaultgpt.bases import Base, download, fitting, remarks, resolve
 from vaultgpt.commands.common import (
     JsonOption,
     VaultOption,
     command,
+    err,
     locate,
     out,
     print_json,
     progress,
     split_arguments,
 )
-from vaultgpt.commands.fetch import fetch_base
 from vaultgpt.config import load_settings, save_option
+from vaultgpt.errors import BaseModelError, NotFound
 from vaultgpt.ledger import Ledger
+from vaultgpt.state import VaultState, known_vaults
+from vaultgpt.tasks.config import RELOAD
+from vaultgpt.tasks.service import NOTHING, ByDaemon, vault_service
 
 
-@command
+@command("Begin")
 def base(
     args: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[VAULT] [NAME]",
             show_default=False,
-            help="pebble, a Hugging Face id (org/name or org/name@revision), or a folder.",
+            help="pebble, a short name such as smollm2, a Hugging Face id (org/name[@revision]), "
+            "a folder, a GGUF file, or ollama:NAME. Nothing: what fits this machine.",
         ),
     ] = None,
     vault: VaultOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the base, or take another: the old pair serves until a new round passes the gate."""
+    """Show what fits, or take a base: the old pair serves until a new round passes the gate."""
     vault, rest = split_arguments(args or [], vault, 1, "[NAME]")
-    state = locate(vault)
-    name = load_settings(state.config).base
     if rest:
-        with progress(as_json) as bar:
-            found = fetch_base(rest[0], state, bar)
-        save_option(state.config, "base", found.name)
-        if daemon := find_daemon(state):
-            daemon.post("/v1/reload", {})
+        _take(locate(vault), rest[0], as_json)
+    elif vault is None and not known_vaults():
+        _list(None, as_json)
     else:
-        found = resolve(name, state)
+        _list(locate(vault), as_json)
+
+
+def fetch_base(name: str, state: VaultState | None, bar: Progress) -> Base:
+    """The base called `name`, brought first if it is not here; remarks go to standard error."""
+    task = bar.add_task(f"Fetching {name}", total=None)
+
+    def on_progress(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total or None)
+
+    found = download(name, state, on_progress, lambda said: err.print(said, markup=False))
+    bar.update(task, total=1, completed=1)
+    return found
+
+
+def _take(state: VaultState, name: str, as_json: bool) -> None:
+    before = load_settings(state.config).base
+    with progress(as_json) as bar:
+        found = fetch_base(name, state, bar)
+    save_option(state.config, "base", found.name)
+    service = vault_service(state)
+    service.ask(RELOAD, NOTHING)
     with Ledger.open(state) as ledger:
-        active = ledger.active()
-    changed = bool(rest) and found.name != name
+        active = ledger.generations.active()
+    said, changed = remarks(found), found.name != before
     if as_json:
-        print_json(_facts(found) | {"changed": changed, "active": active})
+        print_json(_facts(found) | {"changed": changed, "active": active, "remarks": said})
         return
-    out.print(_sentence(found), markup=False)
+    for sentence in (_sentence(found), *said):
+        out.print(sentence, markup=False)
+    learn = "learn on it with `vaultgpt train`"
+    if isinstance(service, ByDaemon):
+        learn = "the daemon learns on it next"
     if changed and active:
         out.print(
             f"{active} goes on serving with its own base until a fresh round on the new one "
-            "passes the gate: `vaultgpt train --fresh`, or leave it to tonight.",
+            f"passes the gate: {learn}.",
             markup=False,
         )
     elif changed:
-        out.print("Train on it with `vaultgpt train`.", markup=False)
+        out.print(f"{learn[0].upper()}{learn[1:]}.", markup=False)
+
+
+def _list(state: VaultState | None, as_json: bool) -> None:
+    """The catalogue beside this machine; what writes and what learns next are marked."""
+    found, problem = _in_use(state)
+    active, writes = _serving(state) if state else (None, None)
+    said = remarks(found) if found else []
+    rows = [
+        {
+            **{"name": known.short, "id": known.name, "parameters": known.parameters},
+            **{"gigabytes": known.gigabytes, "licence": known.licence, "languages": known.reads},
+            **{"memory_gb": round(known.learning_gb, 1), "fits": not why, "why": why or None},
+            **{"package": known.packed},
+            **{"tried": known.tried, "note": known.note or None},
+        }
+        for known, why in fitting()
+    ]
+    if as_json:
+        facts = _facts(found) if found else {"base": None}
+        more = {"changed": False, "active": active, "remarks": said, "problem": problem}
+        print_json(facts | more | {"bases": rows})
+        return
+    if problem:
+        err.print(problem, style="red", markup=False)
+    if found:
+        for sentence in (_sentence(found), *said):
+            out.print(sentence, markup=False)
+    if found and writes and writes != found.name:
+        out.print(
+            f"{active} writes on {writes} until a round on {found.name} has passed the gate.",
+            markup=False,
+        )
+    _print_rows(rows, found.name if found else None)
+
+
+def _in_use(state: VaultState | None) -> tuple[Base | None, str | None]:
+    """The base of the settings, or why it can't be used; neither without a vault."""
+    if state is None:
+        return None, None
+    try:
+        return resolve(load_settings(state.config).base, state), None
+    except BaseModelError as error:
+        return None, str(error)
+
+
+def _serving(state: VaultState) -> tuple[str | None, str | None]:
+    """The active generation and the name of the base that it was trained on."""
+    with Ledger.open(state) as ledger:
+        active = ledger.generations.active()
+    if active is None:
+        return None, None
+    try:
+        from vaultgpt.generations import verify
+
+        return active, str(verify(state.generations / active)["base"])
+    except NotFound:
+        return active, None
+
+
+def _print_rows(rows: list[dict[str, Any]], used: str | None) -> None:
+    """One line a base, within 80 columns."""
+    out.print()
+    mark = "*" if used == "pebble" else " "
+    out.print(f"{mark} {'pebble':<13}   12 M    none English comes along   the demonstration")
+    for row in rows:
+        mark = "*" if used and used.split("@")[0] in (row["id"], row["package"]) else " "
+        fits = f"learns in {row['memory_gb']:.0f} GB of memory" if row["fits"] else row["why"]
+        size = f"{row['parameters'] / 1e6:,.0f} M"
+        out.print(
+            f"{mark} {row['name']:<13} {size:>6} {row['gigabytes']:>4} GB "
+            f"{row['languages'][:7]:<7} {row['licence']:<12} {fits}",
+            markup=False,
+            style=None if row["fits"] else "dim",
+        )
+    untried = ", ".join(row["name"] for row in rows if not row["tried"])
+    out.print(
+        f"\nTake one with `vaultgpt base NAME`; docs/bases.md says more. Not run by us yet: "
+        f"{untried}.",
+        markup=False,
+    )
 
 
 def _facts(found: Base) -> dict[str, object]:

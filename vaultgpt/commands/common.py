@@ -7,24 +7,51 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 
-from vaultgpt.errors import NotFound, UsageError, VaultGPTError
+from vaultgpt.commands import PANELS
+from vaultgpt.errors import NotFound, StateError, UsageError, VaultGPTError, expected
+from vaultgpt.options import option_of
 from vaultgpt.state import VaultState, find_state, known_vaults, real_vault
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# What a terminal would obey, or an encoding refuse: C0, DEL and C1, and halves of surrogates.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class _Plain(Console):
+    """A terminal that obeys no name and no text: their control characters come as U+FFFD."""
+
+    def on_broken_pipe(self) -> None:
+        """Who read has left: for `guarded` to say nothing about. rich's own exits with status 1."""
+        raise BrokenPipeError
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich's own."""
+        for segment in super().render(renderable, options):
+            if segment.control is None and _CONTROL.search(segment.text):
+                segment = Segment(_CONTROL.sub("\ufffd", segment.text), segment.style)
+            yield segment
+
+
+out = _Plain(highlight=False, soft_wrap=True)
+err = _Plain(stderr=True, highlight=False, soft_wrap=True)
 
 VaultArgument = Annotated[
     Path | None,
@@ -35,45 +62,92 @@ VaultArgument = Annotated[
     ),
 ]
 VaultOption = Annotated[
-    Path | None, typer.Option("--vault", metavar="VAULT", help="The vault, if several are known.")
+    Path | None,
+    typer.Option("--vault", "-v", metavar="VAULT", help="The vault, if several are known."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="An option for this call alone, as mirror.temperature=0.8; may be repeated.",
+    ),
+]
 
 
-def command(function: Callable[P, R]) -> Callable[P, R]:
+def number(owner: type, name: str) -> Any:
+    """The command line's form of an option of a dataclass: its name, bounds and sentence."""
+    of = option_of(owner, name)
+    kind = int if of.kind == "integer" else float
+    low, high = (None if end is None else kind(end) for end in (of.low, of.high))
+    return typer.Option("--" + name.replace("_", "-"), min=low, max=high, help=f"{of.doc}.")
+
+
+def command(panel: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Make a function the command of its name (less a "_" at its end), in a panel of the help.
+
+    Name, panel and sentence are read from the source by cli.py.
+    """
+    assert panel in PANELS
+    return guarded
+
+
+def guarded(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """One error handler for all commands: a clear line and the mend, never a traceback."""
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        as_json = bool(kwargs.get("as_json"))
         try:
             return function(*args, **kwargs)
         except VaultGPTError as error:
-            say_error(error)
+            say_error(error, as_json)
             raise typer.Exit(error.exit_status) from None
         except KeyboardInterrupt:
             err.print("Interrupted.", markup=False)
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            sys.stderr.close()
+            _leave_quietly()
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            err.print(unexpected(error), markup=False)
+            known = expected(error) or _of_the_disk(error) or _unexpected(error)
+            say_error(known, as_json)
             raise typer.Exit(1) from None
 
     return run
 
 
-def say_error(error: VaultGPTError) -> None:
-    """The message in red and its mend on one line of standard error."""
-    line = f"{error.message} {error.mend}".strip()
+def say_error(error: VaultGPTError, as_json: bool = False) -> None:
+    """The message in red and its mend on one line of standard error, or one object on output."""
+    if as_json:
+        fields = {"message": error.message, "hint": error.mend or None, "code": error.code}
+        print_json({"error": fields})
+        return
     err.print("error:", style="bold red", end=" ")
-    err.print(line, markup=False)
+    err.print(str(error), markup=False)
 
 
-def unexpected(error: Exception) -> str:
-    """One line for a failure that we did not foresee: its class and place, never its text."""
+def _leave_quietly() -> None:
+    """Who read our output has had enough, as `| head`: nothing more is written, now or at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def _of_the_disk(error: Exception) -> VaultGPTError | None:
+    """A file that can't be read or written: which one, and what the system says."""
+    if not isinstance(error, OSError):
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    mend = "See what stands there, who owns it, and whether it can be written to."
+    return StateError(f"{error.strerror or type(error).__name__}{where}.", mend)
+
+
+def _unexpected(error: Exception) -> VaultGPTError:
+    """A failure that we did not foresee: its class and place, never its text."""
     frame = error.__traceback__
     place = ""
     while frame is not None:
@@ -81,21 +155,52 @@ def unexpected(error: Exception) -> str:
         if "vaultgpt" in name.parts:
             place = f" at {name.name}:{frame.tb_lineno}"
         frame = frame.tb_next
-    return (
-        f"error: unexpected {type(error).__name__}{place}. "
-        "This is a bug; `vaultgpt doctor` shows what to send."
+    return VaultGPTError(
+        f"unexpected {type(error).__name__}{place}.",
+        "This is a bug; `vaultgpt doctor` shows what to send.",
     )
+
+
+def many(count: int, one: str, several: str = "") -> str:
+    """`1 note`, `1,234 notes`."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def show_rows(header: Sequence[str], rows: Sequence[Sequence[str]], bold: Sequence[bool]) -> None:
+    """A table where a terminal has room for it, else a line a row: nothing is cut or broken."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    if out.is_terminal and sum(widths) + 2 * len(widths) <= out.width:
+        lines = [header, *rows]
+        shown = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in lines]
+    else:
+        shown = ["", *("  ".join(filter(None, row)) for row in rows)]
+    for text, strong in zip(shown, [False, *bold], strict=True):
+        if text:
+            style = "bold" if strong else "dim" if text == shown[0] else None
+            out.print(text.rstrip(), style=style, markup=False)
 
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    sys.stdout.write(_CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
     sys.stdout.flush()
 
 
 def locate(vault: Path | None) -> VaultState:
-    """The state of the vault meant."""
-    return find_state(vault)
+    """The state of the vault meant. NotFound with the mend, also for one that was moved."""
+    try:
+        return find_state(vault)
+    except NotFound as error:
+        from vaultgpt.tasks.vaults import moved_from  # opens ledgers
+
+        place = Path(os.path.realpath((vault or Path.cwd()).expanduser()))
+        if (old := moved_from(place)) is None:
+            raise
+        raise NotFound(
+            f"{error.message} {place} looks like the vault that was at {old}.",
+            f"`vaultgpt init {place} --adopt {old}` takes over what it learned.",
+        ) from None
 
 
 def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
@@ -116,7 +221,7 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
                     real_place
                 ).as_posix()
         raise NotFound(f"{note} is in no vault that is set up.", "Run `vaultgpt init VAULT` first.")
-    state = find_state(vault)
+    state = locate(vault)
     if (state.vault / note).exists() and not note.is_absolute():
         return state, note.as_posix()
     raise NotFound(f"There is no note {note}.", "Give its path, from here or from the vault.")
@@ -159,10 +264,13 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something that can't be undone; `--yes` answers; no terminal is a refusal."""
+    """Ask before something that can't be undone; `--yes` answers, no other option does.
+
+    UsageError where nobody can be asked.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("This needs your word.", "Add --yes.")
+        raise UsageError("This can't be undone, so it needs your word.", "Add --yes.")
     if not typer.confirm(question, default=False, err=True):
         raise typer.Exit(1)

@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from vaultgpt.client import find_daemon
+from vaultgpt.bases import remarks, resolve
 from vaultgpt.commands.common import (
     JsonOption,
     VaultOption,
     command,
+    err,
     locate,
     out,
     print_json,
+    show_rows,
     split_arguments,
 )
-from vaultgpt.config import OptionInfo, describe, load_settings, save_option, show, with_option
+from vaultgpt.config import load_settings, save_option
+from vaultgpt.options import Option, describe, show, with_option
+from vaultgpt.tasks.config import RELOAD, rows
+from vaultgpt.tasks.service import NOTHING, vault_service
 
 
-@command
+@command("Upkeep")
 def config(
     args: Annotated[
         list[str] | None,
@@ -38,9 +42,13 @@ def config(
     state = locate(vault)
     settings = load_settings(state.config)
     if len(rest) == 2:
+        if rest[0] == "base":
+            found = resolve(rest[1], state)  # nothing that could not be learned on is stored
+            rest[1] = found.name
+            for sentence in remarks(found):
+                err.print(sentence, markup=False)
         settings = save_option(state.config, rest[0], rest[1])
-        if daemon := find_daemon(state):
-            daemon.post("/v1/reload", {})
+        vault_service(state).ask(RELOAD, NOTHING)
     if rest:
         with_option(
             settings, rest[0], next((o.value for o in describe(settings) if o.key == rest[0]), None)
@@ -49,29 +57,26 @@ def config(
     if as_json:
         print_json(
             {
-                o.key: {"value": o.value, "default": o.default, "unit": o.unit, "doc": o.doc}
-                for o in options
+                row["key"]: {
+                    **{"value": row["value"], "default": row["default"], "unit": row["unit"]},
+                    **{"doc": row["sentence"], "bounds": row["bounds"]},
+                }
+                for row in rows(settings)
+                if not rest or row["key"] == rest[0]
             }
         )
     elif len(rest) == 2:
         out.print(f"{rest[0]} = {show(options[0].value)}", markup=False)
     else:
-        out.print(_table(options))
+        show_rows(
+            ("option", "value", "default", "meaning"),
+            [_cells(o) for o in options],
+            [o.value != o.default for o in options],
+        )
         out.print(f"Stored in {state.config}", style="dim", markup=False)
 
 
-def _table(options: list[OptionInfo]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("option", "value", "default", "meaning"):
-        table.add_column(name, overflow="fold")
-    for o in options:
-        value, default = show(o.value), show(o.default)
-        meaning = o.doc + (f" [{o.unit}]" if o.unit else "")
-        table.add_row(
-            o.key,
-            value,
-            "" if value == default else default,
-            meaning.replace("[", r"\["),
-            style=None if value == default else "bold",
-        )
-    return table
+def _cells(o: Option) -> tuple[str, str, str, str]:
+    value, default = show(o.value), show(o.default)
+    unit = f" [{o.unit}]" if o.unit else ""
+    return o.key, value, "" if value == default else f"(default {default})", o.doc + unit

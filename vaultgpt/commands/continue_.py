@@ -10,20 +10,27 @@ from typing import Annotated
 import typer
 
 from vaultgpt.commands.common import (
+    ChangesOption,
     JsonOption,
     VaultOption,
     command,
     err,
     locate,
     locate_note,
+    number,
     out,
     print_json,
 )
 from vaultgpt.errors import UsageError
-from vaultgpt.writing import Request, note_request, write
+from vaultgpt.ledger import Ledger
+from vaultgpt.tasks.continue_ import Request, checked, note_request, sampling_of, unlearned, write
+from vaultgpt.tasks.forget import silenced
+from vaultgpt.tasks.schemas import MAX_SEED
+from vaultgpt.tasks.service import Here, vault_service
+from vaultgpt.wire import Prompt, Sampling
 
 
-@command
+@command("Write")
 def continue_(
     vault_argument: Annotated[
         Path | None, typer.Argument(metavar="[VAULT]", show_default=False, help="The vault.")
@@ -44,23 +51,20 @@ def continue_(
     date: Annotated[str | None, typer.Option("--date", help="Write as of 2014 or 2014-03.")] = None,
     title: Annotated[str | None, typer.Option("--title", help="The note's title.")] = None,
     length: Annotated[
-        str | None, typer.Option("--length", help="sentence, paragraph or page.")
+        str | None, typer.Option("--length", help="clause, sentence, paragraph or page.")
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, max=4096, help="At most this many tokens.")
-    ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, max=16, help="How many alternatives.")] = 1,
+    max_tokens: Annotated[int | None, number(Prompt, "max_tokens")] = None,
+    n: Annotated[int, number(Prompt, "n")] = 1,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same text."),
+        typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same text."),
     ] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", min=0, max=5, help="0 takes the likeliest.")
-    ] = None,
+    temperature: Annotated[float | None, number(Sampling, "temperature")] = None,
     generation: Annotated[
         str | None, typer.Option("--generation", help="g000003, or base.")
     ] = None,
     form: Annotated[str, typer.Option("--form", help='"question": it asks you one.')] = "text",
+    changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write on in the author's voice."""
@@ -83,10 +87,23 @@ def continue_(
     else:
         state = locate(vault)
         request = Request(text=sys.stdin.read() if text == "-" else text or "")
-    request = request.changed(tags=_tags(tags), date=_date(date), **extra)
+    sampling, others = sampling_of(changes or ())
+    request = request.changed(tags=_tags(tags), date=_date(date), sampling=sampling, **extra)
+    checked(request)  # what has no meaning is refused before anything else is said
+    if state.ledger.exists():
+        with Ledger.open(state) as ledger:
+            why = silenced(ledger) if generation is None else None
+            for said in [*filter(None, [why]), *unlearned(state, ledger, request)]:
+                err.print(said, style="yellow", markup=False)
     live = not as_json and n == 1 and sys.stdout.isatty()
+    service = vault_service(state, others)
+    if isinstance(service, Here) and not as_json:
+        said = "Loading the model; under a running `vaultgpt serve` it would write at once."
+        err.print(said, style="dim", markup=False)
     answer = write(
-        state, request, (lambda piece: out.print(piece, end="", markup=False)) if live else None
+        service,
+        request,
+        (lambda piece: out.print(piece, end="", markup=False)) if live else None,
     )
     if as_json:
         print_json(answer)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vaultgpt.client import find_daemon
 from vaultgpt.commands.common import (
     JsonOption,
     VaultOption,
@@ -17,10 +16,11 @@ from vaultgpt.commands.common import (
     out,
     print_json,
 )
-from vaultgpt.history import forget_note
+from vaultgpt.tasks.forget import FORGET, ForgetRequest
+from vaultgpt.tasks.service import vault_service
 
 
-@command
+@command("Learn")
 def forget(
     note: Annotated[
         Path,
@@ -34,18 +34,16 @@ def forget(
 ) -> None:
     """Bar a note's words at once, and train anew without it. The note itself is not touched."""
     state, path = locate_note(note, vault)
-    confirm("Forget this note? It can't be learned again.", yes or as_json)
-    if daemon := find_daemon(state):
-        answer = daemon.post("/v1/forget", {"path": path})
-    else:
-        answer = forget_note(state, path)
+    confirm("Forget this note? It can't be learned again.", yes)
+    answer = vault_service(state).ask(FORGET, ForgetRequest(path=path))
     if as_json:
         print_json(answer)
         return
     out.print("Forgotten: its phrases are barred from now on.", markup=False)
     if answer["generations"]:
         out.print(
-            f"{', '.join(answer['generations'])} learned it and can't be activated again; "
-            "a fresh round without it is due: `vaultgpt train`.",
+            f"{', '.join(answer['generations'])} learned it and can't write again: until "
+            f"`vaultgpt train` has made a voice without it, {answer['writes'] or 'the bare base'} "
+            "writes.",
             markup=False,
         )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from vaultgpt.client import find_daemon
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
@@ -17,50 +15,49 @@ from vaultgpt.commands.common import (
     locate,
     out,
     print_json,
+    show_rows,
     split_arguments,
 )
 from vaultgpt.errors import NotFound, UsageError
-from vaultgpt.history import activate_generation, history, previous_generation
-from vaultgpt.ledger import Ledger
-from vaultgpt.state import VaultState
+from vaultgpt.tasks.generations import (
+    ACTIVATE,
+    GENERATIONS,
+    ActivateRequest,
+    Generation,
+    previous,
+)
+from vaultgpt.tasks.service import NOTHING, VaultService, vault_service
 
 
-@command
+@command("Voices")
 def generations(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
     """List the generations, newest first, with what the gate said of each."""
-    state = locate(vault or vault_argument)
-    with Ledger.open(state) as ledger:
-        rows = history(ledger)
+    answer = vault_service(locate(vault or vault_argument)).ask(GENERATIONS, NOTHING)
+    rows = answer["generations"]
     if as_json:
-        print_json({"generations": rows})
+        print_json(answer)
     elif not rows:
         out.print("There is no generation yet: `vaultgpt train` makes the first.", markup=False)
     else:
-        out.print(_table(rows))
+        header = ("", "generation", "made", "kind", "base", "bits per byte", "verdict")
+        show_rows(header, [_cells(row) for row in rows], [row["active"] for row in rows])
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "generation", "made", "kind", "base", "bits per byte", "verdict"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
-        figure = f"{row['held_out']:.3f}" if row["held_out"] is not None else ""
-        table.add_row(
-            "*" if row["active"] else "",
-            row["id"],
-            made,
-            row["kind"],
-            row["base"],
-            figure,
-            row["why"] + (" (barred)" if row["barred"] else ""),
-        )
-    return table
+def _cells(row: Generation) -> tuple[str, ...]:
+    return (
+        "*" if row["active"] else " ",
+        row["id"],
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"])),
+        row["kind"],
+        row["base"],
+        f"{row['held_out']:.3f}" if row["held_out"] is not None else "-",
+        row["why"] + (" (barred: it learned what was forgotten)" if row["barred"] else ""),
+    )
 
 
-@command
+@command("Voices")
 def activate(
     args: Annotated[
         list[str],
@@ -75,31 +72,26 @@ def activate(
     vault, rest = split_arguments(args, vault, 1, "GEN")
     if not rest:
         raise UsageError("Say which generation.", "`vaultgpt generations` lists them.")
-    _activate(locate(vault), rest[0], as_json)
+    _activate(vault_service(locate(vault)), rest[0], as_json)
 
 
-@command
+@command("Voices")
 def rollback(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
     """Go back to the generation before the active one."""
-    state = locate(vault or vault_argument)
-    with Ledger.open(state) as ledger:
-        before = previous_generation(ledger)
+    service = vault_service(locate(vault or vault_argument))
+    before = previous(service.ask(GENERATIONS, NOTHING)["generations"])
     if before is None:
         raise NotFound(
             "There is no earlier generation to go back to.",
             "`vaultgpt generations` lists what is kept.",
         )
-    _activate(state, before, as_json)
+    _activate(service, before, as_json)
 
 
-def _activate(state: VaultState, generation: str, as_json: bool) -> None:
-    if daemon := find_daemon(state):
-        daemon.post(f"/v1/generations/{generation}/activate", {})
-    else:
-        with Ledger.open(state) as ledger:
-            activate_generation(state, ledger, generation)
+def _activate(service: VaultService, generation: str, as_json: bool) -> None:
+    service.ask(ACTIVATE, ActivateRequest(id=generation))
     if as_json:
         print_json({"active": generation})
     else:

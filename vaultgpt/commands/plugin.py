@@ -8,12 +8,12 @@ from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
     VaultOption,
-    command,
+    guarded,
     locate,
     out,
     print_json,
 )
-from vaultgpt.plugin import install_plugin
+from vaultgpt.tasks.plugin import install_plugin
 
 app = typer.Typer(help="The Obsidian plugin.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ def _group() -> None:
 
 
 @app.command("install")
-@command
+@guarded
 def install(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
 import typer
 
-from vaultgpt.client import find_daemon
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
     VaultOption,
     command,
     confirm,
-    locate,
     out,
     print_json,
 )
-from vaultgpt.errors import Conflict, StateError
-from vaultgpt.state import drop_state
+from vaultgpt.errors import Conflict
+from vaultgpt.tasks.client import find_daemon
+from vaultgpt.tasks.vaults import erasable, erase
 
 
-@command
+@command("Upkeep")
 def remove(
     vault_argument: VaultArgument = None,
     vault: VaultOption = None,
@@ -30,17 +28,14 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Erase all that vaultgpt keeps about a vault: ledger, generations, logs. Notes stay."""
-    state = locate(vault or vault_argument)
+    state = erasable(vault or vault_argument)
     if daemon := find_daemon(state):
         raise Conflict(
             f"The daemon (process {daemon.pid}) runs for this vault.",
             "Stop it first (Ctrl-C where it runs).",
         )
     confirm(f"Erase all state of {state.vault}? Its notes stay as they are.", yes)
-    drop_state(state.vault)
-    shutil.rmtree(state.folder, ignore_errors=True)
-    if state.folder.exists():
-        raise StateError(f"Not all of {state.folder} could be erased.", "Delete it by hand.")
+    erase(state)
     if as_json:
         print_json({"removed": str(state.folder)})
     else:

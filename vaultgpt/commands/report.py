@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vaultgpt.commands.common import (
+    ChangesOption,
     JsonOption,
     VaultArgument,
     VaultOption,
@@ -20,11 +21,11 @@ from vaultgpt.commands.common import (
 )
 from vaultgpt.errors import Conflict
 from vaultgpt.ledger import Ledger
-from vaultgpt.overview import last_report, measured_report
-from vaultgpt.state import VaultState
-from vaultgpt.voice.plot import check_plot, draw, series
+from vaultgpt.report.plot import check_plot, draw, series
+from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
+from vaultgpt.tasks.service import NOTHING, VaultService, vault_service
 
-PHASES = {
+_PHASES = {
     "load": "Loading the base",
     "evaluate": "Reading your pages",
     "write": "Writing pages",
@@ -32,7 +33,7 @@ PHASES = {
 }
 
 
-@command
+@command("Learn")
 def report(
     vault_argument: VaultArgument = None,
     vault: VaultOption = None,
@@ -47,15 +48,17 @@ def report(
             help="Draw bits per byte by generation, by tag and of new notes (.png or .svg).",
         ),
     ] = None,
+    changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell how well the active generation sounds like you, by tag and by year."""
     if plot is not None:
         check_plot(plot)
     state = locate(vault or vault_argument)
-    answer = last_report(state)
+    service = vault_service(state, changes or ())
+    answer = service.ask(REPORT, NOTHING)
     if answer["voice"] is None and answer["generation"] is not None and not quick:
-        answer = _measured(state, answer)
+        answer = _measured(service, answer)
     if plot is not None:
         with Ledger.open(state) as ledger:
             draw(plot, series(ledger))
@@ -68,18 +71,19 @@ def report(
         err.print(f"Drawn: {plot}", markup=False)
 
 
-def _measured(state: VaultState, known: dict[str, Any]) -> dict[str, Any]:
+def _measured(service: VaultService, known: ReportAnswer) -> ReportAnswer:
     """The report with its voice; what is known already while a round is under way."""
     err.print("Measuring how it writes; this takes about a minute.", markup=False)
     try:
         with progress() as bar:
             task = bar.add_task("Reading the vault", total=1.0)
-            return measured_report(
-                state,
+            return service.ask(
+                MEASURE,
+                NOTHING,
                 lambda event: bar.update(
                     task,
                     completed=float(event.get("fraction") or 0),
-                    description=PHASES.get(str(event.get("phase")), "Measuring"),
+                    description=_PHASES.get(str(event.get("phase")), "Measuring"),
                 ),
             )
     except Conflict as error:

@@ -1,17 +1,22 @@
-"""`vaultgpt serve [--port P]`: the daemon in the foreground."""
+"""`vaultgpt serve [--port P]`, `serve --all`: the daemon in the foreground."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vaultgpt.commands.common import VaultArgument, VaultOption, command, locate
+from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
 from vaultgpt.config import load_settings
 from vaultgpt.daemon import serve as serve_vault
+from vaultgpt.daemon.every import serve_all
+from vaultgpt.errors import UsageError
+from vaultgpt.tasks.at_login import log_path
 
 
-@command
+@command("Write")
 def serve(
     vault_argument: VaultArgument = None,
     vault: VaultOption = None,
@@ -21,7 +26,19 @@ def serve(
             "--port", min=0, max=65535, help="Port to listen on; any free one by default."
         ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every known vault, each in a process of its own.")
+    ] = False,
+    home: Annotated[Path | None, typer.Option("--home", hidden=True)] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Watch the vault, learn at night, and answer on 127.0.0.1 until Ctrl-C."""
+    if home is not None:  # a task of Windows has no environment of its own
+        os.environ["VAULTGPT_HOME"] = str(home)
+    if every:
+        if vault or vault_argument or port is not None:
+            raise UsageError("--all takes neither a vault nor a port.")
+        serve_all(log_path().parent, lambda line: print(line, flush=True))
+        return
     state = locate(vault or vault_argument)
-    serve_vault(state, load_settings(state.config), port)
+    serve_vault(state, load_settings(state.config), port, as_json)

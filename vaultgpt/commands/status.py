@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from vaultgpt.commands.common import (
     JsonOption,
@@ -11,18 +10,21 @@ from vaultgpt.commands.common import (
     VaultOption,
     command,
     locate,
+    many,
     out,
     print_json,
 )
-from vaultgpt.overview import overview
+from vaultgpt.rounds import how_far
+from vaultgpt.tasks.service import NOTHING, vault_service
+from vaultgpt.tasks.status import STATUS, Status, first_step
 
 
-@command
+@command("Write")
 def status(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
     """Say what is known of the vault, what writes now, and when it learns next."""
-    answer = overview(locate(vault or vault_argument))
+    answer = vault_service(locate(vault or vault_argument)).ask(STATUS, NOTHING)
     if as_json:
         print_json(answer)
         return
@@ -30,24 +32,58 @@ def status(
         out.print(line, markup=False)
 
 
-def _lines(s: dict[str, Any]) -> list[str]:
-    running = "running" if s.get("daemon") else "not running (`vaultgpt serve` starts it)"
+def _arithmetic(dtype: str, cost: float | None) -> str:
+    if cost is None:
+        return dtype
+    if cost < 0.00005:
+        return f"{dtype}, as well foretold as in fp32"
+    return f"{dtype} ({100 * cost:.2f} % more nats than in fp32)"
+
+
+def _ago(seconds: float) -> str:
+    for size, word in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{many(int(seconds // size), word)} ago"
+    return "just now"
+
+
+def _as_of(s: Status, now: float) -> str:
+    """How old the figures are, where that is a minute or more."""
+    age = now - s["as_of"] if s["as_of"] else 0.0
+    return f", as of {_ago(age)}" if age >= 60 else ""
+
+
+def _lines(s: Status) -> list[str]:
+    new, now = s["pending_notes"], time.time()
     lines = [
-        f"{s['notes']:,} notes, {s['words']:,} words; {s['pending_notes']:,} notes are new.",
-        f"Writes as {s['active'] or 'the bare base'} on {s['base']}.",
-        f"The daemon is {running}.",
+        f"{many(s['notes'], 'note')}, {many(s['words'], 'word')}; "
+        f"{many(new, 'note')} {'is' if new == 1 else 'are'} new{_as_of(s, now)}.",
+        f"Writes as {s['writes'] or 'the bare base'} on {s['base']}.",
     ]
+    if s["daemon"]:
+        lines.append(f"The daemon runs (process {s['daemon']['pid']}).")
+    else:
+        lines.append("No daemon runs, so nothing is learned by itself.")
+    worker = s["worker"]
+    if worker and worker["dtype"]:
+        lines.append(f"Writes in {_arithmetic(worker['dtype'], worker['cost'])}.")
+    if s["last_learned"]:
+        lines.append(f"Last learned {_ago(now - s['last_learned'])}.")
     if s["training"]:
-        lines.append(f"Learning: {100 * (s['training'].get('fraction') or 0):.0f} %.")
-    nxt = s["next_training"] or {}
-    when = nxt.get("when")
+        lines.append(f"A round is under way: {how_far(s['training'])}.")
+    when, why = s["next_training"]["when"], s["next_training"]["why"]
+    why = f"{why[:1].upper()}{why[1:]}{'' if why.endswith('.') else '.'}" if why else ""
     if when:
-        lines.append(f"Next: {time.strftime('%a %H:%M', time.localtime(when))}. {nxt['why']}")
-    elif nxt.get("why"):
-        lines.append(str(nxt["why"]))
+        lines.append(f"Learns next: {time.strftime('%a %H:%M', time.localtime(when))}. {why}")
+    elif why and not s["training"]:
+        lines.append(why)
     if s["last_verdict"]:
-        lines.append(f"Last round: {s['last_verdict']['why']}")
-    if s.get("paused"):
+        judged = s["last_verdict"].get("written_in")
+        way = f" Judged in {judged}." if judged else ""
+        lines.append(f"Last round: {s['last_verdict']['why']}{way}")
+    if s["paused"]:
         lines.append(f"Learning is paused: {s['paused']}")
-    lines += [f"Problem: {p}" for p in s.get("problems") or []]
+    lines += [f"Problem: {p}" for p in s["problems"]]
+    if step := first_step(s):
+        lines.append(f"Next step: {step}")
     return lines

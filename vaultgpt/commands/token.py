@@ -17,7 +17,7 @@ from vaultgpt.commands.common import (
 )
 
 
-@command
+@command("Upkeep")
 def token(
     vault_argument: VaultArgument = None,
     vault: VaultOption = None,

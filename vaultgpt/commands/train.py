@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import Annotated, Any
+from collections import deque
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
-from vaultgpt.client import DaemonClient, find_daemon
+from vaultgpt.bases.estimate import human
 from vaultgpt.commands.common import (
+    ChangesOption,
     JsonOption,
     VaultArgument,
     VaultOption,
@@ -21,14 +22,13 @@ from vaultgpt.commands.common import (
     print_json,
     progress,
 )
-from vaultgpt.config import load_settings
-from vaultgpt.errors import Conflict, TrainingError
-from vaultgpt.rounds import run_round
-from vaultgpt.state import VaultState
-from vaultgpt.wording import round_sentences
+from vaultgpt.report.sentences import round_sentences
+from vaultgpt.tasks.service import vault_service
+from vaultgpt.tasks.train import train as train_round
+from vaultgpt.wire import Hear, ProgressEvent
 
 
-@command
+@command("Learn")
 def train(
     vault_argument: VaultArgument = None,
     vault: VaultOption = None,
@@ -38,12 +38,13 @@ def train(
             "--fresh", help="Learn the whole vault anew from the base rather than only what is new."
         ),
     ] = False,
+    changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn now. A generation that is not shown to be as good as the last is not used."""
     state = locate(vault or vault_argument)
     with progress() as bar:
-        answer = train_now(state, bar, fresh)
+        answer = train_round(vault_service(state, changes or ()), fresh, show_on(bar))
     if as_json:
         print_json(answer)
     else:
@@ -51,99 +52,48 @@ def train(
             out.print(sentence, markup=False)
 
 
-def train_now(state: VaultState, bar: Progress, fresh: bool = False) -> dict[str, Any]:
-    """One round, and after a vault's first (sampled) one the full one. CONTRACT's `train`."""
-    daemon = find_daemon(state)
-    run = _by_daemon if daemon else _here
-    answer = run(state, daemon, bar, fresh)
-    rounds = [answer]
-    if answer.get("sampled") and answer["verdict"]["promoted"]:
-        err.print(
-            f"{answer['generation']} is ready after a first look at part of the vault; "
-            "now the whole of it. Ctrl-C keeps what there is.",
-            markup=False,
-        )
-        answer = run(state, daemon, bar, fresh)
-        rounds.append(answer)
-    return {**answer, "rounds": rounds} if len(rounds) > 1 else answer
+_PHASES = {
+    "load": "Loading the base",
+    "evaluate": "Measuring",
+    "train": "Learning",
+    "measure": "Measuring",
+}
+_LOOK_BACK_S = 30.0  # the pace of which the time left is reckoned
 
 
-def _here(
-    state: VaultState, _daemon: DaemonClient | None, bar: Progress, fresh: bool
-) -> dict[str, Any]:
-    """Run a round in this process's own trainer worker; Ctrl-C ends it and keeps its checkpoint."""
-    stop = threading.Event()
-    box: dict[str, Any] = {}
-    show = _progress(bar)
+class TimeLeft:
+    """How long a phase still takes, at its pace of the last half minute."""
 
-    def work() -> None:
-        try:
-            box["answer"] = run_round(
-                state,
-                load_settings(state.config),
-                fresh=fresh,
-                manual=True,
-                on_progress=show,
-                stop=stop,
-                now=time.time,
-            )
-        except BaseException as error:
-            box["error"] = error
+    def __init__(self) -> None:
+        self._phase, self._seen = "", deque[tuple[float, float]]()
 
-    thread = threading.Thread(target=work, name="round")
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(0.2)
-    except KeyboardInterrupt:
-        stop.set()
-        thread.join(15)
-        raise
-    if "error" in box:
-        raise box["error"]
-    return dict(box["answer"])
+    def look(self, phase: str, fraction: float, now: float) -> float | None:
+        """Seconds; None before there is a pace. `now` is of any clock."""
+        if phase != self._phase:
+            self._phase, self._seen = phase, deque()
+        self._seen.append((now, fraction))
+        while len(self._seen) > 2 and now - self._seen[1][0] > _LOOK_BACK_S:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        spent = now - since
+        done = fraction - before
+        return (1 - fraction) * spent / done if done > 0 and spent >= 1 else None
 
 
-def _progress(bar: Progress) -> Any:
+def show_on(bar: Progress) -> Hear:
+    """What draws a round's progress, with the time left as it is now."""
     task = bar.add_task("Reading the vault", total=1.0)
+    left = TimeLeft()
 
-    def show(event: dict[str, Any]) -> None:
-        phase = {
-            "load": "Loading the base",
-            "evaluate": "Measuring",
-            "train": "Learning",
-            "measure": "Measuring",
-        }.get(str(event.get("phase")), "Working")
-        speed = event.get("tokens_per_s")
-        bar.update(
-            task,
-            completed=float(event.get("fraction") or 0),
-            description=f"{phase} ({speed:,.0f} tokens/s)" if speed else phase,
-        )
+    def show(event: ProgressEvent) -> None:
+        if event.get("event") == "say":
+            err.print(event["text"], markup=False)
+            return
+        phase, fraction = str(event.get("phase")), float(event.get("fraction") or 0)
+        seconds = left.look(phase, fraction, time.monotonic())
+        facts = [f"{speed:,.0f} tokens/s"] if (speed := event.get("tokens_per_s")) else []
+        facts += [f"{human(seconds)} left"] if seconds is not None else []
+        said = _PHASES.get(phase, "Working") + (f" ({', '.join(facts)})" if facts else "")
+        bar.update(task, completed=fraction, description=said)
 
     return show
-
-
-def _by_daemon(
-    state: VaultState, daemon: DaemonClient | None, bar: Progress, fresh: bool
-) -> dict[str, Any]:
-    """Ask the daemon for a round and follow its events to the verdict."""
-    assert daemon is not None
-    show = _progress(bar)
-    events = daemon.stream("/v1/events")
-    try:
-        daemon.post("/v1/train", {"fresh": fresh})
-    except Conflict:
-        err.print("A round is under way already; waiting for it.", markup=False)
-    try:
-        for name, data in events:
-            if name == "progress":
-                show(data)
-            elif name == "verdict":
-                return dict(data)
-            elif name == "error":
-                raise TrainingError(str(data.get("message", "The round failed.")))
-    except KeyboardInterrupt:
-        daemon.post("/v1/train/cancel", {})
-        raise
-    raise TrainingError("The daemon ended before the round did.", "Its checkpoint is kept.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from vaultgpt.commands.common import (
+    ChangesOption,
     JsonOption,
     VaultOption,
     command,
@@ -16,10 +17,11 @@ from vaultgpt.commands.common import (
     out,
     print_json,
 )
-from vaultgpt.explain import explain
+from vaultgpt.tasks.service import Here
+from vaultgpt.tasks.why import WHY, Why, WhyRequest
 
 
-@command
+@command("Learn")
 def why(
     note: Annotated[
         Path,
@@ -28,11 +30,16 @@ def why(
         ),
     ],
     vault: VaultOption = None,
+    changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a note's text as it will be learned; what is left out is dimmed."""
+    """Show a note's text as it will be learned; what is left out is dimmed.
+
+    Where output is no terminal, it stands between «kind: and ».
+    """
     state, path = locate_note(note, vault)
-    answer = explain(state, path)
+    here = Here(state, changes or ())  # read anew, also beside a daemon
+    answer = here.ask(WHY, WhyRequest(path=path))
     if as_json:
         print_json(answer)
         return
@@ -46,9 +53,14 @@ def why(
     out.print(_dimmed(answer))
 
 
-def _dimmed(answer: dict[str, Any]) -> Text:
+def _dimmed(answer: Why) -> Text:
     text, shown = answer["text"], Text()
     for span in answer["spans"]:
-        style = "" if span["kind"] == "prose" and answer["used"] else "dim"
-        shown.append(text[span["start"] : span["end"]], style=style)
+        piece = text[span["start"] : span["end"]]
+        learned = span["kind"] == "prose" and answer["used"]
+        if not learned and not out.is_terminal:
+            body = piece.rstrip("\r\n")
+            kind = span["kind"] if span["kind"] != "prose" else "left out"
+            piece = f"«{kind}: {body}»{piece[len(body) :]}"
+        shown.append(piece, style="" if learned else "dim")
     return shown

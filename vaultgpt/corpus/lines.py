@@ -1,4 +1,4 @@
-"""Under which tags the author writes in lines (verse, lists), and how long those lines are.
+"""By tag: whether the author writes in lines (verse, lists), how long they are, and other habits.
 
 Counts only, never a word of text. Knows nothing about models.
 """
@@ -6,19 +6,24 @@ Counts only, never a word of text. Knows nothing about models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaultgpt.files import read_json
+from vaultgpt.corpus.habits import Habits
+from vaultgpt.corpus.habits import measure as habits_of
+from vaultgpt.files import read_json, write_json
 
+FILE = "lines.json"  # in a generation's folder
 BIN = 6  # characters, about a word
-BINS = 16  # the last one holds all longer lines
-LEAST_LINES, MOST_MEAN = 4, 50.0  # lines of an entry, and their mean length in characters
-SINGLE_SHARE = 0.5  # of the breaks between lines, those that part no paragraphs
-LEAST_ENTRIES, USUAL = 3, 0.6  # entries in lines that make it a tag's way, and their share
-TOKENS_A_BIN = 1.5
-_NONE = (0,) * BINS
+_BINS = 16  # the last one holds all longer lines
+_LEAST_LINES, _MOST_MEAN = 4, 50.0  # lines of an entry, and their mean length in characters
+_SINGLE_SHARE = 0.5  # of the breaks between lines, those that part no paragraphs
+_LEAST_ENTRIES, _USUAL = 3, 0.6  # entries in lines that make it a tag's way, and their share
+_TOKENS_A_BIN = 1.5
+_NONE = (0,) * _BINS
+_EVERY = ""  # the tag that all entries have
+_LEAST_WORDS = 1_000  # under a tag, that show its habits; else those of all entries are taken
 
 
 @dataclass(frozen=True)
@@ -27,23 +32,30 @@ class Lines:
 
     entries: int = 0
     in_lines: int = 0
-    lengths: tuple[int, ...] = _NONE  # [BINS] lines by length
+    lengths: tuple[int, ...] = _NONE  # [_BINS] lines by length
     breaks: int = 0  # between two lines
     blanks: int = 0  # of those, with an empty line between
+    habits: Habits = field(default_factory=Habits)
 
     def __add__(self, other: Lines) -> Lines:
         lengths = tuple(a + b for a, b in zip(self.lengths, other.lengths, strict=True))
-        return Lines(self.entries + other.entries, self.in_lines + other.in_lines, lengths,
-                     self.breaks + other.breaks, self.blanks + other.blanks)
+        return Lines(
+            self.entries + other.entries,
+            self.in_lines + other.in_lines,
+            lengths,
+            self.breaks + other.breaks,
+            self.blanks + other.blanks,
+            self.habits + other.habits,
+        )
 
     @property
     def usual(self) -> bool:
         """Whether entries under this tag are mostly in lines."""
-        return self.in_lines >= LEAST_ENTRIES and self.in_lines >= USUAL * self.entries
+        return self.in_lines >= _LEAST_ENTRIES and self.in_lines >= _USUAL * self.entries
 
     @property
     def longest(self) -> int:
-        """Characters that the longest lines have, BIN * BINS at most."""
+        """Characters that the longest lines have, BIN * _BINS at most."""
         last = max(i for i, n in enumerate(self.lengths) if n)
         return (last + 1) * BIN
 
@@ -54,10 +66,10 @@ class Lines:
 
     def ends(self, column: int) -> float:
         """Chance that a line which has reached `column` characters ends at the next token."""
-        at = min(column // BIN, BINS - 1)
+        at = min(column // BIN, _BINS - 1)
         reached = sum(self.lengths[at:])
         here = (self.lengths[at] + 0.5) / (reached + 1.0)
-        return float(1.0 - (1.0 - here) ** (1.0 / TOKENS_A_BIN))
+        return float(1.0 - (1.0 - here) ** (1.0 / _TOKENS_A_BIN))
 
 
 def measure(text: str) -> Lines:
@@ -66,22 +78,23 @@ def measure(text: str) -> Lines:
     lines = [len(row.lstrip()) for row in rows if row.strip()]
     breaks = len(lines) - 1
     blanks = sum(1 for i, row in enumerate(rows) if not row and rows[i - 1])
-    wraps = len(lines) >= LEAST_LINES and sum(lines) <= MOST_MEAN * len(lines)
-    if not wraps or breaks - blanks < SINGLE_SHARE * breaks:
-        return Lines(entries=1)
-    lengths = [0] * BINS
+    wraps = len(lines) >= _LEAST_LINES and sum(lines) <= _MOST_MEAN * len(lines)
+    if not wraps or breaks - blanks < _SINGLE_SHARE * breaks:
+        return Lines(entries=1, habits=habits_of(text))
+    lengths = [0] * _BINS
     for length in lines:
-        lengths[min(length // BIN, BINS - 1)] += 1
-    return Lines(1, 1, tuple(lengths), breaks, blanks)
+        lengths[min(length // BIN, _BINS - 1)] += 1
+    return Lines(1, 1, tuple(lengths), breaks, blanks, habits_of(text))
 
 
-def by_tag(entries: Iterable[tuple[tuple[str, ...], str]],
-           before: Mapping[str, Lines] | None = None) -> dict[str, Lines]:
+def by_tag(
+    entries: Iterable[tuple[tuple[str, ...], str]], before: Mapping[str, Lines] | None = None
+) -> dict[str, Lines]:
     """Tag -> its figures over (tags, text) of `entries`, added to those `before`."""
     found = dict(before or {})
     for tags, text in entries:
-        one = measure(text) if tags else Lines()
-        for tag in tags:
+        one = measure(text)
+        for tag in (*tags, _EVERY):
             found[tag] = found.get(tag, Lines()) + one
     return found
 
@@ -97,16 +110,35 @@ def usual(tags: Iterable[str], known: Mapping[str, Lines]) -> Lines | None:
     return None
 
 
-def to_json(known: Mapping[str, Lines]) -> dict[str, Any]:
-    """For a report; tags without an entry in lines keep their count alone."""
-    return {tag: asdict(one) if one.in_lines else {"entries": one.entries}
-            for tag, one in known.items()}
+def habits(tags: Iterable[str], known: Mapping[str, Lines]) -> Habits | None:
+    """Of the first of these tags with enough words, else of all entries; None where unknown."""
+    every = known.get(_EVERY, Lines())
+    for tag in tags:
+        found = known.get(tag.lstrip("#").lower(), Lines())
+        if found.habits.words >= _LEAST_WORDS:
+            return found.habits
+    return every.habits if every.habits.words else None
+
+
+def save(folder: Path, known: Mapping[str, Lines]) -> None:
+    """Into a generation's folder; tags without an entry in lines keep no figures of lines."""
+    value: dict[str, dict[str, Any]] = {}
+    for tag, one in known.items():
+        value[tag] = asdict(one) if one.in_lines else {"entries": one.entries}
+        value[tag]["habits"] = asdict(one.habits)
+    write_json(folder / FILE, value)
 
 
 def of_generation(folder: Path) -> dict[str, Lines]:
-    """What a generation's manifest says of its author's lines; {} where it says nothing."""
+    """What a generation's folder says of its author's lines; {} where it says nothing.
+
+    Generations made before there was a file for it have it in the manifest's report.
+    """
     try:
-        value = read_json(folder / "manifest.json")["report"]["learning"]["lines"]
+        if (folder / FILE).exists():
+            value = read_json(folder / FILE)
+        else:
+            value = read_json(folder / "manifest.json")["report"]["learning"]["lines"]
         return {str(tag): _lines(one) for tag, one in value.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -114,7 +146,10 @@ def of_generation(folder: Path) -> dict[str, Lines]:
 
 def _lines(value: Mapping[str, Any]) -> Lines:
     lengths = tuple(int(n) for n in value.get("lengths", _NONE))
-    if len(lengths) != BINS:
+    if len(lengths) != _BINS:
         raise ValueError("lines of another version")
-    counts = {key: int(n) for key, n in value.items() if key != "lengths"}
-    return Lines(**counts, lengths=lengths)
+    did = Habits.kept(
+        {key: None if n is None else int(n) for key, n in value.get("habits", {}).items()}
+    )
+    counts = {key: int(n) for key, n in value.items() if key not in ("lengths", "habits")}
+    return Lines(**counts, lengths=lengths, habits=did)

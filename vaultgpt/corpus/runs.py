@@ -1,69 +1,46 @@
-"""Words, keyed hashes of word runs, and a persistent index of them.
+"""Keyed hashes of word runs, a persistent index of them, and which words are the mirror's own.
 
-The copy guard (runs of 10), the copying figures and provenance (runs of 8) share it. Knows nothing
-about notes, models or the ledger.
+The copy guard (runs of 10), the copying figures and provenance (runs of 8) share it. Accepted text
+masks always, text only offered for 24 hours, so that the author's habitual phrases are not lost;
+words the author changed between two matches are the author's. Knows no ledger, notes or models.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import io
 import threading
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from vaultgpt.files import atomic_writer, make_private_dir
+from vaultgpt.corpus.words import norms, split_words
+from vaultgpt.errors import StateError
+from vaultgpt.files import atomic_writer, fsync_dir, make_private_dir
 
 Hashes = npt.NDArray[np.uint64]
 GUARD_WORDS = 10
 COPY_WORDS = 8
-MERGE_AT = 8  # segment files; above it they become one
-KEPT_WORDS = 50_000  # hashes of words that a RunHasher remembers
+_LOST = np.uint64(0xFFFFFF)  # of a hash that is kept: of 10 million runs one check in 100,000 errs
+_GROWTH = 2  # a segment is merged into the one before while that is less than so many times as long
+_BLOCK = 1 << 18  # hashes of a segment that a merge holds at once
+_KEPT_WORDS = 50_000  # hashes of words that a _RunHasher remembers
+_HEADER_BYTES = 128  # of a .npy file of one dimension
+_NO_SEGMENT = (ValueError, EOFError, SyntaxError, OverflowError, MemoryError, AttributeError)
 _U64 = (1 << 64) - 1
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))  # splitmix64
 
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_MARKS = "\u0300-\u036f"
-# A CJK character, or letters and digits with the combining marks that decomposed text puts between.
-_WORD = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])[^\W_])(?:[{_MARKS}]|(?![{_CJK}])[^\W_])*")
-_ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
-
-
-class Word(NamedTuple):
-    """Characters [start, end) of a text and the word's normal form (NFKC, casefold)."""
-
-    start: int
-    end: int
-    norm: str
-
-
-def _norm(word: str) -> str:
-    if word.isascii():
-        return word.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", word).casefold())
-
-
-def split_words(text: str) -> list[Word]:
-    """Words of `text` in order; each CJK character is a word, underscores and marks part them."""
-    pattern = _ASCII_WORD if text.isascii() else _WORD
-    return [Word(m.start(), m.end(), _norm(m.group())) for m in pattern.finditer(text)]
-
-
-def norms(text: str) -> list[str]:
-    """Only the normal forms, faster than split_words."""
-    if text.isascii():
-        return _ASCII_WORD.findall(text.lower())
-    return [_norm(word) for word in _WORD.findall(text)]
-
 
 def _word_hash(word: str, key: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), key=key[:64],
-                                          digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(
+            word.encode("utf-8", "surrogatepass"), key=key[:64], digest_size=8
+        ).digest(),
+        "little",
+    )
 
 
 def _factor(n: int, key: bytes) -> int:
@@ -71,7 +48,7 @@ def _factor(n: int, key: bytes) -> int:
     return int.from_bytes(seed.digest(), "little") | 1
 
 
-def word_hashes(words: Sequence[str], key: bytes) -> Hashes:
+def _word_hashes(words: Sequence[str], key: bytes) -> Hashes:
     """uint64 [len(words)]; each distinct word is hashed once with keyed blake2b."""
     known = {w: _word_hash(w, key) for w in set(words)}
     return np.fromiter((known[w] for w in words), dtype=np.uint64, count=len(words))
@@ -79,7 +56,7 @@ def word_hashes(words: Sequence[str], key: bytes) -> Hashes:
 
 def run_hashes(words: Sequence[str], n: int, key: bytes) -> Hashes:
     """uint64 [max(0, len(words) - n + 1)]: one keyed hash for every run of `n` words, in order."""
-    single = word_hashes(words, key)
+    single = _word_hashes(words, key)
     count = len(single) - n + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64)
@@ -94,7 +71,7 @@ def run_hashes(words: Sequence[str], n: int, key: bytes) -> Hashes:
     return mixed
 
 
-class RunHasher:
+class _RunHasher:
     """run_hashes for one run at a time: 5 us where numpy takes 45. Word hashes are kept."""
 
     def __init__(self, n: int, key: bytes) -> None:
@@ -108,7 +85,7 @@ class RunHasher:
         for word in words:
             single = known.get(word)
             if single is None:
-                if len(known) >= KEPT_WORDS:
+                if len(known) >= _KEPT_WORDS:
                     known.clear()
                 single = known[word] = _word_hash(word, self.key)
             total = (total * self.factor + single) & _U64
@@ -117,44 +94,131 @@ class RunHasher:
         return total ^ (total >> 31)
 
 
-def _contains(segment: Hashes, hashes: Hashes) -> npt.NDArray[np.bool_]:
-    if not len(segment):
-        return np.zeros(len(hashes), dtype=np.bool_)
-    at = np.minimum(np.searchsorted(segment, hashes), len(segment) - 1)
-    found: npt.NDArray[np.bool_] = segment[at] == hashes
+def run_hashes_of(texts: Sequence[Sequence[str]], n: int, key: bytes) -> list[Hashes]:
+    """The ascending run_hashes of each of many lists of words: numpy's calls cost more than it."""
+    lengths = np.array([len(words) for words in texts], dtype=np.int64)
+    ends = np.cumsum(lengths)
+    every = run_hashes([word for words in texts for word in words], n, key)
+    owners = np.repeat(np.arange(len(texts)), lengths)[: len(every)]
+    inside = np.arange(len(every)) + n <= ends[owners]
+    every, owners = every[inside], owners[inside]
+    order = np.lexsort((every, owners))
+    every, owners = every[order], owners[order]
+    first = np.ones(len(every), dtype=np.bool_)
+    first[1:] = (every[1:] != every[:-1]) | (owners[1:] != owners[:-1])
+    every, owners = every[first], owners[first]
+    return np.split(every, np.searchsorted(owners, np.arange(1, len(texts)))) if texts else []
+
+
+def coarse(hashes: Hashes) -> Hashes:
+    """Hashes by the 40 bits that are kept and compared."""
+    return hashes & ~_LOST
+
+
+def ascending(hashes: Hashes) -> Hashes:
+    """Sorted, each once; np.unique takes five times as long for a few."""
+    ranked = np.sort(hashes)
+    first = np.ones(len(ranked), dtype=np.bool_)
+    first[1:] = ranked[1:] != ranked[:-1]
+    found: Hashes = ranked[first]
     return found
 
 
+def among(hashes: Hashes, segment: Hashes) -> npt.NDArray[np.bool_]:
+    """bool [len(hashes)]: which of them, by their `coarse` bits, stand in the ascending segment."""
+    if not len(segment):
+        return np.zeros(len(hashes), dtype=np.bool_)
+    wanted = coarse(hashes)
+    at = np.minimum(np.searchsorted(segment, wanted), len(segment) - 1)
+    found: npt.NDArray[np.bool_] = coarse(segment[at]) == wanted
+    return found
+
+
+def _digest(segment: Hashes) -> str:
+    return hashlib.blake2b(segment.astype("<u8").tobytes(), digest_size=8).hexdigest()
+
+
+def _read_segment(path: Path) -> Hashes:
+    """The hashes in a segment file. StateError when it is not what its name says; OSError."""
+    body = path.read_bytes()
+    try:
+        segment = np.load(io.BytesIO(body), allow_pickle=False)
+        good = segment.dtype == np.uint64 and segment.ndim == 1
+        ascending = good and bool((segment[1:] > segment[:-1]).all())
+        said = path.stem.split("-")[2:]  # segments of version 0.1 say nothing
+        whole = ascending and said in ([], [_digest(segment)])
+    except _NO_SEGMENT:
+        whole = False
+    if not whole:
+        raise _damaged()
+    found: Hashes = segment
+    return found
+
+
+def _whole_hashes(body: bytes) -> Hashes:
+    """What there is of a damaged segment: a flipped bit spoils one hash, a cut loses the end."""
+    return np.unique(np.frombuffer(body[: len(body) // 8 * 8], dtype="<u8").astype(np.uint64))
+
+
 class RunIndex:
-    """Sorted, immutable segment files `n10-000001.npy` of keyed run hashes in `folder`.
+    """Sorted, immutable segment files `n10-000001-DIGEST.npy` of keyed run hashes in `folder`.
 
     A segment appears whole (temporary name, fsync, rename) or not at all, so any process may load
-    while another adds. One writer at a time.
+    while another adds; its name says what it must hold. One writer at a time.
     """
 
     def __init__(self, folder: Path, key: bytes, n: int = GUARD_WORDS) -> None:
         self.folder, self.key, self.n = folder, key, n
         self._segments: dict[str, Hashes] = {}
         self._lock = threading.Lock()
-        self._hasher = RunHasher(n, key)
+        self._hasher = _RunHasher(n, key)
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The segment files there are, oldest first."""
         return sorted(p.name for p in self.folder.glob(f"n{self.n}-*.npy"))
 
     def load(self) -> RunIndex:
-        """Read what is on the disk now; segments already in memory are not read again."""
+        """Read what is on the disk now; segments already in memory are not read again.
+
+        StateError for a damaged one: a guard that misses runs would let them be copied.
+        """
         for _ in range(5):
             try:
                 with self._lock:
                     self._segments = {
-                        name: self._segments[name] if name in self._segments
-                        else np.load(self.folder / name, allow_pickle=False)
-                        for name in self._names()
+                        name: self._segments[name]
+                        if name in self._segments
+                        else _read_segment(self.folder / name)
+                        for name in self.names()
                     }
                 return self
             except FileNotFoundError:  # a writer merged segments meanwhile: look again
                 continue
         return self
+
+    def salvage(self) -> bool:
+        """Load, and write anew what can be read of damaged segments; whether there were any."""
+        try:
+            self.load()
+            return False
+        except StateError:
+            damaged = [name for name in self.names() if not self._sound(name)]
+        for name in damaged:
+            left = _whole_hashes((self.folder / name).read_bytes()[_HEADER_BYTES:])
+            (self.folder / name).replace(self.folder / f"damaged-{name}")
+            self._segments.pop(name, None)
+            if len(left):
+                self._write([np.unique(coarse(left))])
+            (self.folder / f"damaged-{name}").unlink()
+        self.load()
+        return True
+
+    def _sound(self, name: str) -> bool:
+        try:
+            _read_segment(self.folder / name)
+        except StateError:
+            return False
+        return True
 
     def __len__(self) -> int:
         return sum(len(s) for s in self._segments.values())
@@ -163,7 +227,7 @@ class RunIndex:
         """bool [len(hashes)]: which of these runs are in the index."""
         found = np.zeros(len(hashes), dtype=np.bool_)
         for segment in tuple(self._segments.values()):
-            found |= _contains(segment, hashes)
+            found |= among(hashes, segment)
         return found
 
     def has(self, words: Sequence[str]) -> bool:
@@ -173,33 +237,159 @@ class RunIndex:
         return bool(self.contains(np.array([self._hasher(words)], dtype=np.uint64))[0])
 
     def add(self, texts: Iterable[str]) -> int:
-        """Add every run of these texts; the number of runs that were new."""
-        parts = [run_hashes(norms(text), self.n, self.key) for text in texts]
-        return self.add_hashes(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64))
-
-    def add_hashes(self, hashes: Hashes) -> int:
-        """Add hashes of runs; how many were new. One segment is written if there are any."""
+        """Add every run of these texts; the number of runs that were new. One segment is written if
+        there are any."""
         self.load()
-        fresh = np.unique(hashes)
+        parts = [run_hashes(norms(text), self.n, self.key) for text in texts]
+        fresh = ascending(coarse(np.concatenate([np.zeros(0, dtype=np.uint64), *parts])))
         fresh = fresh[~self.contains(fresh)]
-        if len(fresh):
-            self._write(fresh)
-        if len(self._segments) > MERGE_AT:
-            self._merge()
+        self.append(fresh)
+        self.load()
         return len(fresh)
 
-    def _write(self, segment: Hashes) -> None:
-        make_private_dir(self.folder)
-        numbers = [int(name.split("-")[1].split(".")[0]) for name in self._names()]
-        name = f"n{self.n}-{max(numbers, default=0) + 1:06d}.npy"
-        with atomic_writer(self.folder / name) as stream:
-            np.save(stream, segment, allow_pickle=False)
-        with self._lock:
-            self._segments[name] = segment
+    def on_disk(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """As `contains`, but what is in the files, which are neither read whole nor checked; all
+        where one can't be opened."""
+        found = np.zeros(len(hashes), dtype=np.bool_)
+        for name in self.names():
+            try:
+                found |= among(hashes, np.load(self.folder / name, mmap_mode="r"))
+            except (OSError, *_NO_SEGMENT):
+                found[:] = True
+        return found
 
-    def _merge(self) -> None:
-        old = list(self._segments)
-        self._write(np.unique(np.concatenate(list(self._segments.values()))))
-        for name in old:  # a kill here leaves the same runs twice, which is harmless
-            (self.folder / name).unlink(missing_ok=True)
-            self._segments.pop(name, None)
+    def append(self, hashes: Hashes) -> None:
+        """Add hashes of runs without reading those that are there: they may stand twice."""
+        if not len(hashes):
+            return
+        self._write([ascending(coarse(hashes))])
+        while len(names := self.names()) > 1:
+            older, newer = (self.folder / name for name in names[-2:])
+            if older.stat().st_size >= _GROWTH * newer.stat().st_size:
+                return
+            self._write(_merged(_blocks(older), _blocks(newer)))
+            for path in (older, newer):  # a kill here leaves the same runs twice: harmless
+                path.unlink(missing_ok=True)
+
+    def _write(self, blocks: Iterable[Hashes]) -> None:
+        """A segment of ascending blocks; its name is known once all is written."""
+        make_private_dir(self.folder)
+        numbers = [int(name.split("-")[1].split(".")[0]) for name in self.names()]
+        stem = f"n{self.n}-{max(numbers, default=0) + 1:06d}"
+        digest, count = hashlib.blake2b(digest_size=8), 0
+        with atomic_writer(self.folder / f".{stem}") as stream:
+            stream.write(bytes(_HEADER_BYTES))
+            for block in blocks:
+                raw = block.astype("<u8").tobytes()
+                digest.update(raw)
+                stream.write(raw)
+                count += len(block)
+            stream.seek(0)
+            header = {"descr": "<u8", "fortran_order": False, "shape": (count,)}
+            np.lib.format.write_array_header_1_0(stream, header)
+        (self.folder / f".{stem}").replace(self.folder / f"{stem}-{digest.hexdigest()}.npy")
+        fsync_dir(self.folder)
+
+
+def _blocks(path: Path) -> Iterator[Hashes]:
+    """A segment file's hashes, some at a time. StateError when it is not what its name says."""
+    digest, last = hashlib.blake2b(digest_size=8), np.zeros(0, dtype=np.uint64)
+    with open(path, "rb") as stream:
+        left = _length(stream)
+        while len(block := np.fromfile(stream, dtype="<u8", count=min(_BLOCK, left))):
+            left -= len(block)
+            digest.update(block.tobytes())
+            both = np.concatenate([last, block])
+            if not (both[1:] > both[:-1]).all():
+                raise _damaged()
+            last = block[-1:]
+            yield block.astype(np.uint64)
+    if left or path.stem.split("-")[2:] not in ([], [digest.hexdigest()]):
+        raise _damaged()
+
+
+def _length(stream: IO[bytes]) -> int:
+    """How many hashes a segment file says it has; the stream stands before the first."""
+    try:
+        np.lib.format.read_magic(stream)
+        (count,), _, kind = np.lib.format.read_array_header_1_0(stream)
+    except ValueError:
+        raise _damaged() from None
+    if kind != np.uint64:
+        raise _damaged()
+    return int(count)
+
+
+def _merged(one: Iterator[Hashes], other: Iterator[Hashes]) -> Iterator[Hashes]:
+    """Two ascending streams of blocks as one, each hash once."""
+    none = np.zeros(0, dtype=np.uint64)
+    a, b = next(one, none), next(other, none)
+    while len(a) and len(b):
+        upto = min(a[-1], b[-1])
+        cut_a, cut_b = np.searchsorted(a, upto, "right"), np.searchsorted(b, upto, "right")
+        yield ascending(np.concatenate([a[:cut_a], b[:cut_b]]))
+        a, b = a[cut_a:], b[cut_b:]
+        a, b = a if len(a) else next(one, none), b if len(b) else next(other, none)
+    while len(rest := a if len(a) else b):
+        yield rest
+        a, b = next(one, none), next(other, none)
+
+
+def _damaged() -> StateError:
+    return StateError(
+        "The copy guard's index is damaged.", "`vaultgpt doctor` makes it anew; ask again then."
+    )
+
+
+_SHORTEST_WORDS = 4  # an accepted text of 4 to 7 words matches as a whole
+OFFERED_S = 24 * 3600.0
+SLACK_S = 60.0  # the note may be saved a moment before the plugin reports what was accepted
+
+
+class _EmittedLookup(Protocol):
+    """What the mirror emitted, as keyed hashes of runs."""
+
+    key: bytes
+
+    def matches(self, hashes: Hashes, first_seen: float) -> npt.NDArray[np.bool_]:
+        """bool [len(hashes)]: emitted before a text first seen then, and still counting."""
+
+    def lengths(self) -> tuple[int, ...]:
+        """Run lengths that occur: 8 for all texts, 4 to 7 for short accepted ones."""
+
+
+def counts(emitted: float, accepted: bool, first_seen: float) -> bool:
+    """Whether a run emitted at that time masks a text first seen at `first_seen` (seconds)."""
+    if accepted:
+        return emitted <= first_seen + SLACK_S
+    return emitted <= first_seen <= emitted + OFFERED_S
+
+
+def emitted_runs(text: str, key: bytes, *, accepted: bool) -> dict[int, Hashes]:
+    """Run length -> hashes to keep of an emitted text; {} when it is too short to tell apart."""
+    words = [w.norm for w in split_words(text)]
+    if len(words) >= COPY_WORDS:
+        return {COPY_WORDS: np.unique(run_hashes(words, COPY_WORDS, key))}
+    if accepted and len(words) >= _SHORTEST_WORDS:
+        return {len(words): run_hashes(words, len(words), key)}
+    return {}
+
+
+def mask_ranges(
+    text: str, first_seen: float, emitted: _EmittedLookup
+) -> tuple[tuple[int, int], ...]:
+    """Character ranges [start, end) of `text` that are the mirror's words, in order, apart."""
+    words = split_words(text)
+    own = np.zeros(len(words), dtype=np.bool_)
+    for n in emitted.lengths():
+        hashes = run_hashes([w.norm for w in words], n, emitted.key)
+        for at in np.flatnonzero(emitted.matches(hashes, first_seen)):
+            own[at : at + n] = True
+    ranges: list[tuple[int, int]] = []
+    for i in np.flatnonzero(own):
+        word = words[i]
+        if ranges and i > 0 and own[i - 1]:
+            ranges[-1] = (ranges[-1][0], word.end)
+        else:
+            ranges.append((word.start, word.end))
+    return tuple(ranges)

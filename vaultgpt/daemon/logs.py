@@ -13,12 +13,13 @@ from typing import IO
 
 from vaultgpt.files import PRIVATE_FILE, make_private_dir
 
-MAX_BYTES = 1 << 20
-BACKUPS = 3
+_MAX_BYTES = 1 << 20
+_BACKUPS = 3
+_MOST_A_MINUTE = 20  # of one message
 log = logging.getLogger("vaultgpt.daemon")
 
 
-class PrivateFile(RotatingFileHandler):
+class _PrivateFile(RotatingFileHandler):
     """A rotating file that only its owner reads."""
 
     def _open(self) -> IO[str]:  # type: ignore[override]
@@ -26,7 +27,7 @@ class PrivateFile(RotatingFileHandler):
         return os.fdopen(fd, "a", encoding="utf-8")
 
 
-class NamesOnly(logging.Formatter):
+class _NamesOnly(logging.Formatter):
     """Our own messages as they are; of other libraries' only logger, level and exception class."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -37,12 +38,40 @@ class NamesOnly(logging.Formatter):
         return " ".join(filter(None, [head, text, kind.__name__ if kind else ""]))
 
 
-def start_log(folder: Path) -> logging.Handler:
-    """Write to daemon.log in `folder`, and what others log too, without its words."""
+class _Seldom(logging.Filter):
+    """The same message of the same logger at most so often a minute: who sends rubbish to the port
+    does not fill the disk. A client that left while it was answered is no error: the hotkey's Esc
+    is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], ConnectionError):
+            return False
+        key = (record.name, record.levelno, str(record.msg)[:80])
+        began, count = self._seen.get(key, (0.0, 0))
+        if not 0 <= record.created - began < 60.0:
+            began, count = record.created, 0
+            if len(self._seen) > 1000:
+                self._seen.clear()
+        self._seen[key] = (began, count + 1)
+        return count < _MOST_A_MINUTE
+
+
+def start_log(folder: Path, name: str = "daemon.log") -> logging.Handler:
+    """Write to a file in `folder`, and what others log too, without its words."""
     make_private_dir(folder)
-    handler = PrivateFile(folder / "daemon.log", maxBytes=MAX_BYTES, backupCount=BACKUPS,
-                          encoding="utf-8", delay=True)
-    handler.setFormatter(NamesOnly())
+    handler = _PrivateFile(
+        folder / name,
+        maxBytes=_MAX_BYTES,
+        backupCount=_BACKUPS,
+        encoding="utf-8",
+        delay=True,
+    )
+    handler.setFormatter(_NamesOnly())
+    handler.addFilter(_Seldom())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vaultgpt.config import Settings
 from vaultgpt.daemon.threads import in_thread
+from vaultgpt.report.measured import measure_voice
 from vaultgpt.state import VaultState
-from vaultgpt.voice.measure import measure_voice
 
-Measurer = Callable[..., dict[str, Any] | None]
+Measurer = Callable[..., Mapping[str, Any] | None]
 
 
 class Measuring:
@@ -30,7 +30,7 @@ class Measuring:
     ) -> None:
         self._state, self._settings, self._now, self._measurer = state, settings, now, measurer
         self._stop = threading.Event()
-        self._task: asyncio.Task[dict[str, Any] | None] | None = None
+        self._task: asyncio.Task[Mapping[str, Any] | None] | None = None
 
     @property
     def running(self) -> bool:

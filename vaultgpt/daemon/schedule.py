@@ -13,7 +13,7 @@ from typing import Literal
 from vaultgpt.config import Schedule
 
 RECHECK_S = 60.0  # how often a condition that forbids a round is looked at again
-Cause = Literal["due", "night", ""]
+_Cause = Literal["due", "night", ""]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Decision:
 
     when: float | None
     why: str
-    cause: Cause = ""
+    cause: _Cause = ""
     night: date | None = None  # the night this round uses up, or that passes without one
 
 
@@ -63,13 +63,15 @@ def _wish(now: float, facts: Facts, schedule: Schedule, zone: tzinfo | None) -> 
         return Decision(now, facts.due, "due")
     if schedule.nightly == "off":
         return Decision(None, facts.idle)
-    latest = _latest_night(now, schedule.nightly, zone)
-    # A day in the future means that the clock was wrong once: it must not silence the nights.
-    known = facts.last_night is not None and facts.last_night <= latest
-    if known and facts.last_night != latest and facts.nightly_due:
+    latest = latest_night(now, schedule.nightly, zone)
+    # A day further in the future than one travels means that the clock was wrong once: it must not
+    # silence the nights. Tomorrow is the night that was used before one flew west.
+    last = facts.last_night
+    used = last if last is not None and last <= latest + timedelta(1) else None
+    if used is not None and used < latest and facts.nightly_due:
         return Decision(now, facts.nightly_due, "night", latest)
-    tomorrow = _at(latest + timedelta(1), schedule.nightly, zone)
-    passed = latest if facts.last_night != latest else None
+    tomorrow = _at(max(used or latest, latest) + timedelta(1), schedule.nightly, zone)
+    passed = latest if used is None or used < latest else None
     return Decision(tomorrow, facts.nightly_due or facts.idle, night=passed)
 
 
@@ -96,7 +98,7 @@ def _at(day: date, nightly: str, zone: tzinfo | None) -> float:
     return datetime.combine(day, clock(hour, minute), zone).timestamp()
 
 
-def _latest_night(now: float, nightly: str, zone: tzinfo | None) -> date:
+def latest_night(now: float, nightly: str, zone: tzinfo | None = None) -> date:
     """The local day of the last nightly hour at or before now."""
     today = datetime.fromtimestamp(now, zone).date()
     return today if _at(today, nightly, zone) <= now else today - timedelta(1)

@@ -7,61 +7,131 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import json
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
-from aiohttp import web
+import filelock
 
+from vaultgpt.children import no_core
 from vaultgpt.config import Settings
-from vaultgpt.daemon import logs, runtime
-from vaultgpt.daemon.core import Daemon
-from vaultgpt.errors import UsageError
+from vaultgpt.daemon import logs
+from vaultgpt.daemon.supervisor import Daemon
+from vaultgpt.daemon.telling import tell
+from vaultgpt.errors import Conflict, StateError, UsageError
+from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
 from vaultgpt.server.api import make_runner
+from vaultgpt.server.connections import listen
 from vaultgpt.state import VaultState
+from vaultgpt.tasks.client import read_runtime, remove_runtime, write_runtime
 
-STOP_S = 5.0  # then the process ends whatever still hangs
-SWITCH_S = 0.0005  # a scan in a thread hands the interpreter to the loop; Python's own is 5 ms
+_STOP_S = 5.0  # then the process ends whatever still hangs
+_LISTENING = {
+    errno.EADDRINUSE: "is in use by another program",
+    errno.EACCES: "is one that only an administrator may listen on",
+}
+_SWITCH_S = 0.0005  # a scan in a thread hands the interpreter to the loop; Python's own is 5 ms
 
 
-def run(state: VaultState, settings: Settings, port: int | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Conflict, UsageError for a port that is taken."""
-    held = runtime.lock(state)
+def run(
+    state: VaultState, settings: Settings, port: int | None = None, as_json: bool = False
+) -> None:
+    """Serve until SIGINT or SIGTERM. Conflict, UsageError for a port that is taken.
+
+    Where it listens is printed once, `as_json` in one line; then what happens, as it does.
+    """
+    no_core()
+    held = lock(state)
+    _tidy(state)
+    with contextlib.suppress(OSError):  # a full disk: the old one goes on
+        state.renew_token()  # who listened on a killed daemon's port may have seen the old one
     handler = logs.start_log(state.logs)
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(_SWITCH_S)
     try:
-        asyncio.run(_serve(state, settings, settings.server.port if port is None else port))
+        wanted = settings.server.port if port is None else port
+        asyncio.run(_serve(state, settings, wanted, as_json))
     finally:
-        runtime.remove(state)
+        remove_runtime(state)
         logs.stop_log(handler)
         held.release()
 
 
-async def _serve(state: VaultState, settings: Settings, port: int) -> None:
+def _tidy(state: VaultState) -> None:
+    """What a backup opened to others is closed, what a kill left half written is removed."""
+    sweep_unfinished(state.folder, time.time())
+    with contextlib.suppress(OSError):
+        keep_ballast(state.folder)
+    try:
+        close_to_others(state.folder)
+    except OSError as error:
+        raise StateError(
+            f"{state.folder} is open to others and can't be closed ({type(error).__name__}).",
+            "Give its files back to yourself (chown -R), or set VAULTGPT_HOME.",
+        ) from None
+
+
+def lock(state: VaultState) -> filelock.BaseFileLock:
+    """Take the vault's daemon lock. Conflict, naming pid and port, when another daemon has it.
+
+    The system frees it when its process ends, however it ends.
+    """
+    held = filelock.FileLock(state.lock, mode=0o600)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        where = ""
+        with contextlib.suppress(StateError):
+            if other := read_runtime(state):
+                where = f" (process {other.pid}, port {other.port})"
+        raise Conflict(
+            f"A daemon runs for this vault already{where}.", "Stop that one first, or use it."
+        ) from None
+    with contextlib.suppress(FileNotFoundError):
+        state.runtime.unlink()  # left by one that was killed
+    return held
+
+
+async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool) -> None:
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+
+    telling: asyncio.Task[None] | None = None
     listening = _listen(settings.server.host, port)
-    stop = asyncio.Event()
+    stop, guard = asyncio.Event(), None
     daemon = Daemon(state, settings)
     runner = make_runner(daemon)
     with _signals(stop):
         try:
             await runner.setup()
-            await web.SockSite(runner, listening).start()
+            guard = await listen(runner, listening)
             daemon.port = int(listening.getsockname()[1])
-            runtime.write(state, daemon.port)
+            write_runtime(state, daemon.port)
             daemon.start()
+            telling = asyncio.create_task(tell(daemon.broker, say))
             host = f"[{settings.server.host}]" if ":" in settings.server.host else "127.0.0.1"
-            print(f"vaultgpt serves {state.vault} on http://{host}:{daemon.port}", flush=True)
+            url = f"http://{host}:{daemon.port}"
+            facts = {"vault": str(state.vault), "url": url, "port": daemon.port, "pid": os.getpid()}
+            print(json.dumps(facts) if as_json else f"vaultgpt serves {state.vault} on {url}")
+            sys.stdout.flush()
             logs.log.info("listening")
             await stop.wait()
         finally:
-            runtime.remove(state)
-            last_resort = threading.Timer(STOP_S, os._exit, [0])
+            remove_runtime(state)
+            last_resort = threading.Timer(_STOP_S, os._exit, [0])
             last_resort.daemon = True
             last_resort.start()
+            if guard is not None:
+                guard.close()
             await asyncio.gather(runner.cleanup(), daemon.stop(), return_exceptions=True)
+            if telling is not None:
+                telling.cancel()
             daemon.close()
             listening.close()
             logs.log.info("stopped")
@@ -80,8 +150,10 @@ def _listen(host: str, port: int) -> socket.socket:
         opened.setblocking(False)
     except OSError as error:
         opened.close()
-        raise UsageError(f"Port {port} can't be listened on ({type(error).__name__}).",
-                         "Give another with --port; 0 takes any free one.") from None
+        raise UsageError(
+            f"Port {port} {_LISTENING.get(error.errno or 0, 'can not be listened on')}.",
+            "Give another with --port; 0 takes any free one.",
+        ) from None
     return opened
 
 

@@ -66,14 +66,17 @@ class LedgerThread:
         self._jobs.put(lambda ledger: _carry(loop, future, lambda: work(ledger)))
         return await future
 
-    def later(self, work: Callable[[Ledger], object]) -> None:
-        """Have it done without waiting; a failure is logged by its class."""
+    def later(
+        self, work: Callable[[Ledger], object], failed: Callable[[], object] = lambda: None
+    ) -> None:
+        """Have it done without waiting; of a failure the class is logged and `failed` called."""
 
         def job(ledger: Ledger) -> None:
             try:
                 work(ledger)
             except Exception as error:
                 log.error("the ledger refused a note: %s", type(error).__name__)
+                failed()
 
         self._jobs.put(job)
 

@@ -1,6 +1,14 @@
 """The ledger of a vault: what is known, learned, held out, forgotten, emitted and active."""
 
-from vaultgpt.ledger.rows import EntryRow, GenerationRow, Pending, RoundRow
-from vaultgpt.ledger.store import Ledger
+from vaultgpt.ledger.ledger import Ledger
+from vaultgpt.ledger.rows import EntryRow, GenerationRow, Learned, Paragraph, Pending, RoundRow
 
-__all__ = ["EntryRow", "GenerationRow", "Ledger", "Pending", "RoundRow"]
+__all__ = [
+    "EntryRow",
+    "GenerationRow",
+    "Learned",
+    "Ledger",
+    "Paragraph",
+    "Pending",
+    "RoundRow",
+]

@@ -7,17 +7,27 @@ tag of three or more entries. Compromise for small vaults: never above 20 % of t
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-SHARE = 0.05
-MOST_SHARE = 0.20
-SEGMENTS = 24
-SEGMENT_WORDS = 190  # estimate of the words in 256 tokens
+from vaultgpt.corpus.words import LEAST_WORDS
+from vaultgpt.ledger.database import Database, Key
+from vaultgpt.ledger.entries import LIVE, Entries
+from vaultgpt.ledger.memory_file import Line, Restated
+from vaultgpt.ledger.paragraphs import chance
+from vaultgpt.ledger.rows import EntryRow
+from vaultgpt.ledger.schema import given_id, kept_id
+
+_SHARE = 0.05
+_MOST_SHARE = 0.20
+_SEGMENTS = 24
+_SEGMENT_WORDS = 190  # estimate of the words in 256 tokens
 MOST_WORDS = 50_000
 ENTRY_WORDS = 2_000
-TAG_ENTRIES = 3
+_TAG_ENTRIES = 3
+_FEW = 5_000  # entries; of so many the paragraphs of all are looked at
 COPY_LEAST = 4  # words of a held-out paragraph whose copies are not learned either
 
 
@@ -43,8 +53,8 @@ class Choice:
 
 def wanted_words(total: int) -> int:
     """Words to hold out of a vault of `total` usable words."""
-    share = max(SHARE * total, SEGMENTS * SEGMENT_WORDS)
-    return int(min(share, MOST_SHARE * total, MOST_WORDS))
+    share = max(_SHARE * total, _SEGMENTS * _SEGMENT_WORDS)
+    return int(min(share, _MOST_SHARE * total, MOST_WORDS))
 
 
 def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[Choice]:
@@ -68,7 +78,7 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[C
         if one.id not in chosen and (part := _part(one, min(want - got, one.words // 5))):
             chosen[one.id] = part
             got += part.words
-    for choice in _for_tags(candidates, set(chosen), int(MOST_SHARE * total) - got):
+    for choice in _for_tags(candidates, set(chosen), int(_MOST_SHARE * total) - got):
         chosen[choice.id] = choice
     return list(chosen.values())
 
@@ -80,11 +90,11 @@ def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False
     Between 25,000 and 91,000 words the least (24 segments) is more than 5 %: nothing new is given
     up there, so that somebody's one new note is learned rather than held out.
     """
-    rate = MOST_SHARE if held < 0.9 * wanted_words(total) else 0.0
-    if rate == 0.0 and SHARE * total > SEGMENTS * SEGMENT_WORDS and held < 1.2 * SHARE * total:
-        rate = SHARE
+    rate = _MOST_SHARE if held < 0.9 * wanted_words(total) else 0.0
+    if rate == 0.0 and _SHARE * total > _SEGMENTS * _SEGMENT_WORDS and held < 1.2 * _SHARE * total:
+        rate = _SHARE
     choice = _take(one)
-    if choice is None or held + choice.words > min(MOST_WORDS, MOST_SHARE * total):
+    if choice is None or held + choice.words > min(MOST_WORDS, _MOST_SHARE * total):
         return None
     return choice if tag_lacks or one.draw < rate else None
 
@@ -114,13 +124,122 @@ def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> l
     covered = {tag for one in candidates if one.id in chosen for tag in one.tags}
     extra: list[Choice] = []
     for tag in sorted(counts):
-        if counts[tag] < TAG_ENTRIES or tag in covered:
+        if counts[tag] < _TAG_ENTRIES or tag in covered:
             continue
-        with_tag = sorted((c for c in candidates if tag in c.tags and c.words > 0),
-                          key=lambda c: (c.words < 30, c.words, c.draw))
+        with_tag = sorted(
+            (c for c in candidates if tag in c.tags and c.words > 0),
+            key=lambda c: (c.words < 30, c.words, c.draw),
+        )
         choice = _take(with_tag[0]) if with_tag else None
         if choice and choice.words <= room:
             extra.append(choice)
             room -= choice.words
             covered.update(with_tag[0].tags)
     return extra
+
+
+class HeldOut:
+    """The part of the ledger about held-out text."""
+
+    def __init__(self, db: Database, entries: Entries, key: Key) -> None:
+        self._db, self._entries, self._key = db, entries, key
+
+    def decide(self, now: float) -> None:
+        """Choose held-out entries among those first seen, once there is enough text."""
+        total = self._entries.usable_words()
+        first = self._db.meta("held_out_chosen") is None
+        candidates = self._candidates()
+        if not candidates or (first and total < LEAST_WORDS):
+            return
+        if first:
+            choices = choose(candidates, total, self._words())
+        else:
+            choices = self._keep_choosing(candidates, total)
+        self._db.sql.execute(f"UPDATE entries AS e SET decided=1 WHERE NOT e.decided AND {LIVE}")
+        for choice in choices:
+            self._hold(choice.id, choice.digests)
+        if choices:
+            self._db.remember(
+                "held_out", now, entries=[self._line(c.id, c.digests) for c in choices]
+            )
+        self._db.set_meta("held_out_chosen", "1")
+
+    def _candidates(self) -> list[Candidate]:
+        """Entries that were never decided on; in large vaults only long ones with paragraphs."""
+        key, digests_of = self._key(), self._entries.digests_of
+        rows = self._db.read(
+            f"SELECT e.n, e.id, e.words, e.tags, e.place FROM entries e WHERE NOT e.decided "
+            f"AND {LIVE} ORDER BY e.n"
+        )
+        least = 0 if len(rows) <= _FEW else ENTRY_WORDS
+        return [
+            Candidate(
+                (name := given_id(row["id"])),
+                row["words"],
+                tuple(json.loads(row["tags"])),
+                chance(given_id(row["place"]), key),
+                digests_of(name) if row["words"] > least else (),
+            )
+            for row in rows
+        ]
+
+    def _hold(self, entry: str, digests: Sequence[str]) -> None:
+        self._db.sql.execute(
+            "UPDATE entries SET held_out=?, held_digests=?, decided=1 WHERE id=?",
+            (2 if digests else 1, json.dumps(list(digests)), kept_id(entry)),
+        )
+        rows = self._db.read("SELECT n FROM entries WHERE id=?", (kept_id(entry),))
+        self._entries.touch_copies([row["n"] for row in rows])
+
+    def _line(self, entry: str, digests: Sequence[str]) -> Line:
+        return {**self._entries.remembered(entry), "held": list(digests)}
+
+    def restate(self, now: float) -> Iterator[Restated]:
+        """All that is held out as a line of memory.jsonl."""
+        if rows := self._entries.where("e.held_out"):
+            yield "held_out", now, {"entries": [self._line(e.id, e.held_digests) for e in rows]}
+
+    def replay(self, line: Line) -> None:
+        """Do again what a line of memory.jsonl says; twice changes nothing."""
+        for one in line["entries"]:
+            self._entries.ghost(one, line["time"])
+            self._hold(one["entry"], one["held"])
+        self._db.set_meta("held_out_chosen", "1")
+
+    def _keep_choosing(self, candidates: list[Candidate], total: int) -> list[Choice]:
+        counts, covered = Counter[str](), set[str]()
+        for row in self._db.read(
+            f"SELECT e.tags, e.held_out > 0 AS held, COUNT(*) AS n FROM entries e WHERE {LIVE} "
+            "GROUP BY e.tags, held"
+        ):
+            tags = set(json.loads(row["tags"]))
+            counts.update(dict.fromkeys(tags, row["n"]))
+            covered |= tags if row["held"] else set()
+        held, choices = self._words(), []
+        for one in sorted(candidates, key=lambda c: c.draw):
+            lacks = any(counts[t] >= _TAG_ENTRIES and t not in covered for t in one.tags)
+            if choice := keep_choosing(one, total, held, lacks):
+                choices.append(choice)
+                held += choice.words
+                covered.update(one.tags)
+        return choices
+
+    def digests(self) -> set[str]:
+        """Digests of held-out paragraphs of four words or more: no copy of them is ever learned."""
+        found: set[str] = set()
+        for entry in self._entries.where(f"e.held_out AND {LIVE}"):
+            own = {d for d, words in self._entries.digests_of(entry.id) if words >= COPY_LEAST}
+            found |= own if entry.held_out == 1 else own & set(entry.held_digests)
+        return found
+
+    def _words(self) -> int:
+        return sum(
+            min(self._words_of(entry), ENTRY_WORDS)
+            for entry in self._entries.where(f"e.held_out AND {LIVE}")
+        )
+
+    def _words_of(self, entry: EntryRow) -> int:
+        if entry.held_out == 1:
+            return entry.words
+        held = set(entry.held_digests)
+        return sum(w for d, w in self._entries.digests_of(entry.id) if d in held)

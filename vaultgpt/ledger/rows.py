@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+Learned = tuple[str, str, int]  # entry id, paragraph digest, words
+
 
 @dataclass(frozen=True)
 class EntryRow:
@@ -71,7 +73,7 @@ class GenerationRow:
     base_sha256: dict[str, str]
     created: float
     promoted: bool
-    status: str  # "kept", "erased", "missing"
+    status: str  # "kept", "erased", "missing", "damaged" (set aside)
     rank_setting: int
     embedding_setting: bool
     words: int  # learned by it alone
@@ -95,3 +97,13 @@ class RoundRow:
     sampled: bool
     pending_words: int
     cause: str  # what made it due: "first", "forget", "new", ...
+
+
+@dataclass
+class Recorded:
+    """What a scan changed."""
+
+    changed: int = 0  # entries with new or other text
+    gone_notes: int = 0
+    gone_words: int = 0  # of usable entries that are nowhere in the vault any more
+    words_before: int = 0

@@ -1,52 +1,65 @@
-"""The ledger's tables, and opening them: WAL, one writer, a schema version.
+"""The ledger's tables, and opening them: WAL, one writer, and older schemas brought over.
 
 Knows nothing about what the rows mean.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sqlite3
+import time
 from pathlib import Path
+
+import numpy as np
 
 from vaultgpt.errors import StateError
 from vaultgpt.files import PRIVATE_FILE
+from vaultgpt.ledger.compact import pack_runs, pack_shingles
 
-VERSION = 1
-BUSY_S = 60.0  # a first scan of millions of words holds the writer for half a minute
+_log = logging.getLogger("vaultgpt.ledger")
+_BUSY_S = 60.0  # a batch of a first scan holds the writer for a second
+_LARGE_BYTES, _DAY_S = 16 << 20, 86_400.0
+_PAGE_BYTES = 8192  # rows of half a kilobyte leave a twentieth of 4096 empty
 
-TABLES = """
+# Rows are named by small numbers; ids and digests, 16 hex digits outside, are 8 bytes here.
+_TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes (
-  path TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, inode INTEGER NOT NULL,
-  digest TEXT NOT NULL, used INTEGER NOT NULL, code TEXT NOT NULL, words INTEGER NOT NULL,
-  problem INTEGER NOT NULL, gone_since REAL) WITHOUT ROWID;
+  n INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, mtime_ns INTEGER NOT NULL,
+  size INTEGER NOT NULL, inode INTEGER NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL,
+  code TEXT NOT NULL, words INTEGER NOT NULL, problem INTEGER NOT NULL, gone_since REAL);
 CREATE TABLE entries (
-  id TEXT PRIMARY KEY, path TEXT NOT NULL, heading TEXT, place TEXT NOT NULL, date TEXT,
-  tags TEXT NOT NULL, words INTEGER NOT NULL, held_out INTEGER NOT NULL DEFAULT 0,
-  held_digests TEXT NOT NULL DEFAULT '[]', decided INTEGER NOT NULL DEFAULT 0,
+  n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, note INTEGER, heading TEXT, place BLOB NOT NULL,
+  date TEXT, tags TEXT NOT NULL, words INTEGER NOT NULL, held_out INTEGER NOT NULL DEFAULT 0,
+  held_digests TEXT NOT NULL DEFAULT '', decided INTEGER NOT NULL DEFAULT 0,
   first_seen REAL NOT NULL, changed REAL NOT NULL, used INTEGER NOT NULL DEFAULT 1,
-  forgotten INTEGER NOT NULL DEFAULT 0, absent_since REAL,
-  runs8 BLOB NOT NULL DEFAULT x'', runs10 BLOB NOT NULL DEFAULT x'') WITHOUT ROWID;
+  forgotten INTEGER NOT NULL DEFAULT 0, absent_since REAL, copy_of INTEGER);
 CREATE INDEX entries_place ON entries(place);
-CREATE INDEX entries_path ON entries(path);
+CREATE INDEX entries_note ON entries(note);
+CREATE INDEX entries_held ON entries(n) WHERE held_out;
+CREATE INDEX entries_undecided ON entries(n) WHERE NOT decided;
+CREATE INDEX entries_forgotten ON entries(n) WHERE forgotten;
+CREATE INDEX entries_copies ON entries(n) WHERE copy_of IS NOT NULL;
+CREATE TABLE runs (entry INTEGER PRIMARY KEY, ten BLOB NOT NULL);
 CREATE TABLE paragraphs (
-  entry TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, words INTEGER NOT NULL,
+  entry INTEGER NOT NULL, position INTEGER NOT NULL, text INTEGER NOT NULL, words INTEGER NOT NULL,
   PRIMARY KEY (entry, position)) WITHOUT ROWID;
-CREATE INDEX paragraphs_digest ON paragraphs(digest);
+CREATE INDEX paragraphs_text ON paragraphs(text);
 CREATE TABLE texts (
-  digest TEXT PRIMARY KEY, first_seen REAL NOT NULL, same_as TEXT, shingles BLOB NOT NULL,
-  waited INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE forgotten (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+  n INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, seen INTEGER, same_as INTEGER,
+  waited INTEGER NOT NULL DEFAULT 0, known INTEGER NOT NULL DEFAULT 0, shingles BLOB NOT NULL);
+CREATE TABLE sightings (n INTEGER PRIMARY KEY, time REAL NOT NULL);
+CREATE TABLE forgotten (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE generations (
   id TEXT PRIMARY KEY, round INTEGER NOT NULL, kind TEXT NOT NULL, parent TEXT,
   base TEXT NOT NULL, base_sha256 TEXT NOT NULL, created REAL NOT NULL, promoted INTEGER NOT NULL,
   status TEXT NOT NULL, rank_setting INTEGER NOT NULL, embedding_setting INTEGER NOT NULL,
   words INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE learned (
-  generation TEXT NOT NULL, entry TEXT NOT NULL, digest TEXT NOT NULL, words INTEGER NOT NULL,
-  PRIMARY KEY (generation, entry, digest)) WITHOUT ROWID;
-CREATE INDEX learned_digest ON learned(digest);
+  digest BLOB NOT NULL, entry BLOB NOT NULL, generation TEXT NOT NULL, words INTEGER NOT NULL,
+  PRIMARY KEY (digest, entry, generation)) WITHOUT ROWID;
 CREATE TABLE active (one INTEGER PRIMARY KEY CHECK (one = 1), generation TEXT, since REAL NOT NULL);
 CREATE TABLE rounds (
   number INTEGER PRIMARY KEY, kind TEXT NOT NULL, why TEXT NOT NULL, cause TEXT NOT NULL,
@@ -63,6 +76,86 @@ CREATE TABLE emitted (
   PRIMARY KEY (hash, length, time)) WITHOUT ROWID;
 CREATE INDEX emitted_time ON emitted(time);
 """
+# Version 1 named rows by hex digits and kept three full sets of hashes. `id8`, `ten` and `short`
+# are functions below; the tables that are not named here were the same.
+_FROM_1 = """
+ALTER TABLE notes RENAME TO old_notes;
+ALTER TABLE entries RENAME TO old_entries;
+ALTER TABLE paragraphs RENAME TO old_paragraphs;
+ALTER TABLE texts RENAME TO old_texts;
+ALTER TABLE forgotten RENAME TO old_forgotten;
+ALTER TABLE learned RENAME TO old_learned;
+DROP INDEX entries_place;
+DROP INDEX learned_digest;
+{tables}
+INSERT INTO notes SELECT NULL, path, mtime_ns, size, inode, id8(digest), used, code, words,
+  problem, gone_since FROM old_notes ORDER BY path;
+INSERT OR IGNORE INTO notes SELECT NULL, path, 0, 0, 0, x'', 0, '', 0, 0, 0 FROM old_entries
+  WHERE path != '';
+INSERT INTO entries SELECT NULL, id8(e.id), n.n, heading, id8(place), date, tags, e.words,
+  held_out, CASE held_digests WHEN '[]' THEN '' ELSE held_digests END, decided, first_seen,
+  changed, e.used, forgotten, absent_since, NULL
+  FROM old_entries e LEFT JOIN notes n ON n.path = e.path ORDER BY e.path, e.id;
+INSERT INTO runs SELECT n.n, ten(e.runs10) FROM old_entries e JOIN entries n ON n.id = id8(e.id);
+INSERT INTO sightings SELECT NULL, first_seen FROM old_texts GROUP BY first_seen;
+INSERT INTO texts SELECT NULL, id8(digest), s.n, NULL, waited, 0, short(shingles)
+  FROM old_texts t JOIN sightings s ON s.time = t.first_seen ORDER BY digest;
+INSERT OR IGNORE INTO texts SELECT DISTINCT NULL, id8(digest), NULL, NULL, 0, 0, x''
+  FROM old_paragraphs;
+UPDATE texts SET same_as = (SELECT r.n FROM old_texts t JOIN texts r ON r.digest = id8(t.same_as)
+  WHERE t.digest = hex8(texts.digest));
+INSERT INTO paragraphs SELECT e.n, p.position, t.n, p.words FROM old_paragraphs p
+  JOIN entries e ON e.id = id8(p.entry) JOIN texts t ON t.digest = id8(p.digest);
+INSERT INTO forgotten SELECT id8(digest) FROM old_forgotten;
+INSERT OR REPLACE INTO learned SELECT id8(digest), id8(entry), generation, words FROM old_learned;
+DROP TABLE old_notes; DROP TABLE old_entries; DROP TABLE old_paragraphs; DROP TABLE old_texts;
+DROP TABLE old_forgotten; DROP TABLE old_learned;
+DELETE FROM meta WHERE key IN ('guard8', 'guard10');
+"""
+_SAME_SINCE_1 = ("meta", "generations", "active", "rounds", "scores", "emitted", "emitted_time")
+_NEW_SINCE_1 = ";".join(
+    made for made in _TABLES.split(";") if made.strip() and made.split()[2] not in _SAME_SINCE_1
+)
+# From each schema to the next: a sentence for the author, and its statements. The number rises only
+# with vaultgpt's minor version, so that any two of one minor version open each other's ledgers.
+_CHANGES: tuple[tuple[str, str], ...] = (
+    ("It takes a sixth of the room now.", _FROM_1.format(tables=_NEW_SINCE_1 + ";")),
+)
+
+
+def kept_id(name: str) -> bytes | str:
+    """An id or digest for a column: 16 hex digits as 8 bytes, anything else as it is."""
+    try:
+        raw = bytes.fromhex(name)
+    except ValueError:
+        return kept_text(name)
+    return raw if raw.hex() == name else name
+
+
+def given_id(value: bytes | str) -> str:
+    """The inverse of kept_id."""
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def kept_text(text: str) -> str | bytes:
+    """Text for a column. Half a surrogate, which a name that is no UTF-8 has, SQLite takes only as
+    bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def given_text(value: str | bytes) -> str:
+    """The inverse of kept_text."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+
+
+def kept_number(number: int) -> int | bytes:
+    """A whole number for a column. SQLite's are below 2^63: times after 2262 and some inodes are
+    not, and are kept as digits."""
+    return number if -(2**63) <= number < 2**63 else b"%d" % number
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -70,7 +163,7 @@ def connect(path: Path) -> sqlite3.Connection:
     when the file is damaged."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE_FILE))
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path)
     except BaseException:
@@ -81,17 +174,99 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.row_factory = sqlite3.Row
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")  # a verdict that was told must outlive a power cut
-    if (version := db.execute("PRAGMA user_version").fetchone()[0]) == 0:
-        db.execute("BEGIN IMMEDIATE")
-        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in TABLES.split(";"):
-                if statement.strip():
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version={VERSION}")
-        db.execute("COMMIT")
-    elif version > VERSION:
+    if version > newest():
         raise StateError(f"{path} was written by a newer vaultgpt.", "Install that version again.")
-    elif db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+    if version:
+        _check(db, path)
+        _bring_over(db, path)
+    else:
+        _make(db)
+
+
+def _make(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _statements(_TABLES):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version={newest()}")
+    db.execute("COMMIT")
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Look for damage, in a large ledger once a day: 100 MB take half a second."""
+    now, large = time.time(), path.stat().st_size > _LARGE_BYTES
+    if large:
+        row = db.execute("SELECT value FROM meta WHERE key='checked'").fetchone()
+        if row is not None and 0 <= now - float(row[0]) < _DAY_S:
+            return
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError("quick_check")
+    if large:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('checked', ?)", (str(now),))
+
+
+def newest() -> int:
+    """The schema that this vaultgpt writes."""
+    return 1 + len(_CHANGES)
+
+
+def _bring_over(db: sqlite3.Connection, path: Path) -> None:
+    """Make an older schema the newest in one transaction, said aloud; the older file is kept."""
+    if db.execute("PRAGMA user_version").fetchone()[0] == newest():
+        return
+    said: list[str] = []
+    kept: Path | None = None
+    _functions(db)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        for sentence, statements in _CHANGES[version - 1 :]:
+            if not said:
+                kept = path.with_name(f"{path.name}.schema-{version}")
+                _keep(path, kept)
+            for statement in _statements(statements):
+                db.execute(statement)
+            said.append(sentence)
+        text = " ".join(said)
+        if said:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('brought_over', ?)", (text,))
+            db.execute(f"PRAGMA user_version={newest()}")
+        db.execute("COMMIT")
+    except BaseException:
+        if kept:  # its room may be what was lacking
+            kept.unlink(missing_ok=True)
+        db.execute("ROLLBACK")
+        raise
+    if said:  # to standard error where no daemon's log is
+        _log.warning("The ledger of an older vaultgpt was brought over. %s", text)
+        with contextlib.suppress(sqlite3.Error):  # no room, or somebody reads: it stays larger
+            db.execute("VACUUM")
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """The ledger as it was, for who goes back to the older vaultgpt."""
+    kept.unlink(missing_ok=True)
+    source = sqlite3.connect(path)
+    try:
+        os.close(os.open(kept, os.O_CREAT | os.O_WRONLY, PRIVATE_FILE))
+        source.execute("VACUUM INTO ?", (str(kept),))
+    finally:
+        source.close()
+        kept.with_name(f"{kept.name}-journal").unlink(missing_ok=True)
+
+
+def _statements(text: str) -> list[str]:
+    return [statement for statement in text.split(";") if statement.strip()]
+
+
+def _functions(db: sqlite3.Connection) -> None:
+    """What the statements that bring a schema over ask of Python."""
+    db.create_function("id8", 1, lambda name: None if name is None else kept_id(name))
+    db.create_function("hex8", 1, given_id)
+    db.create_function("ten", 1, lambda raw: pack_runs(np.frombuffer(raw, dtype=np.uint64)))
+    db.create_function("short", 1, lambda raw: pack_shingles(np.frombuffer(raw, dtype=np.uint64)))

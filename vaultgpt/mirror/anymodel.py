@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaultgpt.arithmetic import STORED, Dtype, chunk_tokens, make_linear
 from vaultgpt.errors import BaseModelError
-from vaultgpt.mirror.lean import Cache, chunk_tokens
-from vaultgpt.mirror.linear import STORED, Dtype, make_linear
+from vaultgpt.mirror.lean import Cache
 from vaultgpt.mirror.weights import Adapter, Checkpoint
 
 
@@ -32,17 +33,28 @@ class Rows:
 
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(t.numel() * t.element_size() for cache in self.caches
-                   for layer in getattr(cache, "layers", [])
-                   for t in (layer.keys, layer.values) if isinstance(t, Tensor))
+        return sum(
+            t.numel() * t.element_size()
+            for cache in self.caches
+            for layer in getattr(cache, "layers", [])
+            for t in (layer.keys, layer.values)
+            if isinstance(t, Tensor)
+        )
 
 
 class AnyModel:
     """A model of transformers with an adapter merged in; see lean.Model for the methods."""
 
-    def __init__(self, files: Checkpoint, adapter: Adapter | None, dtype: Dtype,
-                 device: torch.device) -> None:
+    def __init__(
+        self,
+        files: Checkpoint,
+        adapter: Adapter | None,
+        dtype: Dtype,
+        device: torch.device,
+        sample: Sequence[int] = (),
+    ) -> None:
         self.device, self.dtype = device, dtype
+        self.cost: float | None = None
         self.net = _load(files)
         config = self.net.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 2048)
@@ -52,11 +64,19 @@ class AnyModel:
             if adapter:
                 _merge(self.net, adapter)
         if dtype == "int8":
+            if sample:
+                self.exact = self._logits(list(sample))
             _quantise(self.net)
         self.net = self.net.to(device, STORED[dtype]).eval().requires_grad_(False)
         self.cached = _has_plain_cache(self.net)
         named = inspect.signature(self.net.forward).parameters
         self._cache_name = "cache" if "cache" in named else "past_key_values"  # before 5.24
+
+    def _logits(self, ids: list[int]) -> Tensor:
+        with torch.inference_mode():
+            whole = torch.tensor([ids], device=self.device)
+            logits: Tensor = self.net(input_ids=whole, use_cache=False).logits[0]
+            return logits.float().cpu()  # [T, vocab]
 
     @property
     def chunk(self) -> int:
@@ -94,31 +114,37 @@ class AnyModel:
         with torch.inference_mode():
             if not self.cached:
                 cache[start:] = ids
-                whole = torch.tensor([cache], device=self.device)
-                logits = self.net(input_ids=whole, use_cache=False).logits
-                fresh: Tensor = logits[0, start:].float().cpu()
-                return fresh
+                return self._logits(cache)[start:]
             cut = start - cache.get_seq_length()
             if cut < 0:
                 cache.crop(cut)  # negative: so many tokens from the end
             at = torch.arange(start, start + len(ids), device=self.device)
-            out = self.net(input_ids=torch.tensor([ids], device=self.device),
-                           position_ids=at.unsqueeze(0), use_cache=True,
-                           **{self._cache_name: cache})
+            out = self.net(
+                input_ids=torch.tensor([ids], device=self.device),
+                position_ids=at.unsqueeze(0),
+                use_cache=True,
+                **{self._cache_name: cache},
+            )
             kept: Tensor = out.logits[0].float().cpu()  # [T, vocab]
             return kept
 
     def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
         """One token a row at its own position, row after row: fp32 [rows, vocab]."""
         rows = _as_rows(cache)
-        return torch.cat([self._run(c, [i], p)[-1:]
-                          for c, i, p in zip(rows.caches, ids, positions, strict=True)])
+        return torch.cat(
+            [self._run(c, [i], p)[-1:] for c, i, p in zip(rows.caches, ids, positions, strict=True)]
+        )
 
     def stack(self, caches: list[tuple[Cache, int]], rows: int) -> Rows:
         """`rows` copies of each cache; later positions are cut when they are written again."""
         with torch.inference_mode():
-            return Rows([copy.deepcopy(_as_rows(cache).caches[0])
-                         for cache, _ in caches for _ in range(rows)])
+            return Rows(
+                [
+                    copy.deepcopy(_as_rows(cache).caches[0])
+                    for cache, _ in caches
+                    for _ in range(rows)
+                ]
+            )
 
     def keep(self, cache: Cache, rows: list[int]) -> Rows:
         """Only these rows."""
@@ -133,17 +159,25 @@ def _as_rows(cache: Cache) -> Rows:
 
 def _load(files: Checkpoint) -> Any:
     if files.config.get("auto_map"):
-        raise BaseModelError("This base asks to run code of its own, which vaultgpt never does.",
-                             "Choose a base of a family that transformers knows.")
+        raise BaseModelError(
+            "This base asks to run code of its own, which vaultgpt never does.",
+            "Choose a base of a family that transformers knows.",
+        )
     from transformers import AutoModelForCausalLM
 
     try:
         return AutoModelForCausalLM.from_pretrained(
-            files.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True,
-            trust_remote_code=False)
+            files.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise BaseModelError(f"transformers can't load the base in {files.folder} "
-                             f"({type(error).__name__}).", "Choose another base.") from None
+        raise BaseModelError(
+            f"transformers can't load the base in {files.folder} ({type(error).__name__}).",
+            "Choose another base.",
+        ) from None
 
 
 def _merge(net: Any, adapter: Adapter) -> None:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from vaultgpt.corpus.runs import GUARD_WORDS, split_words
+from vaultgpt.corpus.runs import GUARD_WORDS
+from vaultgpt.corpus.words import split_words
 
 _TAIL = 32  # characters that nearly every word fits into
 _ASCII_OPEN = re.compile(r"[A-Za-z0-9]+\Z")

@@ -1,4 +1,4 @@
-"""Which forward pass a base gets, on which device and in which arithmetic.
+"""Which forward pass a base gets, and in which arithmetic it may write.
 
 Knows nothing about requests.
 """
@@ -6,43 +6,20 @@ Knows nothing about requests.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from vaultgpt.errors import BaseModelError, Unavailable
+from vaultgpt.arithmetic import Dtype, sixteen_bits
+from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror import gpt2, llama
-from vaultgpt.mirror.lean import Model
-from vaultgpt.mirror.linear import Dtype
+from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.weights import Adapter, Checkpoint
 
-SMALL = 60_000_000  # parameters; below it fp32 is fast enough and exact
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device of a setting such as "auto" or "cuda:1". Unavailable when it is not there."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    name = wanted
-    if wanted == "auto":
-        name = "cuda" if cuda else "mps" if mps else "cpu"
-    if (name.startswith("cuda") and not cuda) or (name == "mps" and not mps):
-        raise Unavailable(f"There is no device {name} here.", "Set mirror.device to auto or cpu.")
-    return torch.device(name)
-
-
-def choose_dtype(wanted: str, device: torch.device, parameters: int) -> Dtype:
-    """The arithmetic of a setting. CPU: fp32 for small bases, int8 beyond; CUDA bf16; MPS fp16."""
-    if wanted == "int8" and device.type != "cpu":
-        return "bfloat16" if device.type == "cuda" else "float16"
-    fixed: dict[str, Dtype] = {"int8": "int8", "bfloat16": "bfloat16", "float32": "float32"}
-    if wanted in fixed:
-        return fixed[wanted]
-    if device.type == "cuda":
-        return "bfloat16"
-    small = parameters < SMALL
-    if device.type == "mps":
-        return "float32" if small else "float16"
-    return "float32" if small else "int8"
+MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
 
 
 def count_parameters(files: Checkpoint) -> int:
@@ -50,34 +27,89 @@ def count_parameters(files: Checkpoint) -> int:
     return sum(math.prod(files.shape(name)) for name in files.names)
 
 
-def build(base: Path, generation: Path | None, dtype: Dtype, device: torch.device) -> Model:
-    """The model of `base` with `generation`'s adapter merged in fp32, then cast or quantised."""
-    files = Checkpoint(base)
-    adapter = Adapter(generation) if generation else None
-    try:
-        model = _lean(files, adapter, dtype, device)
-        if model is None:
-            from vaultgpt.mirror.anymodel import AnyModel
+def build(
+    base: Path,
+    generation: Path | None,
+    dtype: Dtype,
+    device: torch.device,
+    sample: Sequence[int] = (),
+) -> Model:
+    """The model of `base` with `generation`'s adapter merged in fp32, then cast or quantised.
 
-            adapter = Adapter(generation) if generation else None  # the first may be half used
-            model = AnyModel(files, adapter, dtype, device)
+    With a `sample` of tokens int8 is held against fp32 on them, and 16 bits write where it costs
+    more than MOST_COST.
+    """
+    files = Checkpoint(base)
+    try:
+        model = _build(files, generation, dtype, device, sample)
+        if dtype == "int8" and sample:
+            model.cost = _cost(files, generation, model, list(sample))
+            if model.cost > MOST_COST:
+                del model  # before the next one takes its memory
+                model = _build(files, generation, sixteen_bits(device), device)
+        return model
     except torch.OutOfMemoryError:
-        raise BaseModelError("The base does not fit into the device's memory.",
-                             "Set mirror.device to cpu, or choose a smaller base.") from None
+        raise BaseModelError(
+            "The base does not fit into the device's memory.",
+            "Set mirror.device to cpu, or choose a smaller base.",
+        ) from None
     finally:
         files.close()
+
+
+def _build(
+    files: Checkpoint,
+    generation: Path | None,
+    dtype: Dtype,
+    device: torch.device,
+    sample: Sequence[int] = (),
+) -> Model:
+    adapter = Adapter(generation) if generation else None
+    model: Model | None = _lean(files, adapter, dtype, device)
+    if model is None:
+        from vaultgpt.mirror.anymodel import AnyModel
+
+        adapter = Adapter(generation) if generation else None  # the first may be half used
+        model = AnyModel(files, adapter, dtype, device, sample)
     if adapter:
         adapter.finish()
     return model
 
 
-def _lean(files: Checkpoint, adapter: Adapter | None, dtype: Dtype,
-          device: torch.device) -> Model | None:
-    try:
-        if llama.fits(files.config):
-            return llama.Llama(files, adapter, dtype, device)
-        if gpt2.fits(files.config):
-            return gpt2.GPT2(files, adapter, dtype, device)
-    except (KeyError, ValueError):  # tensors of another architecture
-        return None
+def _lean(
+    files: Checkpoint,
+    adapter: Adapter | None,
+    dtype: Dtype,
+    device: torch.device,
+    once: bool = False,
+) -> LeanModel | None:
+    kinds: tuple[tuple[bool, type[LeanModel]], ...] = (
+        (llama.fits(files.config), llama.Llama),
+        (gpt2.fits(files.config), gpt2.GPT2),
+    )
+    for fits, kind in kinds:
+        if fits:
+            try:
+                return kind(files, adapter, dtype, device, once)
+            except (KeyError, ValueError):  # tensors of another architecture
+                return None
     return None
+
+
+def _cost(files: Checkpoint, generation: Path | None, model: Model, sample: list[int]) -> float:
+    """Nats a token that `model`'s arithmetic adds to fp32's on `sample`, as a share of those.
+
+    What it adds on average is the divergence of its chances from fp32's, which a few dozen tokens
+    tell better than their own nats do. A lean model is run in fp32 layer by layer and never held.
+    """
+    exact: Tensor | None = getattr(model, "exact", None)  # AnyModel's, from before it was quantised
+    if exact is None:
+        adapter = Adapter(generation) if generation else None
+        whole = _lean(files, adapter, "float32", torch.device("cpu"), once=True)
+        assert whole is not None  # it was lean in int8
+        exact = whole.peek(whole.empty(), sample, 0)
+    right = exact[:-1].log_softmax(-1)  # [len(sample) - 1, vocab]
+    ours = model.peek(model.empty(), sample, 0)[:-1].log_softmax(-1)
+    added = F.kl_div(ours, right, reduction="sum", log_target=True)
+    nats = F.nll_loss(right, torch.tensor(sample[1:]), reduction="sum")
+    return float(added / nats)

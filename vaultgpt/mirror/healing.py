@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vaultgpt.mirror.chances import log_softmax
 from vaultgpt.mirror.sampling import Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
 
@@ -58,8 +59,9 @@ def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> Cut:
     return Cut(kept, tail, _paths(vocabulary, text, kept, tail, tuple(ids[-count:])))
 
 
-def _paths(vocabulary: Vocabulary, text: str, kept: list[int], tail: bytes,
-           natural: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def _paths(
+    vocabulary: Vocabulary, text: str, kept: list[int], tail: bytes, natural: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
     """Beginnings of the tail as the tokenizer cuts it, alone and before what may follow."""
     found: dict[tuple[int, ...], None] = {(): None}
     start = max(0, len(text) - _LOOK)
@@ -92,8 +94,13 @@ class Healing:
     token that agrees (" a" for " appl") weighs only as much as what must follow it allows.
     """
 
-    def __init__(self, vocabulary: Vocabulary, cut: Cut,
-                 look: Callable[[list[int]], list[Logits]], barred: Logits) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        cut: Cut,
+        look: Callable[[list[int]], list[Logits]],
+        barred: Logits,
+    ) -> None:
         """`look(path)` gives logits after the prompt and after each token of the path."""
         self.tail = cut.tail
         self._paths: list[tuple[int, ...]] = []
@@ -104,7 +111,7 @@ class Healing:
         for path in sorted(cut.paths, key=len, reverse=True):
             if path not in seen:
                 for i, row in enumerate(look(list(path))):
-                    seen.setdefault(path[:i], _log_softmax(row + barred))
+                    seen.setdefault(path[:i], log_softmax(row + barred))
         for path in cut.paths:
             rest = cut.tail[len(vocabulary.bytes_of(list(path))) :]
             lasts = vocabulary.starting_with(rest)
@@ -124,9 +131,3 @@ class Healing:
                 return Way(path, int(lasts[index]))
             index -= len(lasts)
         raise IndexError(index)
-
-
-def _log_softmax(row: Logits) -> Logits:
-    top = row.max()
-    out: Logits = row - top - np.log(np.exp(row - top).sum())
-    return out

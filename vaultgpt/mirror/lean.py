@@ -7,16 +7,18 @@ sampling or requests. Sequences of one batch may differ in length.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaultgpt.mirror.linear import Dtype
+from vaultgpt.arithmetic import STORED, Dtype, Linear, chunk_tokens, make_linear
+from vaultgpt.mirror.weights import Adapter, Checkpoint, Weights
 
-ROUND = 128  # positions; caches grow in steps of this
+_ROUND = 128  # positions; caches grow in steps of this
 
 
 class Cache(Protocol):
@@ -35,6 +37,8 @@ class Model(Protocol):
 
     vocab: int  # rows of the head
     context: int  # tokens
+    dtype: Dtype
+    cost: float | None  # nats beside those of fp32, as a share of them, where it was measured
 
     @property
     def chunk(self) -> int:
@@ -91,7 +95,7 @@ class KV:
 
 def _rounded(positions: int) -> int:
     """Positions up to the next whole step of a cache."""
-    return -(-positions // ROUND) * ROUND
+    return -(-positions // _ROUND) * _ROUND
 
 
 def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None) -> Tensor:
@@ -108,14 +112,45 @@ class Step:
     rows: int
     tokens: int  # T, a row
     start: int  # first position, when all rows share it
-    index: Tensor | None  # [rows] positions, when they differ (T is 1 then)
-    every: Tensor | None  # [rows] 0.., beside `index`
     seen: int  # keys to look at
-    mask: Tensor | None  # [groups * T, seen] or [rows, 1, 1, seen], additive
+    device: torch.device
+    dtype: torch.dtype
+    index: Tensor | None = None  # [rows] positions, when they differ (T is 1 then)
+    every: Tensor | None = None  # [rows] 0.., beside `index`
+    _sights: dict[int | None, tuple[int, Tensor | None]] = field(default_factory=dict, init=False)
+
+    def sight(self, window: int | None, groups: int) -> tuple[int, Tensor | None]:
+        """The first key that a layer of such a window looks at, and its additive mask.
+
+        The mask is [groups * T, keys], or [rows, 1, 1, keys] where rows differ; None when all keys
+        are seen. A token sees itself and the `window` - 1 before it.
+        """
+        if window not in self._sights:
+            self._sights[window] = self._sight(window or self.seen, groups)
+        return self._sights[window]
+
+    def _sight(self, window: int, groups: int) -> tuple[int, Tensor | None]:
+        least = self.start if self.index is None else int(self.index.min())
+        first = max(0, least - window + 1)
+        if self.tokens == 1 and self.index is None:
+            return first, None
+        at = self.index
+        if at is None:
+            at = torch.arange(self.start, self.start + self.tokens, device=self.device)
+        keys = torch.arange(first, self.seen, device=self.device)
+        hidden = (keys > at[:, None]) | (keys <= at[:, None] - window)  # [T or rows, keys]
+        mask = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device)
+        mask.masked_fill_(hidden, float("-inf"))
+        return first, mask.repeat(groups, 1) if self.index is None else mask[:, None, None]
 
 
 class LeanModel(ABC):
-    """Prefill, step and cache for families that supply `embed`, `blocks` and `head`."""
+    """Prefill, step and cache for families that supply layers, `_hidden` and `_head`.
+
+    `adapter` is merged into each weight as it is read. With `once` the layers are made anew at
+    every pass, so that a model in fp32 can be looked at without being held. KeyError or ValueError
+    when the checkpoint has other tensors than the family.
+    """
 
     layers_count: int
     heads: int
@@ -123,10 +158,41 @@ class LeanModel(ABC):
     head_dim: int
     vocab: int
     context: int
-    parameters: int
-    dtype: Dtype
-    device: torch.device
-    stored: torch.dtype
+
+    def __init__(
+        self,
+        files: Checkpoint,
+        adapter: Adapter | None,
+        dtype: Dtype,
+        device: torch.device,
+        once: bool = False,
+    ) -> None:
+        self.device, self.stored, self.dtype = device, STORED[dtype], dtype
+        self.cost: float | None = None
+        self.weights = Weights(files, adapter)
+        self._shape(files.config)
+        self._load_ends(files.config)
+        self.layers: Iterable[Any]
+        if once:
+            self.layers = _Anew(self._layer, self.layers_count)
+            return
+        self.layers = [self._layer(i) for i in range(self.layers_count)]
+        self.parameters = self.weights.parameters
+        if self.weights.left:
+            raise ValueError("tensors of another architecture")
+        del self.weights
+
+    @abstractmethod
+    def _shape(self, config: dict[str, Any]) -> None:
+        """Set the numbers above from the configuration, and the names of tensors to pass over."""
+
+    @abstractmethod
+    def _load_ends(self, config: dict[str, Any]) -> None:
+        """Read embedding, last norm and head."""
+
+    @abstractmethod
+    def _layer(self, index: int) -> Any:
+        """Read one layer."""
 
     @abstractmethod
     def _hidden(self, ids: Tensor, step: Step, kv: KV) -> Tensor:
@@ -135,6 +201,22 @@ class LeanModel(ABC):
     @abstractmethod
     def _head(self, hidden: Tensor) -> Tensor:
         """[rows, T, hidden] -> [rows, T, vocab], the last norm included."""
+
+    def _linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        return make_linear(weight, bias, self.dtype, self.device)
+
+    def _kept(self, weight: Tensor) -> Tensor:
+        return weight.to(self.device, self.stored)
+
+    def _keep_ends(self, embedding: Tensor, head: Tensor) -> None:
+        """The tables of both ends; in int8 the embedding, of which rows are only read, in bf16."""
+        self.vocab = head.shape[0]
+        self.head = self._linear(head)
+        dtype = torch.bfloat16 if self.dtype == "int8" else self.stored
+        self.embedding = embedding.to(self.device, dtype)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.embedding).to(self.stored)  # [rows, T, hidden]
 
     @property
     def chunk(self) -> int:
@@ -146,17 +228,16 @@ class LeanModel(ABC):
 
     def nbytes(self) -> int:
         """Bytes of weights, roughly."""
-        return self.parameters * (torch.finfo(self.stored).bits // 8)
+        size = 1 if self.dtype == "int8" else self.stored.itemsize
+        return self.parameters * size + self.embedding.nbytes
 
     def empty(self) -> KV:
         """A cache of one row."""
         with torch.inference_mode():
-            shape = (1, 2 * self.kv_heads, min(512, self._room(ROUND)), self.head_dim)
-            return KV([torch.zeros(shape, dtype=self.stored, device=self.device)
-                       for _ in range(self.layers_count)])
-
-    def _room(self, positions: int) -> int:
-        return _rounded(max(positions, min(512, self.context)))
+            positions = min(512, _rounded(max(_ROUND, min(512, self.context))))
+            like = torch.empty(0, dtype=self.stored, device=self.device)
+            shape = (1, 2 * self.kv_heads, positions, self.head_dim)
+            return KV([like.new_zeros(shape) for _ in range(self.layers_count)])
 
     def prefill(self, cache: Cache, ids: list[int], start: int) -> None:
         """Compute positions start.. of a one-row cache."""
@@ -169,20 +250,10 @@ class LeanModel(ABC):
             return self._head(self._run(cache, ids, start))[0].float().cpu()
 
     def _run(self, cache: Cache, ids: list[int], start: int) -> Tensor:
-        kv = _as_kv(cache)
-        kv.grow(start + len(ids))
-        count = len(ids)
-        mask = self._causal(count, start) if count > 1 else None
-        step = Step(1, count, start, None, None, start + count, mask)
+        kv, count = _as_kv(cache), len(ids)
+        kv.grow(start + count)
+        step = Step(1, count, start, start + count, self.device, self.stored)
         return self._hidden(torch.tensor([ids], device=self.device), step, kv)
-
-    def _causal(self, tokens: int, start: int) -> Tensor:
-        """[groups * T, start + T] additive mask: each token sees itself and what is before it."""
-        at = torch.arange(start, start + tokens, device=self.device)
-        keys = torch.arange(start + tokens, device=self.device)
-        mask = torch.zeros(tokens, start + tokens, dtype=self.stored, device=self.device)
-        mask.masked_fill_(keys[None, :] > at[:, None], float("-inf"))
-        return mask.repeat(self.heads // self.kv_heads, 1)
 
     def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
         """One token a row at its own position: logits fp32 [rows, vocab], on the CPU."""
@@ -190,25 +261,23 @@ class LeanModel(ABC):
             kv = _as_kv(cache)
             rows, seen = len(ids), max(positions) + 1
             kv.grow(seen)
-            step = Step(rows, 1, positions[0], None, None, seen, None)
+            step = Step(rows, 1, positions[0], seen, self.device, self.stored)
             if min(positions) + 1 != seen:
                 step.index = torch.tensor(positions, device=self.device)
                 step.every = torch.arange(rows, device=self.device)
-                keys = torch.arange(seen, device=self.device)
-                mask = torch.zeros(rows, 1, 1, seen, dtype=self.stored, device=self.device)
-                hidden_keys = keys[None, :] > step.index[:, None]
-                step.mask = mask.masked_fill_(hidden_keys[:, None, None], float("-inf"))
             tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
             return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
 
     def stack(self, caches: list[tuple[Cache, int]], rows: int) -> KV:
         """`rows` copies of each one-row cache's first positions, the first cache's rows first."""
         with torch.inference_mode():
-            capacity = _rounded(max(length for _, length in caches) + ROUND)
-            parts = [[_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers]
-                     for cache, length in caches]
-            return KV([torch.cat(layers) if len(layers) > 1 else layers[0]
-                       for layers in zip(*parts, strict=True)])
+            capacity = _rounded(max(length for _, length in caches) + _ROUND)
+            parts = [
+                [_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers]
+                for cache, length in caches
+            ]
+            joined = zip(*parts, strict=True)
+            return KV([torch.cat(each) if len(each) > 1 else each[0] for each in joined])
 
     def keep(self, cache: Cache, rows: list[int]) -> KV:
         """Only these rows."""
@@ -216,7 +285,9 @@ class LeanModel(ABC):
             index = torch.tensor(rows, device=self.device)
             return KV([layer.index_select(0, index) for layer in _as_kv(cache).layers])
 
-    def _attend(self, query: Tensor, fresh: Tensor, layer: Tensor, step: Step) -> Tensor:
+    def _attend(
+        self, query: Tensor, fresh: Tensor, layer: Tensor, step: Step, window: int | None = None
+    ) -> Tensor:
         """query [rows, T, heads, d] over the cache once fresh keys and values are in it.
 
         fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. Query heads that share keys
@@ -228,26 +299,28 @@ class LeanModel(ABC):
         else:
             layer[step.every, :, step.index] = fresh[:, 0]
         kv, groups = self.kv_heads, heads // self.kv_heads
-        if groups > 1:
+        first, mask = step.sight(window, groups)
+        if tokens == 1:
+            query = query.view(rows, kv, groups, dim)
+        else:
             query = query.view(rows, tokens, kv, groups, dim).permute(0, 2, 3, 1, 4)
             query = query.reshape(rows, kv, groups * tokens, dim)
-        else:
-            query = query.transpose(1, 2)
         out = F.scaled_dot_product_attention(
-            query, layer[:, :kv, : step.seen], layer[:, kv:, : step.seen], attn_mask=step.mask
+            query, layer[:, :kv, first : step.seen], layer[:, kv:, first : step.seen], mask
         )  # [rows, kv, groups * T, d]
-        if groups > 1:
+        if tokens > 1:
             out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)
-            return out.reshape(rows, tokens, heads * dim)
-        return out.transpose(1, 2).reshape(rows, tokens, heads * dim)
+        return out.reshape(rows, tokens, heads * dim)
 
 
-def chunk_tokens(parameters: int, dtype: Dtype, device: torch.device) -> int:
-    """Tokens of one prefill call; fixed by the model, so that int8 gives the same text again."""
-    if device.type != "cpu":
-        return 512
-    work = 8e9 if dtype == "int8" else 3e9  # parameters times tokens
-    return max(16, min(256, int(work / max(1, parameters)) // 16 * 16))
+class _Anew:
+    """Layers that are made when they are used and not kept."""
+
+    def __init__(self, make: Callable[[int], Any], count: int) -> None:
+        self._make, self._count = make, count
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._make, range(self._count))
 
 
 def _as_kv(cache: Cache) -> KV:

@@ -1,7 +1,7 @@
-"""Where an answer ends, as a person says it: a sentence, a paragraph, a page, or so many tokens.
+"""Where an answer ends, as a person says it: a clause, a sentence, a paragraph, a page.
 
-Also stop strings and the suffix's opening. Works on text alone; offsets are characters of the
-answer. Knows nothing about tokens' ids or models.
+Also so many tokens, stop strings and the suffix's opening. Works on text alone; offsets are
+characters of the answer. Knows nothing about tokens' ids or models.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vaultgpt.corpus.words import count_words
 from vaultgpt.wire import Finish, Length
 
 PAGE_WORDS, PAGE_SENTENCE_WORDS, PAGE_MOST_WORDS = 300, 350, 400
 SUFFIX_CHARS = 12  # of the suffix's opening that make a repetition
 SUFFIX_LEAST = 6  # a shorter suffix says too little to be told from new text
+MAY_BE_SHORT = ("clause", "tokens")  # answers of these lengths may even have no word
 SOFT = 0.85  # of max_tokens; from there on the next sentence end will do
 OVERTIME = 8  # tokens beyond max_tokens that may finish a word
 
@@ -22,8 +24,10 @@ _SENTENCE = re.compile(r"(?:[.!?…]+[\"'”’»)\]*_]*(?=\s)|[。！？]+[」�
 _SENTENCE_AT_END = re.compile(r"(?:[.!?…]+[\"'”’»)\]*_]*|[。！？]+[」』”’]*)\s*\Z")
 _SHORT = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Hon|Jr|Sr|No|vs|cf|ca|e\.g|i\.e|viz|bzw|z\.B|Nr)"
-    r"|(?:^|[\s.(])[^\W\d_])\.\Z")
+    r"|(?:^|[\s.(])[^\W\d_])\.\Z"
+)
 _I_ENDS = re.compile(r"\bI\.\Z")
+_CLAUSE = re.compile(r"(?:[,;:.!?…]+[\"'”’»)\]*_]*| [–—-])(?=\s)|[、，。！？]|—|(?=\n)")
 _BLANK = re.compile(r"\n[ \t]*\n")
 _WORD = re.compile(r"\w")
 
@@ -34,6 +38,7 @@ class Ending:
 
     at: int
     finish: Finish
+    own: bool = False  # the text came to an end; else a stop string, the suffix, a limit
 
 
 def _is_abbreviation(text: str, end: int) -> bool:
@@ -52,8 +57,9 @@ def sentence_ends(text: str, start: int, final: bool = False) -> list[int]:
 class Ender:
     """Watches one growing answer. `before` is the end of the text before the cursor."""
 
-    def __init__(self, length: Length, max_tokens: int, stop: tuple[str, ...], suffix: str,
-                 poetry: bool) -> None:
+    def __init__(
+        self, length: Length, max_tokens: int, stop: tuple[str, ...], suffix: str, poetry: bool
+    ) -> None:
         self.length, self.max_tokens, self.poetry = length, max_tokens, poetry
         self.stop = tuple(s for s in stop if s)
         opening = " ".join(suffix[: 4 * SUFFIX_CHARS].split())[:SUFFIX_CHARS].rstrip()
@@ -73,7 +79,8 @@ class Ender:
             ends.append(match.start() if match else -1)
         hits = [at for at in ends if at >= 0]
         at = self._natural(text, start)
-        hits += [at] if at is not None else []
+        if at is not None and at <= min(hits, default=at):
+            return Ending(at, "stop", own=True)
         if hits:
             return Ending(min(hits), "stop")
         if self.length != "tokens" and tokens >= SOFT * self.max_tokens:
@@ -105,6 +112,9 @@ class Ender:
         return len(text.rstrip())
 
     def _natural(self, text: str, start: int) -> int | None:
+        if self.length == "clause":
+            ends = (m.end() for m in _CLAUSE.finditer(text, start))
+            return next((at for at in ends if _WORD.search(text, 0, at)), None)
         if self.length == "sentence":
             return self._sentence(text, start)
         if self.length == "paragraph":
@@ -129,7 +139,7 @@ class Ender:
         return None
 
     def _page(self, text: str, start: int) -> int | None:
-        words = len(text.split())
+        words = count_words(text)
         if words < PAGE_WORDS:
             return None
         line = text.rfind("\n", start)

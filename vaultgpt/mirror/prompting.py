@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vaultgpt.corpus.header import opening, title_text
+from vaultgpt.corpus.documents import opening, title_text
 from vaultgpt.mirror.healing import Cut, cut_tail
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt
@@ -16,8 +16,9 @@ from vaultgpt.wire import Prompt
 SPARE = 24  # tokens kept free: healing, and the word that may finish beyond max_tokens
 LONGEST = 4096  # tokens of context used at most, whatever the base could take
 CHARS = 12  # of a token, at most, when a very long text is cut before it is tokenised
-_PARAGRAPH, _SENTENCE, _WORD = (re.compile(p) for p in (
-    r"\n[ \t]*\n+", r"[.!?…][\"'”’»)\]]*\s+|\n", r"\s+"))
+_PARAGRAPH, _SENTENCE, _WORD = (
+    re.compile(p) for p in (r"\n[ \t]*\n+", r"[.!?…][\"'”’»)\]]*\s+|\n", r"\s+")
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,15 @@ def budget(context: int, max_tokens: int) -> tuple[int, int]:
     return max(8, room - answer - SPARE), answer
 
 
-def encode(vocabulary: Vocabulary, prompt: Prompt, room: int, *, header: bool, heal: bool,
-           text: str | None = None) -> Encoded:
+def encode(
+    vocabulary: Vocabulary,
+    prompt: Prompt,
+    room: int,
+    *,
+    header: bool,
+    heal: bool,
+    text: str | None = None,
+) -> Encoded:
     """The prompt under its header, or without it, in at most `room` tokens.
 
     The opening shrinks before the text does, to half of `room`. `text` replaces the prompt's own,

@@ -1,43 +1,73 @@
 """The mirror asks the author: several openings of a question in one batch, the true ones kept.
 
 A new paragraph after the author's text begins with each stem; while a candidate is written, every
-token that would end it without a question mark is barred. Knows nothing about models.
+token that would end it without a question mark is barred. Knows nothing about models or requests.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaultgpt.corpus.runs import norms
+from vaultgpt.corpus.words import norms
 from vaultgpt.mirror.sampling import Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
-from vaultgpt.wire import Piece, Prompt, Usage
+from vaultgpt.wire import Prompt
 
-if TYPE_CHECKING:
-    from vaultgpt.mirror.answer import Answer
-    from vaultgpt.mirror.engine import Engine
-
-STEMS = {
-    "en": ("What do you", "Why did you", "How did you", "Do you remember", "When did you",
-           "What would you", "Who was with you", "Where were you"),
-    "de": ("Was hast du", "Warum hast du", "Wie hast du", "Erinnerst du dich", "Wann hast du",
-           "Was würdest du", "Wer war bei dir", "Wo warst du"),
+_STEMS = {
+    "en": (
+        "What do you",
+        "Why did you",
+        "How did you",
+        "Do you remember",
+        "When did you",
+        "What would you",
+        "Who was with you",
+        "Where were you",
+    ),
+    "de": (
+        "Was hast du",
+        "Warum hast du",
+        "Wie hast du",
+        "Erinnerst du dich",
+        "Wann hast du",
+        "Was würdest du",
+        "Wer war bei dir",
+        "Wo warst du",
+    ),
 }
-_GERMAN = frozenset(("und", "der", "die", "das", "ich", "nicht", "ist", "ein", "mit", "auf", "war",
-                     "wir", "den", "dem", "zu"))
-_ENGLISH = frozenset(("and", "the", "of", "to", "i", "a", "in", "was", "that", "it", "my", "with",
-                      "not", "is", "we"))
-CANDIDATES = 6
-MOST_TOKENS = 40
-LEAST_WORDS, MOST_WORDS = 5, 30
-FAIR_WORDS = 8  # a shorter question asks about little
-KNOWN_BONUS = 0.4  # nats a token, for each word it takes up from the note; at most three count
+_GERMAN = frozenset(
+    (
+        "und",
+        "der",
+        "die",
+        "das",
+        "ich",
+        "nicht",
+        "ist",
+        "ein",
+        "mit",
+        "auf",
+        "war",
+        "wir",
+        "den",
+        "dem",
+        "zu",
+    )
+)
+_ENGLISH = frozenset(
+    ("and", "the", "of", "to", "i", "a", "in", "was", "that", "it", "my", "with", "not", "is", "we")
+)
+ATTEMPTS = 2
+_CANDIDATES = 6
+_MOST_TOKENS = 40
+_LEAST_WORDS, _MOST_WORDS = 5, 30
+_FAIR_WORDS = 8  # a shorter question asks about little
+_KNOWN_BONUS = 0.4  # nats a token, for each word it takes up from the note; at most three count
 _FORBIDDEN = re.compile(rb"[.!\n;:\xe2]")  # also the dash and the ellipsis, which wander off
 _TRUE = re.compile(r"[^\W\d_].*\?\Z", re.DOTALL)
 
@@ -52,6 +82,15 @@ class Stems:
     joined: list[int]  # tokens that would write on in a stem's last word
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A candidate: its text, whether it came to an end, and the mean nats of a token of it."""
+
+    text: str
+    whole: bool
+    nats: float
+
+
 def language(text: str) -> str:
     """The language of the stems: "de" where German function words prevail, else "en"."""
     words = norms(text[-4000:])
@@ -64,20 +103,22 @@ def _paragraph(prompt: Prompt) -> str:
     return f"{body}\n\n" if body else ""
 
 
-def make_stems(vocabulary: Vocabulary, prompt: Prompt, size: int, count: int) -> Stems:
-    """Stems for `count` candidates; `size` is the model's vocabulary."""
-    known = STEMS[language(prompt.text)]
+def make_stems(vocabulary: Vocabulary, prompt: Prompt, size: int) -> Stems:
+    """Stems for n candidates; `size` is the model's vocabulary."""
+    known = _STEMS[language(prompt.text)]
     shift = (prompt.seed or 0) % len(known)
     text = _paragraph(prompt)
     # Tokenised in place, since "\n\n" before a word is cut otherwise than at a text's end.
     bare = vocabulary.encode(text)
-    wholes = [vocabulary.encode(text + known[(shift + i) % len(known)]) for i in range(count)]
+    wholes = [vocabulary.encode(text + known[(shift + i) % len(known)]) for i in range(prompt.n)]
     common = 0
-    while all(common < len(w) and common < len(bare) and w[common] == bare[common]
-              for w in wholes):
+    while all(common < len(w) and common < len(bare) and w[common] == bare[common] for w in wholes):
         common += 1
-    return Stems(vocabulary.bytes_of(bare[:common]).decode("utf-8", "ignore"),
-                 [w[common:] for w in wholes], *_barring(vocabulary, size))
+    return Stems(
+        vocabulary.bytes_of(bare[:common]).decode("utf-8", "ignore"),
+        [w[common:] for w in wholes],
+        *_barring(vocabulary, size),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -87,14 +128,15 @@ def _barring(vocabulary: Vocabulary, size: int) -> tuple[Logits, list[int]]:
     for i, written in enumerate(vocabulary.written[:size]):
         if i in vocabulary.ends or _FORBIDDEN.search(written):
             barred[i] = -np.inf
-    return barred, [i for i, w in enumerate(vocabulary.written[:size])
-                    if w[:1].isalnum() or w[:1] >= b"\x80"]
+    return barred, [
+        i for i, w in enumerate(vocabulary.written[:size]) if w[:1].isalnum() or w[:1] >= b"\x80"
+    ]
 
 
 def is_question(text: str, before: str) -> bool:
     """Whether `text` is one whole question that does not stand in `before` already."""
     words = norms(text)
-    if not _TRUE.fullmatch(text) or not LEAST_WORDS <= len(words) <= MOST_WORDS:
+    if not _TRUE.fullmatch(text) or not _LEAST_WORDS <= len(words) <= _MOST_WORDS:
         return False
     if not text[0].isupper() or text.count("?") != 1 or text.count('"') % 2:
         return False
@@ -103,44 +145,32 @@ def is_question(text: str, before: str) -> bool:
     return " ".join(words) not in " ".join(norms(before))
 
 
-def rank(answer: Answer, before: str) -> float:
+def best(drafts: Iterable[Draft], before: str, found: Sequence[str]) -> list[str]:
+    """The true questions among `drafts` that are not among `found`, the best one first."""
+    kept: list[str] = []
+    for draft in sorted(drafts, key=lambda d: -_rank(d, before)):
+        text = draft.text.strip()
+        if draft.whole and is_question(text, before) and text not in (*found, *kept):
+            kept.append(text)
+    return kept
+
+
+def _rank(draft: Draft, before: str) -> float:
     """Fluent, about the note, and not too short: mean nats a drawn token, and bonuses."""
-    words = norms(answer.text)
+    words = norms(draft.text)
     taken = len({w for w in words if len(w) > 3} & set(norms(before[-1500:])))
-    short = max(0, FAIR_WORDS - len(words))
-    fluency = answer.chooser.log_chance / max(1, len(answer.tail))
-    return fluency + KNOWN_BONUS * min(3, taken) - 0.2 * short
+    short = max(0, _FAIR_WORDS - len(words))
+    return draft.nats + _KNOWN_BONUS * min(3, taken) - 0.2 * short
 
 
-def ask(engine: Engine, prompt: Prompt, cancelled: Callable[[], bool],
-        began: float) -> Iterator[Piece | Usage]:
-    """n questions, the best of the true ones; two batches at most."""
-    from vaultgpt.mirror.engine import Request
-
-    size = engine._model(engine.generation(prompt.model)).vocab
-    found: list[str] = []
-    first: Request | None = None
-    tokens = 0
-    for attempt in range(2):
-        seed = None if prompt.seed is None else prompt.seed + attempt * 7919
-        count = max(CANDIDATES, prompt.n + 2)
-        inner = replace(prompt, seed=seed, length="sentence", suffix="", stop=(),
-                        max_tokens=MOST_TOKENS)
-        stems = make_stems(engine.vocabulary, inner, size, count)
-        request = Request(engine, inner, cancelled, began, stems)
-        first = first or request
-        for _ in request.pieces():
-            pass
-        tokens += sum(len(a.tail) for a in request.answers)
-        ranked = sorted(request.answers, key=lambda a: -rank(a, prompt.text))
-        for answer in ranked:
-            text = answer.text.strip()
-            if answer.finish == "stop" and is_question(text, prompt.text) and text not in found:
-                found.append(text)
-        if len(found) >= prompt.n or cancelled():
-            break
-    assert first is not None
-    for i in range(prompt.n):
-        text = found[i] if i < len(found) else ""
-        yield Piece(i, text, "cancelled" if cancelled() and not text else "stop")
-    yield replace(first.usage(), tokens=tokens)
+def attempt(prompt: Prompt, number: int) -> Prompt:
+    """The request for a batch of candidates; each attempt draws otherwise."""
+    return replace(
+        prompt,
+        seed=None if prompt.seed is None else prompt.seed + number * 7919,
+        length="sentence",
+        suffix="",
+        stop=(),
+        max_tokens=_MOST_TOKENS,
+        n=max(_CANDIDATES, prompt.n + 2),
+    )

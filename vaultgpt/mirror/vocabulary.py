@@ -17,10 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from vaultgpt.corpus.habits import MARKUP
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_DIGIT = re.compile(rb"[0-9]")
+_MARKS = re.compile(rf"\s*[{MARKUP}][\s{MARKUP}]*")
+_CLOSING = re.compile(r'[”»«]|(?:^|\S)"')
 _SPACE_MARK = "\u2581"
 EOT_NAMES = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 
@@ -67,12 +71,15 @@ class Vocabulary:
         except BaseModelError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise BaseModelError(f"The tokenizer in {folder} can't be read "
-                                 f"({type(error).__name__}).", "Fetch the base again.") from None
+            raise BaseModelError(
+                f"The tokenizer in {folder} can't be read ({type(error).__name__}).",
+                "Fetch the base again.",
+            ) from None
         starts, ends = _special_ids(folder, tokenizer)
         if not ends:
-            raise BaseModelError(f"The base in {folder} names no end-of-text token.",
-                                 "Choose another base.")
+            raise BaseModelError(
+                f"The base in {folder} names no end-of-text token.", "Choose another base."
+            )
         return Vocabulary(tokenizer, starts, ends)
 
     def encode(self, text: str) -> list[int]:
@@ -83,7 +90,8 @@ class Vocabulary:
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """The characters of `text` that each of its tokens covers."""
         spans: list[tuple[int, int]] = self.tokenizer.encode(
-            _clean(text), add_special_tokens=False).offsets
+            _clean(text), add_special_tokens=False
+        ).offsets
         return spans
 
     def bytes_of(self, ids: list[int]) -> bytes:
@@ -94,6 +102,25 @@ class Vocabulary:
     def _sorted(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:
         pairs = sorted((written, i) for i, written in enumerate(self.written) if written)
         return [p[0] for p in pairs], np.array([p[1] for p in pairs], dtype=np.int64)
+
+    @cached_property
+    def figures(self) -> list[int]:
+        """Ids of all tokens with a digit in them."""
+        return [i for i, w in enumerate(self.written) if _DIGIT.search(w)]
+
+    @cached_property
+    def marks(self) -> list[int]:
+        """Ids of all tokens that hold marks of Markdown and white space, and nothing else."""
+        return [
+            i for i, w in enumerate(self.written) if _MARKS.fullmatch(w.decode("utf-8", "ignore"))
+        ]
+
+    @cached_property
+    def closing(self) -> list[int]:
+        """Ids of all tokens with a quote that may close one: not those that only open one."""
+        return [
+            i for i, w in enumerate(self.written) if _CLOSING.search(w.decode("utf-8", "ignore"))
+        ]
 
     def starting_with(self, prefix: bytes) -> npt.NDArray[np.int64]:
         """Ids of all tokens whose bytes begin with `prefix` (itself included)."""
@@ -111,8 +138,10 @@ def _clean(text: str) -> str:
 
 def _is_byte_level(state: dict[str, Any]) -> bool:
     parts = [state.get("decoder") or {}, state.get("pre_tokenizer") or {}]
-    flat = [*parts, *(p for part in parts
-                      for p in (part.get("decoders") or part.get("pretokenizers") or []))]
+    flat = [
+        *parts,
+        *(p for part in parts for p in (part.get("decoders") or part.get("pretokenizers") or [])),
+    ]
     return any(part.get("type") == "ByteLevel" for part in flat)
 
 
@@ -133,8 +162,9 @@ def _open_tokenizer(folder: Path) -> Tokenizer:
         raise BaseModelError(f"There is no tokenizer in {folder}.", "Fetch the base again.")
     from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"),
-                                               str(folder / "merges.txt")))
+    tokenizer = Tokenizer(
+        models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(EOT_NAMES[0], special=True, normalized=False)])
@@ -142,22 +172,31 @@ def _open_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _special_ids(folder: Path, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Ids that may open a document and ids that end one, from the three configuration files."""
+    """Ids that may open a document and ids that end one, from the three configuration files.
+
+    The first that opens one is training's: config.json's, else the tokenizer's.
+    """
     starts: list[int] = []
+    later: list[int] = []
     ends: list[int] = []
-    for name in ("config.json", "generation_config.json"):
+    for name, opening in (("config.json", starts), ("generation_config.json", later)):
         value = read_json(folder / name) if (folder / name).exists() else {}
-        for key, found in (("bos_token_id", starts), ("eos_token_id", ends)):
+        for key, found in (("bos_token_id", opening), ("eos_token_id", ends)):
             ids = value.get(key)
-            found += [i for i in (ids if isinstance(ids, list) else [ids])
-                      if isinstance(i, int) and i not in found]
+            found += [
+                i
+                for i in (ids if isinstance(ids, list) else [ids])
+                if isinstance(i, int) and i not in found
+            ]
     path = folder / "tokenizer_config.json"
     value = read_json(path) if path.exists() else {}
-    first, last = (named.get("content") if isinstance(named, dict) else named
-                   for named in (value.get("bos_token"), value.get("eos_token")))
+    first, last = (
+        named.get("content") if isinstance(named, dict) else named
+        for named in (value.get("bos_token"), value.get("eos_token"))
+    )
     for found, names in ((starts, [first]), (ends, [last] if ends or last else EOT_NAMES)):
         for token in names:
             i = tokenizer.token_to_id(token) if isinstance(token, str) else None
             if i is not None and i not in found:
                 found.append(i)
-    return starts, ends
+    return starts + [i for i in later if i not in starts], ends

@@ -15,9 +15,23 @@ from torch import Tensor
 
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING
+from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX
 
-PEFT_PREFIX = "base_model.model."
+
+def keys(text: str) -> frozenset[str]:
+    """Names of configuration keys, parted by white space."""
+    return frozenset(text.split())
+
+
+NEUTRAL = keys(  # what does not change any forward pass
+    """architectures transformers_version dtype torch_dtype bos_token_id eos_token_id pad_token_id
+    unk_token_id use_cache initializer_range attention_dropout resid_pdrop embd_pdrop attn_pdrop
+    pretraining_tp _name_or_path _model_name_or_path return_dict output_hidden_states n_ctx
+    output_attentions chunk_size_feed_forward is_encoder_decoder id2label label2id problem_type
+    max_window_layers is_llama_config rope_interleaved summary_type summary_use_proj _num_labels
+    summary_activation summary_proj_to_labels summary_first_dropout task_specific_params
+    gradient_checkpointing vaultgpt_base_version"""
+)
 
 
 class Checkpoint:
@@ -29,8 +43,10 @@ class Checkpoint:
             self.config: dict[str, Any] = read_json(folder / "config.json")
             self._files = {name: folder / file for name, file in self._index().items()}
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise BaseModelError(f"The base in {folder} can't be read ({type(error).__name__}).",
-                                 "Fetch it again, as safetensors.") from None
+            raise BaseModelError(
+                f"The base in {folder} can't be read ({type(error).__name__}).",
+                "Fetch it again, as safetensors.",
+            ) from None
         self._open: dict[Path, Any] = {}
 
     def _index(self) -> dict[str, str]:
@@ -53,8 +69,10 @@ class Checkpoint:
                 self._open[path] = safe_open(path, "pt")
             tensor: Tensor = self._open[path].get_tensor(name)
         except (OSError, SafetensorError) as error:
-            raise BaseModelError(f"The base in {self.folder} can't be read "
-                                 f"({type(error).__name__}).", "Fetch it again.") from None
+            raise BaseModelError(
+                f"The base in {self.folder} can't be read ({type(error).__name__}).",
+                "Fetch it again.",
+            ) from None
         return tensor.to(torch.float32, copy=True)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -67,6 +85,44 @@ class Checkpoint:
     def close(self) -> None:
         """Let go of the files."""
         self._open.clear()
+
+
+class Weights:
+    """What a forward pass reads of a checkpoint, an adapter merged in, and what it has not read."""
+
+    def __init__(self, files: Checkpoint, adapter: Adapter | None) -> None:
+        self._files, self._adapter = files, adapter
+        self.left = set(files.names)
+        self.parameters = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files.names
+
+    def read(self, name: str) -> Tensor:
+        """A tensor in fp32. KeyError when there is none."""
+        weight = self._files.read(name)
+        if name in self.left:
+            self.left.discard(name)
+            self.parameters += weight.numel()
+        return weight
+
+    def product(self, name: str, module: str | None = None, *, conv: bool = False) -> Tensor:
+        """The weight [out, in] of a product, merged; `module` is its name for the adapter.
+
+        A Conv1D's is stored as [in, out].
+        """
+        weight = self.read(f"{name}.weight")
+        weight = weight.t().contiguous() if conv else weight
+        return self._adapter.merge(module or name, weight) if self._adapter else weight
+
+    def ends(self, embedding: str, tied: bool) -> tuple[Tensor, Tensor]:
+        """The embedding and the head [vocab, hidden]; one tensor where they are tied."""
+        table = self.read(embedding)
+        table = self._adapter.merge_embedding(table) if self._adapter else table
+        if not tied:
+            return table, self.product("lm_head")
+        self.left.discard("lm_head.weight")
+        return table, table
 
 
 class Adapter:
@@ -84,8 +140,10 @@ class Adapter:
             extra = folder / EMBEDDING
             self.embedding = _load(extra)["embedding"] if extra.exists() else None
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise GenerationError(f"The generation in {folder} can't be read "
-                                  f"({type(error).__name__}).", "Activate another one.") from None
+            raise GenerationError(
+                f"The generation in {folder} can't be read ({type(error).__name__}).",
+                "Activate another one.",
+            ) from None
         self.scale = _scale(config, folder)
         self.factors = _pairs(tensors, folder)
         self._left = set(self.factors)
@@ -114,8 +172,10 @@ class Adapter:
             raise self._unfit()
 
     def _unfit(self) -> GenerationError:
-        return GenerationError(f"The generation in {self.folder} does not fit this base.",
-                               "Activate one that was trained on it.")
+        return GenerationError(
+            f"The generation in {self.folder} does not fit this base.",
+            "Activate one that was trained on it.",
+        )
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -124,13 +184,25 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def _scale(config: dict[str, Any], folder: Path) -> float:
-    unknown = [key for key in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern",
-                               "modules_to_save", "layer_replication", "use_qalora")
-               if config.get(key)]
+    unknown = [
+        key
+        for key in (
+            "use_dora",
+            "use_rslora",
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "layer_replication",
+            "use_qalora",
+        )
+        if config.get(key)
+    ]
     if unknown or config.get("bias", "none") != "none" or config.get("peft_type") != "LORA":
-        raise GenerationError(f"The adapter in {folder} uses what the mirror does not apply: "
-                              f"{', '.join(unknown) or 'a bias or another kind than LoRA'}.",
-                              "Train it again, or activate another one.")
+        raise GenerationError(
+            f"The adapter in {folder} uses what the mirror does not apply: "
+            f"{', '.join(unknown) or 'a bias or another kind than LoRA'}.",
+            "Train it again, or activate another one.",
+        )
     return float(config["lora_alpha"]) / float(config["r"])
 
 
@@ -142,6 +214,8 @@ def _pairs(tensors: dict[str, Tensor], folder: Path) -> dict[str, tuple[Tensor, 
             continue
         pairs[module.removeprefix(PEFT_PREFIX)] = (a, tensors.get(f"{module}.lora_B.weight", a))
     if 2 * len(pairs) != len(tensors) or any(a is b for a, b in pairs.values()):
-        raise GenerationError(f"The adapter in {folder} holds tensors that are no LoRA factors.",
-                              "Train it again, or activate another one.")
+        raise GenerationError(
+            f"The adapter in {folder} holds tensors that are no LoRA factors.",
+            "Train it again, or activate another one.",
+        )
     return pairs

@@ -16,11 +16,19 @@ from time import perf_counter
 from typing import IO, Any
 
 from vaultgpt import config
-from vaultgpt.errors import Unavailable, UsageError, VaultGPTError
-from vaultgpt.wire import Piece, Prompt, read_frame, write_frame
+from vaultgpt.children import no_core
+from vaultgpt.errors import Unavailable, UsageError, VaultGPTError, is_memory
+from vaultgpt.options import with_option
+from vaultgpt.wire import Frame, Piece, Prompt, private_stdout, read_frame, write_frame
 
 GRACE_S = 1.0  # between the end of the input and a hard exit
-Message = dict[str, Any]
+Message = Frame
+
+
+_NO_MEMORY = Unavailable(
+    "There is not enough memory for this request.",
+    "Close other programs or choose a smaller base.",
+)
 
 
 class Inbox:
@@ -30,6 +38,7 @@ class Inbox:
         self.queue: queue.Queue[Message | None] = queue.Queue()
         self.stopping = threading.Event()
         self.done = threading.Event()
+        self.on_ping: Callable[[], None] = lambda: None
         self._stream, self._leave = stream, leave
         self._cancelled: set[Any] = set()
         self._waiting: set[Any] = set()
@@ -48,6 +57,9 @@ class Inbox:
             self._leave()
 
     def _take(self, message: Message) -> None:
+        if message.get("op") == "ping":
+            self.on_ping()
+            return
         with self._lock:
             if message.get("op") == "cancel":
                 if message.get("id") in self._waiting:
@@ -72,11 +84,17 @@ class Worker:
     """Answers one message after another."""
 
     def __init__(self, inbox: Inbox, out: IO[bytes]) -> None:
-        self.inbox, self.out = inbox, out
+        self.inbox, self.out, self._writing = inbox, out, threading.Lock()
+        inbox.on_ping = lambda: self._send("pong", {})  # from the reader, whatever the engine does
         self.engine: Any = None
         self.index: Any = None
-        self._ops = {"open": self._open, "generate": self._generate, "warm": self._warm,
-                     "activate": self._activate, "runs": self._runs}
+        self._ops = {
+            "open": self._open,
+            "generate": self._generate,
+            "warm": self._warm,
+            "activate": self._activate,
+            "runs": self._runs,
+        }
 
     def run(self) -> None:
         """Until the input ends."""
@@ -94,21 +112,32 @@ class Worker:
             self._error(message, error)
         except BrokenPipeError:
             self.inbox.stopping.set()
-        except MemoryError:
-            self._error(message, Unavailable("There is not enough memory for this request.",
-                                             "Close other programs or choose a smaller base."))
         except Exception as error:  # the process's own border: the class alone, never its text
-            self._error(message, VaultGPTError(f"The mirror failed ({type(error).__name__}).",
-                                               "`vaultgpt doctor` looks for the cause."))
+            self._error(
+                message,
+                _NO_MEMORY
+                if is_memory(error)
+                else VaultGPTError(
+                    f"The mirror failed ({type(error).__name__}).",
+                    "`vaultgpt doctor` looks for the cause.",
+                ),
+            )
 
     def _send(self, event: str, to: Message, /, **fields: Any) -> None:
         head = {"event": event, **({"id": to["id"]} if "id" in to else {})}
-        write_frame(self.out, {**head, **fields})
+        with self._writing:
+            write_frame(self.out, {**head, **fields})
 
     def _error(self, message: Message, error: VaultGPTError) -> None:
         try:
-            self._send("error", message, code=error.code, message=error.message, mend=error.mend,
-                       status=error.http_status)
+            self._send(
+                "error",
+                message,
+                code=error.code,
+                message=error.message,
+                mend=error.mend,
+                status=error.http_status,
+            )
         except BrokenPipeError:
             self.inbox.stopping.set()
 
@@ -128,8 +157,14 @@ class Worker:
         engine.load(Path(message["base"]))
         engine.activate(message.get("active"), None, _folders(message))
         self.engine = engine
-        self._send("ready", message, device=str(engine.device), dtype=engine.dtype,
-                   load_ms=round((perf_counter() - message["received"]) * 1000, 1))
+        self._send(
+            "ready",
+            message,
+            device=str(engine.device),
+            dtype=engine.dtype,
+            cost=engine.cost,
+            load_ms=round((perf_counter() - message["received"]) * 1000, 1),
+        )
 
     def _opened(self) -> Any:
         if self.engine is None:
@@ -144,20 +179,32 @@ class Worker:
 
     def _generate(self, message: Message) -> None:
         engine, prompt = self._opened(), self._prompt(message)
-        for said in engine.generate(prompt, lambda: self.inbox.is_cancelled(message.get("id")),
-                                    message["received"]):
+        for said in engine.generate(
+            prompt, lambda: self.inbox.is_cancelled(message.get("id")), message["received"]
+        ):
             self._send("piece" if isinstance(said, Piece) else "usage", message, **said.to_json())
 
     def _warm(self, message: Message) -> None:
         cached = self._opened().warm(
-            self._prompt(message), lambda: self.inbox.is_cancelled(message.get("id")))
+            self._prompt(message), lambda: self.inbox.is_cancelled(message.get("id"))
+        )
         self._send("warmed", message, cached_tokens=cached)
 
     def _activate(self, message: Message) -> None:
         folder = message.get("folder")
-        self._opened().activate(message.get("active"), Path(folder) if folder else None,
-                                _folders(message) if "generations" in message else None)
-        self._send("activated", message, active=message.get("active"))
+        self._opened().activate(
+            message.get("active"),
+            Path(folder) if folder else None,
+            _folders(message) if "generations" in message else None,
+        )
+        engine = self._opened()
+        self._send(
+            "activated",
+            message,
+            active=message.get("active"),
+            dtype=engine.dtype,
+            cost=engine.cost,
+        )
 
     def _runs(self, message: Message) -> None:
         if self.index is not None:
@@ -168,7 +215,7 @@ class Worker:
 def _settings(message: Message) -> config.Mirror:
     settings = config.Settings()
     for name, value in (message.get("settings") or {}).items():
-        settings = config.with_option(settings, f"mirror.{name}", value)
+        settings = with_option(settings, f"mirror.{name}", value)
     return settings.mirror
 
 
@@ -178,12 +225,13 @@ def _folders(message: Message) -> dict[str, Path]:
 
 def main() -> None:
     """Serve the frames on standard input until it ends."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print goes with the errors, never between frames
+    no_core()
+    out = private_stdout()
     inbox = Inbox(sys.stdin.buffer, lambda: os._exit(0))
+    worker = Worker(inbox, out)
     threading.Thread(target=inbox.read, name="reader", daemon=True).start()
     try:
-        Worker(inbox, out).run()
+        worker.run()
     finally:
         inbox.done.set()
     # Not through the interpreter's end: a library's thread or a closed pipe must not hold it up.

@@ -1,60 +1,32 @@
-"""After a crash and after a promotion: folders and ledger brought together, old prose erased.
+"""After a crash: folders and ledger brought together again.
 
 Knows nothing about training or verdicts.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import Any
 
 from vaultgpt import generations
-from vaultgpt.config import Settings
-from vaultgpt.errors import GenerationError
-from vaultgpt.ledger import GenerationRow, Ledger
-from vaultgpt.ledger.history import Learned
+from vaultgpt.generations import Manifest
+from vaultgpt.ledger import GenerationRow, Learned, Ledger
+from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
-
-
-def rows_of(name: str, manifest: dict[str, Any]) -> tuple[GenerationRow, list[Learned]]:
-    """The ledger's rows for a published generation, from its manifest."""
-    learned = [(str(e), str(d), int(w)) for e, d, w in manifest["learned"]]
-    settings = manifest.get("settings", {})
-    row = GenerationRow(
-        id=name, round=int(manifest["round"]), kind=str(manifest.get("kind", "fresh")),
-        parent=manifest["parent"], base=str(manifest["base"]),
-        base_sha256=dict(manifest["base_sha256"]), created=float(manifest["created"]),
-        promoted=bool(manifest["verdict"]["promoted"]), status="kept",
-        rank_setting=int(settings.get("rank", 0)),
-        embedding_setting=bool(settings.get("embedding", True)),
-        words=sum(w for _, _, w in learned))
-    return row, learned
-
-
-def tidy(state: VaultState, ledger: Ledger, settings: Settings) -> None:
-    """Erase generations that learned what was forgotten, once another is active, and old ones."""
-    active, fresh = ledger.active(), ledger.last_fresh()
-    barred = ledger.barred()
-    if active is not None and active not in barred:
-        for row in ledger.generations():
-            if row.id in barred:
-                generations.erase(state, row.id)
-                ledger.set_status(row.id, "erased")
-    spare = {name for name in (active, fresh) if name}
-    for name in generations.prune(state, settings.training.keep, spare):
-        ledger.set_status(name, "erased")
 
 
 def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     """Bring folders and ledger together after a crash; what was mended, in sentences.
 
-    A published folder without a row is completed when its manifest says what it learned, else
-    erased. A row whose folder is gone or damaged is struck, and the newest valid kept generation of
-    its lineage, or else of any, becomes active. Staging folders of closed rounds are erased.
+    A sound published folder without a row is completed from its manifest, and one that was
+    missing is kept again. What is damaged is set aside, never erased, and the newest sound kept
+    generation of its lineage, or else of any, becomes active; a disk that would not give a file
+    just now changes nothing. Staging folders of closed rounds are erased.
     """
     generations.sweep(state)
     mended = _adopt(state, ledger, now) + _strike(state, ledger, now)
-    interrupted = ledger.interrupted()
+    interrupted = ledger.rounds.interrupted()
     keep = f"r{interrupted.number:06d}" if interrupted else ""
     if state.staging.is_dir():
         for folder in state.staging.iterdir():
@@ -63,76 +35,135 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     return mended
 
 
+def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:
+    """What `repair` does for kept generations alone, which may be done beside a round."""
+    return _strike(state, ledger, now)
+
+
 def _adopt(state: VaultState, ledger: Ledger, now: float) -> list[str]:
-    known = {g.id: g for g in ledger.generations(kept=False)}
+    known = {g.id: g.status for g in ledger.generations.all(kept=False)}
     mended: list[str] = []
     for name in generations.published(state):
-        if name in known and known[name].status == "kept":
+        if known.get(name) == "kept":
             continue
-        folder = state.generations / name
-        try:
-            if name in known:
-                raise GenerationError("It was struck before.")
-            manifest = generations.verify(folder)
-            row, learned = rows_of(name, manifest)
-        except (GenerationError, OSError, KeyError, TypeError, ValueError):
+        if known.get(name) == "erased":
             generations.erase(state, name)
-            mended.append(f"{name} was incomplete or no longer kept and is erased.")
+            mended.append(f"{name} is no longer kept and is erased.")
             continue
-        _complete(ledger, row, learned, manifest, now)
-        mended.append(f"{name} was published just before a crash; it is entered in the ledger.")
+        found = generations.condition(state.generations / name)
+        if found == "damaged":
+            generations.set_aside(state, name)
+            mended.append(f"{name} is damaged and set aside.")
+        elif found != "unreadable" and name in known:
+            ledger.generations.set_status(name, "kept")
+            mended.append(f"{name} is back.")
+        elif found == "sound":
+            mended += _enter(state, ledger, name, now)
     if mended and ledger.meta("rebuilt"):
         _remember_active(ledger, now)
     return mended
 
 
-def _complete(ledger: Ledger, row: GenerationRow, learned: list[Learned],
-              manifest: dict[str, Any], now: float) -> None:
+def _enter(state: VaultState, ledger: Ledger, name: str, now: float) -> list[str]:
+    """A folder that the ledger does not know."""
+    try:
+        manifest = generations.verify(state.generations / name)
+        row, learned = rows_of(name, manifest)
+    except (KeyError, TypeError, ValueError):
+        generations.set_aside(state, name)
+        return [f"{name} does not say what it learned and is set aside."]
+    _complete(ledger, row, learned, manifest, now)
+    return [f"{name} was published just before a crash; it is entered in the ledger."]
+
+
+def _complete(
+    ledger: Ledger, row: GenerationRow, learned: list[Learned], manifest: Manifest, now: float
+) -> None:
     """Do the transaction that the crash cut off; after a lost ledger only enter what is there."""
-    open_round = ledger.interrupted()
+    open_round = ledger.rounds.interrupted()
     report = {**manifest["report"], "losses": []}
     verdict = manifest["verdict"]
-    closing: dict[str, Any] = {"verdict": verdict["why"], "report": report,
-                               "checks": verdict.get("checks", []), "generation": row,
-                               "learned": learned, "waited": manifest.get("waited", []),
-                               "sampled": bool(manifest.get("sampled"))}
+    closing: dict[str, Any] = {
+        "verdict": verdict["why"],
+        "report": report,
+        "checks": verdict.get("checks", []),
+        "generation": row,
+        "learned": learned,
+        "waited": manifest.get("waited", []),
+        "sampled": bool(manifest.get("sampled")),
+    }
     if open_round is not None and open_round.number == row.round:
-        ledger.close_round(row.round, now, promoted=row.promoted, **closing)
+        ledger.rounds.close(row.round, now, promoted=row.promoted, **closing)
         return
-    ledger.open_round(row.round, row.kind, "Known from its generation's manifest.", row.created,
-                      plan_digest="", sampled=bool(manifest.get("sampled")))
-    ledger.close_round(row.round, row.created, promoted=False, **closing)
-    ledger.mark_promoted(row.round, row.promoted)
+    ledger.rounds.open(
+        row.round,
+        row.kind,
+        "Known from its generation's manifest.",
+        row.created,
+        plan_digest="",
+        sampled=bool(manifest.get("sampled")),
+    )
+    ledger.rounds.close(row.round, row.created, promoted=False, **closing)
+    ledger.rounds.mark_promoted(row.round, row.promoted)
 
 
 def _remember_active(ledger: Ledger, now: float) -> None:
     """After a lost ledger: the generation memory.jsonl last called active, or the newest usable."""
-    if ledger.active() is not None:
+    if ledger.generations.active() is not None:
         return
-    usable = [g.id for g in ledger.generations() if g.promoted and g.id not in ledger.barred()]
+    usable = [
+        g.id
+        for g in ledger.generations.all()
+        if g.promoted and g.id not in ledger.generations.barred()
+    ]
     remembered = ledger.meta("remembered_active")
     if remembered in usable:
-        ledger.set_active(remembered, now)
+        ledger.generations.activate(remembered, now)
     elif usable:
-        ledger.set_active(usable[-1], now)
+        ledger.generations.activate(usable[-1], now)
 
 
 def _strike(state: VaultState, ledger: Ledger, now: float) -> list[str]:
-    mended = []
-    active = ledger.active()
-    for row in ledger.generations():
-        present = (state.generations / row.id / generations.MANIFEST).exists()
-        if present and (row.id != active or generations.valid(state.generations / row.id)):
-            continue
-        ledger.set_status(row.id, "missing")
-        mended.append(f"{row.id} is damaged or gone.")
-    kept = {g.id: g for g in ledger.generations()}
-    if active is not None and active not in kept:
-        barred = ledger.barred()
-        chain = [g.id for g in ledger.lineage(active)]
-        order = [n for n in chain if n in kept] + sorted(kept, reverse=True)
-        usable = next((n for n in order if kept[n].promoted and n not in barred
-                       and generations.valid(state.generations / n)), None)
-        ledger.set_active(usable, now)
+    active = ledger.generations.active()
+    mended: list[str] = []
+    writes = active is None  # whether what is active can write
+    for row in ledger.generations.all():
+        if row.id == active or not os.path.exists(
+            state.generations / row.id / generations.MANIFEST
+        ):
+            found = generations.condition(state.generations / row.id)
+            mended += _take_out(state, ledger, row.id, found)
+            writes = writes or (row.id == active and found in ("sound", "unreadable"))
+    if active is not None and not writes:
+        usable = _usable(state, ledger, active, mended)
+        ledger.generations.activate(usable, now)
         mended.append(f"{usable or 'The base'} is active instead of {active}.")
     return mended
+
+
+def _take_out(
+    state: VaultState, ledger: Ledger, name: str, found: generations.Condition
+) -> list[str]:
+    """A kept generation that is damaged or gone is no longer kept."""
+    if found == "damaged":
+        generations.set_aside(state, name)
+        ledger.generations.set_status(name, "damaged")
+        return [f"{name} is damaged and set aside."]
+    if found == "gone":
+        ledger.generations.set_status(name, "missing")
+        return [f"{name} is gone."]
+    return []
+
+
+def _usable(state: VaultState, ledger: Ledger, active: str, mended: list[str]) -> str | None:
+    """The newest sound generation of its lineage, or else of any; damaged ones are set aside."""
+    kept = {g.id: g for g in ledger.generations.all()}
+    barred = ledger.generations.barred()
+    chain = [g.id for g in ledger.generations.lineage(active)]
+    for name in [n for n in chain if n in kept] + sorted(kept, reverse=True):
+        if kept[name].promoted and name not in barred:
+            found = generations.condition(state.generations / name)
+            if found == "sound":
+                return name
+            mended += _take_out(state, ledger, name, found)
+    return None

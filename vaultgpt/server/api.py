@@ -1,55 +1,56 @@
-"""The aiohttp application: routes, the order of checks, one place where failures are answered.
+"""The aiohttp application: who may speak to it, and one place where failures are answered.
 
-Knows the daemon only as a Service.
+Host, Origin, bearer token (or the page's cookie) and content type are checked in this order. Knows
+nothing about what is asked, and the daemon only as a Service.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import hmac
 import logging
+import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
-from vaultgpt.errors import NotFound, VaultGPTError
-from vaultgpt.server import auth, completions, keys, problems
-from vaultgpt.server.metrics import CONTENT_TYPE, Metrics
-from vaultgpt.server.openapi import document
-from vaultgpt.server.parsing import check_model, note_path, parse
-from vaultgpt.server.schemas import AcceptedRequest, Empty, ForgetRequest, TrainRequest
-from vaultgpt.server.service import Service
+from vaultgpt.errors import Forbidden, VaultGPTError, expected
+from vaultgpt.server import page, problems
+from vaultgpt.server.connections import answering
+from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING, Metrics, Service
+from vaultgpt.server.page import VISITS, Visits, own_origin
+from vaultgpt.server.problems import Unauthorized, WrongType
+from vaultgpt.server.routes import ROUTES
 
-SHUTDOWN_S = 0.5  # for answers under way; generations are cancelled at once
-log = logging.getLogger("vaultgpt.server")
+_KEEP_S = 75.0  # an idle connection's life; aiohttp's own is an hour
+_SHUTDOWN_S = 0.5  # for answers under way; generations are cancelled at once
+_log = logging.getLogger("vaultgpt.server")
+_OPEN_PATHS = page.PATHS | {"/health"}
+_HOST = re.compile(r"(?:127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?", re.IGNORECASE)
+
+_Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 
-def make_app(service: Service) -> web.Application:
+def _make_app(service: Service) -> web.Application:
     """The application; `max_body_kb` is read once, the token and the Origins on every request."""
+
     def origins() -> tuple[str, ...]:
         return service.settings.server.origins
 
     app = web.Application(
-        middlewares=[_answers, auth.gate(service.token, origins)],
+        middlewares=[_answers, _gate(service.token, origins)],
         client_max_size=service.settings.server.max_body_kb * 1024,
     )
-    app[keys.SERVICE] = service
-    app[keys.METRICS] = Metrics()
-    app[keys.WRITING] = set()
-    app.add_routes([
-        web.get("/health", _health), web.get("/v1/status", _status),
-        web.get("/v1/models", _models), web.get("/v1/generations", _generations),
-        web.get("/v1/report", _report), web.get("/v1/tags", _tags),
-        web.get("/v1/notes", _note), web.get("/v1/events", _events),
-        web.get("/metrics", _metrics), web.get("/openapi.json", _openapi),
-        web.post("/v1/completions", completions.completions),
-        web.post("/v1/warm", completions.warm), web.post("/v1/accepted", _accepted),
-        web.post("/v1/train", _train), web.post("/v1/train/cancel", _cancel),
-        web.post("/v1/generations/{id}/activate", _activate),
-        web.post("/v1/forget", _forget), web.post("/v1/reload", _reload),
-    ])
-    app.on_response_prepare.append(auth.cors(origins))
+    app[SERVICE] = service
+    app[METRICS] = Metrics()
+    app[WRITING] = set()
+    app[NEWEST] = {}
+    app[VISITS] = Visits(service.token)
+    app.add_routes(page.ROUTES)
+    app.add_routes([web.route(row.method, row.path, row.handler) for row in ROUTES])
+    app.on_response_prepare.append(_cors(origins))
     app.on_shutdown.append(_end_streams)
     return app
 
@@ -60,13 +61,23 @@ def make_runner(service: Service) -> web.AppRunner:
     aiohttp's default leaves handler_cancellation off, and a generation then runs on; its access log
     would hold the paths of notes.
     """
-    return web.AppRunner(make_app(service), handler_cancellation=True, access_log=None,
-                         shutdown_timeout=SHUTDOWN_S)
+    return web.AppRunner(
+        _make_app(service),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_S,
+        keepalive_timeout=_KEEP_S,
+    )
 
 
 @web.middleware
 async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as an error object; the only broad except of the API."""
+    with answering(request):
+        return await _answered(request, handler)
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
     except VaultGPTError as error:
@@ -76,118 +87,103 @@ async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse
     except ConnectionResetError:
         raise  # the client left while we wrote: there is nobody to answer
     except Exception as error:
-        log.error("request failed: %s", type(error).__name__)
-        response = problems.internal()
+        _log.error("request failed: %s", type(error).__name__)
+        known = expected(error)
+        response = problems.response_of(known) if known else problems.internal()
     resource = request.match_info.route.resource
-    request.app[keys.METRICS].request(resource.canonical if resource else "?", response.status)
+    request.app[METRICS].request(resource.canonical if resource else "?", response.status)
     return response
 
 
 async def _end_streams(app: web.Application) -> None:
     """The daemon stops: end the event streams and the generations under way."""
-    app[keys.SERVICE].broker.close()
-    writing: set[asyncio.Task[Any]] = app[keys.WRITING]
+    app[SERVICE].broker.close()
+    writing: set[asyncio.Task[Any]] = app[WRITING]
     for task in tuple(writing):
         task.cancel()
 
 
-async def _health(_request: web.Request) -> web.Response:
-    return web.json_response({"ok": True})
+def _check_host(request: web.Request) -> None:
+    """Forbidden unless the one Host header names this machine's loopback (DNS rebinding)."""
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise Forbidden("Only 127.0.0.1, [::1] and localhost are served.", "host_not_allowed")
 
 
-async def _status(request: web.Request) -> web.Response:
-    return _json(await request.app[keys.SERVICE].status())
+def _check_origin(request: web.Request, allowed: tuple[str, ...]) -> str | None:
+    """The Origin, exactly allowed or our own page's; None for none; Forbidden otherwise."""
+    origins = request.headers.getall("Origin", [])
+    if not origins:
+        return None
+    if len(origins) != 1 or origins[0] not in (*allowed, own_origin(request)):
+        raise Forbidden(
+            "This Origin is not allowed.",
+            "origin_not_allowed",
+            "Add it with `vaultgpt config VAULT server.origins`.",
+        )
+    return origins[0]
 
 
-async def _models(request: web.Request) -> web.Response:
-    rows = await request.app[keys.SERVICE].generations()
-    names = [("mirror", 0), ("base", 0), *((row["id"], int(row["created"])) for row in rows)]
-    return _json({"object": "list", "data": [
-        {"id": name, "object": "model", "created": created, "owned_by": "vaultgpt"}
-        for name, created in names]})
+def _check_token(request: web.Request, token: str) -> None:
+    """Unauthorized unless the bearer token is ours; the comparison takes constant time."""
+    headers = request.headers.getall("Authorization", [])
+    scheme, _, given = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
+    if scheme.lower() != "bearer" or not same or not token:
+        raise Unauthorized(
+            "The bearer token is missing or wrong.",
+            "It stands in runtime.json of the vault's state folder.",
+        )
 
 
-async def _generations(request: web.Request) -> web.Response:
-    return _json({"generations": await request.app[keys.SERVICE].generations()})
+def _check_content_type(request: web.Request) -> None:
+    """WrongType unless a POST says application/json (a form of a web page can't)."""
+    if request.method != "POST":
+        return
+    charset = (request.charset or "utf-8").lower().replace("-", "")
+    if request.content_type != "application/json" or charset != "utf8":
+        raise WrongType("POST takes Content-Type: application/json in UTF-8.")
 
 
-async def _report(request: web.Request) -> web.Response:
-    given = request.query.getall("measure", ["0"])
-    if given not in (["0"], ["1"]):
-        raise problems.BadRequest("measure is 0 or 1.", "measure")
-    return _json(await request.app[keys.SERVICE].report(given == ["1"]))
+def _preflight(request: web.Request) -> web.Response:
+    """The answer to a browser's question whether an allowed page may ask."""
+    headers = {
+        "Access-Control-Allow-Methods": "GET, POST",
+        "Access-Control-Allow-Headers": "authorization, content-type",
+        "Access-Control-Max-Age": "600",
+    }
+    if request.headers.get("Access-Control-Request-Private-Network") == "true":
+        headers["Access-Control-Allow-Private-Network"] = "true"
+    return web.Response(status=204, headers=headers)
 
 
-async def _tags(request: web.Request) -> web.Response:
-    return _json(await request.app[keys.SERVICE].tags())
+def _gate(token: Callable[[], str], origins: Callable[[], tuple[str, ...]]) -> Middleware:
+    """The middleware that lets through what may speak; both callables are read on every request."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        _check_host(request)
+        origin = _check_origin(request, origins())
+        if origin in origins() and request.method == "OPTIONS":
+            return _preflight(request)
+        if request.path not in _OPEN_PATHS:
+            if not request.app[VISITS].may_ask(request):
+                _check_token(request, token())
+            _check_content_type(request)
+        return await handler(request)
+
+    return middleware
 
 
-async def _note(request: web.Request) -> web.Response:
-    paths = request.query.getall("path", [])
-    if len(paths) != 1:
-        raise problems.BadRequest("Give one path.", "path")
-    return _json(await request.app[keys.SERVICE].note(note_path(paths[0])))
+def _cors(origins: Callable[[], tuple[str, ...]]) -> _Signal:
+    """Lets the allowed page read the answer; runs for streams and errors too."""
 
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        origin = request.headers.get("Origin")
+        if origin in origins():
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Vary"] = "Origin"
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Cache-Control", "no-store")
 
-async def _metrics(request: web.Request) -> web.Response:
-    gauges = request.app[keys.SERVICE].gauges()
-    gauges["writing"] = float(len(request.app[keys.WRITING]))
-    return web.Response(body=request.app[keys.METRICS].text(gauges).encode(),
-                        headers={"Content-Type": CONTENT_TYPE})
-
-
-async def _openapi(_request: web.Request) -> web.Response:
-    return _json(document())
-
-
-async def _accepted(request: web.Request) -> web.Response:
-    body = await parse(request, AcceptedRequest)
-    path = None if body.path is None else note_path(body.path)
-    await request.app[keys.SERVICE].note_accepted(body.text, path)
-    return _json({"ok": True})
-
-
-async def _train(request: web.Request) -> web.Response:
-    body = await parse(request, TrainRequest)
-    return _json(await request.app[keys.SERVICE].train(body.fresh), status=202)
-
-
-async def _cancel(request: web.Request) -> web.Response:
-    await parse(request, Empty)
-    return _json(await request.app[keys.SERVICE].cancel_training())
-
-
-async def _activate(request: web.Request) -> web.Response:
-    await parse(request, Empty)
-    generation = request.match_info["id"]
-    check_model(generation)
-    if generation == "mirror":
-        raise NotFound("There is no such generation.")
-    return _json(await request.app[keys.SERVICE].activate(generation))
-
-
-async def _forget(request: web.Request) -> web.Response:
-    body = await parse(request, ForgetRequest)
-    return _json(await request.app[keys.SERVICE].forget(note_path(body.path)))
-
-
-async def _reload(request: web.Request) -> web.Response:
-    await parse(request, Empty)
-    return _json(await request.app[keys.SERVICE].reload())
-
-
-async def _events(request: web.Request) -> web.StreamResponse:
-    """What the daemon does, as it happens; a comment every quarter of a minute finds the dead."""
-    with request.app[keys.SERVICE].broker.subscribe() as listener:
-        response = web.StreamResponse(headers=completions.STREAM_HEADERS)
-        await response.prepare(request)
-        await response.write(b": listening\n\n")
-        async for event in listener.events():
-            await response.write(b": still here\n\n" if event is None else event.frame())
-        await response.write_eof()
-    return response
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.json_response(value, status=status,
-                             dumps=lambda v: json.dumps(v, ensure_ascii=False))
+    return add

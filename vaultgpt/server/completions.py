@@ -5,101 +5,63 @@ Knows nothing about how text is made. What was emitted is recorded however the r
 
 from __future__ import annotations
 
-import secrets
-import time
+import asyncio
+import logging
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
-from vaultgpt.errors import VaultGPTError, WorkerDied
-from vaultgpt.server import keys
+from vaultgpt.errors import Conflict, Forbidden, VaultGPTError, WorkerDied, expected
+from vaultgpt.server.connections import written
+from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
 from vaultgpt.server.events import data_frame, error_frame
-from vaultgpt.server.parsing import check_model, note_path, parse
-from vaultgpt.server.problems import Busy, body_of
-from vaultgpt.server.schemas import CompletionRequest, WarmRequest, to_prompt
+from vaultgpt.server.growing import GrowingCompletion
+from vaultgpt.server.problems import BadRequest, Busy, body_of, parse
+from vaultgpt.tasks.open_note import Label
+from vaultgpt.tasks.schemas import (
+    CompletionRequest,
+    WarmRequest,
+    check_model,
+    note_path,
+    to_prompt,
+)
+from vaultgpt.vault.place import Place
 from vaultgpt.wire import Piece, Prompt, Usage
 
+_log = logging.getLogger("vaultgpt.server")
+_begun: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # whose stream has begun
 STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
 
 
-class Answer:
-    """One completion as it grows: the texts by alternative, and the chunks of the wire."""
-
-    def __init__(self, prompt: Prompt, include_usage: bool) -> None:
-        self.prompt = prompt
-        self.texts = [""] * prompt.n
-        self.finish: list[str | None] = [None] * prompt.n
-        self.usage: Usage | None = None
-        self._include_usage = include_usage
-        self._head: dict[str, Any] = {
-            "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion",
-            "created": int(time.time()), "model": prompt.model,
-        }
-
-    def add(self, item: Piece | Usage) -> None:
-        """Take in the next thing the engine says."""
-        if isinstance(item, Usage):
-            self.usage = item
-            return
-        self.texts[item.index] += item.text
-        if item.finish is not None:
-            self.finish[item.index] = "length" if item.finish == "length" else "stop"
-
-    def chunk(self, piece: Piece, last: bool) -> dict[str, Any]:
-        """The wire's form of one piece; the last one of a stream carries our figures."""
-        finish = self.finish[piece.index] if piece.finish is not None else None
-        value = {**self._head, "choices": [_choice(piece.index, piece.text, finish)]}
-        if last and self.usage is not None:
-            value |= {"usage": self._usage_json(self.usage), "vaultgpt": self._ours(self.usage)}
-        elif self._include_usage:
-            value["usage"] = None
-        return value
-
-    def whole(self) -> dict[str, Any]:
-        """The answer to a request that does not stream. WorkerDied when the engine said no end."""
-        if self.usage is None:
-            raise WorkerDied("The mirror stopped before it had answered.", "Ask again.")
-        choices = [_choice(i, text, finish or "stop")
-                   for i, (text, finish) in enumerate(zip(self.texts, self.finish, strict=True))]
-        return {**self._head, "choices": choices, "usage": self._usage_json(self.usage),
-                "vaultgpt": self._ours(self.usage)}
-
-    def _usage_json(self, usage: Usage) -> dict[str, Any]:
-        return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.tokens,
-                "total_tokens": usage.prompt_tokens + usage.tokens,
-                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens}}
-
-    def _ours(self, usage: Usage) -> dict[str, Any]:
-        return {"generation": usage.generation, "tags": list(self.prompt.tags),
-                "first_token_ms": usage.first_token_ms, "cached_tokens": usage.cached_tokens,
-                "tokens_per_s": usage.tokens_per_s}
-
-
-def _choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
-    return {"text": text, "index": index, "finish_reason": finish, "logprobs": None}
-
-
 async def completions(request: web.Request) -> web.StreamResponse:
-    """Write on from the prompt."""
+    """Write on from the prompt. Of one `user` the newest request wins: the older ones end."""
     body = await parse(request, CompletionRequest)
-    prompt, path = await _checked(request, body)
-    service, metrics = request.app[keys.SERVICE], request.app[keys.METRICS]
-    usage_wanted = bool(body.stream_options and body.stream_options.include_usage)
-    answer = Answer(prompt, usage_wanted)
+    asked = await _checked(request, body)
+    asked.allowed()
+    with _newest(request, body.user):
+        return await _complete(request, body, asked)
+
+
+async def _complete(
+    request: web.Request, body: CompletionRequest, asked: _CompletionAsked
+) -> web.StreamResponse:
+    service, metrics = request.app[SERVICE], request.app[METRICS]
+    answer = GrowingCompletion(asked.prompt, asked.label, asked.place, body)
     with _slot(request):
         try:
-            async with aclosing(service.generate(prompt)) as items:  # type: ignore[type-var]
+            async with aclosing(answer.written(service.generate)) as items:  # type: ignore[type-var]
                 if body.stream:
                     return await _stream(request, answer, items)
                 async for item in items:
                     answer.add(item)
             return web.json_response(answer.whole())
         finally:
-            for text in filter(None, answer.texts):
-                service.note_emitted(text, path)
+            for text in answer.emitted():
+                service.note_emitted(text, asked.path)
             if answer.usage is not None:
                 metrics.completion(answer.usage.tokens, answer.usage.first_token_ms)
             else:
@@ -107,65 +69,154 @@ async def completions(request: web.Request) -> web.StreamResponse:
 
 
 async def _stream(
-    request: web.Request, answer: Answer, items: AsyncIterator[Piece | Usage]
+    request: web.Request, answer: GrowingCompletion, items: AsyncIterator[Piece | Usage]
 ) -> web.StreamResponse:
-    """Send chunks as they come. An error before the first chunk is a plain HTTP error."""
+    """Send chunks as they come. An error before the first chunk is a plain HTTP error.
+
+    The mirror writes on while the reader reads: who reads slowly holds nobody up.
+    """
     first = await anext(items, None)
     response = web.StreamResponse(headers=STREAM_HEADERS)
+    _begun.add(request.task)
     await response.prepare(request)
-    held: Piece | None = None  # an alternative's end waits until it is known not to be the last
+    frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+    writing = asyncio.create_task(_into(frames, answer, first, items))
     try:
-        item = first
-        while item is not None:
-            answer.add(item)
-            if held is not None:
-                await response.write(data_frame(answer.chunk(held, isinstance(item, Usage))))
-                held = None
-            if isinstance(item, Piece) and item.finish is not None:
-                held = item
-            elif isinstance(item, Piece):
-                await response.write(data_frame(answer.chunk(item, False)))
-            item = await anext(items, None)
-        if answer.usage is None:
-            raise WorkerDied("The mirror stopped before it had answered.", "Ask again.")
-        await response.write(data_frame("[DONE]"))
-    except VaultGPTError as error:
-        await response.write(error_frame(body_of(error)))
+        while (frame := await frames.get()) is not None:
+            await written(request, response.write(frame))
+    finally:
+        writing.cancel()
+        await asyncio.wait([writing])
     await response.write_eof()
     return response
 
 
+async def _into(
+    frames: asyncio.Queue[bytes | None],
+    answer: GrowingCompletion,
+    item: Piece | Usage | None,
+    items: AsyncIterator[Piece | Usage],
+) -> None:
+    """Everything that goes over the wire, then None, however it ends."""
+    held: Piece | None = None  # an alternative's end waits until it is known not to be the last
+    try:
+        while item is not None:
+            answer.add(item)
+            if held is not None:
+                frames.put_nowait(data_frame(answer.chunk(held, isinstance(item, Usage))))
+                held = None
+            if isinstance(item, Piece) and item.finish is not None:
+                held = item
+            elif isinstance(item, Piece):
+                frames.put_nowait(data_frame(answer.chunk(item, False)))
+            item = await anext(items, None)
+        if answer.usage is None:
+            raise WorkerDied("The mirror stopped before it had answered.", "Ask again.")
+        if answer.include_usage:
+            frames.put_nowait(data_frame(answer.usage_chunk()))
+        frames.put_nowait(data_frame("[DONE]"))
+    except VaultGPTError as error:
+        frames.put_nowait(error_frame(body_of(error)))
+    except Exception as error:
+        _log.error("a stream failed: %s", type(error).__name__)
+        known = expected(error) or VaultGPTError("Something went wrong inside vaultgpt.")
+        frames.put_nowait(error_frame(body_of(known)))
+    finally:
+        frames.put_nowait(None)
+
+
 async def warm(request: web.Request) -> web.Response:
     """Prefill and cache the prompt, so that the hotkey finds it ready."""
-    body = await parse(request, WarmRequest)
-    prompt, _path = await _checked(request, body)
+    asked = await _checked(request, await parse(request, WarmRequest))
+    if asked.label is not None and asked.label.refused is not None:
+        return web.json_response({"cached_tokens": 0, "label": asked.label.model_dump()})
     with _slot(request):
-        cached = await request.app[keys.SERVICE].warm(prompt)
-    return web.json_response({"cached_tokens": cached})
+        cached = await request.app[SERVICE].warm(asked.prompt)
+    label = {} if asked.label is None else {"label": asked.label.model_dump()}
+    return web.json_response({"cached_tokens": cached, **label})
 
 
-async def _checked(request: web.Request, body: WarmRequest) -> tuple[Prompt, str | None]:
-    """The prompt, once the model's name is one and the rules allow the note."""
-    service = request.app[keys.SERVICE]
+async def label(request: web.Request) -> web.Response:
+    """How a note reads at its cursor. Nothing is prefilled: no worker is woken for it."""
+    body = await parse(request, WarmRequest)
+    if body.vaultgpt.note is None:
+        raise BadRequest("Give the note.", "vaultgpt.note")
+    asked = await _checked(request, body)
+    return web.json_response({"label": asked.label.model_dump() if asked.label else None})
+
+
+@dataclass(frozen=True)
+class _CompletionAsked:
+    """A request as it was read: the prompt, the note it is of, and where the text is to stand."""
+
+    prompt: Prompt
+    path: str | None
+    label: Label | None = None  # of a note that was sent in place of a prompt
+    place: Place = field(default_factory=Place)
+
+    def allowed(self) -> None:
+        """Forbidden, with the reason, where nothing is written at the note's cursor."""
+        if self.label is None or (refused := self.label.refused) is None:
+            return
+        rule = not refused.code.startswith("cursor")
+        why = f"The rules leave this note out: {refused.why}" if rule else refused.why
+        raise Forbidden(why, refused.code, param="vaultgpt.note")
+
+
+async def _checked(request: web.Request, body: WarmRequest) -> _CompletionAsked:
+    """What is asked, once the model's name is one and the rules allow the note."""
+    service = request.app[SERVICE]
     check_model(body.model)
-    path = None if body.vaultgpt.path is None else note_path(body.vaultgpt.path)
-    tags = tuple(body.vaultgpt.tags)
-    prompt = to_prompt(body, service.settings.mirror)
-    if path is not None or tags:
-        date = await service.check_note(path, tags)
-        if date is not None and "date" not in body.vaultgpt.model_fields_set:
+    ours, settings = body.vaultgpt, service.settings.mirror
+    if ours.note is not None:
+        path = None if ours.note.path is None else note_path(ours.note.path)
+        if ours.tags:
+            await service.check_note(None, tuple(ours.tags))
+        note = await service.at_cursor(ours.note.opened(path))
+        prompt = to_prompt(body, settings, note)
+        service.touch()
+        return _CompletionAsked(prompt, path, Label.of(prompt, note), note.place)
+    path = None if ours.path is None else note_path(ours.path)
+    prompt = to_prompt(body, settings)
+    if path is not None or ours.tags:
+        date = await service.check_note(path, tuple(ours.tags))
+        if date is not None and "date" not in ours.model_fields_set:
             prompt = replace(prompt, date=date[:7])  # null asks for none, silence for the note's
     service.touch()
-    return prompt, path
+    return _CompletionAsked(prompt, path)
+
+
+@contextmanager
+def _newest(request: web.Request, user: object) -> Iterator[None]:
+    """End what the same user asked before. Conflict for the older one, where it has said nothing;
+    else its stream breaks off."""
+    if not isinstance(user, str) or not user:
+        yield
+        return
+    newest, task = request.app[NEWEST], request.task
+    if (older := newest.get(user)) is not None:
+        older.cancel()
+    newest[user] = task
+    try:
+        yield
+    except asyncio.CancelledError:
+        if newest.get(user) is task or task in _begun:
+            raise  # the client left, or has heard a part already
+        task.uncancel()
+        raise Conflict("A newer request took this one's place.") from None
+    finally:
+        if newest.get(user) is task:
+            del newest[user]
 
 
 @contextmanager
 def _slot(request: web.Request) -> Iterator[None]:
     """A place in the queue for the mirror: one is served, `server.queue` may wait, Busy beyond."""
-    tasks, limit = request.app[keys.WRITING], request.app[keys.SERVICE].settings.server.queue
+    tasks, limit = request.app[WRITING], request.app[SERVICE].settings.server.queue
     if len(tasks) > limit:
-        raise Busy("Too many requests wait for the mirror.", "Ask again in a moment.",
-                   retry_after_s=2.0)
+        raise Busy(
+            "Too many requests wait for the mirror.", "Ask again in a moment.", retry_after_s=2.0
+        )
     task = request.task
     tasks.add(task)
     try:

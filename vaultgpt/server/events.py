@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-HEARTBEAT_S = 15.0
+_HEARTBEAT_S = 15.0
 BACKLOG = 256
 
 
@@ -22,7 +22,7 @@ class Event:
     """One event: its name ("scan", "progress", "verdict", "swap") and its figures."""
 
     name: str
-    data: dict[str, Any]
+    data: Mapping[str, Any]
 
     def frame(self) -> bytes:
         """The event as it goes over the wire."""
@@ -37,7 +37,7 @@ class Listener:
     waiting: deque[Event] = field(default_factory=lambda: deque(maxlen=BACKLOG))
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def events(self, heartbeat_s: float = HEARTBEAT_S) -> AsyncIterator[Event | None]:
+    async def events(self, heartbeat_s: float = _HEARTBEAT_S) -> AsyncIterator[Event | None]:
         """Events as they come; None after `heartbeat_s` without one, to find the dead."""
         while True:
             while self.waiting:
@@ -62,7 +62,7 @@ class Broker:
     def __len__(self) -> int:
         return len(self._listeners)
 
-    def publish(self, name: str, data: dict[str, Any]) -> None:
+    def publish(self, name: str, data: Mapping[str, Any]) -> None:
         """Tell all listeners; never waits."""
         event = Event(name, data)
         for listener in self._listeners:
@@ -87,12 +87,12 @@ class Broker:
             self._listeners.discard(listener)
 
 
-def data_frame(value: dict[str, Any] | str) -> bytes:
+def data_frame(value: Mapping[str, Any] | str) -> bytes:
     """An unnamed event, as OpenAI's clients read them: JSON, or the bare word [DONE]."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"data: {text}\n\n".encode()
 
 
-def error_frame(body: dict[str, Any]) -> bytes:
+def error_frame(body: Mapping[str, Any]) -> bytes:
     """An event named "error": the stream ends after it, without [DONE]."""
     return f"event: error\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode()

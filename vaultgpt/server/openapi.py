@@ -1,85 +1,99 @@
-"""The API described for programs: OpenAPI 3.1, its bodies made from the pydantic models.
+"""The API described for programs: OpenAPI 3.1, made from the table of routes.
 
 Knows nothing about how requests are served.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 
 from vaultgpt import __version__
-from vaultgpt.server import schemas
+from vaultgpt.server.problems import ErrorBody
+
+if TYPE_CHECKING:
+    from vaultgpt.server.routes import Route
 
 _REF = "#/components/schemas/{model}"
-READS = {
-    "/health": "Says only ok; needs no token",
-    "/v1/status": "Notes, words, the active generation, training and what is next",
-    "/v1/models": '"mirror", "base" and the kept generations',
-    "/v1/generations": "The history of generations",
-    "/v1/report": "How well the active generation sounds like the author, with sentences",
-    "/v1/tags": "Tags and years with their counts",
-    "/v1/notes": "Why one note is used or not",
-    "/v1/events": "Server-sent events: scan, progress, verdict, swap, error",
-    "/metrics": "Figures in Prometheus' text format",
-    "/openapi.json": "This description",
-}
-POSTS: dict[str, tuple[str, type[BaseModel]]] = {
-    "/v1/completions": ("Write on from the prompt", schemas.CompletionRequest),
-    "/v1/warm": ("Prefill and cache the prompt", schemas.WarmRequest),
-    "/v1/accepted": ("The author took this text: it is never trained on", schemas.AcceptedRequest),
-    "/v1/train": ("Start a round now", schemas.TrainRequest),
-    "/v1/train/cancel": ("End the running round", schemas.Empty),
-    "/v1/generations/{id}/activate": ("Write with that generation from now on", schemas.Empty),
-    "/v1/forget": ("Unlearn one note", schemas.ForgetRequest),
-    "/v1/reload": ("Read settings, token and ledger again", schemas.Empty),
-}
+_TEXT = {"type": "string"}
 
 
-def document() -> dict[str, Any]:
+def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole description."""
-    models = {model for _, model in POSTS.values()}
-    _, definitions = models_json_schema([(m, "validation") for m in sorted(models, key=str)],
-                                        ref_template=_REF)
-    paths: dict[str, Any] = {path: {"get": _operation(path, text)} for path, text in READS.items()}
-    for path, (text, model) in POSTS.items():
-        paths[path] = {"post": _operation(path, text, model)}
-    error = {"type": "object", "properties": {"error": {
-        "type": "object", "required": ["message", "type", "code", "param"], "properties": {
-            "message": {"type": "string"}, "type": {"type": "string"},
-            "code": {"type": "string"}, "param": {"type": ["string", "null"]}}}}}
+    schemas: dict[str, Any] = {}
+    paths: dict[str, Any] = {}
+    for route in routes:
+        operation = _operation(route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "vaultgpt", "version": __version__,
-                 "description": "A vault's mirror, on this machine only."},
+        "info": {
+            "title": "vaultgpt",
+            "version": __version__,
+            "description": "A vault's mirror, on this machine only.",
+        },
         "paths": paths,
         "components": {
-            "schemas": {**definitions["$defs"], "Error": error},
+            "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(path: str, text: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
-    failure = {"description": "Refused", "content": {"application/json": {
-        "schema": {"$ref": _REF.format(model="Error")}}}}
+def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    """One route; what its models refer to goes into `schemas`."""
+    done: dict[str, Any] = {"description": "Done"}
+    if route.answer is not None:
+        done["content"] = _json(_schema(route.answer, schemas))
     operation: dict[str, Any] = {
-        "summary": text, "responses": {"200": {"description": "Done"}, "default": failure},
-        "security": [] if path == "/health" else [{"token": []}],
+        "summary": route.sentence,
+        "responses": {
+            str(route.status): done,
+            "default": {"description": "Refused", "content": _json(_schema(ErrorBody, schemas))},
+        },
+        "security": [] if route.path == "/health" else [{"token": []}],
     }
-    if path == "/v1/notes":
-        operation["parameters"] = [{"name": "path", "in": "query", "required": True,
-                                    "schema": {"type": "string"}}]
-    if path == "/v1/report":
-        operation["parameters"] = [{
-            "name": "measure", "in": "query", "schema": {"type": "string", "enum": ["0", "1"]},
-            "description": "1: measure the voice first where it is not known, about a minute"}]
-    if "{id}" in path:
-        operation["parameters"] = [{"name": "id", "in": "path", "required": True,
-                                    "schema": {"type": "string"}}]
-    if model is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {
-            "schema": {"$ref": _REF.format(model=model.__name__)}}}}
+    if parameters := _parameters(route):
+        operation["parameters"] = parameters
+    elif route.method == "POST":
+        body = _json(_schema(route.request, schemas))
+        operation["requestBody"] = {"required": True, "content": body}
     return operation
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    """Fields in the path, and in the query of a GET."""
+    found = []
+    for name, field in route.request.model_fields.items():
+        in_path = f"{{{name}}}" in route.path
+        if not in_path and route.method != "GET":
+            continue
+        one = {
+            "name": name,
+            "in": "path" if in_path else "query",
+            "required": field.is_required(),
+            "schema": _TEXT,
+        }
+        found.append(one | ({"description": field.description} if field.description else {}))
+    return found
+
+
+def _schema(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the model's schema, or the schema where it has no name."""
+    made = json.dumps(TypeAdapter(model).json_schema(ref_template=_REF, mode="validation"))
+    # A leading underscore is the code's affair.
+    schema: dict[str, Any] = json.loads(re.sub(r'(?<=/schemas/)_|(?<="title": ")_', "", made))
+    schemas |= {name.lstrip("_"): one for name, one in schema.pop("$defs", {}).items()}
+    name = schema.get("title")
+    if name is None:
+        return schema
+    schemas[name] = schema
+    return {"$ref": _REF.format(model=name)}

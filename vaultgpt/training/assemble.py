@@ -12,14 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vaultgpt.config import Settings
-from vaultgpt.corpus.provenance import mask_ranges
-from vaultgpt.corpus.runs import GUARD_WORDS, run_hashes, split_words
-from vaultgpt.ledger import EntryRow, Ledger, texts
+from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
+from vaultgpt.corpus.words import split_words
+from vaultgpt.ledger import EntryRow, Learned, Ledger
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
-from vaultgpt.ledger.history import Learned
+from vaultgpt.ledger.paragraphs import TextParagraph, entry_places, split_paragraphs
 from vaultgpt.training.plan import BaseInfo, fresh_entries, trainable_words
 from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
@@ -74,12 +72,21 @@ class _Doc:
         return self._document[1]
 
     @cached_property
-    def pieces(self) -> list[texts.Piece]:
-        return texts.pieces(self.text, self.masked, self.key)
+    def pieces(self) -> list[TextParagraph]:
+        return split_paragraphs(self.text, self.masked, self.key)
 
 
-def build_job(ledger: Ledger, settings: Settings, base: BaseInfo, round_: Round, now: float, *,
-              notes: Iterable[ScannedNote], places: Places, manual: bool = False) -> Assembled:
+def build_job(
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    round_: Round,
+    now: float,
+    *,
+    notes: Iterable[ScannedNote],
+    places: Places,
+    manual: bool = False,
+) -> Assembled:
     """The job of `round_` over `notes`, which the ledger has just recorded.
 
     The same ledger, notes and round give the same job.
@@ -92,16 +99,29 @@ def build_job(ledger: Ledger, settings: Settings, base: BaseInfo, round_: Round,
     else:
         chosen = Selection(train=round_.entry_ids)
     items = builder.held_out(docs) + builder.learning(docs, chosen)
-    if round_.kind == "fresh" and ledger.active() is not None:
+    if round_.kind == "fresh" and ledger.generations.active() is not None:
         items += builder.scored(docs, ledger.pending(now, 0.0).entries)
     job = Job(
-        round=round_, base=str(base.folder), base_name=base.name, base_revision=base.revision,
-        base_sha256=dict(base.sha256), parent=str(places.parent) if places.parent else None,
-        parent_id=places.parent_id, compare=places.compare, known=places.known, items=tuple(items),
+        round=round_,
+        base=str(base.folder),
+        base_name=base.name,
+        base_revision=base.revision,
+        base_sha256=dict(base.sha256),
+        parent=str(places.parent) if places.parent else None,
+        parent_id=places.parent_id,
+        compare=places.compare,
+        known=places.known,
+        items=tuple(items),
         general_heldout=_there(places.general_heldout),
-        general_replay=_there(places.general_replay), settings=asdict(settings.training),
-        words=trainable_words(ledger), out=str(places.out), guard_runs=str(ledger.state.runs),
-        secret=ledger.key.hex())
+        general_replay=_there(places.general_replay),
+        settings=asdict(settings.training),
+        words=trainable_words(ledger),
+        out=str(places.out),
+        guard_runs=str(ledger.state.runs),
+        secret=ledger.key.hex(),
+        writing=settings.mirror.dtype,
+        writing_on=settings.mirror.device,
+    )
     waited = [d for digests in chosen.new_held.values() for d in digests]
     held = [i.id for i in items if i.role == "held_out"]
     return Assembled(job, builder.learned, waited, held, sorted(builder.found_barred))
@@ -126,32 +146,33 @@ class _Builder:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.key = ledger.key
-        self.emitted = ledger.emitted()
-        self.templates = ledger.templates()
-        self.barred = ledger.forgotten()[1]
-        self.barred_runs = ledger.forgotten_runs()
-        self.first_seen = {p.digest: p.first_seen for ps in ledger.paragraphs().values()
-                           for p in ps}
+        self.emitted = ledger.emitted.lookup()
+        self.templates = ledger.entries.templates()
+        self.barred = ledger.forgotten.digests()
+        self.barred_runs = ledger.forgotten.runs()
+        self.first_seen = {
+            p.digest: p.first_seen for ps in ledger.entries.paragraphs().values() for p in ps
+        }
         self.held_digests: set[str] = set()
         self.learned: list[Learned] = []
         self.found_barred: set[str] = set()
 
     def read(self, notes: Iterable[ScannedNote]) -> dict[str, _Doc]:
         """Entry id -> its document as it stands in the vault now."""
-        rows = {r.place: r for r in self.ledger.entries() if r.live}
+        rows = {r.place: r for r in self.ledger.entries.all() if r.live}
         docs: dict[str, _Doc] = {}
         for scanned in notes:
             if not scanned.judgement.used:
                 continue
             entries = scanned.note.entries
-            for entry, place in zip(entries, texts.places(entries, self.key), strict=True):
+            for entry, place in zip(entries, entry_places(entries, self.key), strict=True):
                 if place in rows:
                     docs[rows[place].id] = _Doc(rows[place], entry, self.key)
         return docs
 
     def held_out(self, docs: dict[str, _Doc]) -> list[Item]:
         """Held-out entries, at most 2,000 words of each and 50,000 in all."""
-        dropped = self.ledger.duplicates()
+        dropped = self.ledger.entries.duplicates()
         items, left = [], MOST_WORDS
         for doc in sorted(docs.values(), key=lambda d: d.row.place):
             if not doc.row.held_out or doc.row.id in dropped:
@@ -159,7 +180,7 @@ class _Builder:
             wanted = set(doc.row.held_digests)
             parts = [p for p in doc.pieces if doc.row.held_out == 1 or p.digest in wanted]
             self.held_digests |= {p.digest for p in parts if p.words >= COPY_LEAST}
-            chosen: list[texts.Piece] = []
+            chosen: list[TextParagraph] = []
             words = 0
             for piece in parts:
                 if words + piece.words > min(ENTRY_WORDS, left) and chosen:
@@ -198,8 +219,9 @@ class _Builder:
                 items.append(self._item(doc, "score", parts))
         return [i for i in items if i.text.strip()]
 
-    def _learn(self, doc: _Doc | None, new: Sequence[str] | None, held: Sequence[str]
-               ) -> list[Item]:
+    def _learn(
+        self, doc: _Doc | None, new: Sequence[str] | None, held: Sequence[str]
+    ) -> list[Item]:
         if doc is None:
             return []
         parts = [p for p in self._allowed(doc) if p.digest not in set(held)]
@@ -211,7 +233,7 @@ class _Builder:
                 self.learned.append((doc.row.id, digest, words))
         return [self._item(doc, "train", parts, wanted)]
 
-    def _allowed(self, doc: _Doc) -> list[texts.Piece]:
+    def _allowed(self, doc: _Doc) -> list[TextParagraph]:
         """The paragraphs that may be read: not held out, not forgotten, here or in any copy."""
         kept = []
         for piece in doc.pieces:
@@ -219,14 +241,15 @@ class _Builder:
                 continue
             if len(self.barred_runs):
                 words = [w.norm for w in split_words(doc.text[piece.start : piece.end])]
-                if np.isin(run_hashes(words, GUARD_WORDS, self.key), self.barred_runs).any():
+                if among(run_hashes(words, GUARD_WORDS, self.key), self.barred_runs).any():
                     self.found_barred.add(piece.digest)
                     continue
             kept.append(piece)
         return kept
 
-    def _item(self, doc: _Doc, role: Role, parts: Sequence[texts.Piece],
-              new: set[str] | None = None) -> Item:
+    def _item(
+        self, doc: _Doc, role: Role, parts: Sequence[TextParagraph], new: set[str] | None = None
+    ) -> Item:
         """The entry with only these paragraphs, and the ranges of it that carry no loss."""
         kept = {(p.start, p.end) for p in parts}
         whole = len(kept) == len(doc.pieces)
@@ -249,10 +272,18 @@ class _Builder:
             elif new is not None and p.digest in new:
                 new_ranges.append((at, p.end - shifts[p.start]))
         entry = doc.entry
-        return Item(doc.row.id, role, text, tuple(_merged(masked)), entry.title, entry.date,
-                    entry.tags, tuple(new_ranges))
+        return Item(
+            doc.row.id,
+            role,
+            text,
+            tuple(_merged(masked)),
+            entry.title,
+            entry.date,
+            entry.tags,
+            tuple(new_ranges),
+        )
 
-    def _own(self, doc: _Doc, piece: texts.Piece) -> tuple[Range, ...]:
+    def _own(self, doc: _Doc, piece: TextParagraph) -> tuple[Range, ...]:
         """Ranges of a paragraph that the mirror wrote."""
         seen = self.first_seen.get(piece.digest)
         if seen is None or not self.emitted.lengths():
@@ -260,7 +291,7 @@ class _Builder:
         return mask_ranges(doc.text[piece.start : piece.end], seen, self.emitted)
 
 
-def _cut(text: str, parts: Sequence[texts.Piece]) -> tuple[str, dict[int, int]]:
+def _cut(text: str, parts: Sequence[TextParagraph]) -> tuple[str, dict[int, int]]:
     """Only these paragraphs, a blank line between them; start -> how far each moved to the left."""
     out: list[str] = []
     shifts, at = {}, 0

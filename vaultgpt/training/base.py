@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as hf_logging
 
-from vaultgpt.corpus.blocks import Encoder
+from vaultgpt.corpus.documents import Encoder
 from vaultgpt.errors import BaseModelError
 from vaultgpt.training.device import Device
 
@@ -37,6 +37,7 @@ class BaseModel:
     params: int
     context: int  # longest sequence, tokens
     notes: list[str] = field(default_factory=list)
+    written: Any = None  # its blocks while they carry LoRA, written.Written; None: transformers'
 
     @property
     def embedding(self) -> nn.Parameter:
@@ -52,6 +53,8 @@ class BaseModel:
 
     def hidden(self, ids: Tensor, positions: Tensor | None) -> Tensor:
         """Last hidden states [B, L, hidden] of ids [B, L]; only where plain_head."""
+        if self.written is not None:
+            return self.written.hidden(ids, positions)  # type: ignore[no-any-return]
         backbone = getattr(self.model, self.model.base_model_prefix)
         out = backbone(**_inputs(ids, positions))
         last: Tensor = out.last_hidden_state
@@ -77,7 +80,7 @@ def _inputs(ids: Tensor, positions: Tensor | None) -> dict[str, Any]:
 
 def load_base(folder: Path, device: Device) -> BaseModel:
     """Load the causal model in `folder`; BaseModelError says in one sentence why it can't be."""
-    _quiet()
+    quiet()
     config = _check_folder(folder)
     model = _load_model(folder, device)
     encoder = load_encoder(folder, config)
@@ -85,8 +88,15 @@ def load_base(folder: Path, device: Device) -> BaseModel:
     if encoder.tokenizer.get_vocab_size() > rows or max(encoder.start, encoder.end) >= rows:
         raise BaseModelError("The base's tokenizer has more tokens than its embedding.", _CHOOSE)
     params = sum(p.numel() for p in model.parameters())
-    base = BaseModel(model, encoder, device, packs=False, plain_head=False, params=params,
-                     context=_context(config))
+    base = BaseModel(
+        model,
+        encoder,
+        device,
+        packs=False,
+        plain_head=False,
+        params=params,
+        context=_context(config),
+    )
     base.plain_head = _head_is_plain(base)
     base.packs = packing_isolates(base)
     if not base.packs:
@@ -96,7 +106,7 @@ def load_base(folder: Path, device: Device) -> BaseModel:
     return base
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Libraries neither warn nor draw bars: the worker's frames say what there is to say."""
     logging: Any = hf_logging
     logging.set_verbosity_error()
@@ -112,8 +122,9 @@ def _check_folder(folder: Path) -> dict[str, Any]:
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     if known is None:
         if config.get("auto_map"):
-            raise BaseModelError("The base wants to run code of its own, which is never allowed.",
-                                 _CHOOSE)
+            raise BaseModelError(
+                "The base wants to run code of its own, which is never allowed.", _CHOOSE
+            )
         raise BaseModelError(f"The base is of a kind ({kind}) that can't be used here.", _CHOOSE)
     names = {known} if isinstance(known, str) else set(known)
     architectures = config.get("architectures") or []
@@ -131,15 +142,19 @@ def _load_model(folder: Path, device: Device) -> Any:
         with torch.device("meta"):
             size = sum(p.numel() for p in make.from_config(config).parameters())
         model, info = make.from_pretrained(
-            folder, dtype=torch.float32 if size <= FP32_PARAMS else torch.bfloat16,
-            use_safetensors=True, local_files_only=True, trust_remote_code=False,
+            folder,
+            dtype=torch.float32 if size <= FP32_PARAMS else torch.bfloat16,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # transformers raises a dozen kinds for a damaged folder
-        raise BaseModelError(f"The base can't be loaded ({type(error).__name__}).",
-                             _CHOOSE) from None
+        raise BaseModelError(
+            f"The base can't be loaded ({type(error).__name__}).", _CHOOSE
+        ) from None
     if info["missing_keys"] or info.get("mismatched_keys"):
         raise BaseModelError("The base's weights do not fit its config.", _CHOOSE)
     model.requires_grad_(False)
@@ -150,12 +165,12 @@ def _load_model(folder: Path, device: Device) -> Any:
 def load_encoder(folder: Path, config: dict[str, Any]) -> Encoder:
     """The base's tokenizer, and its start and end tokens: bos (else eos) and eos (else bos)."""
     try:
-        fast = AutoTokenizer.from_pretrained(folder, local_files_only=True,
-                                             trust_remote_code=False)
+        fast = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = fast.backend_tokenizer
     except Exception as error:
-        raise BaseModelError(f"The base's tokenizer can't be loaded ({type(error).__name__}).",
-                             _CHOOSE) from None
+        raise BaseModelError(
+            f"The base's tokenizer can't be loaded ({type(error).__name__}).", _CHOOSE
+        ) from None
     start = _first(config.get("bos_token_id"), fast.bos_token_id)
     end = _first(config.get("eos_token_id"), fast.eos_token_id)
     if start is None and end is None:
@@ -174,8 +189,13 @@ def _first(*values: Any) -> int | None:
 
 
 def _context(config: dict[str, Any]) -> int:
-    for name in ("max_position_embeddings", "n_positions", "n_ctx", "context_length",
-                 "max_seq_len"):
+    for name in (
+        "max_position_embeddings",
+        "n_positions",
+        "n_ctx",
+        "context_length",
+        "max_seq_len",
+    ):
         if isinstance(config.get(name), int):
             return int(config[name])
     return 1 << 20
@@ -185,8 +205,9 @@ def _probe(base: BaseModel, *sizes: int) -> list[Tensor]:
     """Fixed pseudo-random token ids, one [1, n] tensor a size."""
     generator = torch.Generator().manual_seed(7)
     rows = base.embedding.shape[0]
-    return [torch.randint(0, rows, (1, n), generator=generator).to(base.device.where)
-            for n in sizes]
+    return [
+        torch.randint(0, rows, (1, n), generator=generator).to(base.device.where) for n in sizes
+    ]
 
 
 @torch.no_grad()
@@ -216,8 +237,12 @@ def packing_isolates(base: BaseModel) -> bool:
     alone = torch.cat([base.logits(first, None), base.logits(second, None)], 1)
     try:
         packed = base.logits(ids, positions)
-        leaking = base.model(input_ids=ids, position_ids=positions,
-                             attention_mask=torch.ones_like(ids), use_cache=False).logits
+        leaking = base.model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=torch.ones_like(ids),
+            use_cache=False,
+        ).logits
     except (TypeError, ValueError, RuntimeError, IndexError):
         return False
     leak = float((leaking - alone)[:, 11:].abs().max())

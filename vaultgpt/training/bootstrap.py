@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ RESAMPLES = 10_000
 SEED = 20_200_101  # the same evidence always gives the same verdict
 CACHED_ENTRIES = 64
 Z95 = 1.6448536269514722
+
+
+FEW_ENTRIES = 6
+PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,17 @@ def clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]:
 def student95(freedom: int) -> float:
     """The 95 % quantile of Student's t (Cornish-Fisher; within 1 % from 3 degrees on)."""
     n, z = max(1, freedom), Z95
-    return (z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3))
+    return (
+        z
+        + (z**3 + z) / (4 * n)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+    )
 
 
-def change(after: Sequence[tuple[float, int]],
-           before: Sequence[tuple[float, int]]) -> Change | None:
+def change(
+    after: Sequence[tuple[float, int]], before: Sequence[tuple[float, int]]
+) -> Change | None:
     """Bootstrap of (sum after / its bytes) / (sum before / its bytes) - 1, entry by entry.
 
     Percentile bounds of few clusters are too narrow, so the distance from the point to the bound is
@@ -98,3 +108,63 @@ def _draw(n: int) -> Iterator[Floats]:
 @functools.lru_cache(maxsize=4)
 def _draws(n: int) -> tuple[Floats, ...]:
     return tuple(_draw(n))
+
+
+def shown(found: Change, bound: float) -> bool:
+    """Whether the change is shown to be at most `bound`.
+
+    Under six entries no bound means much: then only a plain gain counts, 2 % in all and in every
+    part, which a set that is 0.2 % better does not reach by luck.
+    """
+    if found.entries < FEW_ENTRIES:
+        return found.every_better and found.point <= min(bound, -PLAIN_GAIN)
+    return found.upper <= bound
+
+
+def paired(
+    scores: SegmentScores, model: str, other: SegmentScores, other_model: str
+) -> Change | None:
+    if model not in scores.nats or other_model not in other.nats:
+        return None
+    a, b = clusters(scores, model), clusters(other, other_model)
+    names = sorted(set(a) & set(b))
+    if len(names) < max(1, len(a) // 2):
+        return None
+    found = change([a[n] for n in names], [b[n] for n in names])
+    if found is not None and other is scores and found.entries < FEW_ENTRIES:
+        by_segment = all(
+            x < y for x, y in zip(scores.nats[model], scores.nats[other_model], strict=True)
+        )
+        found = Change(found.point, found.upper, found.better_share, found.entries, by_segment)
+    return found
+
+
+def percent(value: float, bound: float | None = None) -> str:
+    """ "1.2 %", the sign left to the sentence; in as many digits as tell it from `bound`."""
+    digits = 1 if abs(value) >= 0.001 else 2
+    while (
+        bound is not None
+        and digits < 4
+        and value != bound
+        and (f"{abs(value):.{digits + 2}f}" == f"{abs(bound):.{digits + 2}f}")
+    ):
+        digits += 1
+    return f"{abs(100 * value):.{digits}f} %"
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    passed: bool
+    figure: float | None
+    bound: float | None
+    sentence: str  # why it fails, or what it shows
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "figure": self.figure,
+            "bound": self.bound,
+            "sentence": self.sentence,
+        }

@@ -9,20 +9,24 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from vaultgpt.bases.estimate import SMALL_BASE, fresh_passes
+
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.
-FRESH_STEPS, INCREMENTAL_STEPS = 40, 2
+FRESH_STEPS, LARGE_FRESH_STEPS, INCREMENTAL_STEPS = 40, 60, 2
 # A round whose batches are smaller takes a rate smaller by this power of their share of 3,500
 # tokens. Thoreau, held-out: 50,000 words in batches of 3,500, 2e-3 1.4692, 2.8e-3 1.4703; 10,000
 # words in batches of 681, 8.8e-4 1.4903, 1.2e-3 1.4921, 1.8e-3 1.4959.
-RATE_TOKENS, SMALL_BATCH = 3_500, 0.75
-# Bases under this many parameters take batches of at most RATE_TOKENS and short blocks. Mary
+# Larger bases were measured in batches of 1,950.
+RATE_TOKENS, LARGE_RATE_TOKENS, SMALL_BATCH = 3_500, 1_950, 0.75
+# Bases under SMALL_BASE parameters take batches of at most RATE_TOKENS and short blocks. Mary
 # MacLane's 97,000 words at rank 16, held-out in segments of 256 and of 960 tokens: batches of 7,000
 # 1.580 and 1.573; of 3,500 with blocks of 1,024 1.577 and 1.571, of 512 1.576 and 1.570, of 256
 # 1.572 and 1.567. 368,000 words of three authors, blocks of 512 and 256: 1.549 and 1.549, 1.543 and
 # 1.545; parts of 48 tokens 1.635 and 1.633; texts under a tag reach 0.86 and 0.92 of real pages'
 # accuracy, for a header is read oftener.
-SMALL_BASE = 50_000_000
 SMALL_BLOCK, BLOCK = 256, 1024
 LARGE_BATCH = 16_384
 LEAST_BATCH = 512
@@ -31,7 +35,9 @@ LEAST_BATCH = 512
 # 0.1, in 150,000 tokens; 1.4407 and 0.44 % with 0.8, 0 and 0.2, in 109,000; so 1.4406 and 0.21 %.
 SHARES = {"new": 0.75, "replay": 0.1, "general": 0.15}
 FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
-EMBEDDING_PARAMS = 400_000_000  # larger bases are adapted by LoRA alone
+# Larger bases are adapted by LoRA alone: SmolLM2-135M's embedding is 28 million of its parameters,
+# 57 MB of every kept voice, Gemma 3 270M's 168 million.
+EMBEDDING_PARAMS = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,18 @@ class Recipe:
     warmup: float = 0.05  # of the steps, 3 at least; 0 is none
 
 
-def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context: int,
-                  tied: bool, round_tokens: float, fresh: bool,
-                  parent_rank: int | None, read_tokens: float = 0.0) -> Recipe:
+def choose_recipe(
+    settings: dict[str, Any],
+    *,
+    words: int,
+    params: int,
+    context: int,
+    tied: bool,
+    round_tokens: float,
+    fresh: bool,
+    parent_rank: int | None,
+    read_tokens: float = 0.0,
+) -> Recipe:
     """`round_tokens` is what all passes hold; `parent_rank` is kept when continuing.
 
     `read_tokens` were read before it: a round that goes on takes no larger batches, nor a higher
@@ -60,18 +75,27 @@ def choose_recipe(settings: dict[str, Any], *, words: int, params: int, context:
     train_embedding = bool(settings["embedding"]) and tied and params < EMBEDDING_PARAMS
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
-    steps = FRESH_STEPS if fresh else INCREMENTAL_STEPS
+    full = FRESH_STEPS if small else LARGE_FRESH_STEPS
+    steps = full if fresh else INCREMENTAL_STEPS
     most = int(settings["batch_tokens"]) or (RATE_TOKENS if small else LARGE_BATCH)
-    held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / FRESH_STEPS)
+    held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
     batch = max(min(most, int(held)), min(LEAST_BATCH, most))
     rate = float(settings["learning_rate"]) or rate_of_batch(params, batch)
-    return Recipe(rank, rate, embedding_rate(rate) if train_embedding else 0.0, batch,
-                  min(block, max(batch, 256)), warmup=0.05 if fresh else 0.0)
+    return Recipe(
+        rank,
+        rate,
+        embedding_rate(rate) if train_embedding else 0.0,
+        batch,
+        min(block, max(batch, 256)),
+        warmup=0.05 if fresh else 0.0,
+    )
 
 
-def passes(settings: dict[str, Any], *, fresh: bool) -> float:
+def passes(settings: dict[str, Any], *, fresh: bool, params: int) -> float:
     """Passes over the text to learn."""
-    return float(settings["epochs" if fresh else "new_passes"])
+    if not fresh:
+        return float(settings["new_passes"])
+    return float(settings["epochs"]) or fresh_passes(params)
 
 
 def choose_block(settings: dict[str, Any], *, params: int, context: int) -> int:
@@ -86,21 +110,26 @@ def choose_rank(words: int) -> int:
     return 16 if words <= 3_000_000 else 32
 
 
-def choose_rate(params: int) -> float:
-    """4e-3 up to 7 million parameters, 5e-4 from 124 on, between them log-log: 2.8e-3 at 11.6.
+# Peak rates by parameters, log-log between them. 4e-3 and 2.8e-3: LoRA and the embedding of bases
+# up to pebble 0.3.0, which 2.8e-3 fits as well as 4e-3 and better than 2e-3 on 190,000 words of
+# Thoreau. 3e-3: LoRA alone on SmolLM2-135M, the example vault, bits per byte less than the base's
+# after half a pass and one: 11.4 and 15.1 %, with 1.5e-3 10.2 and 13.4 %; plain English is better
+# than the base's by 2.4 and 2.7 %. With 5e-4, as was advised for this size, two passes gave 12.6 %.
+_RATES = ((7e6, 4e-3), (11.6e6, 2.8e-3), (135e6, 3e-3))
+_FALL = 0.35  # of larger bases with this power of their size; from the literature, not measured
 
-    Of pebble 0.3.0 (11.6 million) that is as good as 4e-3 and better than 2e-3 on 190,000 words of
-    Thoreau, and all three are equal on Mary MacLane's 97,000 within 0.001; more costs plain English
-    more. The upper end is taken from the literature.
-    """
-    (few, high), (many, low) = (7e6, 4e-3), (124e6, 5e-4)
-    at = math.log(min(max(params, few), many) / few) / math.log(many / few)
-    return high * (low / high) ** at  # type: ignore[no-any-return]
+
+def choose_rate(params: int) -> float:
+    """Peak rate of a round in full batches, by the base's size."""
+    sizes, rates = zip(*_RATES, strict=True)
+    within = np.exp(np.interp(math.log(params), np.log(sizes), np.log(rates)))
+    return float(within) * min(1.0, float((sizes[-1] / params) ** _FALL))
 
 
 def rate_of_batch(params: int, batch_tokens: int) -> float:
     """Peak rate of a round that takes batches of so many tokens."""
-    return choose_rate(params) * min(1.0, float((batch_tokens / RATE_TOKENS) ** SMALL_BATCH))
+    full = RATE_TOKENS if params < SMALL_BASE else LARGE_RATE_TOKENS
+    return choose_rate(params) * min(1.0, float((batch_tokens / full) ** SMALL_BATCH))
 
 
 def embedding_rate(rate: float) -> float:

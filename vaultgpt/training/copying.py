@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from vaultgpt.corpus.runs import COPY_WORDS, norms
+from vaultgpt.corpus.runs import COPY_WORDS
+from vaultgpt.corpus.words import norms
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.evaluate import Segment
 
@@ -23,8 +24,15 @@ _UNKNOWN = 2**63  # a word that stands nowhere; 0 is a border between texts
 LONGEST = 400  # words; a longer copied run is reported as this
 
 
-def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str],
-            held_out: Iterable[str], seed: int, *, few: bool = False) -> dict[str, float]:
+def copying(
+    base: BaseModel,
+    prompts: Sequence[Segment],
+    training: Iterable[str],
+    held_out: Iterable[str],
+    seed: int,
+    *,
+    few: bool = False,
+) -> dict[str, float]:
     """{"share", "author_share", "longest", "tokens"...} of continuations of held-out beginnings.
 
     Empty when there is nothing to begin with; a third as many with `few`. The base must hold the
@@ -37,8 +45,11 @@ def copying(base: BaseModel, prompts: Sequence[Segment], training: Iterable[str]
     runs, copied, longest = index.measure(texts)
     own_runs, own_copied, _ = index.measure(held_out)
     return {
-        "share": copied / max(1, runs), "author_share": own_copied / max(1, own_runs),
-        "longest": float(longest), "runs": float(runs), "author_runs": float(own_runs),
+        "share": copied / max(1, runs),
+        "author_share": own_copied / max(1, own_runs),
+        "longest": float(longest),
+        "runs": float(runs),
+        "author_runs": float(own_runs),
         "tokens": float(len(texts) * (PROMPT_TOKENS + sampled_length(base))),
     }
 
@@ -49,8 +60,9 @@ def sampled_length(base: BaseModel) -> int:
 
 
 @torch.no_grad()
-def sample(base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool = False
-           ) -> list[str]:
+def sample(
+    base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool = False
+) -> list[str]:
     """Continuations of the segments' first tokens, unguarded and in likelier words than usual."""
     rows, length = 48 if base.params < 50_000_000 else 24, sampled_length(base)
     rows = rows // 3 if few else rows
@@ -62,10 +74,14 @@ def sample(base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool 
     ids = ids.to(base.device.where)  # [rows, PROMPT_TOKENS]
     torch.manual_seed(seed)
     out = base.model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False,
-        max_new_tokens=length, min_new_tokens=length,
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=length,
+        min_new_tokens=length,
         logits_processor=LogitsProcessorList([Draw()]),
-        pad_token_id=base.encoder.end, eos_token_id=base.encoder.end,
+        pad_token_id=base.encoder.end,
+        eos_token_id=base.encoder.end,
     )
     return [base.encoder.tokenizer.decode(row) for row in out[:, PROMPT_TOKENS:].tolist()]
 
@@ -110,8 +126,10 @@ class WordRuns:
 
     def _of(self, n: int) -> NDArray[np.uint64]:
         if n not in self._known:
-            self._known = {COPY_WORDS: self._known.get(COPY_WORDS, np.zeros(0, np.uint64)),
-                           n: np.unique(_runs(self._words, n))}
+            self._known = {
+                COPY_WORDS: self._known.get(COPY_WORDS, np.zeros(0, np.uint64)),
+                n: np.unique(_runs(self._words, n)),
+            }
         return self._known[n]
 
     def measure(self, texts: Iterable[str]) -> tuple[int, int, int]:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from vaultgpt.corpus.blocks import Document, Encoder, prepare
-from vaultgpt.corpus.header import opening, title_text
+from vaultgpt.arithmetic import Dtype
+from vaultgpt.corpus.documents import Document, Encoder, opening, prepare, title_text
+from vaultgpt.corpus.secrets import merge_ranges, outside
 from vaultgpt.training.base import BaseModel
+from vaultgpt.training.device import is_out_of_memory
 from vaultgpt.training.loss import each_nats, make_batch
-from vaultgpt.training.memory import is_out_of_memory
 from vaultgpt.training.round import Item, SegmentScores
 
 SEGMENT_TOKENS = 256
@@ -46,8 +47,9 @@ class Segment:
     bytes: int  # UTF-8 bytes of what is scored
 
 
-def segments(items: Iterable[Item], encoder: Encoder,
-             tokens: int = SEGMENT_TOKENS) -> list[Segment]:
+def segments(
+    items: Iterable[Item], encoder: Encoder, tokens: int = SEGMENT_TOKENS
+) -> list[Segment]:
     """Every item's text in segments of `tokens`; parts without a scored byte are left out.
 
     The end token is not scored: it is no text. Masked characters are not scored either.
@@ -64,27 +66,40 @@ def segments(items: Iterable[Item], encoder: Encoder,
                 keep[-1] = False
             if scored.any():
                 part = Document(document.token_ids, keep, document.byte_counts, document.span)
-                found.append(Segment(item.id, item.tags, (item.date or "")[:4] or None, part,
-                                     _without_header(part, item.title, encoder),
-                                     int(document.byte_counts[keep].sum())))
+                found.append(
+                    Segment(
+                        item.id,
+                        item.tags,
+                        (item.date or "")[:4] or None,
+                        part,
+                        _without_header(part, item.title, encoder),
+                        int(document.byte_counts[keep].sum()),
+                    )
+                )
     return found
 
 
 def _without_header(part: Document, title: str | None, encoder: Encoder) -> Document:
     """The same scored tokens after start token and title alone."""
     first = int(np.argmax(part.byte_counts > 0))
-    before = [encoder.start, *encoder.tokenizer.encode(title_text(title),
-                                                       add_special_tokens=False).ids]
+    before = [
+        encoder.start,
+        *encoder.tokenizer.encode(title_text(title), add_special_tokens=False).ids,
+    ]
     none = np.zeros(len(before), np.int32)
-    return Document(np.concatenate([np.array(before, np.int32), part.token_ids[first:]]),
-                    np.concatenate([none.astype(np.bool_), part.loss_mask[first:]]),
-                    np.concatenate([none, part.byte_counts[first:]]), part.span)
+    return Document(
+        np.concatenate([np.array(before, np.int32), part.token_ids[first:]]),
+        np.concatenate([none.astype(np.bool_), part.loss_mask[first:]]),
+        np.concatenate([none, part.byte_counts[first:]]),
+        part.span,
+    )
 
 
 def plain_segments(texts: Sequence[str], encoder: Encoder) -> list[Segment]:
     """Segments of text without header; each text counts as one entry."""
-    items = [Item(f"general-{i}", "held_out", text, (), None, None, ())
-             for i, text in enumerate(texts)]
+    items = [
+        Item(f"general-{i}", "held_out", text, (), None, None, ()) for i, text in enumerate(texts)
+    ]
     return segments(items, encoder)
 
 
@@ -100,9 +115,13 @@ def spread(found: Sequence[T], most: int) -> list[T]:
     return [found[i * len(found) // most] for i in range(most)]
 
 
-def score(base: BaseModel, found: Sequence[Segment],
-          on_part: Callable[[float], None] = lambda fraction: None, *,
-          plain: bool = False) -> list[float]:
+def score(
+    base: BaseModel,
+    found: Sequence[Segment],
+    on_part: Callable[[float], None] = lambda fraction: None,
+    *,
+    plain: bool = False,
+) -> list[float]:
     """Nats of every segment under the model as it stands, `plain` without header lines.
 
     Out of memory halves the rows.
@@ -130,29 +149,39 @@ def score(base: BaseModel, found: Sequence[Segment],
 
 
 def _score_rows(base: BaseModel, documents: Sequence[Document]) -> list[float]:
-    rows = [(d.token_ids, np.arange(len(d.token_ids), dtype=np.int32), d.loss_mask)
-            for d in documents]
+    rows = [
+        (d.token_ids, np.arange(len(d.token_ids), dtype=np.int32), d.loss_mask) for d in documents
+    ]
     with torch.no_grad():
         values: list[float] = each_nats(base, make_batch(base, rows)).double().sum(1).tolist()
     return values
 
 
-def key_of(segment: Segment, secret: bytes) -> str:
+def key_of(segment: Segment, secret: bytes, dtype: Dtype = "float32") -> str:
     """A keyed hash of all that a segment's nats depend on, the model aside: 16 hex digits."""
-    digest = hashlib.blake2b(SCORING, key=secret[:64], digest_size=8)
+    way = SCORING if dtype == "float32" else SCORING + dtype.encode()
+    digest = hashlib.blake2b(way, key=secret[:64], digest_size=8)
     for document in (segment.document, segment.plain):
         for part in (document.token_ids, document.loss_mask):
             digest.update(len(part).to_bytes(4, "little") + np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 
 
-def as_scores(found: Sequence[Segment], nats: dict[str, list[float]],
-              keys: Sequence[str] = (), carried: Sequence[int] = ()) -> SegmentScores:
+def as_scores(
+    found: Sequence[Segment],
+    nats: dict[str, list[float]],
+    keys: Sequence[str] = (),
+    carried: Sequence[int] = (),
+) -> SegmentScores:
     """The gate's evidence: segments and their nats under each model."""
     return SegmentScores(
-        entry=[s.entry for s in found], tags=[list(s.tags) for s in found],
-        years=[s.year for s in found], bytes=[s.bytes for s in found], nats=nats,
-        keys=list(keys), carried=list(carried),
+        entry=[s.entry for s in found],
+        tags=[list(s.tags) for s in found],
+        years=[s.year for s in found],
+        bytes=[s.bytes for s in found],
+        nats=nats,
+        keys=list(keys),
+        carried=list(carried),
     )
 
 
@@ -167,14 +196,16 @@ def by_group(scores: SegmentScores, key: str) -> dict[str, dict[str, float]]:
     """{tag or year: {model: bits per byte, "bytes": n}}; `key` is "tags" or "years"."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, (tags, year) in enumerate(zip(scores.tags, scores.years, strict=True)):
-        for name in (tags if key == "tags" else [year or "undated"]):
+        for name in tags if key == "tags" else [year or "undated"]:
             members[name].append(index)
     table: dict[str, dict[str, float]] = {}
     for name, indices in sorted(members.items()):
         size = sum(scores.bytes[i] for i in indices)
         if size:
-            table[name] = {model: sum(nats[i] for i in indices) / LN2 / size
-                           for model, nats in scores.nats.items()}
+            table[name] = {
+                model: sum(nats[i] for i in indices) / LN2 / size
+                for model, nats in scores.nats.items()
+            }
             table[name]["bytes"] = float(size)
     return table
 
@@ -188,3 +219,65 @@ def by_entry(found: Sequence[Segment], nats: Sequence[float]) -> Iterator[tuple[
         total[1] += segment.bytes
     for entry, (value, size) in sums.items():
         yield entry, value, int(size)
+
+
+def judged_part(
+    found: Sequence[Segment], keys: Sequence[str], least: int, last: Mapping[str, float]
+) -> list[bool]:
+    """Which segments a small round is judged on: `least` of them, those of the lowest keyed hashes.
+
+    Every tag that comes first in an entry has one of them, as far as half of them go. Those of a
+    smaller round are mostly among those of a larger one, so that the active generation was scored
+    on them. What it has no figure for in `last` is scored in any case.
+    """
+    lowest: dict[tuple[str, ...], str] = {}
+    for key, segment in sorted(zip(keys, found, strict=True), key=lambda p: p[0]):
+        lowest.setdefault(segment.tags[:1], key)
+    first = dict.fromkeys([*list(lowest.values())[: least // 2], *sorted(keys)])
+    chosen = set(list(first)[:least])
+    return [key in chosen or key not in last for key in keys]
+
+
+def known_nats(
+    known: Mapping[str, dict[str, Any]],
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Model -> key of a segment -> nats measured in the rounds that made the generations compared.
+
+    Beside it the active generation's last figures, measured or carried on.
+    """
+    found: dict[str, dict[str, float]] = {"base": {}}
+    last: dict[str, float] = {}
+    for model, sets in known.items():
+        mine = found.setdefault(model, {})
+        for scores in sets.values():
+            nats, keys = scores.get("nats", {}), scores.get("keys", [])
+            if len(nats.get("base", [])) == len(keys):
+                found["base"].update(zip(keys, nats["base"], strict=True))
+            if len(nats.get("after", [])) != len(keys):
+                continue
+            carried = set(scores.get("carried", []))
+            mine.update(
+                (key, value)
+                for at, (key, value) in enumerate(zip(keys, nats["after"], strict=True))
+                if at not in carried
+            )
+            if model == "before":
+                last.update(zip(keys, nats["after"], strict=True))
+    return found, last
+
+
+def only_new(item: Item) -> Item:
+    """The entry with everything masked that is not new in it."""
+    if not item.new_ranges:
+        return item
+    old, at = [], 0
+    for start, end in sorted(item.new_ranges):
+        old.append((at, start))
+        at = max(at, end)
+    masked = merge_ranges([*item.masked, *old, (at, len(item.text))])
+    return replace(item, masked=tuple(masked))
+
+
+def own_parts(items: Iterable[Item]) -> list[str]:
+    """The stretches of these items outside their masked ranges."""
+    return [part for item in items for part in outside(item.text, item.masked)]

@@ -26,8 +26,15 @@ def _forward(module: Any, x: Tensor) -> Tensor:
     base, kind = module.get_base_layer(), x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
-        out: Tensor = _Fused.apply(x, base.weight, base.bias, module.lora_A[name].weight,  # type: ignore[no-untyped-call]
-                                   module.lora_B[name].weight, module.scaling[name], dtype)
+        out: Tensor = _Fused.apply(
+            x,
+            base.weight,
+            base.bias,
+            module.lora_A[name].weight,  # type: ignore[no-untyped-call]
+            module.lora_B[name].weight,
+            module.scaling[name],
+            dtype,
+        )
     return out
 
 
@@ -35,8 +42,16 @@ class _Fused(torch.autograd.Function):
     """x W' + bias + scale (x A') B' with gradients for x [..., in], A [r, in] and B [out, r]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor,
-                up: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
         rows, base = x.reshape(-1, x.shape[-1]).to(dtype), weight.to(dtype)
         a, b = down.to(dtype), (up * scale).to(dtype)
         low = rows @ a.T  # [N, r]
@@ -54,5 +69,12 @@ class _Fused(torch.autograd.Function):
         to_x = None
         if ctx.needs_input_grad[0]:
             to_x = (given @ base).addmm_(back, a).view(*slope.shape[:-1], -1).to(ctx.kinds[0])
-        return (to_x, None, None, (back.T @ rows).to(ctx.kinds[1]),
-                (given.T @ low).to(ctx.kinds[2]) * ctx.scale, None, None)
+        return (
+            to_x,
+            None,
+            None,
+            (back.T @ rows).to(ctx.kinds[1]),
+            (given.T @ low).to(ctx.kinds[2]) * ctx.scale,
+            None,
+            None,
+        )

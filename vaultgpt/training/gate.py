@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from vaultgpt.training.bootstrap import Change, change, clusters
+from vaultgpt.training.bootstrap import FEW_ENTRIES, Change, Check, paired, percent, shown
+from vaultgpt.training.gate_night import general_before, last_weights, new_notes, repeats, strange
 from vaultgpt.training.round import Report, SegmentScores, Verdict
 
 WORSE = 0.005  # held-out bits per byte may be shown to rise by this much
@@ -21,80 +21,20 @@ SMALL_WORSE = 0.002
 # not look worse than this. Held to WORSE, five of six such rounds were refused on a vault of 25,000
 # words (benchmarks/voice/forget.py), and the deleted note stayed in the active generation.
 FORGETTING_WORSE = 0.02
-# What is held out of a round's new text is some 300 words. Good rounds foretold it 0.02 to 0.30 %
-# better; of twenty that went over their new text four times one was 0.17 % worse.
-NEW_WORSE = 0.002
-FEW_NEW_WORSE = 0.01  # under six new entries: one paragraph looks 0.4 % worse by chance
 GENERAL_WORSE = 0.05
-# Plain English, an incremental round against the active generation: good ones on 25,000 words are
-# 0.05 to 0.10 % worse; 1,800 words after half a pass over 5,000 (five runs) 0.2 to 1.5 %.
-SMALL_GENERAL_WORSE = 0.02
-# New text may be so many times as surprising a word, to the active generation and before it is
-# learned, as held-out text. An author's own later pages, 1,500 words at a time: 0.83 to 1.01;
-# words in random order 1.62 to 1.83, half-empty notes 1.77 to 1.98, German 2.26 to 2.39.
-STRANGE = 1.5
-REPEATED = 0.5  # of its 8-word runs, so many may have stood in the new text before
-# The weights from which the next small round goes on may be so much more surprised than the base by
-# held-out text. After 25,000 words good rounds leave them 4.0 to 5.4 % less so, those at a rate
-# thirty times too high 114 to 248 % more.
-LAST_WORSE = 0.1
 COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
-FEW_ENTRIES = 6
-PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
 
 
-def shown(found: Change, bound: float) -> bool:
-    """Whether the change is shown to be at most `bound`.
-
-    Under six entries no bound means much: then only a plain gain counts, 2 % in all and in every
-    part, which a set that is 0.2 % better does not reach by luck.
-    """
-    if found.entries < FEW_ENTRIES:
-        return found.every_better and found.point <= min(bound, -PLAIN_GAIN)
-    return found.upper <= bound
-
-
-def _paired(scores: SegmentScores, model: str, other: SegmentScores, other_model: str
-            ) -> Change | None:
-    if model not in scores.nats or other_model not in other.nats:
-        return None
-    a, b = clusters(scores, model), clusters(other, other_model)
-    names = sorted(set(a) & set(b))
-    if len(names) < max(1, len(a) // 2):
-        return None
-    found = change([a[n] for n in names], [b[n] for n in names])
-    if found is not None and other is scores and found.entries < FEW_ENTRIES:
-        by_segment = all(x < y for x, y in zip(scores.nats[model], scores.nats[other_model],
-                                               strict=True))
-        found = Change(found.point, found.upper, found.better_share, found.entries, by_segment)
-    return found
-
-
-def percent(value: float, bound: float | None = None) -> str:
-    """"1.2 %", the sign left to the sentence; in as many digits as tell it from `bound`."""
-    digits = 1 if abs(value) >= 0.001 else 2
-    while bound is not None and digits < 4 and value != bound and (
-            f"{abs(value):.{digits + 2}f}" == f"{abs(bound):.{digits + 2}f}"):
-        digits += 1
-    return f"{abs(100 * value):.{digits}f} %"
-
-
-@dataclass(frozen=True)
-class _Check:
-    name: str
-    passed: bool
-    figure: float | None
-    bound: float | None
-    sentence: str  # why it fails, or what it shows
-
-    def row(self) -> dict[str, Any]:
-        return {"name": self.name, "passed": self.passed, "figure": self.figure,
-                "bound": self.bound, "sentence": self.sentence}
-
-
-def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
-          english: bool = True, recorded: Mapping[str, SegmentScores] | None = None,
-          expect_fresh: bool = True, forgets: bool = False) -> Verdict:
+def judge(
+    report: Report,
+    *,
+    kind: Literal["fresh", "incremental"],
+    first: bool,
+    english: bool = True,
+    recorded: Mapping[str, SegmentScores] | None = None,
+    expect_fresh: bool = True,
+    forgets: bool = False,
+) -> Verdict:
     """Promote, or keep the old one and say why: METHOD's rules, every one of them needed.
 
     `first`: there is no active generation, so the round is held against the base. `recorded` gives
@@ -106,32 +46,35 @@ def judge(report: Report, *, kind: Literal["fresh", "incremental"], first: bool,
     measured = {name: scores.measured() for name, scores in report.segments.items()}
     held = measured.get("held_out", SegmentScores())
     recorded = recorded or {}
-    checks: list[_Check] = [_finite(report)]
+    checks: list[Check] = [_finite(report)]
     if kind == "incremental":
-        checks += [_strange(report.new_text, len(set(held.entry))), _repeats(report.new_text),
-                   _last_weights(report.last_weights)]
+        checks += [
+            strange(report.new_text, len(set(held.entry))),
+            repeats(report.new_text),
+            last_weights(report.last_weights),
+        ]
     if first:
         checks.append(_better_than_base(held))
     else:
         bound = SMALL_WORSE if kind == "incremental" else WORSE
-        checks.append(_not_worse(held, "before", "the active generation", recorded, forgets,
-                                 bound))
+        checks.append(_not_worse(held, "before", "the active generation", recorded, forgets, bound))
         if expect_fresh:
-            checks.append(_not_worse(held, "fresh", "the last fresh generation", recorded,
-                                     forgets, WORSE))
+            checks.append(
+                _not_worse(held, "fresh", "the last fresh generation", recorded, forgets, WORSE)
+            )
     if kind == "incremental":
-        checks.append(_new_notes(measured.get("new_notes", SegmentScores())))
+        checks.append(new_notes(measured.get("new_notes", SegmentScores())))
     checks.append(_copying(report.copying))
     general = measured.get("general", SegmentScores())
     checks.append(_general(general, english))
     if kind == "incremental" and english and "before" in general.nats:
-        checks.append(_general_before(general))
+        checks.append(general_before(general))
     failed = [c for c in checks if not c.passed]
     told = failed[0] if failed else next(c for c in checks if c.name in ("base", "before"))
     return Verdict(not failed, told.sentence, [c.row() for c in checks])
 
 
-def _finite(report: Report) -> _Check:
+def _finite(report: Report) -> Check:
     values: list[float] = [report.seconds, report.tokens_per_s, *report.losses]
     for scores in report.segments.values():
         values += [x for nats in scores.nats.values() for x in nats]
@@ -139,22 +82,37 @@ def _finite(report: Report) -> _Check:
     values += [*report.copying.values(), *report.last_weights.values()]
     bad = sum(1 for v in values if v is None or not math.isfinite(v))
     sentence = f"{bad} of its figures are not finite numbers, so the training went astray."
-    return _Check("finite", not bad, float(bad), 0.0,
-                  sentence if bad else "All its figures are finite numbers.")
+    return Check(
+        "finite",
+        not bad,
+        float(bad),
+        0.0,
+        sentence if bad else "All its figures are finite numbers.",
+    )
 
 
-def _better_than_base(held: SegmentScores) -> _Check:
-    found = _paired(held, "after", held, "base")
+def _better_than_base(held: SegmentScores) -> Check:
+    found = paired(held, "after", held, "base")
     if found is None:
-        return _Check("base", False, None, 0.0, _UNKNOWN.format("the base"))
+        return Check("base", False, None, 0.0, _UNKNOWN.format("the base"))
     if shown(found, 0.0):
-        return _Check("base", True, found.upper, 0.0,
-                      f"{percent(found.point)} less surprised than the base by {found.entries} "
-                      f"entries it never saw{_at_least(found)}.")
+        return Check(
+            "base",
+            True,
+            found.upper,
+            0.0,
+            f"{percent(found.point)} less surprised than the base by {found.entries} "
+            f"entries it never saw{_at_least(found)}.",
+        )
     side = "less" if found.point < 0 else "more"
-    return _Check("base", False, found.upper, 0.0,
-                  f"{percent(found.point)} {side} surprised than the base by {found.entries} "
-                  "entries it never saw, which does not show a gain.")
+    return Check(
+        "base",
+        False,
+        found.upper,
+        0.0,
+        f"{percent(found.point)} {side} surprised than the base by {found.entries} "
+        "entries it never saw, which does not show a gain.",
+    )
 
 
 def _at_least(found: Change) -> str:
@@ -166,123 +124,80 @@ def _at_least(found: Change) -> str:
 _UNKNOWN = "It could not be compared with {} on entries it never saw."
 
 
-def _not_worse(held: SegmentScores, model: str, name: str,
-               recorded: Mapping[str, SegmentScores], forgets: bool, bound: float) -> _Check:
-    found = _paired(held, "after", held, model)
+def _not_worse(
+    held: SegmentScores,
+    model: str,
+    name: str,
+    recorded: Mapping[str, SegmentScores],
+    forgets: bool,
+    bound: float,
+) -> Check:
+    found = paired(held, "after", held, model)
     if found is None and model in recorded:
-        found = _paired(held, "after", recorded[model], "after")
+        found = paired(held, "after", recorded[model], "after")
     if found is None:
-        return _Check(model, False, None, bound, _UNKNOWN.format(name))
+        return Check(model, False, None, bound, _UNKNOWN.format(name))
     side = "less" if found.point <= 0 else "more"
     figure = f"{percent(found.point)} {side} surprised than {name} by {found.entries} entries"
     if forgets:
-        return _Check(model, found.point <= FORGETTING_WORSE, found.point, FORGETTING_WORSE,
-                      f"{figure} it never saw; {percent(FORGETTING_WORSE)} more is allowed where "
-                      "text must be forgotten.")
+        return Check(
+            model,
+            found.point <= FORGETTING_WORSE,
+            found.point,
+            FORGETTING_WORSE,
+            f"{figure} it never saw; {percent(FORGETTING_WORSE)} more is allowed where "
+            "text must be forgotten.",
+        )
     if shown(found, bound):
-        return _Check(model, True, found.upper, bound,
-                      f"{figure} it never saw; at 95 % not worse by more than "
-                      f"{percent(max(0.0, found.upper))}.")
+        return Check(
+            model,
+            True,
+            found.upper,
+            bound,
+            f"{figure} it never saw; at 95 % not worse by more than "
+            f"{percent(max(0.0, found.upper))}.",
+        )
     if found.entries < FEW_ENTRIES:
         why = f"; {found.entries} held-out entries show only a gain of 2 % or more"
     else:
         upper = percent(found.upper, bound)
         why = f"; it may be worse by {upper} and {percent(bound)} is allowed"
-    return _Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
+    return Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
 
 
-def _strange(new_text: Mapping[str, float], entries: int) -> _Check:
-    """Text that is nothing like the author's other pages is not learned in one night.
-
-    A word is what a reader counts: blanks and doubled letters change bytes more than sense. Where
-    too few held-out `entries` say what the author's text is like, or a report lacks the figures (an
-    older one), it is not judged.
-    """
-    new, held = new_text.get("word_nats"), new_text.get("held_out_word_nats")
-    if new is None or not held or entries < FEW_ENTRIES:
-        return _Check("strange", True, None, STRANGE, "New text was not held beside older pages.")
-    times = new / held
-    return _Check("strange", times <= STRANGE, times, STRANGE,
-                  f"New text is {times:.1f} times as surprising a word as your held-out pages, and "
-                  f"{STRANGE:g} times is allowed: damaged notes or another language look so. If it "
-                  "is meant, `vaultgpt train --fresh` learns it.")
-
-
-def _repeats(new_text: Mapping[str, float]) -> _Check:
-    """One text over and over is a fault of a template or a sync, and would be learned by heart."""
-    share = new_text.get("repeated")
-    return _Check("repeats", share is None or share <= REPEATED, share, REPEATED,
-                  f"{100 * (share or 0.0):.0f} % of the new text's 8-word runs stood in it before, "
-                  f"and {100 * REPEATED:.0f} % is allowed: one text seems to be there many times.")
-
-
-def _last_weights(last: Mapping[str, float]) -> _Check:
-    """The adapter is a mean over many nights, in which a bad one hardly shows at first."""
-    if not last.get("base_nats"):
-        return _Check("last_weights", True, None, LAST_WORSE,
-                      "Where the next round would go on from was not measured.")
-    change = last["nats"] / last["base_nats"] - 1
-    side = "more" if change > 0 else "less"
-    return _Check("last_weights", change <= LAST_WORSE, change, LAST_WORSE,
-                  f"The weights that the next round would go on from are {percent(change)} {side} "
-                  f"surprised than the base by held-out text, and {percent(LAST_WORSE)} more is "
-                  "allowed: the training went astray.")
-
-
-def _new_notes(scores: SegmentScores) -> _Check:
-    """New text held out of this very round must not be foretold plainly worse than before it.
-
-    It is often a few paragraphs, far too little for a bound, so the point estimate decides and the
-    sentence says in how many resamples it held. Where nothing could be spared it is not judged.
-    """
-    if not scores.entry:
-        return _Check("new_notes", True, None, NEW_WORSE,
-                      "Too little new text to hold any of it out.")
-    found = _paired(scores, "after", scores, "before")
-    if found is None:
-        return _Check("new_notes", False, None, NEW_WORSE,
-                      "New text held out of this round could not be measured.")
-    bound = NEW_WORSE if found.entries >= FEW_ENTRIES else FEW_NEW_WORSE
-    side = "less" if found.point < 0 else "more"
-    sure = f" ({100 * found.better_share:.0f} % sure)" if found.entries > 1 else ""
-    note = sure if found.point < 0 else f"; {percent(bound)} more is allowed"
-    return _Check("new_notes", found.point <= bound, found.point, bound,
-                  f"{percent(found.point)} {side} surprised than before by new text held out of "
-                  f"this round{note}.")
-
-
-def _copying(copying: Mapping[str, float]) -> _Check:
+def _copying(copying: Mapping[str, float]) -> Check:
     share, own = copying.get("share"), copying.get("author_share")
     if share is None or own is None:
-        return _Check("copying", False, None, None, "How much it copies could not be measured.")
+        return Check("copying", False, None, None, "How much it copies could not be measured.")
     bound = own + COPY_POINTS
     passed = math.isfinite(share) and math.isfinite(own) and share <= bound
-    return _Check("copying", passed, share, bound,
-                  f"{100 * share:.1f} % of its 8-word runs stand in the vault; you repeat yourself "
-                  f"{100 * own:.1f} %, and a point more is allowed.")
+    return Check(
+        "copying",
+        passed,
+        share,
+        bound,
+        f"{100 * share:.1f} % of its 8-word runs stand in the vault; you repeat yourself "
+        f"{100 * own:.1f} %, and a point more is allowed.",
+    )
 
 
-def _general(scores: SegmentScores, english: bool) -> _Check:
-    found = _paired(scores, "after", scores, "base") if scores.entry else None
+def _general(scores: SegmentScores, english: bool) -> Check:
+    found = paired(scores, "after", scores, "base") if scores.entry else None
     if found is None:
-        return _Check("general", not scores.entry or not english, None, GENERAL_WORSE,
-                      "Plain English could not be measured.")
+        return Check(
+            "general",
+            not scores.entry or not english,
+            None,
+            GENERAL_WORSE,
+            "Plain English could not be measured.",
+        )
     side = "worse" if found.point > 0 else "better"
     passed = not english or found.point <= GENERAL_WORSE
     note = "" if english else " (not judged: the vault is not mostly English)"
-    return _Check("general", passed, found.point, GENERAL_WORSE,
-                  f"{percent(found.point)} {side} at plain English than the base, and 5 % is "
-                  f"allowed{note}.")
-
-
-def _general_before(scores: SegmentScores) -> _Check:
-    """One night may not cost much plain English either, or a hundred of them will."""
-    found = _paired(scores, "after", scores, "before")
-    if found is None:
-        return _Check("general_before", False, None, SMALL_GENERAL_WORSE,
-                      "Plain English could not be compared with the active generation's.")
-    side = "worse" if found.point > 0 else "better"
-    return _Check("general_before", found.point <= SMALL_GENERAL_WORSE, found.point,
-                  SMALL_GENERAL_WORSE,
-                  f"{percent(found.point, SMALL_GENERAL_WORSE)} {side} at plain English than the "
-                  f"active generation, and {percent(SMALL_GENERAL_WORSE)} is allowed.")
+    return Check(
+        "general",
+        passed,
+        found.point,
+        GENERAL_WORSE,
+        f"{percent(found.point)} {side} at plain English than the base, and 5 % is allowed{note}.",
+    )

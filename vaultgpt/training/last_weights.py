@@ -40,13 +40,17 @@ class LastWeights:
 
 
 def save_last(folder: Path, last: LastWeights) -> None:
-    """Write the file, whole or not at all; the moments in bfloat16, half as large."""
-    tensors = dict(last.weights.tensors)
+    """Write the file, whole or not at all, in bfloat16, half as large."""
+    tensors = last.weights.tensors | last.moments
     if last.weights.embedding is not None:
         tensors[DELTA] = last.weights.embedding
-    tensors |= {name: tensor.bfloat16() for name, tensor in last.moments.items()}
-    course = {"tokens": last.tokens, "weight": last.weight, "steps": last.steps,
-              "batch_tokens": last.batch_tokens}
+    tensors = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    course = {
+        "tokens": last.tokens,
+        "weight": last.weight,
+        "steps": last.steps,
+        "batch_tokens": last.batch_tokens,
+    }
     header = {"format": "pt", "course": json.dumps(course)}
     write_atomic(folder / LAST_WEIGHTS, save(tensors, header))
 
@@ -56,16 +60,24 @@ def load_last(folder: Path, mean: Adapter) -> LastWeights | None:
     try:
         with safe_open(folder / LAST_WEIGHTS, framework="pt") as file:
             course = json.loads((file.metadata() or {})["course"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        moments = {name: tensors.pop(name).float() for name in list(tensors)
-                   if name.split("/")[0] in MOMENTS}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        moments = {
+            name: tensors.pop(name) for name in list(tensors) if name.split("/")[0] in MOMENTS
+        }
         delta = tensors.pop(DELTA, None)
         fits = {n: t.shape for n, t in tensors.items()} == {
-            n: t.shape for n, t in mean.tensors.items()}
+            n: t.shape for n, t in mean.tensors.items()
+        }
         if not fits or (delta is None) != (mean.embedding is None):
             return None
         weights = Adapter(mean.rank, mean.alpha, tensors, delta)
-        return LastWeights(weights, int(course["tokens"]), float(course["weight"]), moments,
-                           int(course["steps"]), int(course["batch_tokens"]))
+        return LastWeights(
+            weights,
+            int(course["tokens"]),
+            float(course["weight"]),
+            moments,
+            int(course["steps"]),
+            int(course["batch_tokens"]),
+        )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from vaultgpt.errors import GenerationError
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import Recipe
-from vaultgpt.training.device import Device
+from vaultgpt.training.device import Device, release
 from vaultgpt.training.last_weights import MOMENTS, LastWeights
 from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
+from vaultgpt.training.written import write_out
 
 EMBEDDING = "embedding"
 
@@ -32,8 +33,14 @@ class Learner:
     With a `parent` its mean goes on, and the weights from where they stood in `last`.
     """
 
-    def __init__(self, base: BaseModel, recipe: Recipe, seed: int, parent: Adapter | None = None,
-                 last: LastWeights | None = None) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        recipe: Recipe,
+        seed: int,
+        parent: Adapter | None = None,
+        last: LastWeights | None = None,
+    ) -> None:
         self.base, self.recipe = base, recipe
         self.wrapped, self.config = wrap(base, recipe.rank, seed)
         self.alpha = 2 * recipe.rank
@@ -43,6 +50,8 @@ class Learner:
         if recipe.embedding_rate > 0 or keeps_delta:
             self.pristine = base.embedding.detach().clone()
             base.embedding.requires_grad_(recipe.embedding_rate > 0)
+        base.written = write_out(base, whole=self.pristine is None)
+        release(base)
         self.mean: dict[str, Tensor] = {}  # of `parameters`, float32, once there was a step
         self.tokens_before, self.weight_before = 0, 0.0  # of the rounds that it goes on from
         if parent is not None:
@@ -51,21 +60,31 @@ class Learner:
         if parent is not None and last is not None:
             self.follow(1.0)
             trained = recipe.embedding_rate > 0  # else the embedding stays at the mean
-            self.load(last.weights if trained
-                      else replace(last.weights, embedding=parent.embedding))
+            self.load(
+                last.weights if trained else replace(last.weights, embedding=parent.embedding)
+            )
             self.tokens_before, self.weight_before = last.tokens, last.weight
         self.optimiser = self._new_optimiser()
         if last is not None:
             self._recall(last)
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
-        groups: list[dict[str, Any]] = [{"params": list(self.lora.values()),
-                                         "peak": self.recipe.rate,
-                                         "weight_decay": self.recipe.weight_decay}]
+        groups: list[dict[str, Any]] = [
+            {
+                "params": list(self.lora.values()),
+                "peak": self.recipe.rate,
+                "weight_decay": self.recipe.weight_decay,
+            }
+        ]
         if self.recipe.embedding_rate > 0:
             # Decay would pull towards 0, not towards the base.
-            groups.append({"params": [self.base.embedding], "weight_decay": 0.0,
-                           "peak": self.recipe.embedding_rate})
+            groups.append(
+                {
+                    "params": [self.base.embedding],
+                    "weight_decay": 0.0,
+                    "peak": self.recipe.embedding_rate,
+                }
+            )
         fused = self.base.device.where.type in ("cpu", "cuda")
         return torch.optim.AdamW(groups, lr=0.0, fused=fused)
 
@@ -84,7 +103,8 @@ class Learner:
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(last.steps), device=parameter.device),
                 "exp_avg": mean.to(parameter.device, parameter.dtype, copy=True),
-                "exp_avg_sq": square.to(parameter.device, parameter.dtype) * noisier}
+                "exp_avg_sq": square.to(parameter.device, parameter.dtype) * noisier,
+            }
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -98,11 +118,13 @@ class Learner:
     def load(self, adapter: Adapter) -> None:
         """Set the weights to those of `adapter`; GenerationError when they do not fit."""
         fits = adapter.tensors.keys() == self.lora.keys() and all(
-            adapter.tensors[n].shape == p.shape for n, p in self.lora.items())
+            adapter.tensors[n].shape == p.shape for n, p in self.lora.items()
+        )
         delta = adapter.embedding
         if not fits or (delta is not None and delta.shape != self.base.embedding.shape):
-            raise GenerationError("The active generation does not fit this base.",
-                                  "Run `vaultgpt train --fresh`.")
+            raise GenerationError(
+                "The active generation does not fit this base.", "Run `vaultgpt train --fresh`."
+            )
         for name, parameter in self.lora.items():
             parameter.copy_(adapter.tensors[name])
         if self.pristine is not None:
@@ -127,11 +149,20 @@ class Learner:
     def last(self, tokens: int, weight: float) -> LastWeights:
         """The weights as they stand, after so many tokens of this round."""
         state = self.state()
-        moments = {name: value.float().cpu().clone() for name, value in state.items()
-                   if name.partition("/")[0] in MOMENTS}
+        moments = {
+            name: value.float().cpu().clone()
+            for name, value in state.items()
+            if name.partition("/")[0] in MOMENTS
+        }
         steps = max((int(v) for n, v in state.items() if n.startswith("step/")), default=0)
-        return LastWeights(self._copy({}), self.tokens_before + tokens, weight, moments, steps,
-                           self.recipe.batch_tokens)
+        return LastWeights(
+            self._copy({}),
+            self.tokens_before + tokens,
+            weight,
+            moments,
+            steps,
+            self.recipe.batch_tokens,
+        )
 
     @torch.no_grad()
     def _copy(self, values: Mapping[str, Tensor]) -> Adapter:
@@ -179,7 +210,8 @@ class Learner:
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
                 key: tensors[f"{key}/{name}"].to(parameter.device)
-                for key in ("step", *MOMENTS) if f"{key}/{name}" in tensors
+                for key in ("step", *MOMENTS)
+                if f"{key}/{name}" in tensors
             }
             if f"mean/{name}" in tensors:
                 self.mean[name] = tensors[f"mean/{name}"].to(parameter.device)
@@ -201,10 +233,15 @@ class Learner:
     def close(self) -> None:
         """Leave the plain base as it was loaded."""
         self.optimiser.zero_grad(set_to_none=True)
+        if self.base.written is not None:
+            self.base.written.close()
+            self.base.written = None
         if self.pristine is not None:
             self.base.embedding.copy_(self.pristine)
             self.base.embedding.requires_grad_(False)
+        self.optimiser.state.clear()
         self.base.model = self.wrapped.unload()
+        release(self.base)
 
     def save(self, folder: Path, adapter: Adapter, base_name: str, revision: str | None) -> None:
         """Write `adapter` as a PEFT folder."""

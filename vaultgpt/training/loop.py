@@ -13,19 +13,19 @@ from pathlib import Path
 
 import torch
 
-from vaultgpt.corpus.blocks import Block
+from vaultgpt.corpus.documents import Block
 from vaultgpt.errors import OutOfMemory, TrainingError
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
 from vaultgpt.training.choose import rate_at
-from vaultgpt.training.device import on_cpu
+from vaultgpt.training.device import is_out_of_memory, on_cpu, release, tokens_that_fit
 from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
-from vaultgpt.training.memory import is_out_of_memory, release, tokens_that_fit
 from vaultgpt.training.streams import Mixture
+from vaultgpt.training.written import ROWS
 
 CHECKPOINT_S = 30.0
 PATIENCE = 3  # validations in a row that are worse than the best by WORSE
@@ -67,18 +67,26 @@ def _best(progress: Progress) -> float:
 class Loop:
     """One training run; `run` returns the best adapter. `progress` says how it went."""
 
-    def __init__(self, learner: Learner, mixture: Mixture, validation: Sequence[Segment],
-                 plan: Plan, *, stop: threading.Event,
-                 on_step: Callable[[Progress], None] = lambda progress: None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        mixture: Mixture,
+        validation: Sequence[Segment],
+        plan: Plan,
+        *,
+        stop: threading.Event,
+        on_step: Callable[[Progress], None] = lambda progress: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.learner, self.mixture, self.validation = learner, mixture, validation
         self.plan, self.stop, self.on_step, self.clock = plan, stop, on_step, clock
         self.progress = Progress(steps=plan.steps, weight=learner.weight_before)
         self.best: Adapter | None = None
         self.began = clock()
-        block = learner.recipe.block_tokens
-        self.progress.micro_tokens = tokens_that_fit(
-            learner.base, block, max(block, learner.recipe.batch_tokens))
+        block, most = learner.recipe.block_tokens, learner.recipe.batch_tokens
+        if learner.base.written is not None:
+            most = min(most, ROWS)
+        self.progress.micro_tokens = tokens_that_fit(learner.base, block, max(block, most))
 
     def run(self) -> Adapter:
         """Train to the end. Stopped when told to; OutOfMemory when nothing fits."""
@@ -118,13 +126,15 @@ class Loop:
         blocks = self.mixture.step(self.learner.recipe.batch_tokens)
         self.learner.set_rate(rate_at(state.step, state.steps, self.learner.recipe))
         loss = self._gradients(blocks)
-        torch.nn.utils.clip_grad_norm_(list(self.learner.parameters.values()),
-                                       self.learner.recipe.clip)
+        torch.nn.utils.clip_grad_norm_(
+            list(self.learner.parameters.values()), self.learner.recipe.clip
+        )
         self.learner.optimiser.step()
         self.learner.optimiser.zero_grad(set_to_none=True)
         if loss != loss:
-            raise TrainingError("Training diverged: the loss is not a number.",
-                                "Lower training.learning_rate.")
+            raise TrainingError(
+                "Training diverged: the loss is not a number.", "Lower training.learning_rate."
+            )
         state.losses.append(loss)
         state.step += 1
         state.position = self.mixture.position
@@ -149,8 +159,10 @@ class Loop:
 
     def _accumulate(self, blocks: list[Block]) -> float:
         base = self.learner.base
-        batches = [make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
-                   for part in self._parts(blocks)]
+        batches = [
+            make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
+            for part in self._parts(blocks)
+        ]
         count = max(1, sum(int((b.targets != IGNORE).sum()) for b in batches))
         return sum(backward_nats(base, batch, 1.0 / count) for batch in batches) / count
 
@@ -158,8 +170,10 @@ class Loop:
         """Blocks of like length together, at most micro_tokens with padding (or one block)."""
         parts: list[list[Block]] = []
         for block in sorted(blocks, key=lambda b: -len(b.token_ids)):
-            if parts and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) \
-                    <= self.progress.micro_tokens:
+            if (
+                parts
+                and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= self.progress.micro_tokens
+            ):
                 parts[-1].append(block)
             else:
                 parts.append([block])
@@ -172,18 +186,22 @@ class Loop:
         if state.micro_tokens > longest:
             state.micro_tokens = max(longest, state.micro_tokens // 2)
             state.notes.append(
-                f"out of memory: batch halved to {state.micro_tokens} tokens at once")
+                f"out of memory: batch halved to {state.micro_tokens} tokens at once"
+            )
         elif base.device.where.type != "cpu":
             self.learner.move(on_cpu(base.device))
             state.notes.append("out of memory: moved to the CPU")
         else:
-            raise OutOfMemory("There is not enough memory for one block.",
-                              "Set training.block_tokens lower, or choose a smaller base.")
+            raise OutOfMemory(
+                "There is not enough memory for one block.",
+                "Set training.block_tokens lower, or choose a smaller base.",
+            )
 
     def _due_for_check(self) -> bool:
         step = self.progress.step
         return bool(self.validation) and (
-            step % self.plan.check_every == 0 or step == self.progress.steps)
+            step % self.plan.check_every == 0 or step == self.progress.steps
+        )
 
     def _check(self) -> bool:
         """Validate; keep the best; True when it is time to stop."""
@@ -213,6 +231,8 @@ class Loop:
         self._step_at_start = 0
         found = read_checkpoint(self.plan.folder, self.plan.job)
         if found is None:
+            if (self.plan.folder / DAMAGED).exists():
+                self.progress.notes.append("Its checkpoint was damaged, so it began anew.")
             return
         self.progress, tensors = found
         self._step_at_start = self.progress.step

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,18 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
+from vaultgpt.arithmetic import Dtype, as_written
 from vaultgpt.errors import BaseModelError, GenerationError
-from vaultgpt.files import write_atomic
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING
-from vaultgpt.training.base import BaseModel
+from vaultgpt.files import read_json, write_atomic, write_json
+from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX
+from vaultgpt.training.base import BaseModel, quiet
 from vaultgpt.training.fused import fuse
+from vaultgpt.training.written_parts import exact_in
 
-_PREFIX = "base_model.model."
+_ROWS = 1 << 14
 # peft refuses out_proj in these families: their fused kernels read its weight directly.
 _FUSED = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 
@@ -39,33 +44,52 @@ class Adapter:
     tensors: dict[str, Tensor]
     embedding: Tensor | None  # [vocabulary, hidden]
 
+    def as_saved(self) -> Adapter:
+        """What it is once it was saved and loaded."""
+        if self.embedding is None:
+            return self
+        return replace(self, embedding=self.embedding.bfloat16().float())
+
 
 def linear_suffixes(model: Any) -> tuple[list[str], bool]:
     """Last name parts of every linear layer but the head, sorted; and whether they are Conv1D."""
     head = model.get_output_embeddings()
     barred = {"out_proj"} if model.config.model_type in _FUSED else set()
-    found = {name.rsplit(".", 1)[-1]: isinstance(module, Conv1D)
-             for name, module in model.named_modules()
-             if isinstance(module, nn.Linear | Conv1D) and module is not head
-             and name.rsplit(".", 1)[-1] not in barred}
+    found = {
+        name.rsplit(".", 1)[-1]: isinstance(module, Conv1D)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and name.rsplit(".", 1)[-1] not in barred
+    }
     if not found:
-        raise BaseModelError("The base has no linear layers to adapt.",
-                             "Choose another base with `vaultgpt base NAME`.")
+        raise BaseModelError(
+            "The base has no linear layers to adapt.",
+            "Choose another base with `vaultgpt base NAME`.",
+        )
     return sorted(found), all(found.values())
 
 
 def wrap(base: BaseModel, rank: int, seed: int) -> tuple[PeftModel, LoraConfig]:
     """Put fresh LoRA layers (B = 0) into the base, in float32; only they take gradients."""
     targets, conv = linear_suffixes(base.model)
-    config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=2 * rank,
-                        lora_dropout=0.0, bias="none", target_modules=targets,
-                        fan_in_fan_out=conv)
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=targets,
+        fan_in_fan_out=conv,
+    )
     torch.manual_seed(seed)
     try:
         wrapped = get_peft_model(base.model, config)
     except ValueError:
-        raise BaseModelError("The base has layers that LoRA can't be put on.",
-                             "Choose another base with `vaultgpt base NAME`.") from None
+        raise BaseModelError(
+            "The base has layers that LoRA can't be put on.",
+            "Choose another base with `vaultgpt base NAME`.",
+        ) from None
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
@@ -76,20 +100,28 @@ def wrap(base: BaseModel, rank: int, seed: int) -> tuple[PeftModel, LoraConfig]:
 
 def lora_parameters(wrapped: Any) -> dict[str, nn.Parameter]:
     """LoRA parameters by the names they have in a PEFT file."""
-    return {name.replace(".default.", "."): parameter
-            for name, parameter in wrapped.named_parameters() if "lora_" in name}
+    return {
+        name.replace(".default.", "."): parameter
+        for name, parameter in wrapped.named_parameters()
+        if "lora_" in name
+    }
 
 
-def save_adapter(folder: Path, adapter: Adapter, config: LoraConfig, base_name: str,
-                 revision: str | None) -> None:
-    """Write the PEFT files (and the delta's) into `folder`, mode 0600, each whole or not at all."""
+def save_adapter(
+    folder: Path, adapter: Adapter, config: LoraConfig, base_name: str, revision: str | None
+) -> None:
+    """Write the PEFT files (and the delta's) into `folder`, mode 0600, each whole or not at all.
+
+    The delta in bfloat16, half as large: it is small beside what it is added to.
+    """
     write_atomic(folder / ADAPTER, save(adapter.tensors, {"format": "pt"}))
     fields: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
     fields.update(base_model_name_or_path=base_name, revision=revision, inference_mode=True)
     fields["target_modules"] = sorted(fields["target_modules"])
     write_atomic(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
     if adapter.embedding is not None:
-        write_atomic(folder / EMBEDDING, save({"embedding": adapter.embedding}, {"format": "pt"}))
+        half = adapter.embedding.bfloat16()
+        write_atomic(folder / EMBEDDING, save({"embedding": half}, {"format": "pt"}))
 
 
 def load_adapter(folder: Path) -> Adapter:
@@ -98,26 +130,74 @@ def load_adapter(folder: Path) -> Adapter:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / ADAPTER)
         extra = folder / EMBEDDING
-        delta = load_file(extra)["embedding"] if extra.exists() else None
+        delta = load_file(extra)["embedding"].float() if extra.exists() else None
         return Adapter(int(config["r"]), int(config["lora_alpha"]), tensors, delta)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        raise GenerationError(f"The generation in {folder.name} is damaged.",
-                              "Run `vaultgpt doctor`.") from None
+        raise GenerationError(
+            f"The generation in {folder.name} is damaged.", "Run `vaultgpt doctor`."
+        ) from None
 
 
 @contextlib.contextmanager
-def merged(base: BaseModel, adapter: Adapter | None) -> Iterator[None]:
-    """The plain base with the adapter added to its weights; the pristine ones come back after."""
-    kept: list[tuple[Tensor, Tensor]] = []
+def merged(base: BaseModel, adapter: Adapter | None, dtype: Dtype = "float32") -> Iterator[None]:
+    """The plain base with the adapter added to its weights; the pristine ones come back after.
+
+    In another `dtype` than float32 the weights are those that would write in it.
+    """
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    head = base.model.get_output_embeddings()
+    tied, bf16 = base.tied, dtype == "bfloat16"
     try:
         if adapter is not None:
             for weight, delta in _deltas(base, adapter):
-                kept.append((weight, weight.clone()))
+                _keep(weight, kept)
                 weight += delta.to(weight.device, weight.dtype)
-        yield
+        if dtype != "float32":
+            _write_in(base, dtype, kept)
+        with torch.autocast(base.device.where.type, torch.bfloat16) if bf16 else nullcontext():
+            yield
     finally:
-        for weight, pristine in kept:
+        if tied:
+            head.weight = base.embedding
+        for weight, pristine in kept.values():
             weight.copy_(pristine)
+
+
+def _keep(weight: Tensor, kept: dict[int, tuple[Tensor, Tensor]]) -> None:
+    """Once, and in half the room where that loses nothing."""
+    if weight.data_ptr() not in kept:
+        half = exact_in(weight, torch.bfloat16, torch.float16)
+        kept[weight.data_ptr()] = (weight, weight.clone() if half is None else half)
+
+
+@torch.no_grad()
+def _write_in(base: BaseModel, dtype: Dtype, kept: dict[int, tuple[Tensor, Tensor]]) -> None:
+    """Make every product's weight what it is when it writes; a tied head becomes one of its own.
+
+    Activations are left as they are: of what int8 costs on SmolLM2-135M theirs is the least part.
+    """
+    head, table = base.model.get_output_embeddings(), base.embedding.data
+    tied = base.tied
+    if tied:
+        head.weight = nn.Parameter(_as_written(table, dtype), requires_grad=False)
+    for module in base.model.modules():
+        if isinstance(module, nn.Linear | Conv1D) and not (tied and module is head):
+            weight = module.weight.data
+            _keep(weight, kept)
+            conv = isinstance(module, Conv1D)
+            new = _as_written(weight.T if conv else weight, dtype)
+            weight.copy_(new.T if conv else new)
+    _keep(table, kept)
+    table.copy_(table.to(torch.float16 if dtype == "float16" else torch.bfloat16))
+
+
+def _as_written(weight: Tensor, dtype: Dtype) -> Tensor:
+    """Row by row as the whole is; a part at a time, for an embedding may be most of a base."""
+    made = torch.empty_like(weight)
+    for begin in range(0, len(weight), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        made[rows] = as_written(weight[rows].float().cpu(), dtype).to(made)
+    return made
 
 
 def _deltas(base: BaseModel, adapter: Adapter) -> Iterator[tuple[Tensor, Tensor]]:
@@ -126,17 +206,61 @@ def _deltas(base: BaseModel, adapter: Adapter) -> Iterator[tuple[Tensor, Tensor]
         if not name.endswith(".lora_A.weight"):
             continue
         up = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
-        path = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
+        path = name.removeprefix(PEFT_PREFIX).removesuffix(".lora_A.weight")
         try:
             module = base.model.get_submodule(path)
             weight = module.weight.data
             delta = scale * (up.to(weight.device) @ down.to(weight.device))  # [out, in]
             yield weight, (delta.T if isinstance(module, Conv1D) else delta).reshape(weight.shape)
         except (AttributeError, RuntimeError):
-            raise GenerationError("A generation does not fit this base.",
-                                  "Run `vaultgpt train --fresh`.") from None
+            raise GenerationError(
+                "A generation does not fit this base.", "Run `vaultgpt train --fresh`."
+            ) from None
     if adapter.embedding is not None:
         if adapter.embedding.shape != base.embedding.shape:
-            raise GenerationError("A generation does not fit this base.",
-                                  "Run `vaultgpt train --fresh`.")
+            raise GenerationError(
+                "A generation does not fit this base.", "Run `vaultgpt train --fresh`."
+            )
         yield base.embedding.data, adapter.embedding
+
+
+def merged_model(base: Path, generation: Path | None) -> Any:
+    """transformers' model of `base`, fp32, `generation` and its embedding's change merged in."""
+    quiet()
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, use_safetensors=True, local_files_only=True
+    )
+    if generation is None:
+        return model
+    delta = generation / EMBEDDING
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft's own, of transformers' next names
+        model = PeftModel.from_pretrained(model, str(generation)).merge_and_unload()
+    if delta.exists():
+        weight = model.get_input_embeddings().weight
+        with torch.no_grad():
+            weight += load_file(delta)["embedding"].to(weight.dtype)
+    return model
+
+
+def write_merged(base: Path, generation: Path, target: Path) -> None:
+    """Merge `generation` into `base`; write fp32 safetensors and the tokenizer into `target`."""
+    merged_model(base, generation).save_pretrained(target, safe_serialization=True)
+    AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(target)
+    config = read_json(target / "config.json")
+    write_json(target / "config.json", config | _older_rope(config))
+
+
+def _older_rope(config: dict[str, Any]) -> dict[str, Any]:
+    """The rotary positions by the keys they had before transformers 5.
+
+    mlx_lm and others read those alone, and without them take 10,000 for SmolLM2's 100,000.
+    """
+    named = config.get("rope_parameters") or {}
+    whole = dict(named.get("full_attention", named))
+    found = {"rope_theta": theta} if (theta := whole.pop("rope_theta", None)) else {}
+    if local := named.get("sliding_attention", {}).get("rope_theta"):
+        found["rope_local_base_freq"] = local
+    return found | (
+        {"rope_scaling": whole} if whole.get("rope_type", "default") != "default" else {}
+    )

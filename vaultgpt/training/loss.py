@@ -32,8 +32,9 @@ class Batch:
     targets: Tensor  # the next token where it carries loss, else IGNORE
 
 
-def make_batch(base: BaseModel, rows: Sequence[tuple[NDArray[np.int32], NDArray[np.int32],
-                                                     NDArray[np.bool_]]]) -> Batch:
+def make_batch(
+    base: BaseModel, rows: Sequence[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]]
+) -> Batch:
     """From (token ids, position ids, loss mask), each [T]; padding is a document of its own."""
     length = max(len(ids) for ids, _, _ in rows)
     ids = np.full((len(rows), length), base.encoder.end, np.int64)
@@ -46,9 +47,11 @@ def make_batch(base: BaseModel, rows: Sequence[tuple[NDArray[np.int32], NDArray[
         positions[row, n:] = np.arange(length - n)
         targets[row, : n - 1] = np.where(mask[1:], tokens[1:], IGNORE)
     where = base.device.where
-    return Batch(torch.from_numpy(ids).to(where),
-                 torch.from_numpy(positions).to(where) if base.packs else None,
-                 torch.from_numpy(targets).to(where))
+    return Batch(
+        torch.from_numpy(ids).to(where),
+        torch.from_numpy(positions).to(where) if base.packs else None,
+        torch.from_numpy(targets).to(where),
+    )
 
 
 def total_nats(base: BaseModel, batch: Batch) -> Tensor:
@@ -56,8 +59,9 @@ def total_nats(base: BaseModel, batch: Batch) -> Tensor:
     wanted = batch.targets != IGNORE  # [B, L]
     targets = batch.targets[wanted]  # [N]
     if not base.plain_head:
-        return F.cross_entropy(base.logits(batch.ids, batch.positions)[wanted].float(), targets,
-                               reduction="sum")
+        return F.cross_entropy(
+            base.logits(batch.ids, batch.positions)[wanted].float(), targets, reduction="sum"
+        )
     hidden = base.hidden(batch.ids, batch.positions)[wanted]  # [N, hidden]
     head = base.model.get_output_embeddings()
     kind = hidden.device.type
@@ -75,8 +79,14 @@ class _HeadNats(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
-                dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
         rows, head = hidden.to(dtype), weight.to(dtype)  # [N, hidden], [vocabulary, hidden]
         total = hidden.new_zeros((), dtype=torch.float32)
         to_hidden = torch.empty_like(rows)
@@ -110,8 +120,13 @@ class _HeadNats(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         to_hidden, to_weight = ctx.saved_tensors
-        return ((to_hidden * scale).to(ctx.kind), None if to_weight is None else to_weight * scale,
-                None, None, None)
+        return (
+            (to_hidden * scale).to(ctx.kind),
+            None if to_weight is None else to_weight * scale,
+            None,
+            None,
+            None,
+        )
 
 
 @torch.no_grad()
@@ -127,8 +142,10 @@ def each_nats(base: BaseModel, batch: Batch) -> Tensor:
         rows = base.logits(batch.ids, batch.positions)[wanted]  # [N, vocabulary]
         head = torch.nn.Identity()
     size = max(1, CHUNK_LOGITS // base.embedding.shape[0])
-    parts = [F.cross_entropy(head(rows[i : i + size]).float(), targets[i : i + size],
-                             reduction="none") for i in range(0, len(rows), size)]
+    parts = [
+        F.cross_entropy(head(rows[i : i + size]).float(), targets[i : i + size], reduction="none")
+        for i in range(0, len(rows), size)
+    ]
     if parts:
         out[wanted] = torch.cat(parts).to(out.dtype)
     return out

@@ -7,15 +7,15 @@ assemble.py turns a Round into a Job.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from vaultgpt.bases.estimate import estimate
 from vaultgpt.config import Settings
-from vaultgpt.estimate import estimate
+from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger import Ledger, RoundRow
-from vaultgpt.ledger.store import LEAST_WORDS
-from vaultgpt.training.round import Round
+from vaultgpt.training.round import BY_ITSELF, Asked, Round
 from vaultgpt.training.selection import select, stratified
 
 DAY_S = 86_400.0
@@ -41,6 +41,10 @@ class BaseInfo(Protocol):
     def parameters(self) -> int: ...
     @property
     def vocab(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def tied(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -52,107 +56,147 @@ class Due:
     cause: str = ""
 
 
-def due(ledger: Ledger, settings: Settings, base: BaseInfo, now: float, *, fresh: bool = False,
-        manual: bool = False, nightly: bool = False) -> Due:
-    """What to do now.
-
-    `manual`: a person asks, so neither quiet time nor thresholds count. `nightly`: the hour has
-    come, so 200 words are enough and counted deletions are unlearned. Neither: only what is due at
-    once (the first round, `forget`, another base, 1,500 words).
-    """
-    if (paused := ledger.paused()) and not (fresh and manual):
+def due(
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    now: float,
+    asked: Asked = BY_ITSELF,
+) -> Due:
+    """What to do now."""
+    if (paused := ledger.paused()) and not (asked.fresh and asked.manual):
         return Due("none", paused, "paused")
     words = trainable_words(ledger)
     if words < LEAST_WORDS:
-        return Due("none", f"There are {words:,} words of your prose so far; learning begins at "
-                   f"{LEAST_WORDS:,}.", "few words")
-    if fresh:
+        copies = ", copies not counted" if words < ledger.entries.usable_words() else ""
+        return Due(
+            "none",
+            f"There are {words:,} words of your prose so far{copies}; "
+            f"learning begins at {LEAST_WORDS:,}.",
+            "few words",
+        )
+    if asked.fresh:
         return Due("fresh", "You asked for a fresh round.", "asked")
-    last = next((r for r in ledger.rounds() if r.promoted is not None and r.report), None)
-    if (found := _fresh_cause(ledger, settings, base, now, last, manual or nightly)) is not None:
-        if wait := _waits(ledger, settings, found.cause, now, manual):
+    last = next((r for r in ledger.rounds.all() if r.promoted is not None and r.report), None)
+    patient = asked.manual or asked.nightly
+    if (found := _fresh_cause(ledger, settings, base, now, last, patient)) is not None:
+        if wait := _waits(ledger, settings, found.cause, now, asked.manual):
             if found.cause in ("first", "forget", "base"):
                 return wait  # what is active must not be built on
-            return _incremental(ledger, settings, now, last, manual, nightly, wait)
+            return _incremental(ledger, settings, now, last, asked, wait)
         return found
-    return _incremental(ledger, settings, now, last, manual, nightly, None)
+    return _incremental(ledger, settings, now, last, asked, None)
 
 
-def _fresh_cause(ledger: Ledger, settings: Settings, base: BaseInfo, now: float,
-                 last: RoundRow | None, patient: bool) -> Due | None:
+def _fresh_cause(
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    now: float,
+    last: RoundRow | None,
+    patient: bool,
+) -> Due | None:
     """Why a fresh round would be due, whether or not an earlier one was refused."""
-    active = ledger.active()
-    chain = ledger.lineage(active)
+    active = ledger.generations.active()
+    chain = ledger.generations.lineage(active)
     if not chain:
         return Due("fresh", "This vault has no generation yet.", "first")
     root = chain[-1]
-    if active in ledger.barred():
+    if active in ledger.generations.barred():
         return Due("fresh", "A note was forgotten that the active generation learned.", "forget")
     if chain[0].base_sha256 != base.sha256:
         return Due("fresh", "The base model changed.", "base")
     settled = (settings.training.rank, settings.training.embedding)
     if (root.rank_setting, root.embedding_setting) != settled:
         return Due("fresh", "The adapter's rank or parts were changed in the settings.", "rank")
-    if any(r.generation == root.id and r.sampled for r in ledger.rounds()):
+    if any(r.generation == root.id and r.sampled for r in ledger.rounds.all()):
         return Due("fresh", "The first round learned a sample; the whole vault is due.", "sampled")
     since = sum(g.words for g in chain[:-1])
     if since > FRESH_SHARE * max(1, root.words):
-        return Due("fresh", f"{since:,} words were learned since the last fresh round, more than "
-                   "30 % of it.", "grown")
+        return Due(
+            "fresh",
+            f"{since:,} words were learned since the last fresh round, more than 30 % of it.",
+            "grown",
+        )
     if patient and (gone := deleted_words(ledger, settings, now)):
-        return Due("fresh", f"{gone:,} learned words were deleted from the vault over "
-                   f"{settings.schedule.deletion_days:g} days ago.", "deleted")
+        return Due(
+            "fresh",
+            f"{gone:,} learned words were deleted from the vault over "
+            f"{settings.schedule.deletion_days:g} days ago.",
+            "deleted",
+        )
     return None
 
 
 def deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
     """Learned words of entries that left the vault long enough ago and stand nowhere else in it."""
     border = now - settings.schedule.deletion_days * DAY_S
-    gone = {e.id for e in ledger.entries(absent=True)
-            if e.absent_since is not None and e.absent_since <= border and not e.forgotten}
+    gone = {
+        e.id for e in ledger.entries.where("e.absent_since <= ? AND NOT e.forgotten", (border,))
+    }
     if not gone:
         return 0
-    here = {p.digest for entry in ledger.entries() if entry.live
-            for p in ledger.paragraphs().get(entry.id, ())}
-    return sum(words for entry, digest, words in ledger.learned_rows(ledger.active())
-               if entry in gone and digest not in here)
+    here = {
+        p.digest
+        for entry in ledger.entries.all()
+        if entry.live
+        for p in ledger.entries.paragraphs().get(entry.id, ())
+    }
+    return sum(
+        words
+        for entry, digest, words in ledger.generations.learned_rows(ledger.generations.active())
+        if entry in gone and digest not in here
+    )
 
 
 def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:
     """Whether the active generation learned text that was forgotten, or deleted long enough ago."""
-    return ledger.active() in ledger.barred() or deleted_words(ledger, settings, now) > 0
+    return (
+        ledger.generations.active() in ledger.generations.barred()
+        or deleted_words(ledger, settings, now) > 0
+    )
 
 
 def _waits(ledger: Ledger, settings: Settings, cause: str, now: float, manual: bool) -> Due | None:
     """A refused fresh round is not tried again for a week or 5,000 words, and that is said."""
-    refused = next((r for r in ledger.rounds() if r.kind == "fresh" and r.report), None)
+    refused = next((r for r in ledger.rounds.all() if r.kind == "fresh" and r.report), None)
     if refused is None or refused.promoted or refused.ended is None or refused.sampled:
         return None
     if cause in ("base", "rank") and refused.cause != cause:
         return None  # it was refused for another base or rank
-    grown = ledger.pending(now, 0.0).words - refused.pending_words >= RETRY_WORDS
+    grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= RETRY_WORDS
     patience = FORGET_RETRY_S if cause == "forget" else RETRY_S
     left_s = refused.ended + patience - now
-    if grown or left_s <= 0 or (manual and not ledger.active()):
+    if grown or left_s <= 0 or (manual and not ledger.generations.active()):
         return None
     days = max(1, round(left_s / DAY_S))
-    return Due("none", f"The last fresh round was refused; it is tried again in {days} "
-               f"day{'s' if days > 1 else ''} or after {RETRY_WORDS:,} new words, or with "
-               "`vaultgpt train --fresh`.", "refused")
+    return Due(
+        "none",
+        f"The last fresh round was refused; it is tried again in {days} "
+        f"day{'s' if days > 1 else ''} or after {RETRY_WORDS:,} new words, or with "
+        "`vaultgpt train --fresh`.",
+        "refused",
+    )
 
 
-def _incremental(ledger: Ledger, settings: Settings, now: float, last: RoundRow | None,
-                 manual: bool, nightly: bool, otherwise: Due | None) -> Due:
+def _incremental(
+    ledger: Ledger,
+    settings: Settings,
+    now: float,
+    last: RoundRow | None,
+    asked: Asked,
+    otherwise: Due | None,
+) -> Due:
     nothing = otherwise or Due("none", "nothing new to learn", "nothing")
-    quiet_s = 0.0 if manual else settings.schedule.quiet_s
-    pending = ledger.pending(now, quiet_s)
-    if manual:
+    quiet_s = 0.0 if asked.manual else settings.schedule.quiet_s
+    pending = ledger.pending(now, quiet_s, listed=False)
+    if asked.manual:
         if pending.ready_words < LEAST_MANUAL_WORDS:
             few = f"only {pending.ready_words} new words, which wait for company"
             return Due("none", few, "few new") if pending.ready_words else nothing
         return Due("incremental", f"{pending.ready_words:,} new words are learned.", "asked")
-    least = settings.schedule.nightly_words if nightly else settings.schedule.trigger_words
-    if not nightly and settings.schedule.trigger_words == 0:
+    least = settings.schedule.nightly_words if asked.nightly else settings.schedule.trigger_words
+    if not asked.nightly and settings.schedule.trigger_words == 0:
         return nothing
     if last is not None and last.kind == "incremental" and not last.promoted:
         aged = last.ended is not None and now - last.ended >= RETRY_S
@@ -160,33 +204,51 @@ def _incremental(ledger: Ledger, settings: Settings, now: float, last: RoundRow 
     if pending.ready_words >= max(1, least):
         return Due("incremental", f"{pending.ready_words:,} new words wait to be learned.", "new")
     if pending.words:
-        waiting = Due("none", f"{pending.words:,} new words wait; {least:,} quiet ones start a "
-                      "round.", "waiting")
+        waiting = Due(
+            "none",
+            _waiting(pending.words, least, settings),
+            "waiting",
+        )
         return otherwise or waiting
     return nothing
 
 
+def _waiting(words: int, least: int, settings: Settings) -> str:
+    """What new words wait for: `least` of them, or fewer in the night."""
+    said = f"{words:,} new word{'s wait' if words != 1 else ' waits'}; {least:,} quiet ones start a"
+    night = settings.schedule.nightly_words
+    if settings.schedule.nightly == "off" or night >= least:
+        return f"{said} round."
+    return f"{said} round, and {night:,} are enough at night."
+
+
 def trainable_words(ledger: Ledger) -> int:
     """Words of usable prose in the vault, duplicates counted once."""
-    dropped = ledger.duplicates()
-    return sum(e.words for e in ledger.entries() if e.live and e.id not in dropped)
+    return ledger.entries.usable_words(copies=False)
 
 
-def plan(ledger: Ledger, settings: Settings, base: BaseInfo, now: float, *, fresh: bool = False,
-         manual: bool = False, nightly: bool = False) -> Round:
+def plan(
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    now: float,
+    asked: Asked = BY_ITSELF,
+) -> Round:
     """The next round: its kind, why, entries, seed and, for a vault's first, its budget.
 
     Number and seed are those of the next round; a round of kind "none" says why in `why`.
     """
-    found = due(ledger, settings, base, now, fresh=fresh, manual=manual, nightly=nightly)
-    number = ledger.next_round()
-    open_round = ledger.interrupted()
+    found = due(ledger, settings, base, now, asked)
+    number = ledger.rounds.next_number()
+    open_round = ledger.rounds.interrupted()
     if open_round is not None:
         number = open_round.number
     seed = (settings.training.seed + number) % 2**32
     if found.kind == "none":
-        return Round(number, "none", found.why, seed=seed)
-    first = ledger.active() is None and not any(r.sampled and r.report for r in ledger.rounds())
+        return Round(number, "none", found.why, found.cause, asked, seed=seed)
+    first = ledger.generations.active() is None and not any(
+        r.sampled and r.report for r in ledger.rounds.all()
+    )
     budget_s = settings.training.first_round_s if first else None
     sampled = False
     if found.kind == "fresh":
@@ -194,23 +256,23 @@ def plan(ledger: Ledger, settings: Settings, base: BaseInfo, now: float, *, fres
         if budget_s is not None:
             ids, sampled = _sample(ledger, settings, base, ids, seed)
     else:
-        ready = ledger.pending(now, 0.0 if manual else settings.schedule.quiet_s)
+        quiet_s = 0.0 if asked.manual else settings.schedule.quiet_s
+        ready = ledger.pending(now, quiet_s)
         chosen = select(ledger, ready, seed)
         ids = tuple(sorted({*chosen.new, *chosen.new_held})) + chosen.replay
-    return Round(number, found.kind, found.why, ids, seed, budget_s, sampled)
+    return Round(number, found.kind, found.why, found.cause, asked, ids, seed, budget_s, sampled)
 
 
 def fresh_entries(ledger: Ledger) -> tuple[str, ...]:
     """Every entry a fresh round learns from, by id."""
-    dropped = ledger.duplicates()
-    return tuple(sorted(e.id for e in ledger.entries()
-                        if e.live and e.words and e.held_out != 1 and e.id not in dropped))
+    return tuple(sorted(e.id for e in ledger.entries.to_learn()))
 
 
-def _sample(ledger: Ledger, settings: Settings, base: BaseInfo, ids: Sequence[str], seed: int
-            ) -> tuple[tuple[str, ...], bool]:
+def _sample(
+    ledger: Ledger, settings: Settings, base: BaseInfo, ids: Sequence[str], seed: int
+) -> tuple[tuple[str, ...], bool]:
     """The entries that the first round's budget has time for, stratified; whether some are left."""
-    entries = {e.id: e for e in ledger.entries()}
+    entries = {e.id: e for e in ledger.entries.all()}
     words = sum(entries[i].words for i in ids)
     budget = words_for_budget(words, settings, base)
     if words <= budget:
@@ -219,14 +281,18 @@ def _sample(ledger: Ledger, settings: Settings, base: BaseInfo, ids: Sequence[st
 
 
 def words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
-    """Words that the budgeted first round can learn; `words` when it can learn them all."""
+    """Words that the budgeted first round reads once; `words` when it can learn them all.
+
+    One pass over many words tells more of an author than several over a few.
+    """
     training = settings.training
     whole = estimate(words, base.parameters, vocab=base.vocab, training=training)
     if whole.full_s <= training.first_round_s:
         return words
+    once = replace(training, epochs=1.0)
     low, high = LEAST_WORDS, words
     while high - low > 500:
         middle = (low + high) // 2
-        guess = estimate(middle, base.parameters, vocab=base.vocab, training=training)
+        guess = estimate(middle, base.parameters, vocab=base.vocab, training=once)
         low, high = (middle, high) if guess.full_s <= training.first_round_s else (low, middle)
     return low

@@ -27,12 +27,31 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a round was asked for.
+
+    `manual`: a person asks, so neither quiet time nor thresholds count. `nightly`: the hour has
+    come, so 200 words are enough and counted deletions are unlearned. Neither: only what is due at
+    once (the first round, `forget`, another base, 1,500 words).
+    """
+
+    fresh: bool = False  # the whole vault anew, from the base
+    manual: bool = False
+    nightly: bool = False
+
+
+BY_ITSELF = Asked()  # nobody asked: the daemon looks whether something is due at once
+
+
+@dataclass(frozen=True)
 class Round:
     """What is to be learned."""
 
     number: int
     kind: Literal["fresh", "incremental", "none"]
     why: str  # one sentence
+    cause: str = ""  # the same in a word
+    asked: Asked = BY_ITSELF
     entry_ids: tuple[str, ...] = ()
     seed: int = 1
     budget_s: float | None = None  # set for the budgeted first round
@@ -61,6 +80,8 @@ class Job:
     # the rounds that made `compare`'s "before" and "fresh": what was scored is not scored again
     guard_runs: str | None = None  # folder of the vault's run hashes, for the copying figures
     secret: str = ""  # hex key of those hashes
+    writing: str = "auto"  # [mirror] dtype and device: what is learned is judged as it will write
+    writing_on: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -90,9 +111,14 @@ class SegmentScores:
         def kept(values: list[T]) -> list[T]:
             return [value for at, value in enumerate(values) if at not in left_out]
 
-        return SegmentScores(kept(self.entry), kept(self.tags), kept(self.years), kept(self.bytes),
-                             {model: kept(nats) for model, nats in self.nats.items()},
-                             kept(self.keys))
+        return SegmentScores(
+            kept(self.entry),
+            kept(self.tags),
+            kept(self.years),
+            kept(self.bytes),
+            {model: kept(nats) for model, nats in self.nats.items()},
+            kept(self.keys),
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +142,7 @@ class Report:
     notes: list[str] = field(default_factory=list)  # e.g. "out of memory: batch halved to 4"
     learning: dict[str, Any] = field(default_factory=dict)  # rank, rate, epochs, best step...
     scored_tokens: int = 0  # read in evaluations, all models together, and drawn for `copying`
+    written_in: str = "float32"  # the arithmetic that was judged: the one that will write
     new_text: dict[str, float] = field(default_factory=dict)
     # of an incremental round, before it: "word_nats" and "held_out_word_nats" under the active
     # generation, and "repeated", the share of 8-word runs that stood in the new text before
@@ -138,9 +165,14 @@ def report_from_json(value: dict[str, Any]) -> Report:
 def job_from_json(value: dict[str, Any]) -> Job:
     """A Job from its dictionary."""
     fields = dict(value)
-    fields["round"] = Round(**{**fields["round"], "entry_ids": tuple(fields["round"]["entry_ids"])})
+    fields["round"] = _round_from_json(fields["round"])
     fields["items"] = tuple(map(item_from_json, fields["items"]))
     return Job(**fields)
+
+
+def _round_from_json(value: dict[str, Any]) -> Round:
+    asked = Asked(**value.get("asked", {}))
+    return Round(**{**value, "entry_ids": tuple(value["entry_ids"]), "asked": asked})
 
 
 def item_from_json(value: dict[str, Any]) -> Item:

@@ -10,11 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vaultgpt.ledger import EntryRow, Ledger, Pending
-from vaultgpt.ledger.rows import Paragraph
-from vaultgpt.ledger.texts import chance
+from vaultgpt.ledger import EntryRow, Ledger, Paragraph, Pending
+from vaultgpt.ledger.paragraphs import chance
 
 REPLAY_TIMES = 0.14  # words of replay for each new word: 10 % to 75 %
+_REPLAY_OF = 5_000  # entries that replay is chosen from, where there are more
 MISSING = 0.5  # a tag is missing from new text that brings less than this part of its usual share
 NEW_HELD_SHARE = 0.2  # of the new words, held out of this round and learned in the next
 WHOLE_ENTRIES = 4  # from so many new entries on whole ones are held out, else last paragraphs
@@ -58,19 +58,25 @@ def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
 
 def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
     """An incremental round's new text, the part of it held out of this round, and its replay."""
-    entries = {e.id: e for e in ledger.entries()}
+    entries = ledger.entries.named(ready.entries)
     waiting = ready_paragraphs(ledger, ready)
     held = new_held_out(waiting, ready.ready_words, ledger.key)
-    new = {entry: tuple(d for d in digests if d not in set(held.get(entry, ())))
-           for entry, digests in ready.entries.items()}
+    new = {
+        entry: tuple(d for d in digests if d not in set(held.get(entry, ())))
+        for entry, digests in ready.entries.items()
+    }
     new = {entry: digests for entry, digests in new.items() if digests}
-    dropped = ledger.duplicates()
-    old = [e for e in entries.values() if e.live and e.words and e.held_out != 1
-           and e.id not in dropped and e.id not in ready.entries]
-    missing = missing_tags(old, [(entries[e], sum(p.words for p in ps))
-                                 for e, ps in waiting.items()])
-    replay = stratified([e for e in old if first_tag(e) in missing],
-                        round(REPLAY_TIMES * ready.ready_words), seed)
+    usual = Counter(ledger.entries.words_by_first_tag())
+    for entry in ready.entries:
+        usual[first_tag(entries[entry])] -= entries[entry].words if _learns(entries[entry]) else 0
+    new_words = Counter[str]()
+    for entry, paragraphs in waiting.items():
+        new_words[first_tag(entries[entry])] += sum(p.words for p in paragraphs)
+    replay: list[str] = []
+    if missing := missing_tags(usual, new_words):
+        found = ledger.entries.some_to_learn(missing, _REPLAY_OF, seed)
+        old = [entry for entry in found if entry.id not in ready.entries]
+        replay = stratified(old, round(REPLAY_TIMES * ready.ready_words), seed)
     return Selection(new, held, tuple(replay))
 
 
@@ -81,28 +87,34 @@ def first_tag(entry: EntryRow) -> str:
 
 def ready_paragraphs(ledger: Ledger, ready: Pending) -> dict[str, list[Paragraph]]:
     """Entry -> its new paragraphs."""
-    every = ledger.paragraphs()
-    return {entry: [p for p in every[entry] if p.digest in new]
-            for entry, new in ((e, set(digests)) for e, digests in ready.entries.items())}
+    every = ledger.entries.paragraphs(ready.entries)
+    return {
+        entry: [p for p in every[entry] if p.digest in new]
+        for entry, new in ((e, set(digests)) for e, digests in ready.entries.items())
+    }
 
 
-def missing_tags(old: Sequence[EntryRow], new: Sequence[tuple[EntryRow, int]]) -> set[str]:
-    """First tags of which the new text (entries, new words) brings less than half the usual share.
+def _learns(entry: EntryRow) -> bool:
+    return entry.live and entry.words > 0 and entry.held_out != 1
+
+
+def missing_tags(usual: Mapping[str, int], now: Mapping[str, int]) -> set[str]:
+    """First tags of which the new text brings less than half the usual share; both words by tag.
 
     What has been read is not forgotten for being left out of a night, but poems fade while nothing
     but journals comes (docs/method.md has figures).
     """
-    usual, now = Counter[str](), Counter[str]()
-    for entry in old:
-        usual[first_tag(entry)] += entry.words
-    for entry, words in new:
-        now[first_tag(entry)] += words
-    all_old, all_new = max(1, usual.total()), max(1, now.total())
-    return {tag for tag, words in usual.items() if now[tag] / all_new < MISSING * words / all_old}
+    all_old, all_new = max(1, sum(usual.values())), max(1, sum(now.values()))
+    return {
+        tag
+        for tag, words in usual.items()
+        if words and now.get(tag, 0) / all_new < MISSING * words / all_old
+    }
 
 
-def new_held_out(fresh: Mapping[str, list[Paragraph]], new_words: int, key: bytes
-                 ) -> dict[str, tuple[str, ...]]:
+def new_held_out(
+    fresh: Mapping[str, list[Paragraph]], new_words: int, key: bytes
+) -> dict[str, tuple[str, ...]]:
     """Entry -> new paragraphs held out of this round only, about a fifth of the new words.
 
     From four new entries on whole entries are taken by keyed hash, below that the last new
@@ -113,8 +125,11 @@ def new_held_out(fresh: Mapping[str, list[Paragraph]], new_words: int, key: byte
     chosen: dict[str, tuple[str, ...]] = {}
     got = 0
     for entry in sorted(free, key=lambda e: chance(free[e][0].digest, key)):
-        parts = free[entry] if len(fresh) >= WHOLE_ENTRIES else (
-            free[entry][-1:] if len(free[entry]) >= 3 else [])
+        parts = (
+            free[entry]
+            if len(fresh) >= WHOLE_ENTRIES
+            else (free[entry][-1:] if len(free[entry]) >= 3 else [])
+        )
         words = sum(p.words for p in parts)
         if words and got + words <= most * 1.5:
             chosen[entry] = tuple(p.digest for p in parts)

@@ -11,8 +11,16 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vaultgpt.corpus.blocks import Block, Document, Encoder, Text, join, pack, prepare
-from vaultgpt.corpus.header import draw_header
+from vaultgpt.corpus.documents import (
+    Block,
+    Document,
+    Encoder,
+    Text,
+    draw_header,
+    join,
+    pack,
+    prepare,
+)
 from vaultgpt.corpus.secrets import Range
 from vaultgpt.training.round import Item
 
@@ -26,8 +34,16 @@ SHORT_SHARE, SHORT_TOKENS = 0.5, 128
 class Stream:
     """Endless blocks of some items; every epoch draws headers, packing and order anew."""
 
-    def __init__(self, items: Sequence[Item], encoder: Encoder, *, block_tokens: int, packs: bool,
-                 seed: int, name: str) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        encoder: Encoder,
+        *,
+        block_tokens: int,
+        packs: bool,
+        seed: int,
+        name: str,
+    ) -> None:
         self.encoder, self.block_tokens, self.packs = encoder, block_tokens, packs
         self.seed, self.name = seed, name
         self._items = [(item, prepare(item)) for item in items]
@@ -166,5 +182,7 @@ def split_validation(items: Sequence[Item], seed: int) -> tuple[list[Item], list
         if length <= goal:
             chosen.add(index)
             size += length
-    return ([item for i, item in enumerate(items) if i not in chosen],
-            [item for i, item in enumerate(items) if i in chosen])
+    return (
+        [item for i, item in enumerate(items) if i not in chosen],
+        [item for i, item in enumerate(items) if i in chosen],
+    )

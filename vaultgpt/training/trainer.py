@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vaultgpt.corpus.lines import Lines, by_tag, of_generation, to_json
+from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
+from vaultgpt.corpus import lines
 from vaultgpt.errors import TrainingError
-from vaultgpt.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.files import make_private_dir, read_json
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress, clear
@@ -53,12 +53,14 @@ def read_job(path: Path) -> Job:
     try:
         return job_from_json(read_json(path))
     except (OSError, ValueError, KeyError, TypeError):
-        raise TrainingError("The round's job file can't be read.",
-                            "Start the round again with `vaultgpt train`.") from None
+        raise TrainingError(
+            "The round's job file can't be read.", "Start the round again with `vaultgpt train`."
+        ) from None
 
 
-def run_job(path: Path, on_progress: OnProgress, stop: threading.Event,
-            began: float | None = None) -> Report:
+def run_job(
+    path: Path, on_progress: OnProgress, stop: threading.Event, began: float | None = None
+) -> Report:
     """Run the round in `path`, going on from a checkpoint beside it; fill job.out; the Report.
 
     `began` is the monotonic second at which the process started: a budget counts from there.
@@ -68,8 +70,9 @@ def run_job(path: Path, on_progress: OnProgress, stop: threading.Event,
 
 
 class _Trainer:
-    def __init__(self, path: Path, on_progress: OnProgress, stop: threading.Event,
-                 began: float) -> None:
+    def __init__(
+        self, path: Path, on_progress: OnProgress, stop: threading.Event, began: float
+    ) -> None:
         self.job, self.folder, self.stop, self.began = read_job(path), path.parent, stop, began
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self.on_progress = on_progress
@@ -88,10 +91,12 @@ class _Trainer:
         measurer.before()
         adapter, last, learner, progress, validation = self._train(base, parent, measurer)
         learner.close()
+        adapter = adapter.as_saved()
         measurer.after(adapter, last.weights if last and not self.fresh else None)
         measurer.copying(adapter)
         out = make_private_dir(Path(self.job.out))
         learner.save(out, adapter, self.job.base_name, self.job.base_revision)
+        lines.save(out, self._lines())
         if last:
             save_last(out, last)
         report = self._report(base, learner.recipe, progress, measurer, validation)
@@ -101,16 +106,18 @@ class _Trainer:
     def say(self, phase: str, fraction: float, **more: Any) -> None:
         self.on_progress({"event": "progress", "phase": phase, "fraction": fraction, **more})
 
-    def _train(self, base: BaseModel, parent: Adapter | None, measurer: Measurer
-               ) -> tuple[Adapter, LastWeights | None, Learner, Progress, list[Item]]:
+    def _train(
+        self, base: BaseModel, parent: Adapter | None, measurer: Measurer
+    ) -> tuple[Adapter, LastWeights | None, Learner, Progress, list[Item]]:
         train = [i for i in self.job.items if i.role == "train"]
         validation: list[Item] = []
         if self.fresh:
             train += [i for i in self.job.items if i.role == "replay"]
             train, validation = split_validation(train, self.seed)
-        last = self._last(parent)
+        last = self._last(parent, base.params)
         recipe, mixture, epoch_tokens, total = self._mixture(
-            base, parent, train, last.tokens if last else 0)
+            base, parent, train, last.tokens if last else 0
+        )
         if mixture.empty:
             raise TrainingError("There is no text to learn from in this round.")
         learner = Learner(base, recipe, self.seed, parent, last)
@@ -123,37 +130,62 @@ class _Trainer:
         measurer.scored_tokens += len(loop.progress.checks) * tokens_of(looked)
         return adapter, loop.last(adapter), learner, loop.progress, validation
 
-    def _last(self, parent: Adapter | None) -> LastWeights | None:
+    def _last(self, parent: Adapter | None, params: int) -> LastWeights | None:
         """Where the parent's training stood."""
         if parent is None or self.job.parent is None:
             return None
-        tokens = self.job.words * TOKENS_PER_WORD_SMALL * passes(self.settings, fresh=True)
+        tokens = (
+            self.job.words
+            * TOKENS_PER_WORD_SMALL
+            * passes(self.settings, fresh=True, params=params)
+        )
         return load_last(Path(self.job.parent), parent) or LastWeights.guess(parent, tokens)
 
-    def _mixture(self, base: BaseModel, parent: Adapter | None, train: list[Item],
-                 read_tokens: int) -> tuple[Recipe, Mixture, float, float]:
+    def _mixture(
+        self, base: BaseModel, parent: Adapter | None, train: list[Item], read_tokens: int
+    ) -> tuple[Recipe, Mixture, float, float]:
         """Recipe, data, tokens of one epoch, and tokens of all passes."""
+
         def stream(name: str, items: list[Item], block_tokens: int) -> Stream:
-            return Stream(items, base.encoder, block_tokens=block_tokens, packs=base.packs,
-                          seed=self.seed, name=name)
+            return Stream(
+                items,
+                base.encoder,
+                block_tokens=block_tokens,
+                packs=base.packs,
+                seed=self.seed,
+                name=name,
+            )
 
         block = choose_block(self.settings, params=base.params, context=base.context)
         new = stream("new", train, block)
         rough = new.tokens
         shares = FRESH_SHARES if self.fresh else SHARES
-        total = rough * passes(self.settings, fresh=self.fresh)
+        total = rough * passes(self.settings, fresh=self.fresh, params=base.params)
         general_chars = int(CHARS_A_TOKEN * total * shares["general"] / shares["new"])
         general = read_general(self.job.general_replay)
-        parts = {"new": train, "general": general_items(general, general_chars, self.seed),
-                 "replay": [i for i in self.job.items if i.role == "replay"]}
+        parts = {
+            "new": train,
+            "general": general_items(general, general_chars, self.seed),
+            "replay": [i for i in self.job.items if i.role == "replay"],
+        }
         total *= sum(shares[name] for name, items in parts.items() if items) / shares["new"]
         recipe = choose_recipe(
-            self.settings, words=self.job.words, params=base.params, context=base.context,
-            tied=base.tied, round_tokens=total, fresh=self.fresh,
-            parent_rank=parent.rank if parent else None, read_tokens=read_tokens)
+            self.settings,
+            words=self.job.words,
+            params=base.params,
+            context=base.context,
+            tied=base.tied,
+            round_tokens=total,
+            fresh=self.fresh,
+            parent_rank=parent.rank if parent else None,
+            read_tokens=read_tokens,
+        )
         made = {"new": new} if recipe.block_tokens == block else {}  # its epoch is encoded already
-        streams = [(made.get(name) or stream(name, items, recipe.block_tokens), shares[name])
-                   for name, items in parts.items() if shares[name] and items]
+        streams = [
+            (made.get(name) or stream(name, items, recipe.block_tokens), shares[name])
+            for name, items in parts.items()
+            if shares[name] and items
+        ]
         return recipe, Mixture(streams), rough if self.fresh else total, total
 
     def _deadline(self, measurer: Measurer) -> float | None:
@@ -163,37 +195,63 @@ class _Trainer:
         return self.began + budget - measurer.seconds_to_come - RESERVE_S
 
     def _on_step(self, progress: Progress) -> None:
-        self.say("train", progress.step / max(1, progress.steps), step=progress.step,
-                 steps=progress.steps, loss=progress.losses[-1],
-                 tokens_per_s=progress.tokens / max(progress.seconds, 1e-9))
+        self.say(
+            "train",
+            progress.step / max(1, progress.steps),
+            step=progress.step,
+            steps=progress.steps,
+            loss=progress.losses[-1],
+            tokens_per_s=progress.tokens / max(progress.seconds, 1e-9),
+        )
 
-    def _lines(self) -> dict[str, Lines]:
+    def _lines(self) -> dict[str, lines.Lines]:
         """How the author's lines run by tag: all that a fresh round reads, else what is new."""
-        before = of_generation(Path(self.job.parent)) if self.job.parent and not self.fresh else {}
+        parent = None if self.fresh else self.job.parent
+        before = lines.of_generation(Path(parent)) if parent else {}
         roles = ("train", "replay") if self.fresh else ("train",)
-        return by_tag(((i.tags, i.text) for i in self.job.items if i.role in roles), before)
+        return lines.by_tag(((i.tags, i.text) for i in self.job.items if i.role in roles), before)
 
-    def _report(self, base: BaseModel, recipe: Recipe, progress: Progress, measurer: Measurer,
-                validation: list[Item]) -> Report:
+    def _report(
+        self,
+        base: BaseModel,
+        recipe: Recipe,
+        progress: Progress,
+        measurer: Measurer,
+        validation: list[Item],
+    ) -> Report:
         return Report(
             bits_per_byte=measurer.bits_per_byte(),
-            by_tag=measurer.by_group("tags"), by_year=measurer.by_group("years"),
-            copying=measurer.copied, segments=measurer.scores(), prequential=measurer.prequential,
-            tokens=progress.tokens, seconds=time.monotonic() - self.began,
-            tokens_per_s=progress.tokens / max(progress.seconds, 1e-9), device=base.device.name,
-            steps=progress.step, losses=progress.losses, notes=[*base.notes, *progress.notes],
-            scored_tokens=measurer.scored_tokens, new_text=measurer.new_text,
+            by_tag=measurer.by_group("tags"),
+            by_year=measurer.by_group("years"),
+            copying=measurer.copied,
+            segments=measurer.scores(),
+            prequential=measurer.prequential,
+            tokens=progress.tokens,
+            seconds=time.monotonic() - self.began,
+            tokens_per_s=progress.tokens / max(progress.seconds, 1e-9),
+            device=base.device.name,
+            steps=progress.step,
+            losses=progress.losses,
+            notes=[*base.notes, *progress.notes],
+            scored_tokens=measurer.scored_tokens,
+            written_in=measurer.written_in,
+            new_text=measurer.new_text,
             last_weights=measurer.last_weights,
             learning={
-                "rank": recipe.rank, "rate": recipe.rate, "embedding_rate": recipe.embedding_rate,
-                "batch_tokens": recipe.batch_tokens, "block_tokens": recipe.block_tokens,
+                "rank": recipe.rank,
+                "rate": recipe.rate,
+                "embedding_rate": recipe.embedding_rate,
+                "batch_tokens": recipe.batch_tokens,
+                "block_tokens": recipe.block_tokens,
                 "dtype": str(base.device.dtype).removeprefix("torch."),
-                "threads": base.device.threads, "packed": base.packs,
-                "best_step": progress.best_step or progress.step, "validation": progress.checks,
-                "set_aside": [i.id for i in validation], "planned_steps": progress.steps,
+                "threads": base.device.threads,
+                "packed": base.packs,
+                "best_step": progress.best_step or progress.step,
+                "validation": progress.checks,
+                "set_aside": [i.id for i in validation],
+                "planned_steps": progress.steps,
                 "segment_tokens": SEGMENT_TOKENS,
                 "scored_with": "full header and title; the base with the title alone",
-                "lines": to_json(self._lines()),
             },
         )
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from vaultgpt.children import no_core
 from vaultgpt.errors import TrainingError, VaultGPTError
-from vaultgpt.wire import read_frame, write_frame
+from vaultgpt.wire import private_stdout, read_frame, write_frame
 
 GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
 LOWEST = 19
@@ -39,13 +40,6 @@ class Channel:
                 os._exit(1)
 
 
-def private_stdout() -> IO[bytes]:
-    """A copy of standard output; descriptor 1 becomes standard error."""
-    copy = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return copy
-
-
 def watch(stream: IO[bytes], stop: threading.Event) -> None:
     """Wait for a stop frame or the end of the stream; then set `stop`, and leave after GRACE_S."""
     with contextlib.suppress(OSError, ValueError):
@@ -63,14 +57,17 @@ def main(work: Work | None = None, what: str = "round") -> int:
     """
     began = time.monotonic()
     channel, source = Channel(private_stdout()), sys.stdin.buffer
-    lower_priority()
+    yield_memory()
+    no_core()
     try:
         message = read_frame(source)
         job = Path(str(message["job"])) if message else None
     except (ValueError, KeyError):
         job = None
-    if job is None:
+    if job is None or message is None:
         return 1
+    if message.get("polite", True):
+        lower_priority()
     stop = threading.Event()
     threading.Thread(target=watch, args=(source, stop), daemon=True).start()
     channel.send({"event": "progress", "phase": "load", "fraction": 0.0})
@@ -84,8 +81,8 @@ def _round(job: Path, say: Say, stop: threading.Event, began: float) -> dict[str
 
 
 def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> int:
+    from vaultgpt.training.device import is_out_of_memory
     from vaultgpt.training.loop import Stopped
-    from vaultgpt.training.memory import is_out_of_memory
 
     try:
         report = work()
@@ -96,16 +93,20 @@ def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> 
     except Exception as error:
         # The process boundary: no traceback, and no text of the error, which may hold prose.
         if is_out_of_memory(error):
-            failure = TrainingError(f"There is not enough memory for this {what}.",
-                                    "Choose a smaller base, or close other programs.")
+            failure = TrainingError(
+                f"There is not enough memory for this {what}.",
+                "Choose a smaller base, or close other programs.",
+            )
         else:
-            failure = TrainingError(f"The {what} failed ({type(error).__name__}).",
-                                    "Run `vaultgpt doctor`.")
+            failure = TrainingError(
+                f"The {what} failed ({type(error).__name__}).", "Run `vaultgpt doctor`."
+            )
     else:
         channel.send({"event": "done", "report": report})
         return 0
-    channel.send({"event": "error", "message": failure.message, "mend": failure.mend,
-                  "code": failure.code})
+    channel.send(
+        {"event": "error", "message": failure.message, "mend": failure.mend, "code": failure.code}
+    )
     return 1
 
 
@@ -113,6 +114,13 @@ def lower_priority() -> None:
     """The lowest priority there is, unless the parent gave it already."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(max(0, LOWEST - os.nice(0)))
+
+
+def yield_memory() -> None:
+    """The first to go when memory runs out."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,136 @@
 """What a scan found, counted: notes, words, tags, years, folders, language, reasons.
 
-Holds numbers and names of tags and folders, never prose or titles.
+Holds numbers and names of tags and folders, never prose or titles. A language is told by its
+script, or by its commonest small words where seven share one.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from vaultgpt.vault.language import Votes
-from vaultgpt.vault.note import count_words
+from vaultgpt.corpus.words import count_words, norms
 from vaultgpt.vault.scan import ScannedNote
 
 _SAMPLE = 4000  # characters of each note that vote on the language
+_MIN_WORDS = 200
+_FOREIGN = frozenset({"clipping", "excerpt", "chat"})  # reasons: somebody else wrote it
+_COMMON = {
+    "en": "the and of to in that it was is my for with not but be have this are you from they at "
+    "had he she his her we which would there were been what when",
+    "de": "der die und das ich nicht ein eine ist zu den mit auf es sich von dem war auch wie aber "
+    "wir sie im für noch nur bei mich mir wenn habe schon",
+    "fr": "le les des et que je une est dans pas qui il pour sur ne ce plus mais avec elle nous au "
+    "du mon tout cette comme moi était être aux très même",
+    "es": "el los que y las una por con no del se lo su para como más pero mi al fue este muy ya "
+    "cuando hay está sin sobre era todo también yo porque",
+    "it": "il che di e non per una sono del della con ma mi più come gli anche ho nel alla questo "
+    "era io lo le dei si perché cosa quando mia",
+    "nl": "het een en ik niet dat van is op te zijn maar met voor er aan die was ook wat heb nog "
+    "naar om dan mijn als hij ze door werd",
+    "pt": "que não uma os com para por mas mais do da eu em um se na no ao como foi meu minha "
+    "muito já está ele ela isso quando também são dos",
+}
+_LISTS = {language: frozenset(words.split()) for language, words in _COMMON.items()}
+# A script and its usual language; letters that only another one of that script has come below.
+_SCRIPTS = {
+    "ja": re.compile("[\u3040-\u30ff\uff66-\uff9d]"),
+    "zh": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"),
+    "ko": re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]"),
+    "ru": re.compile("[\u0400-\u052f]"),
+    "ar": re.compile("[\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff]"),
+    "he": re.compile("[\u0590-\u05ff]"),
+    "el": re.compile("[\u0370-\u03ff\u1f00-\u1fff]"),
+    "hi": re.compile("[\u0900-\u097f]"),
+    "bn": re.compile("[\u0980-\u09ff]"),
+    "ta": re.compile("[\u0b80-\u0bff]"),
+    "th": re.compile("[\u0e00-\u0e7f]"),
+    "ka": re.compile("[\u10a0-\u10ff]"),
+    "hy": re.compile("[\u0530-\u058f]"),
+}
+_LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
+_OTHERS = {"ru": ("uk", re.compile("[іїєґІЇЄҐ]")), "ar": ("fa", re.compile("[پچژگ]"))}
+_OTHER_SHARE = 0.02  # of the letters; Ukrainian has 8 %, Persian 4 %
+_KANA_SHARE = 0.1  # of the characters; Japanese has half, a Chinese note that quotes some a little
+
+
+class _Votes:
+    """Counts letters and small words of many texts; `language()` says what they are."""
+
+    def __init__(self) -> None:
+        self.words = 0
+        self.letters: Counter[str] = Counter()  # by script
+        self._counts: Counter[str] = Counter()
+
+    def add(self, text: str) -> None:
+        """Count one text."""
+        words = norms(text)
+        self.words += len(words)
+        self._counts.update(words)
+        self.letters["latin"] += len(_LATIN.findall(text))
+        if text.isascii():
+            return
+        for language, script in _SCRIPTS.items():
+            if count := len(script.findall(text)):
+                self.letters[language] += count
+                if language in _OTHERS:
+                    other, signs = _OTHERS[language]
+                    self.letters[other] += len(signs.findall(text))
+
+    def language(self) -> str | None:
+        """A two-letter code; None under 200 words, for other languages, and when two are close."""
+        if self.words < _MIN_WORDS:
+            return None
+        letters = {name: self.letters[name] for name in ("latin", *_SCRIPTS)}
+        script = max(letters, key=lambda name: letters[name])
+        if script in ("zh", "ja"):
+            both = letters["zh"] + letters["ja"]
+            script = "ja" if letters["ja"] >= _KANA_SHARE * both else "zh"
+            letters[script] = both
+        if 2 * letters[script] < sum(letters.values()) - (letters["ja"] if script == "ja" else 0):
+            return None
+        if script == "latin":
+            return self._by_words()
+        other, _ = _OTHERS.get(script, ("", None))
+        return other if other and self.letters[other] >= _OTHER_SHARE * letters[script] else script
+
+    def _by_words(self) -> str | None:
+        total = max(1, self.words)
+        shares = sorted(
+            (sum(self._counts[w] for w in words) / total, language)
+            for language, words in _LISTS.items()
+        )
+        (second, _), (best, language) = shares[-2:]
+        return language if best >= 0.12 and best >= 1.4 * second else None
 
 
 def census(notes: Iterable[ScannedNote]) -> dict[str, Any]:
     """CONTRACT's `scan` JSON with folders (top folder -> words), language and problems.
 
-    `tags` and `years` count entries (a file of many days is many) with prose in used notes.
+    `tags` and `years` count entries (a file of many days is many) with prose in used notes;
+    `foreign` counts, by top folder, the notes that somebody else wrote and the other ones.
     """
     total = used = words = problems = 0
     left_out: Counter[str] = Counter()
     tags: Counter[str] = Counter()
     years: Counter[str] = Counter()
     folders: Counter[str] = Counter()
-    votes = Votes()
+    foreign: dict[str, list[int]] = {}
+    votes = _Votes()
     for scanned in notes:
         note, total = scanned.note, total + 1
         problems += note.problem is not None
+        folder = note.path.split("/")[0] if "/" in note.path else ""
+        theirs = scanned.judgement.code in _FOREIGN
+        if theirs or scanned.judgement.used:
+            foreign.setdefault(folder, [0, 0])[0 if theirs else 1] += 1
         if not scanned.judgement.used:
             left_out[scanned.judgement.code] += 1
             continue
         used, words = used + 1, words + note.words
-        folders[note.path.split("/")[0] if "/" in note.path else ""] += note.words
+        folders[folder] += note.words
         for entry in note.entries:
             prose = entry.prose
             if not count_words(prose[:_SAMPLE]) and not count_words(prose):
@@ -45,13 +141,14 @@ def census(notes: Iterable[ScannedNote]) -> dict[str, Any]:
     return {
         "notes": total,
         "used": used,
-        "left_out": dict(left_out.most_common()),
+        "left_out": _most_first(left_out),
         "words": words,
-        "tags": dict(tags.most_common()),
+        "tags": _most_first(tags),
         "years": dict(sorted(years.items())),
-        "folders": dict(folders.most_common()),
+        "folders": _most_first(folders),
         "language": votes.language(),
         "problems": problems,
+        "foreign": {name: counts for name, counts in foreign.items() if counts[0]},
     }
 
 
@@ -66,3 +163,8 @@ def sentence(found: dict[str, Any]) -> str:
     if left_out := found["left_out"]:
         text += "; left out: " + ", ".join(f"{count:,} {code}" for code, count in left_out.items())
     return text + "."
+
+
+def _most_first(counts: Counter[str]) -> dict[str, int]:
+    """The largest first, the equal by name and not as the disk happens to list files."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

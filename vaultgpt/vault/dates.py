@@ -1,55 +1,64 @@
 """Dates as people write them, in file names, headings and properties, to "2021-03-14".
 
-Knows nothing about files: their times are no date of an entry (a sync makes every file new).
+Month and weekday names are those of every locale of moment.js. Knows nothing about files: their
+times are no date of an entry (a sync makes every file new).
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
+import json
 import re
+import unicodedata
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
-_MONTHS = """january jan januar janvier enero gennaio januari janeiro jänner janv ene genn
-february feb februar février febrero febbraio februari fevereiro févr fevrier febr fev
-march mar märz mars marzo maart março mär mrz marco mrt
-april apr avril abril aprile avr abr
-may mai mayo maggio mei maio mag
-june jun juni juin junio giugno junho giu
-july jul juli juillet julio luglio julho juil lug
-august aug août agosto augustus aout ago
-september sep sept septembre septiembre settembre setembro set
-october oct oktober octobre octubre ottobre outubro okt ott out
-november nov novembre noviembre novembro
-december dec dezember décembre diciembre dicembre dezembro dez déc decembre dic"""
-MONTHS = {
-    name: number for number, line in enumerate(_MONTHS.split("\n"), 1) for name in line.split()
-}
-WEEKDAYS = frozenset(
-    str.split("""
-    monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri
-    sat sun montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag lundi mardi
-    mercredi jeudi vendredi samedi dimanche lunes martes miércoles jueves viernes sábado domingo
-    lunedì martedì mercoledì giovedì venerdì sabato domenica maandag dinsdag woensdag donderdag
-    vrijdag zaterdag zondag""")
-)
+# Beside moment's own: other spellings, by number.
+_MORE_MONTHS = """jänner genn
+febr fevrier fevr febbr
+maerz mrz marz
+avr
+mag
+giugn
+lugl
+aout ago
+sept set setembre
+okt ottob
+novem
+dez décembre decembre dic"""
+_SHORT = frozenset(str.split("mon tue tues wed thu thur thurs fri sat sun"))
+_MORE_WEEKDAYS = "\ntues\n\nthu thur thurs\n\nsonnabend\n"
 
-_NUMERIC = re.compile(r"([12]\d{3})([-/._])(\d{1,2})\2(\d{1,2})(?!\d)")
-_COMPACT = re.compile(r"([12]\d{3})(\d\d)(\d\d)(?:\d{4}|\d{6})?(?!\d)")
-_MONTH = re.compile(r"([12]\d{3})[-/](\d\d)(?![-/._\d])")
-_WEEK = re.compile(r"([12]\d{3})-?W(\d{1,2})(?!\d)")
-_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2([12]\d{3})(?!\d)")
+_YEAR_AND = r"([12]\d{3})"
+_NUMERIC = re.compile(rf"{_YEAR_AND}([-/._])(\d{{1,2}})\2(\d{{1,2}})(?!\d)")
+_COMPACT = re.compile(rf"{_YEAR_AND}(\d\d)(\d\d)(?:\d{{4}}|\d{{6}})?(?!\d)")
+_MONTH = re.compile(rf"{_YEAR_AND}[-/](\d\d)(?![-/._\d])")
+_WEEK = re.compile(rf"{_YEAR_AND}-?W(\d{{1,2}})(?!\d)")
+_QUARTER = re.compile(rf"{_YEAR_AND}-?Q[1-4](?!\d)", re.IGNORECASE)
+_TO = r"(?:\.?[ \t]*[-–—][ \t]*\d{1,2})?"  # "14-16 March": the first of them
+_LAST = re.compile(rf"(\d{{1,2}}){_TO}([/.-])(\d{{1,2}})\2{_YEAR_AND}(?!\d)")
+_EAST = re.compile(rf"{_YEAR_AND}\s?[年년]\s?(\d{{1,2}})\s?[月월](?:\s?(\d{{1,2}})\s?[日일号號])?")
+_MONTH_NAME = r"([^\W\d_][^\d\s,/]{1,18}?)"
 _DAY_MONTH = re.compile(
-    r"(\d{1,2})(?:st|nd|rd|th|\.|er)?(?:\s+(?:of|de))?[\s-]+([^\W\d_]{3,10})\.?,?"
-    r"(?:\s+(?:of|de))?[\s-]+([12]\d{3})(?!\d)"
+    rf"(\d{{1,2}}){_TO}(?:st|nd|rd|th|\.|er|ª|º|-?[aeй])?(?:\s+(?:of|de|d'))?[\s-]+{_MONTH_NAME}\.?,?"
+    rf"(?:\s+(?:of|de|del))?[\s-]+{_YEAR_AND}(?!\d)"
 )
-_MONTH_DAY = re.compile(r"([^\W\d_]{3,10})\.?\s+(\d{1,2})(?:st|nd|rd|th)?,?\s+([12]\d{3})(?!\d)")
-_MONTH_YEAR = re.compile(r"([^\W\d_]{3,10})\.?,?\s+([12]\d{3})(?!\d)")
+_MONTH_DAY = re.compile(
+    rf"{_MONTH_NAME}\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:\s*[-–—]\s*\d{{1,2}}(?:st|nd|rd|th)?)?"
+    rf",?\s+{_YEAR_AND}(?!\d)"
+)
+_MONTH_YEAR = re.compile(rf"{_MONTH_NAME}\.?,?(?:\s+de)?\s+{_YEAR_AND}(?!\d)")
 _YEAR = re.compile(r"[12]\d{3}(?!\d)")
-_WEEKDAY = re.compile(r"\s*[(,]?\s*([^\W\d_]{3,10})\.?[,)]?\s*")
+_WEEKDAY = re.compile(r"\s*[(,]?\s*([^\W\d_][^\W\d_.-]{1,15}(?:-feira)?)\.?[,)]?[\s_–—-]*")
 _TIME = re.compile(
-    r"(?:[T\s,]\s*\d{1,2}[:.h]\d{2}\S{0,20}(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s\S{1,6})?)?\Z"
+    r"(?:[T\s,]\s*\d{1,2}[:.h]\d{2}\S{0,20}(?:\s*[AaPp]\.?[Mm]\.?)?"
+    r"(?:\s(?:(?:GMT|UTC)[+-]\d{4}(?:\s\([^()]{1,40}\))?|\S{1,6}))?)?\Z"
 )
 _LINK = re.compile(r"\[\[([^\]|#]{1,200})(?:#[^\]|]*)?(?:\|[^\]]*)?\]\]")
+_RANGE = re.compile(r"\s*(?:[-–—/→~]|\.\.+|(?:to|until|till|bis|au|al|tot)(?=\s))\s*")
+_EPOCH = re.compile(r"\d{10}|\d{13}")
 _LONGEST = 120  # characters; nobody writes a longer date
 
 
@@ -60,6 +69,72 @@ class Found:
     date: str | None
     rest: str  # what follows it
     day: bool  # it names a day, not only a month or a year
+    other: str | None = None  # 3/4/2021 is the third of April here, and this where months lead
+    order: str = ""  # "day" or "month", where figures show which of the two leads
+
+
+def ascii_figures(text: str) -> str:
+    """With the figures of every script as 0 to 9."""
+    return text if text.isascii() else "".join(str(unicodedata.decimal(c, c)) for c in text)
+
+
+@functools.cache
+def moment() -> dict[str, Any]:
+    """Locales of moment.js: months, weekdays and long-date formats of each."""
+    text = files("vaultgpt.vault").joinpath("moment.json").read_text(encoding="utf-8")
+    locales: dict[str, Any] = json.loads(text)["locales"]
+    return locales
+
+
+@functools.cache
+def _names(kind: str) -> dict[str, dict[int, frozenset[str]]]:
+    """Name in lower case -> number from 0 on -> its locales, for "months" or "weekdays"."""
+    more = (_MORE_MONTHS if kind == "months" else _MORE_WEEKDAYS).split("\n")
+    found: dict[str, dict[int, set[str]]] = {}
+    for locale, words in [
+        *((n, of[kind]) for n, of in moment().items()),
+        ("", map(str.split, more)),
+    ]:
+        for number, names in enumerate(words):
+            for name in names:
+                for form in {ascii_figures(name), ascii_figures(name).rstrip(".")}:
+                    found.setdefault(form, {}).setdefault(number, set()).add(locale)
+    return {
+        name: {number: frozenset(locales) for number, locales in numbers.items()}
+        for name, numbers in found.items()
+    }
+
+
+def months_named(name: str) -> dict[int, frozenset[str]]:
+    """Months (1 to 12) that bear a name, and in which locales."""
+    numbers = _names("months").get(name.lower().rstrip("."), {})
+    return {number + 1: locales for number, locales in numbers.items()}
+
+
+def weekdays_named(name: str) -> dict[int, frozenset[str]]:
+    """Weekdays (Monday is 0) that bear a name, and in which locales."""
+    return _names("weekdays").get(name.lower().rstrip("."), {})
+
+
+def date_words(kind: str, locales: frozenset[str] | None = None) -> list[str]:
+    """The names of "months" or "weekdays" in some locales, or in all."""
+    return [
+        name
+        for name, numbers in _names(kind).items()
+        if locales is None or any(where & locales for where in numbers.values())
+    ]
+
+
+def _is_weekday(name: str, alone: bool) -> bool:
+    """Whether a word means a weekday where it stands: "So" and "We" are words as well."""
+    known = len(name) > 4 or not name.isascii() or name.lower() in _SHORT
+    return bool(weekdays_named(name)) and (alone or known)
+
+
+def _month(name: str) -> int:
+    """The month of a name that has only one; else 0."""
+    found = months_named(name)
+    return next(iter(found)) if len(found) == 1 else 0
 
 
 def calendar_date(year: int, month: int, day: int) -> str | None:
@@ -81,12 +156,14 @@ def week_month(year: int, week: int) -> str | None:
 
 
 def leading_date(text: str) -> Found | None:
-    """A date in figures at the very start: a day, a month, a week, or a run of digits."""
+    """A date in figures at the very start: a day, a month, a week, a quarter, a run of digits."""
     if m := _NUMERIC.match(text):
         found = calendar_date(int(m[1]), int(m[3]), int(m[4]))
         return Found(found, text[m.end() :], True)
     if m := _WEEK.match(text):
         return Found(week_month(int(m[1]), int(m[2])), text[m.end() :], False)
+    if m := _QUARTER.match(text):
+        return Found(m[1], text[m.end() :], False)
     if (m := _MONTH.match(text)) and 1 <= int(m[2]) <= 12:
         return Found(f"{m[1]}-{m[2]}", text[m.end() :], False)
     if m := _COMPACT.match(text):
@@ -96,57 +173,122 @@ def leading_date(text: str) -> Found | None:
 
 
 def _worded(text: str) -> Found | None:
-    """ "14 March 2021", "March 14, 2021", "14.3.2021", "March 2021"."""
-    if (m := _DAY_MONTH.match(text)) and m[2].lower() in MONTHS:
-        found = calendar_date(int(m[3]), MONTHS[m[2].lower()], int(m[1]))
-        return Found(found, text[m.end() :], True)
-    if (m := _MONTH_DAY.match(text)) and m[1].lower() in MONTHS:
-        found = calendar_date(int(m[3]), MONTHS[m[1].lower()], int(m[2]))
-        return Found(found, text[m.end() :], True)
+    """ "14 March 2021", "March 14, 2021", "14.3.2021", "March 2021", in any language."""
     if m := _LAST.match(text):
-        first, second, year = int(m[1]), int(m[3]), int(m[4])
-        if m[2] == "." or first > 12 or first == second:
-            return Found(calendar_date(year, second, first), text[m.end() :], True)
-        if second > 12:
-            return Found(calendar_date(year, first, second), text[m.end() :], True)
-        return None  # 3/4/2021 is March in one country and April in another
-    if (m := _MONTH_YEAR.match(text)) and m[1].lower() in MONTHS:
-        return Found(f"{m[2]}-{MONTHS[m[1].lower()]:02d}", text[m.end() :], False)
+        return _ordered(int(m[1]), m[2], int(m[3]), int(m[4]), text[m.end() :])
+    if m := _EAST.match(text):
+        year, month, rest = int(m[1]), int(m[2]), text[m.end() :]
+        if m[3]:
+            return Found(calendar_date(year, month, int(m[3])), rest, True)
+        return Found(f"{year}-{month:02d}" if month <= 12 else None, rest, False)
+    if (m := _DAY_MONTH.match(text)) and (month := _month(m[2])):
+        return Found(calendar_date(int(m[3]), month, int(m[1])), text[m.end() :], True)
+    if (m := _MONTH_DAY.match(text)) and (month := _month(m[1])):
+        return Found(calendar_date(int(m[3]), month, int(m[2])), text[m.end() :], True)
+    if (m := _MONTH_YEAR.match(text)) and (month := _month(m[1])):
+        return Found(f"{m[2]}-{month:02d}", text[m.end() :], False)
     return None
 
 
-def _plain(text: str) -> str:
-    """Without link brackets, emphasis and a weekday in front."""
+def _ordered(first: int, mark: str, second: int, year: int, rest: str) -> Found:
+    """Figures that end in the year: 3/4/2021 is March in one country and April in another."""
+    day_leads, month_leads = calendar_date(year, second, first), calendar_date(year, first, second)
+    if mark == "." or first > 12 or first == second:
+        return Found(day_leads, rest, True, order="day" if first != second else "")
+    if second > 12:
+        return Found(month_leads, rest, True, order="month")
+    return Found(day_leads, rest, True, month_leads)
+
+
+def _plain(text: str) -> tuple[str, str]:
+    """Without link brackets, emphasis and a weekday in front, which comes second; figures ASCII."""
     text = text.strip()[:_LONGEST].strip("*_:= \t")
+    if not text.isascii():
+        text = ascii_figures(unicodedata.normalize("NFC", text))
     if m := _LINK.match(text):
         text = m[1].rsplit("/", 1)[-1].removesuffix(".md") + text[m.end() :]
-    if (m := _WEEKDAY.match(text)) and m[1].lower() in WEEKDAYS:
-        text = text[m.end() :]
-    return text
+    m = _WEEKDAY.match(text)
+    if m and m.end() < len(text) and _is_weekday(m[1], text[m.end(1)] in ".,"):
+        return text[m.end() :], m[1]
+    return text, ""
 
 
-def _after(rest: str) -> str:
-    """What follows a date, without a weekday and a time."""
-    if (m := _WEEKDAY.match(rest)) and m[1].lower() in WEEKDAYS:
-        rest = rest[m.end() :]
-    return "" if _TIME.match(rest) else rest.strip(" \t-–—:,.")
+def _after(rest: str, day: bool) -> tuple[str, str]:
+    """What follows a date, without a range's end, a weekday, which comes second, and a time."""
+    if (m := _RANGE.match(rest)) and (end := _plain(rest[m.end() :])[0]):
+        until = leading_date(end) or _worded(end)
+        if until is not None and until.day:
+            rest = until.rest
+        elif day and re.fullmatch(r"\d{1,2}", end):
+            rest = ""
+    weekday = ""
+    if m := _WEEKDAY.fullmatch(rest.lstrip(" \t-–—_")):  # "2021-03-14-Sunday"
+        rest = m[0]
+    if (m := _WEEKDAY.match(rest)) and _is_weekday(m[1], m.end() == len(rest)):
+        weekday, rest = m[1], rest[m.end() :]
+    return "" if _TIME.match(rest) else rest.strip(" \t-–—:,."), weekday
+
+
+def _on_weekday(found: Found, weekday: str) -> Found:
+    """Of two dates the one that falls on the weekday beside it, where only one does."""
+    if found.other is None or found.date is None or not weekday:
+        return found
+    days = weekdays_named(weekday)
+    fits = [datetime.date.fromisoformat(d).weekday() in days for d in (found.date, found.other)]
+    if fits[0] == fits[1]:
+        return found
+    date, order = (found.date, "day") if fits[0] else (found.other, "month")
+    return Found(date, found.rest, True, order=order)
+
+
+def _read(text: str) -> tuple[Found | None, bool]:
+    """A date at the start with what follows it, and whether it may have a title beside it."""
+    plain, before = _plain(text)
+    found = leading_date(plain) or _worded(plain)
+    if found is None:
+        return None, False
+    rest, behind = _after(found.rest, found.day)
+    found = _on_weekday(found, before or behind)
+    titled = found.day and plain[:1].isdigit() and _NUMERIC.match(plain) is not None
+    return Found(found.date, rest, found.day, found.other, found.order), titled
 
 
 def parse_date(text: str) -> Found | None:
     """A text that is a date and nothing else (a weekday and a time may stand by it)."""
-    plain = _plain(text)
-    found = leading_date(plain) or _worded(plain)
-    if found is None and (m := _YEAR.match(plain)):
-        found = Found(m[0], plain[m.end() :], False)
-    return found if found is not None and not _after(found.rest) else None
+    found, _ = _read(text)
+    if found is None and (m := _YEAR.match(plain := _plain(text)[0])):
+        rest, _ = _after(plain[m.end() :], False)
+        found = Found(m[0], rest, False)
+    return found if found is not None and not found.rest and found.other is None else None
+
+
+def property_date(text: str) -> Found | None:
+    """A property's date: seconds or milliseconds since 1970, in UTC, are one too."""
+    if not _EPOCH.fullmatch(text.strip()):
+        return parse_date(text)
+    seconds = int(text.strip()[:10])
+    day = datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
+    return Found(day.isoformat(), "", True)
 
 
 def heading_date(text: str) -> Found | None:
     """A heading that is a day or a month, alone or (a day in figures) followed by a title."""
-    plain = _plain(text)
-    found = leading_date(plain) or _worded(plain)
+    found = day_or_month(text)
+    return found if found is not None and found.other is None else None
+
+
+def day_or_month(text: str) -> Found | None:
+    """The same, one that can be read in two ways too."""
+    found, titled = _read(text)
+    return found if found is not None and (not found.rest or titled) else None
+
+
+def named_date(stem: str) -> Found | None:
+    """The date that a file's name is or begins with: a day, or a month or a year by itself."""
+    found, _ = _read(stem)
     if found is None:
         return None
-    rest = _after(found.rest)
-    titled = found.day and plain[:1].isdigit() and _NUMERIC.match(plain) is not None
-    return Found(found.date, rest, found.day) if not rest or titled else None
+    if found.other is not None:
+        return Found(found.other[:4], found.rest, True)  # of 3-4-2021 the year is certain
+    plain = leading_date(stem)
+    return found if found.day or not found.rest or plain is not None else None

@@ -1,9 +1,17 @@
-"""The nouns of a vault: Span, Entry, Note. Knows nothing about parsing, disks or training."""
+"""The nouns of a vault: tag, Span, Entry, Note. Knows nothing about parsing, disks or training.
+
+A tag is what Obsidian counts as one; spans.py keeps it out of code, links and headings.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
+
+from vaultgpt.corpus.words import count_words
 
 # What each stretch of a note is. Only "prose" is learned. "context" kinds stay in the text that the
 # model reads but carry no loss; "left out" kinds never reach it.
@@ -39,6 +47,31 @@ class Span:
     start: int
     end: int
     kind: Kind
+
+
+Mark = tuple[int, int, Kind]  # a Span, of the whole text
+
+
+def fill(marks: list[Mark], start: int, end: int) -> tuple[Span, ...]:
+    """Spans that cover [start, end) exactly, relative to `start`: the marks, and prose between."""
+    spans: list[Span] = []
+
+    def add(to: int, kind: Kind) -> None:
+        at = spans[-1].end if spans else 0
+        if to <= at:
+            return
+        if spans and spans[-1].kind == kind:
+            spans[-1] = Span(spans[-1].start, to, kind)
+        else:
+            spans.append(Span(at, to, kind))
+
+    for mark_start, mark_end, kind in marks:
+        if mark_end <= start or mark_start >= end:
+            continue
+        add(max(mark_start, start) - start, "prose")
+        add(min(mark_end, end) - start, kind)
+    add(end - start, "prose")
+    return tuple(spans)
 
 
 @dataclass(frozen=True)
@@ -87,7 +120,13 @@ class Note:
     properties: dict[str, object]  # the few scalar front matter keys that rules read, lower-cased
     tags: tuple[str, ...]  # of the whole note
     problem: str | None  # a sentence without prose, e.g. "front matter is not valid YAML"
-    words: int  # of prose
+    head: int = 0  # characters before the body: front matter, whether it could be read or not
+    opened: int | None = None  # where a fence begins that is never closed
+
+    @cached_property
+    def words(self) -> int:
+        """Words of prose, counted when first asked for."""
+        return sum(count_words(entry.prose) for entry in self.entries)
 
 
 @dataclass(frozen=True)
@@ -97,3 +136,59 @@ class Judgement:
     used: bool
     code: str  # "" when used; else e.g. "folder", "pattern", "tag", "template", "clipping"
     why: str
+
+
+# Obsidian's own definition: everything but white space and punctuation, save "_", "-" and "/".
+_TAG_CHARS = r"[^\u2000-\u206F\u2E00-\u2E7F'!\"#$%&()*+,.:;<=>?@^`{|}~\[\]\\\s]"
+INLINE = re.compile(rf"#({_TAG_CHARS}+)")
+_GAP = "[ \t,;\u00a0\u3000]*"
+TAG_LINE = re.compile(rf"[ \t]*(?:[Tt]ags?[ \t]*::?[ \t]*)?(#{_TAG_CHARS}+{_GAP})+(?=\r?\n|\Z)")
+_SPLIT = re.compile(r"[\s,;]+")
+_MOST = 2_000  # values of one note that are looked at
+_NOTHING = frozenset({"", "null", "~"})
+# Under these names people keep verse: as a tag, a folder or the language of a fenced block.
+_VERSE = frozenset(
+    ["poem", "poems", "poetry", "verse", "lyrics", "gedicht", "gedichte", "poésie", "poesía"]
+)
+
+
+def clean_tag(name: str) -> str | None:
+    """Lower-case, without "#", quotes and a trailing "/"; None when nothing is left."""
+    name = name.strip("\"'[](){}").lstrip("#").strip("/").lower()
+    return None if name in _NOTHING else name
+
+
+def inline_tag(name: str) -> str | None:
+    """The tag of `#name` in the text; None for `#1`, which Obsidian takes for a number."""
+    tag = clean_tag(name)
+    return tag if tag and not tag.isdigit() else None
+
+
+def unique(tags: Iterable[str]) -> tuple[str, ...]:
+    """Each tag once, in order of appearance."""
+    return tuple(dict.fromkeys(tags))
+
+
+def property_tags(value: object) -> tuple[str, ...]:
+    """Tags of a front matter value: a list, nested lists, or a string with commas or spaces."""
+    found: list[str] = []
+    waiting: list[object] = [value]
+    for _ in range(_MOST):
+        if not waiting:
+            break
+        item = waiting.pop(0)
+        if isinstance(item, (list, tuple)):
+            waiting[:0] = item
+        elif isinstance(item, str):
+            found += [tag for part in _SPLIT.split(item) if (tag := clean_tag(part))]
+    return unique(found)
+
+
+def below(tag: str, parent: str) -> bool:
+    """Whether `tag` is `parent` or nested under it."""
+    return tag == parent or tag.startswith(parent + "/")
+
+
+def names_verse(name: str) -> bool:
+    """Whether a tag (with or without its "#"; "poetry/2019" too) or a folder's name says so."""
+    return name.lstrip("#").split("/")[0].lower() in _VERSE

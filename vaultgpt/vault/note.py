@@ -5,45 +5,90 @@ Never raises on any bytes. Knows nothing about disks or rules.
 
 from __future__ import annotations
 
+import codecs
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from vaultgpt.vault import sections, titles
-from vaultgpt.vault.blocks import blank_lines
+from vaultgpt.corpus.words import count_words
+from vaultgpt.vault import headings
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.dates import Found, leading_date, parse_date
-from vaultgpt.vault.decode import decode
-from vaultgpt.vault.entry import LEFT_OUT, Entry, Kind, Note
-from vaultgpt.vault.properties import Properties, read_properties
-from vaultgpt.vault.spans import Heading, Mark, Scan, fill, scan
-from vaultgpt.vault.tags import property_tags, unique
-from vaultgpt.verse import names_verse
-
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’\u2010-][^\W_]+)*"
+from vaultgpt.vault.dates import Found, named_date, parse_date, property_date
+from vaultgpt.vault.entry import (
+    LEFT_OUT,
+    Entry,
+    Kind,
+    Mark,
+    Note,
+    fill,
+    names_verse,
+    property_tags,
+    unique,
 )
+from vaultgpt.vault.markup import blank_lines
+from vaultgpt.vault.others import is_export
+from vaultgpt.vault.properties import CREATED_KEYS, DATE_KEYS, Properties, read_properties
+from vaultgpt.vault.spans import Heading, Scan, scan
+
+TOO_LONG = "reading it takes too long"
+CRASHED = "reading it ends the reader"
 _TEMPLATE_WORDS = 20  # fewer below unfilled front matter: nobody wrote here yet
+_WORDS_A_PLACEHOLDER = 40  # more prose for each than that, and somebody wrote here after all
 _OPENING_KINDS = LEFT_OUT | {"embed", "html"}  # may stand above a title
 
 
-def count_words(text: str) -> int:
-    """Words of `text`; each Chinese, Japanese or Korean character counts as one."""
-    return sum(1 for _ in _WORD.finditer(text))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """The text of a file, or None for one that is not text, and what was odd about it."""
+
+    text: str | None
+    problem: str | None
+
+
+def _decode(data: bytes) -> _Decoded:
+    """UTF-8, UTF-16 or UTF-32 by byte-order mark, else UTF-8, else Latin-1. Never raises."""
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    problem = None
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding in ("utf-16", "utf-32"):
+            text = data.decode(encoding, errors="replace")
+            problem = f"a part is not valid {encoding.upper()}"
+        else:
+            text = data.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+            problem = "it is not UTF-8 and was read as Latin-1"
+    if "\0" in text:
+        return _Decoded(None, "it holds NUL bytes, so it is not text")
+    return _Decoded(text, problem)
 
 
 def read_note(path: str, data: bytes, daily: DailyFormat) -> Note:
     """Read one file. `path` is POSIX, relative to the vault, NFC. A `problem` says what was odd."""
-    decoded = decode(data)
+    decoded = _decode(data)
     if decoded.text is None:
         return unreadable(path, decoded.problem or "it is not text")
-    return _Reader(path, decoded.text, decoded.problem, daily).read()
+    return read_text(path, decoded.text, daily, decoded.problem)
+
+
+def read_text(path: str, text: str, daily: DailyFormat, problem: str | None = None) -> Note:
+    """Read a note whose text is at hand, as in an editor; `problem` is one known already."""
+    return _Reader(path, text, problem, daily).read()
 
 
 def unreadable(path: str, problem: str) -> Note:
     """A note whose text can't be had."""
-    return Note(path, "", (), {}, (), problem, 0)
+    return Note(path, "", (), {}, (), problem)
 
 
 @dataclass
@@ -60,13 +105,15 @@ class _Reader:
         found = self._scan(head, own)
         entries = self._entries(head, own, found)
         properties = dict(head.values)
-        if warned := unique([*property_tags(head.values.get("rule_tags")), *found.heading_tags]):
-            properties["rule_tags"] = warned
-        if self._is_template(head, entries):
+        self._complain(found.problem)
+        if self._is_template(head, found, entries):
             properties["template"] = True
+        if is_export(self.text):
+            properties["highlights"] = True
         tags = unique([*own, *(tag for _, tag in found.tags)])
-        words = sum(count_words(entry.prose) for entry in entries)
-        return Note(self.path, self.text, entries, properties, tags, self.problem, words)
+        return Note(
+            self.path, self.text, entries, properties, tags, self.problem, head.above, found.opened
+        )
 
     def _complain(self, problem: str | None) -> None:
         if problem and problem not in (self.problem or ""):
@@ -91,46 +138,44 @@ class _Reader:
             found = scan(self.text, begin, True)
         return found
 
-    def _is_template(self, head: Properties, entries: tuple[Entry, ...]) -> bool:
+    def _is_template(self, head: Properties, found: Scan, entries: tuple[Entry, ...]) -> bool:
         """Placeholders, outside code, that a template plugin would have filled in.
 
         A page of prose whose front matter was never filled in is still a page of prose.
         """
-        if any(
-            _PLACEHOLDER.search(entry.text[span.start : span.end])
-            for entry in entries
-            for span in entry.spans
-            if span.kind == "template"
-        ):
-            return True
+        unfilled = sum(
+            kind == "template" and _PLACEHOLDER.match(self.text, start, end) is not None
+            for start, end, kind in found.marks
+        )
+        if unfilled:
+            return not _written(entries, _WORDS_A_PLACEHOLDER * unfilled)
         if not _PLACEHOLDER.search(self.text[: max(head.broken, head.end)]):
             return False
-        below = sum(count_words(entry.prose) for entry in entries)
-        return below - count_words(self.text[: head.broken]) < _TEMPLATE_WORDS
+        return not _written(entries, _TEMPLATE_WORDS + count_words(self.text[: head.broken]))
 
     # Entries
 
     def _entries(self, head: Properties, own: tuple[str, ...], found: Scan) -> tuple[Entry, ...]:
-        days = sections.day_headings(found.headings)
+        days = headings.day_headings(found.headings, self._known_date(head))
         title, heading = self._title_heading(head, found, bool(days))
         self._mark_headings(found, heading, days)
         date = self._date(head, heading)
         name = (
             title
             or _property_title(head)
-            or titles.title_of_name(self.path, [*own, *(tag for _, tag in found.tags)])
+            or self._name_title([*own, *(tag for _, tag in found.tags)])
         )
         if not days:
             return (
                 self._entry(
-                    0, sections.Section(0, len(self.text), None, None), name, date, found, own
+                    0, headings.Section(0, len(self.text), None, None), name, date, found, own
                 ),
             )
         first = days[0][0].start
         spans = fill(found.marks, 0, first)
         preamble = any(s.kind == "prose" and self.text[s.start : s.end].strip() for s in spans)
         shared = unique([*own, *(tag for at, tag in found.tags if at < first)])
-        parts = sections.cut(days, len(self.text), preamble)
+        parts = headings.cut(days, len(self.text), preamble)
         return tuple(
             self._entry(n, part, None if part.heading else name, date, found, shared)
             for n, part in enumerate(parts)
@@ -139,7 +184,7 @@ class _Reader:
     def _entry(
         self,
         ordinal: int,
-        part: sections.Section,
+        part: headings.Section,
         title: str | None,
         date: str | None,
         found: Scan,
@@ -147,7 +192,7 @@ class _Reader:
     ) -> Entry:
         if part.found is not None:
             date = part.found.date
-            title = titles.clean_title(part.found.rest)
+            title = headings.clean_title(part.found.rest)
             if date is None:
                 self._complain("a date heading names a day that does not exist")
         first, after = (bisect_left(found.tags, (at,)) for at in (part.start, part.end))
@@ -178,7 +223,7 @@ class _Reader:
         level_one = sum(h.level == 1 for h in found.headings)
         if level_one > 1 and (many or self.daily.date_of(self.path)):
             return None, None  # "# Morning" and "# Evening" are parts of a day, not its title
-        return titles.clean_title(top.text), top
+        return headings.clean_title(top.text), top
 
     def _mark_headings(
         self, found: Scan, title: Heading | None, days: list[tuple[Heading, Found]]
@@ -186,27 +231,38 @@ class _Reader:
         """Mark the title and the date headings, with the blank lines below them."""
         dated = [h for h, _ in days]
         if days:
-            dated += sections.above_days(found.headings, days[0][0].level)
+            dated += headings.above_days(found.headings, days[0][0].level)
         kinds: dict[Heading, Kind] = dict.fromkeys(dated, "date_heading")
         if title is not None and title not in kinds:
             kinds[title] = "date_heading" if parse_date(title.text) else "title"
         marks = [(h.start, blank_lines(self.text, h.end), kind) for h, kind in kinds.items()]
         found.marks[:] = sorted(found.marks + marks)  # fill() lets the heading's mark win
 
+    def _name_title(self, tags: list[str]) -> str | None:
+        if self.daily.format_date(self.path):
+            return None
+        return headings.title_of_name(self.path, tags)
+
+    def _known_date(self, head: Properties) -> str | None:
+        """A date of the file besides its headings', which says nothing of each of them."""
+        value = next((head.values[key] for key in DATE_KEYS if head.values.get(key)), "")
+        found = property_date(value) if isinstance(value, str) else None
+        return found.date if found else self.daily.date_of(self.path)
+
     def _date(self, head: Properties, title: Heading | None) -> str | None:
         """The day a note is about: `date`, then its name, then `created`, then a heading.
 
         Times of files are never asked.
         """
-        for key in ("date", "day"):
+        for key in DATE_KEYS:
             if date := self._property_date(head, key):
                 return date
         if date := self.daily.date_of(self.path):
             return date
-        named = leading_date(PurePosixPath(self.path).name)
+        named = named_date(PurePosixPath(self.path).stem)
         if named is not None and named.date is None:
             self._complain("its name is a day that does not exist")
-        for key in ("created", "creation-date", "date-created"):
+        for key in CREATED_KEYS:
             if date := self._property_date(head, key):
                 return date
         found = parse_date(title.text) if title else None
@@ -214,7 +270,7 @@ class _Reader:
 
     def _property_date(self, head: Properties, key: str) -> str | None:
         value = head.values.get(key)
-        found = parse_date(value) if isinstance(value, str) and value else None
+        found = property_date(value) if isinstance(value, str) and value else None
         if found is not None and found.date is None:
             self._complain(f"its `{key}` is a day that does not exist")
         return found.date if found else None
@@ -222,9 +278,20 @@ class _Reader:
 
 _PLACEHOLDER = re.compile(
     r"\{\{ *(?:date|time|title|value|name|tags?|yesterday|tomorrow|week|month|year|day)\b"
-    r"|<%[-_*+~]{0,2} *(?:await +)?tp\.",
+    r"|<%(?!\+)[-_*~]{0,2} *(?:await +)?tp\.",  # "<%+" stays in a note, to be filled in each time
     re.IGNORECASE,
 )
+
+
+def _written(entries: tuple[Entry, ...], words: int) -> bool:
+    """Whether there are that many words of prose; no more of it is looked at than that takes."""
+    for entry in entries:
+        prose = entry.prose
+        for at in range(0, len(prose), 1_000):
+            words -= count_words(prose[at : at + 1_000])
+            if words <= 0:
+                return True
+    return words <= 0
 
 
 def _slice(marks: list[Mark], start: int, end: int) -> list[Mark]:
@@ -236,4 +303,4 @@ def _property_title(head: Properties) -> str | None:
     value = head.values.get("title")
     if not isinstance(value, str) or parse_date(value):
         return None
-    return titles.clean_title(value)
+    return headings.clean_title(value)

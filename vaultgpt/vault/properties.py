@@ -1,68 +1,89 @@
 """Front matter: where it ends, and the few properties that are needed from it.
 
-We split it ourselves, since python-frontmatter loses what stands between two rules; the library
-reads the mapping, through a pure loader that knows only strings. Anything odd stays prose.
+YAML and TOML blocks are read as trees of strings, so that no date or number can raise, and what is
+no valid block is read line by line for the keys that decide. Anything odd stays prose.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import frontmatter
 import yaml
 from frontmatter.default_handlers import YAMLHandler
 
-from vaultgpt.vault.tags import property_tags
+from vaultgpt.vault.entry import property_tags, unique
 
-MAX_BLOCK = 64 * 1024  # characters; PyYAML's C loader dies of 30,000 "[", the pure one is slow
-MAX_DEPTH = 20
-NEEDED = frozenset(
-    [
-        "tag",
-        "tags",
-        "date",
-        "day",
-        "created",
-        "creation-date",
-        "date-created",
-        "source",
-        "url",
-        "title",
-        "vaultgpt",
-        "excalidraw-plugin",
-    ]
+_MAX_BLOCK = 64 * 1024  # characters; PyYAML's C loader dies of 30,000 "[", the pure one is slow
+_MAX_DEPTH = 20
+_MAX_NODES = 5_000  # of one block, each use of an alias counted: sixty lines can mean 2^60
+DATE_KEYS = ("date", "day")
+CREATED_KEYS = (
+    "created",
+    "creation-date",
+    "date-created",
+    "created-at",
+    "createdat",
+    "created-on",
+    "created-time",
+    "created-date",
+    "datecreated",
+    "creationdate",
 )
-_OPEN = re.compile(r"---[ \t]*\r?\n")
-_CLOSE = re.compile(r"^---[ \t]*\r?$", re.MULTILINE)
+# Kept by what brings other people's words into a vault: readers, book plugins, web clippers.
+SOURCE_KEYS = (
+    "source",
+    "url",
+    "doc-type",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "isbn-10",
+    "isbn-13",
+    "bookid",
+    "asin",
+    "kindle-sync",
+    "readwise-url",
+    "readwise-id",
+    "omnivore-id",
+    "hypothesis-uri",
+)
+_OTHER_KEYS = ("tag", "tags", "title", "vaultgpt", "excluded", "excalidraw-plugin", "modelkey")
+_BARS = {"vaultgpt": False, "excluded": True}  # what keeps a note out, whatever else it says
+_NEEDED = frozenset([*DATE_KEYS, *CREATED_KEYS, *SOURCE_KEYS, *_OTHER_KEYS])
+_KNOWN = _NEEDED | frozenset(["aliases", "alias", "cssclass", "cssclasses", "publish", "author"])
+_OPEN = re.compile(r"(---|\+\+\+)[ \t]*\r?\n")
+_LATE = re.compile(r"(?:[ \t]*\r?\n){0,20}[ \t]{0,8}(---|\+\+\+)[ \t]*\r?\n")
+_CLOSE = {mark: re.compile(rf"^{re.escape(mark)}[ \t]*\r?$", re.M) for mark in ("---", "+++")}
 _BLANK = re.compile(r"(?:[ \t]*\r?\n)*")
-_KEY = re.compile(r"\w[\w -]{0,40}:(?:\s|$)")
-_SENTENCE = re.compile(r"[.!?;,\"]|(?:\S+\s+){4}")
-_OFF = re.compile(r"^vaultgpt[ \t]*:[ \t]*[\"']?(?:false|no|off)\b", re.MULTILINE | re.IGNORECASE)
-_TAG_LINES = re.compile(
-    r"^tags?[ \t]*:([^\n]{0,2000}(?:\n[ \t]*-[ \t][^\n]{0,200}){0,200})",
-    re.MULTILINE | re.IGNORECASE,
+_KEY = re.compile(r"\w[\w .,?/()'-]{0,60}:(?:\s|$)")
+_LINES = re.compile(r"(?:(?:\w[\w -]{0,40}:(?=\s|\Z)|[ \t]+\S|-[ \t])[^\n]*(?:\n|\Z))+")
+_PAIR = re.compile(
+    r"[\"']?(\w[\w .-]{0,40}?)[\"']?[ \t]*[:=](?=\s|\Z|[\[\"'])[ \t]*([^\n]{0,2000})"
 )
-
-
-class _Strings(yaml.SafeLoader):
-    """A pure loader whose plain scalars stay strings, so no date or number can raise."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012  the base class declares it
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge keys double a mapping at every level; a note needs none."""
+# No YAML, but meant.
+_TIGHT = re.compile(r"(vaultgpt|excluded|tags?)[:=](\S[^\n]{0,2000})", re.IGNORECASE)
+_ITEM = re.compile(r"[ \t]*(?:-[ \t]+)?([^\n]{1,200})")
+_INDENT = re.compile(r"[ \t]*(?:-[ \t]+)?")
+_RULES = frozenset(["tag", "tags", *_BARS])  # heeded where they are indented, too
+_SENTENCE = re.compile(r"[.!;\"](?:\s|$)|,\s+(?:\S+\s+){2}|(?:\S+\s+){4}")
 
 
 class _Handler(YAMLHandler):
-    """The library's YAML, over a block that is split already."""
+    """The library's YAML, as nodes rather than values: a key given twice stays two keys.
 
-    def split(self, text: str) -> tuple[str, str]:
-        return text, ""
+    It also splits a note, and then loses what stands between two rules; so that is done here. The
+    C loader dies of deep nesting, the pure one raises.
+    """
 
-    def load(self, fm: str) -> Any:  # type: ignore[override]
-        return yaml.load(fm, Loader=_Strings)
+    def load(self, fm: str, **options: object) -> Any:
+        return yaml.compose(fm, Loader=yaml.SafeLoader)
+
+
+_HANDLER = _Handler()
 
 
 @dataclass(frozen=True)
@@ -70,33 +91,126 @@ class Properties:
     """What front matter says. `end` is where the body begins; 0 when there is no front matter."""
 
     end: int = 0
-    values: dict[str, object] = field(default_factory=dict)  # NEEDED keys, lower-case
+    values: dict[str, object] = field(default_factory=dict)  # needed keys, lower-case
     problem: str | None = None
     broken: int = 0  # end of a block that looks like front matter and could not be read
+    unclosed: int = 0  # end of the properties below an opening rule that is never closed
+
+    @property
+    def above(self) -> int:
+        """Characters before the body, however well what stands there could be read."""
+        return max(self.end, self.broken, self.unclosed)
 
 
 def read_properties(text: str) -> Properties:
     """Split and read the front matter of a note. Never raises, whatever stands there."""
     opening = _OPEN.match(text)
     if not opening:
-        return Properties()
-    closing = _CLOSE.search(text, opening.end(), opening.end() + MAX_BLOCK + 8)
+        return _late(text)
+    closing = _CLOSE[opening[1]].search(text, opening.end(), opening.end() + _MAX_BLOCK + 8)
     if not closing:
-        return _unclosed(text, opening.end())
+        return _unclosed(text, opening.end()) if opening[1] == "---" else Properties()
     block, end = text[opening.end() : closing.start()], _after(text, closing.end())
     if not block.strip():
         return Properties(end)
-    if _depth(block) > MAX_DEPTH:
+    return _toml(block, end) if opening[1] == "+++" else _yaml(block, end)
+
+
+def _yaml(block: str, end: int) -> Properties:
+    if _depth(block) > _MAX_DEPTH:
         return _failed(block, end, "its front matter is nested too deeply")
     try:
-        mapping, _ = frontmatter.parse(block, handler=_Handler())
+        root = _HANDLER.load(block)
     except Exception:  # yaml raises ValueError, TypeError, RecursionError and more,
         # with the note's text in the message, which goes no further
         return _failed(block, end, "its front matter is not valid YAML")
-    if not mapping or not all(_like_a_key(key) for key in mapping):
+    tree = _Tree()
+    pairs = tree.pairs(root) if isinstance(root, yaml.MappingNode) else []
+    if tree.odd:
+        return _failed(block, end, "its front matter is not valid YAML")
+    names = [name for name, _ in pairs]
+    if not pairs or not (_KNOWN & set(names) or _like_keys(key for key in tree.keys)):
         why = "what stands between its first two rules is not front matter"
-        return Properties(0, _warnings(block), why)
-    return Properties(end, _needed(mapping))
+        return Properties(0, _only_rules(_line_by_line(block)), why)
+    problem = "its front matter refers to itself" if tree.cyclic else None
+    if len(set(names)) < len(names):
+        problem = "a key of its front matter is given twice"
+    return Properties(end, _needed(pairs), problem)
+
+
+def _toml(block: str, end: int) -> Properties:
+    try:
+        table = tomllib.loads(block.replace("\r\n", "\n"))
+    except (ValueError, RecursionError):
+        return _failed(block, end, "its front matter is not valid TOML")
+    inner = [pair for value in table.values() if isinstance(value, dict) for pair in value.items()]
+    return Properties(end, _needed((_name(k), _strings(v)) for k, v in [*table.items(), *inner]))
+
+
+def _strings(value: object, depth: int = 0) -> object:
+    """A TOML value as strings, lists and mappings of strings."""
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
+        return {str(k): _strings(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, list) and depth < _MAX_DEPTH:
+        return [_strings(v, depth + 1) for v in value]
+    return str(value)
+
+
+class _Tree:
+    """A YAML tree as strings, lists and mappings: finite, however often an alias is used."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_NODES
+        self.cyclic = False
+        self.odd = False  # a key is no word, as in {{date}}
+        self.keys: list[str] = []  # of the mapping itself, as they are written
+        self._open: set[int] = set()
+
+    def pairs(self, root: yaml.MappingNode) -> list[tuple[str, object]]:
+        """Names and values of a mapping in order, one given twice twice."""
+        self._open.add(id(root))
+        found = []
+        for key, value in root.value:
+            if self._word(key):
+                self.keys.append(key.value)
+                found.append((_name(key.value), self._value(value, 1)))
+        return found
+
+    def _value(self, node: yaml.Node, depth: int) -> object:
+        self.left -= 1
+        if isinstance(node, yaml.ScalarNode):
+            return node.value
+        if id(node) in self._open:
+            self.cyclic = True
+        if id(node) in self._open or depth > _MAX_DEPTH or self.left < 0:
+            return ""
+        self._open.add(id(node))
+        found: object = ""
+        if isinstance(node, yaml.SequenceNode):
+            found = [self._value(item, depth + 1) for item in self._some(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            found = {
+                key.value: self._value(value, depth + 1)
+                for key, value in self._some(node.value)
+                if self._word(key)
+            }
+        self._open.discard(id(node))
+        return found
+
+    def _word(self, key: yaml.Node) -> bool:
+        word = isinstance(key, yaml.ScalarNode)
+        self.odd = self.odd or not word
+        return word
+
+    def _some(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            if self.left < 0:
+                return
+            yield item
+
+
+def _name(key: object) -> str:
+    return re.sub(r"[ _]", "-", str(key).strip().lower())
 
 
 def _after(text: str, at: int) -> int:
@@ -115,57 +229,112 @@ def _depth(block: str) -> int:
     return deepest
 
 
-def _like_a_key(key: object) -> bool:
-    """ "creation date" is a key; "Dear diary, I woke" is a sentence with a colon."""
-    return not isinstance(key, str) or (len(key) <= 60 and not _SENTENCE.search(key))
+def _like_keys(keys: Iterable[str]) -> bool:
+    """Whether most are keys: "slept well?" is one, "Dear diary, I woke" a sentence with a colon."""
+    marks = [len(key) <= 80 and (key.endswith("?") or not _SENTENCE.search(key)) for key in keys]
+    return 2 * sum(marks) > len(marks)
+
+
+def _late(text: str) -> Properties:
+    """A block that stands too low, or indented, to be front matter: what it forbids is heeded."""
+    opening = _LATE.match(text)
+    at = opening.end() if opening else 0
+    closing = (
+        _CLOSE[opening[1]].search(text, at, at + _MAX_BLOCK)
+        if opening and (_KEY if opening[1] == "---" else _PAIR).match(text, at)
+        else None
+    )
+    if closing is None:
+        return Properties()
+    rules = _only_rules(_line_by_line(text[at : closing.start()]))
+    return Properties(0, rules, "its front matter does not begin on its first line")
 
 
 def _unclosed(text: str, at: int) -> Properties:
     if not _KEY.match(text, at):
         return Properties()  # a note that opens with a rule
+    lines = _LINES.match(text, at)
+    end = lines.end() if lines else at
     return Properties(
         0,
-        _warnings(text[at : at + MAX_BLOCK]),
+        _only_rules(_line_by_line(text[at : max(end, at + _MAX_BLOCK)])),
         "its front matter is not closed, or longer than 64 KB",
+        unclosed=end,
     )
 
 
 def _failed(block: str, end: int, why: str) -> Properties:
-    """Prose after all: kept whole where it looks like properties, else read like the rest."""
-    looks_like_properties = _KEY.match(block.lstrip()) is not None
-    return Properties(0, _warnings(block), why, end if looks_like_properties else 0)
+    """Prose after all: kept whole where it looks like properties, else read like the rest.
+
+    What it says is believed all the same, line by line.
+    """
+    values = _line_by_line(block)
+    if looks_like_properties := _PAIR.match(block.lstrip()) is not None:
+        values = {**values, **_only_rules(values)}
+    else:
+        values = _only_rules(values)
+    return Properties(0, values, why, end if looks_like_properties else 0)
 
 
-def _warnings(block: str) -> dict[str, object]:
-    """From a block that can't be read: only what would keep the note out, for the rules to see."""
+def _line_by_line(block: str) -> dict[str, object]:
+    """The needed keys of a block that can't be read whole: `key: value` at a line's start.
+
+    What decides whether a note is read counts where it is indented, or an item, as well.
+    """
+    pairs: list[tuple[str, object]] = []
+    lines = block.split("\n")
+    for n, line in enumerate(lines):
+        plain = _INDENT.sub("", line, count=1)
+        found = _PAIR.match(plain) or _TIGHT.match(plain)
+        needed = _NEEDED if plain == line else _RULES
+        if found is None or (name := _name(found[1])) not in needed:
+            continue
+        value = found[2].strip()
+        if name in ("tag", "tags"):
+            below = []
+            for item in lines[n + 1 : n + 200]:
+                marked = item.lstrip(" \t").startswith("-")
+                if not (marked or (plain == line and item[:1] in (" ", "\t"))):
+                    break
+                if _PAIR.match(_INDENT.sub("", item, count=1)) or not (m := _ITEM.match(item)):
+                    break
+                below.append(m[1])
+            pairs.append((name, [value.partition(" #")[0] or value, *below]))
+        else:
+            pairs.append((name, value.strip("\"'")))
+    return _needed(pairs)
+
+
+def _only_rules(values: dict[str, object]) -> dict[str, object]:
+    """Only what would keep the note out, for the rules to see."""
+    found = {key: bar for key, bar in _BARS.items() if values.get(key) is bar}
+    tags = [*property_tags(values.get("tags")), *property_tags(values.get("tag"))]
+    return {**found, "rule_tags": unique(tags)} if tags else {**found}
+
+
+def _needed(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """The few keys we use, as strings and lists of strings. Of two: all tags, the stricter rule."""
     found: dict[str, object] = {}
-    if _OFF.search(block):
-        found["vaultgpt"] = False
-    lines = [m[1].replace("\n", " ") for m in _TAG_LINES.finditer(block)]
-    if tags := property_tags([re.sub(r"(?:^|\s)-\s", " ", line) for line in lines]):
-        found["rule_tags"] = tags
-    return found
-
-
-def _needed(mapping: dict[Any, Any]) -> dict[str, object]:
-    """The few keys we use, as strings and lists of strings; no alias is followed further."""
-    found: dict[str, object] = {}
-    for key, value in mapping.items():
-        name = str(key).strip().lower().replace(" ", "-").replace("_", "-")
-        if name not in NEEDED:
+    for name, value in pairs:
+        if name not in _NEEDED:
             continue
         if name == "vaultgpt":
-            found[name] = _own(value)
+            own = _own(value)
+            found[name] = own if found.get(name, True) is not False else False
+        elif name == "excluded":
+            found[name] = found.get(name, False) or bool(_scalar(value) and _says_yes(value))
         elif name in ("tag", "tags"):
-            found[name] = property_tags(value)
+            found[name] = unique([*property_tags(found.get(name)), *property_tags(value)])
         else:
-            found[name] = _scalar(value)
+            found[name] = found.get(name) or _scalar(value)
     return found
 
 
 def _scalar(value: object) -> str:
-    """A string; of a list, its first string at most three levels down; else ""."""
+    """A string; of a list or a mapping, its first string at most three levels down; else ""."""
     for _ in range(3):
+        if isinstance(value, dict):
+            value = list(value.values())
         if isinstance(value, list) and value:
             value = value[0]
     text = value.strip() if isinstance(value, str) else ""
@@ -182,4 +351,9 @@ def _own(value: object) -> object:
         if "tags" in inner:
             own["tags"] = property_tags(inner["tags"])
         return own
-    return _scalar(value).lower() not in ("false", "no", "off", "0")
+    return _says_yes(value)
+
+
+def _says_yes(value: object) -> bool:
+    """Whether a property is not switched off: `no` and nothing else is a no."""
+    return _scalar(value).lower().split("#")[0].strip() not in ("false", "no", "off", "0")

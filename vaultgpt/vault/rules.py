@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pathspec
 
 from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
-from vaultgpt.files import read_json
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.entry import Judgement, Note
-from vaultgpt.vault.tags import below, clean_tag, property_tags, unique
+from vaultgpt.vault.entry import Judgement, Note, below, clean_tag, property_tags
+from vaultgpt.vault.note import CRASHED, TOO_LONG
+from vaultgpt.vault.obsidian import Pattern, settings, settings_or_problem
+from vaultgpt.vault.properties import SOURCE_KEYS
 
+# Syncthing; Dropbox, Nextcloud, Obsidian Sync; Seafile; Synology Drive; Resilio; ownCloud; pCloud.
 CONFLICT = re.compile(
     r"\.sync-conflict-\d|\(.{0,80}conflicted copy|\bconflicted copy\b|\(case conflict"
-    r"|^\.syncthing\.|~syncthing~",
+    r"|^\.syncthing\.|~syncthing~|\(SFConflict |_(?:Case|Unicode)?Conflict(?:\(\d+\))?\.\w+$"
+    r"|\.Conflict(?:\(\d+\))?\.\w+$|_conflict-\d{8}|\[conflicted\]",
     re.IGNORECASE,
 )
+_GIT_CONFLICT = "conflict-files-obsidian-git.md"  # the note in which obsidian-git lists them
+_CHATS = re.compile(r"(?:^|/)(?:copilot-conversations|copilot-custom-prompts|smart-chats)/")
+_CHAT_TAG = "copilot-conversation"
 PLACEHOLDER = re.compile(r"^\.(.+\.(?:md|markdown))\.icloud$", re.IGNORECASE)
 USED = Judgement(True, "", "It is used.")
 
@@ -34,15 +42,20 @@ def _fold(path: str) -> str:
 
 
 def _spec(patterns: tuple[str, ...], key: str) -> pathspec.GitIgnoreSpec | None:
+    """Patterns whose match of a path ends: eleven stars took 84 s on a name of 40 letters."""
     if not patterns:
         return None
     try:
-        return pathspec.GitIgnoreSpec.from_lines(_fold(pattern) for pattern in patterns)
+        spec = pathspec.GitIgnoreSpec.from_lines(_fold(pattern) for pattern in patterns)
+        for pattern in spec.patterns:
+            if pattern.regex is not None:
+                pattern.regex = Pattern(pattern.regex.pattern)  # type: ignore[assignment]
     except (ValueError, TypeError, re.error):
         raise UsageError(
             f"rules.{key} holds a pattern that can't be read.",
             "Patterns are written as in .gitignore.",
         ) from None
+    return spec
 
 
 @dataclass(frozen=True)
@@ -50,47 +63,42 @@ class Ignored:
     """Obsidian's excluded files: path prefixes and /regular expressions/."""
 
     prefixes: tuple[str, ...]
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[Pattern, ...]
+    problems: tuple[str, ...] = ()
 
     @staticmethod
     def load(vault: Path) -> Ignored:
-        """`userIgnoreFilters` of .obsidian/app.json; empty for a missing or damaged file."""
-        prefixes, patterns = [], []
-        filters = _setting(vault / ".obsidian" / "app.json", "userIgnoreFilters")
+        """`userIgnoreFilters` of .obsidian/app.json; what can't be read of it is a problem."""
+        prefixes, patterns, problems = [], [], []
+        values, damaged = settings_or_problem(vault, "app.json")
+        if damaged:
+            problems.append(f"{damaged}, so Obsidian's excluded files are not known.")
+        filters = values.get("userIgnoreFilters")
         for item in filters if isinstance(filters, list) else []:
             if not isinstance(item, str) or not item.strip():
                 continue
             if len(item) > 2 and item.startswith("/") and item.endswith("/"):
                 try:
-                    patterns.append(re.compile(item[1:-1], re.IGNORECASE))
-                except re.error:
-                    continue  # JavaScript's syntax is not all of Python's
+                    patterns.append(Pattern(item[1:-1]))
+                except ValueError:
+                    problems.append("A pattern among Obsidian's excluded files can't be read.")
             else:
                 prefixes.append(_fold(item.strip().lstrip("/")))
-        return Ignored(tuple(prefixes), tuple(patterns))
+        return Ignored(tuple(prefixes), tuple(patterns), tuple(problems))
 
     def match(self, path: str) -> bool:
-        """Whether Obsidian leaves this path out of its searches."""
+        """Whether Obsidian leaves this path out of its searches. TimeoutError."""
         folded = _fold(path)
         return any(folded.startswith(p) for p in self.prefixes) or any(
             pattern.search(path) for pattern in self.patterns
         )
 
 
-def _setting(path: Path, key: str) -> object:
-    try:
-        value = read_json(path)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value.get(key) if isinstance(value, dict) else None
-
-
 def _template_places(vault: Path) -> tuple[str, ...]:
     """Folders (with "/") and single notes that hold templates, folded."""
-    plugin = vault / ".obsidian" / "plugins" / "templater-obsidian" / "data.json"
     folders = [
-        _setting(vault / ".obsidian" / "templates.json", "folder"),
-        _setting(plugin, "templates_folder"),
+        settings(vault, "templates.json").get("folder"),
+        settings(vault, "plugins", "templater-obsidian", "data.json").get("templates_folder"),
     ]
     places = [
         _fold(f.strip().strip("/")) + "/"
@@ -125,16 +133,36 @@ class RuleSet:
             _template_places(vault),
         )
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about what could not be read of the rules."""
+        late = ("A pattern takes too long on a path: that note is left out.",)
+        slow = any(pattern.late for pattern in self._patterns())
+        return self.ignored.problems + (late if slow else ())
+
+    def _patterns(self) -> list[Pattern]:
+        specs = [spec for spec in (self.exclude, self.only) if spec is not None]
+        globs: list[Any] = [pattern.regex for spec in specs for pattern in spec.patterns]
+        return [*self.ignored.patterns, *(p for p in globs if isinstance(p, Pattern))]
+
     def sources(self) -> tuple[object, ...]:
         """What these rules were made from, in a form that compares and prints the same."""
         patterns = tuple(pattern.pattern for pattern in self.ignored.patterns)
         return self.rules, self.ignored.prefixes, patterns, self.templates
 
     def judge_path(self, path: str) -> Judgement:
-        """What the path alone decides."""
+        """What the path alone decides. One that a pattern can't be tried on in time is left out."""
+        try:
+            return self._judge_path(path)
+        except TimeoutError:
+            return _no("pattern", "A pattern of the rules takes too long on its path.")
+
+    def _judge_path(self, path: str) -> Judgement:
         name = PurePosixPath(path).name
         if CONFLICT.search(name):
             return _no("conflict copy", "It is a copy that a sync tool left behind.")
+        if name.lower() == _GIT_CONFLICT:
+            return _no("conflict copy", "It is a list of conflicts that obsidian-git left behind.")
         if PLACEHOLDER.match(name):
             return _no("placeholder", "It lies in the cloud and is not on this machine.")
         folded = _fold(path)
@@ -146,6 +174,8 @@ class RuleSet:
             return _no("only", "rules.only does not name it.")
         if self.rules.obsidian_excluded and self.ignored.match(path):
             return _no("obsidian", "Obsidian's own excluded files name it.")
+        if not self.rules.clippings and _CHATS.search(folded):
+            return _no("chat", "It lies where chats with an assistant are kept.")
         if not self.rules.templates and self._is_template_place(folded):
             return _no("template", "It lies where this vault keeps its templates.")
         return USED
@@ -158,29 +188,57 @@ class RuleSet:
 
     def judge(self, note: Note) -> Judgement:
         """Whether a note that was read is used."""
-        by_path = self.judge_path(note.path)
-        if not by_path.used:
-            return by_path
-        if not note.entries:
-            return _no("unreadable", f"It can't be read: {note.problem}.")
-        if note.properties.get("vaultgpt") is False:
-            return _no("vaultgpt: false", "Its front matter says `vaultgpt: false`.")
-        warned = property_tags(note.properties.get("rule_tags"))
-        if barred := next(
-            (bar for tag in unique([*note.tags, *warned]) for bar in self.tags if below(tag, bar)),
-            None,
-        ):
-            return _no("tag", f"It has the excluded tag #{barred}.")
-        if not self.rules.templates and note.properties.get("template"):
-            return _no("template", "It holds placeholders that a template would fill in.")
-        origin = note.properties.get("source") or note.properties.get("url")
-        if origin and not self.rules.clippings:
-            return _no("clipping", "Its front matter names a source or url: somebody else's text.")
+        judgement = self.judge_path(note.path)
+        if judgement.used and not note.entries:
+            judgement = not_read(note)
+        judgement = self.judge_kind(note) if judgement.used else judgement
+        if not judgement.used:
+            return judgement
         if note.words == 0:
             return _no("empty", "It holds no prose.")
         if note.words < self.rules.min_words:
             return _no("few words", f"It holds fewer than {self.rules.min_words} words of prose.")
         return USED
+
+    def judge_tags(self, tags: Iterable[str]) -> Judgement:
+        """Whether none of these tags is an excluded one or stands below one."""
+        for tag in tags:
+            if barred := next((bar for bar in self.tags if below(tag, bar)), None):
+                return _no("tag", f"It has the excluded tag #{barred}.")
+        return USED
+
+    def judge_kind(self, note: Note) -> Judgement:
+        """What a note's own text decides, however little of it there is."""
+        if note.properties.get("vaultgpt") is False:
+            return _no("vaultgpt: false", "Its front matter says `vaultgpt: false`.")
+        if note.properties.get("excluded") is True:
+            return _no("excluded", "Its front matter says `excluded`.")
+        by_tags = self.judge_tags([*note.tags, *property_tags(note.properties.get("rule_tags"))])
+        if not by_tags.used:
+            return by_tags
+        if not self.rules.templates and note.properties.get("template"):
+            return _no("template", "It holds placeholders that a template would fill in.")
+        return USED if self.rules.clippings else _foreign(note)
+
+
+def not_read(note: Note) -> Judgement:
+    """Of a note whose text can't be had."""
+    code = "quarantined" if note.problem in (TOO_LONG, CRASHED) else "unreadable"
+    return _no(code, f"It can't be read: {note.problem}.")
+
+
+def _foreign(note: Note) -> Judgement:
+    """Whether a note holds somebody else's text: clipped, exported from a book, or a chat."""
+    if key := next((key for key in SOURCE_KEYS if note.properties.get(key)), None):
+        if key in ("source", "url"):
+            why = "Its front matter names a source or url: somebody else's text."
+            return _no("clipping", why)
+        return _no("excerpt", f"Its front matter has `{key}`: excerpts of somebody else's text.")
+    if note.properties.get("highlights"):
+        return _no("excerpt", "It is an export of a reader's highlights.")
+    if note.properties.get("modelkey") or any(below(tag, _CHAT_TAG) for tag in note.tags):
+        return _no("chat", "It is a chat with an assistant.")
+    return USED
 
 
 def _no(code: str, why: str) -> Judgement:

@@ -5,11 +5,12 @@ Knows nothing about the ledger. The watcher is a hint; this is the truth.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,16 +19,29 @@ from vaultgpt.errors import NotFound, UsageError
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Judgement, Note
-from vaultgpt.vault.note import read_note, unreadable
+from vaultgpt.vault.note import unreadable
+from vaultgpt.vault.reading import READER
 from vaultgpt.vault.rules import RuleSet
 from vaultgpt.vault.walk import FileStamp, Found
 
-__all__ = ["FileStamp", "Scan", "ScannedNote", "find_one", "read_one", "read_vault"]
+__all__ = [
+    "Changes",
+    "FileStamp",
+    "Scan",
+    "ScannedNote",
+    "find_one",
+    "fingerprint",
+    "read_one",
+    "read_vault",
+]
 
 _UNTOUCHED = {
     "symlink": Judgement(False, "symlink", "It is a symbolic link, which is not followed."),
     "placeholder": Judgement(False, "placeholder", "It lies in the cloud, not on this machine."),
 }
+_READER = 3  # counted up when a note is read otherwise than before: then all are read anew
+_SOME_NOTES = 500  # whose stamps are compared at once
+_PART_BYTES = 1 << 20
 _NEVER_OPENED = frozenset({*_UNTOUCHED, "conflict copy"})
 
 
@@ -53,6 +67,12 @@ class Scan:
     unchanged: list[str]
     gone: list[str]
     rules: str = ""  # fingerprint of the rules; when it changes, unchanged notes need a new scan
+    closed: tuple[str, ...] = ()  # folders that can't be listed
+    problems: tuple[str, ...] = ()  # sentences about the rules
+
+    def said(self) -> list[str]:
+        """What the author should know of the vault as a whole: folders, rules."""
+        return _said(self.closed, self.problems)
 
 
 def read_vault(vault: Path, rules: Rules, known: Mapping[str, FileStamp] = {}) -> Scan:
@@ -61,29 +81,92 @@ def read_vault(vault: Path, rules: Rules, known: Mapping[str, FileStamp] = {}) -
     Unchanged notes are not judged anew: when `Scan.rules` is not what it was, pass no `known`.
     VaultError when the vault itself is not there, so that a missing drive deletes nothing.
     """
-    reader = _Reader(vault, rules)
-    tree = walking.walk(vault)
-    stamps = {path: found.stamp for path, found in tree.files.items()}
-    hidden = (
-        {
-            path: stamp
-            for path, stamp in known.items()
-            if path not in stamps and path.startswith(tuple(tree.closed))
-        }
-        if tree.closed
-        else {}
+    changes = Changes(vault, rules, lambda paths: {p: known[p] for p in paths if p in known})
+    read = [scanned for part in changes.parts() for scanned in part]
+    other = {*changes.gone(known), *(file.path for file in changes.files)}
+    unchanged = [path for path in known if path not in other]
+    stamps = {path: known[path] for path in unchanged}
+    stamps |= {scanned.note.path: scanned.stamp for scanned in read}  # without what just vanished
+    gone = [path for path in known if path not in stamps]
+    return Scan(
+        stamps, read, unchanged, gone, changes.rules(), changes.closed(), changes.problems()
     )
-    read: list[ScannedNote] = []
-    unchanged = list(hidden)
-    for path, found in tree.files.items():
-        if known.get(path) == found.stamp:
-            unchanged.append(path)
-        elif (scanned := reader.read(found)) is None:
-            del stamps[path]  # it vanished after it was listed
-        else:
-            read.append(scanned)
-    gone = [path for path in known if path not in stamps and path not in hidden]
-    return Scan({**stamps, **hidden}, read, unchanged, gone, reader.fingerprint())
+
+
+class Changes:
+    """What differs between the folder and what is known of it, found by stat alone.
+
+    `known` is asked for the stamps of some paths at a time, so that a large vault takes no memory.
+    VaultError as `read_vault`.
+    """
+
+    def __init__(
+        self, vault: Path, rules: Rules, known: Callable[[Sequence[str]], Mapping[str, FileStamp]]
+    ) -> None:
+        self._reader = _Reader(vault, rules)
+        self._closed: list[str] = []
+        self._there: set[str] = set()
+        self.known = 0  # notes that are here and were known
+        changed: list[Found] = []
+        for some in _some(walking.walk_folders(vault, self._closed)):
+            before = known([*some])
+            self.known += len(before)
+            changed += [file for path, file in some.items() if before.get(path) != file.stamp]
+            self._there |= some.keys()
+        self.files = sorted(changed)
+
+    @property
+    def count(self) -> int:
+        """How many notes there are, where folders can be listed."""
+        return len(self._there)
+
+    def gone(self, known: Iterable[str]) -> list[str]:
+        """Which of all known paths are no longer here; what lies in a closed folder is."""
+        closed = tuple(self._closed)
+        return [p for p in known if p not in self._there and not (closed and p.startswith(closed))]
+
+    def parts(self) -> Iterator[list[ScannedNote]]:
+        """New and changed notes, some at a time, read meanwhile."""
+        return self._reader.parts(self.files)
+
+    def rules(self) -> str:
+        """The fingerprint of the rules that the notes are judged by."""
+        return self._reader.fingerprint()
+
+    def closed(self) -> tuple[str, ...]:
+        """Folders that can't be listed."""
+        return tuple(folder.rstrip("/") for folder in self._closed)
+
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about the rules."""
+        return self._reader.rules.problems
+
+    def said(self) -> list[str]:
+        """What the author should know of the vault as a whole: folders, rules."""
+        return _said(self.closed(), self.problems())
+
+
+def _some(folders: Iterable[dict[str, Found]]) -> Iterator[dict[str, Found]]:
+    """Folders together until they hold a few hundred notes."""
+    some: dict[str, Found] = {}
+    for files in folders:
+        some |= files
+        if len(some) >= _SOME_NOTES:
+            yield some
+            some = {}
+    if some:
+        yield some
+
+
+def _said(closed: Sequence[str], problems: Sequence[str]) -> list[str]:
+    return [*map(closed_folders, [closed] if closed else []), *problems]
+
+
+def closed_folders(folders: Sequence[str]) -> str:
+    """One sentence about folders that can't be opened."""
+    names = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
+    what = "A folder" if len(folders) == 1 else f"{len(folders)} folders"
+    return f"{what} can't be opened, so the notes there are not read: {names}."
 
 
 def fingerprint(vault: Path, rules: Rules) -> str:
@@ -96,17 +179,29 @@ def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
 
     UsageError for a path that leads outside or through a link, NotFound for no such note.
     """
-    scanned = _Reader(vault, rules).read(find_one(vault, path))
-    if scanned is None:
+    scanned = _Reader(vault, rules).read([find_one(vault, path)])
+    if not scanned:
         raise NotFound("There is no such note in the vault.", "It vanished just now.")
-    return scanned
+    return scanned[0]
+
+
+def read_some(vault: Path, rules: Rules, paths: Iterable[str]) -> Iterator[ScannedNote]:
+    """Read notes by their paths, in order, without those that `read_one` would refuse."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(NotFound, UsageError):
+            found.append(find_one(vault, path))
+    for part in _Reader(vault, rules).parts(found):
+        yield from part
 
 
 def find_one(vault: Path, path: str) -> Found:
     """Where one note lies, without opening it. Errors as `read_one`."""
     inside = _inside(vault, path)
     place = str(vault)
-    for place in walking.resolve(vault, inside):
+    parts = []
+    for place, part in walking.resolve(vault, inside):
+        parts.append(part)
         if os.path.islink(place):
             raise UsageError("That path goes through a symbolic link.", "Links are not followed.")
     real = Path(os.path.realpath(place))
@@ -114,10 +209,10 @@ def find_one(vault: Path, path: str) -> Found:
         raise UsageError("That path lies outside the vault.", "Give a note of this vault.")
     if not os.path.isfile(place) or not walking.is_markdown(PurePosixPath(inside).name):
         raise NotFound("There is no such note in the vault.", "Give its path inside the vault.")
-    index_path = unicodedata.normalize("NFC", Path(place).relative_to(vault).as_posix())
+    index_path = "/".join(parts)
     status = os.stat(place, follow_symlinks=False)
     code = "placeholder" if walking.is_dataless(status) else ""
-    return Found(index_path, place, walking.stamp_of(status), code)
+    return Found(index_path, place, walking.stamp_of(status, code), code)
 
 
 def _inside(vault: Path, path: str) -> str:
@@ -138,33 +233,90 @@ def _inside(vault: Path, path: str) -> str:
     return "/".join(parts)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A file's bytes, on their way to the reader."""
+
+    found: Found
+    data: bytes
+
+
 class _Reader:
     """Reads and judges single files of one vault under one rule set."""
 
     def __init__(self, vault: Path, rules: Rules) -> None:
+        self.vault = vault
         self.rules = RuleSet.load(vault, rules)
         self.daily = DailyFormat.load(vault)
 
     def fingerprint(self) -> str:
         """Hash of everything but the notes themselves that decides what is read from them."""
-        return hashlib.sha256(repr((self.rules.sources(), self.daily)).encode()).hexdigest()
+        made_from = repr((_READER, self.rules.sources(), self.daily))
+        return hashlib.sha256(made_from.encode()).hexdigest()
 
-    def read(self, found: Found) -> ScannedNote | None:
-        """The file's note; None when it is gone."""
-        barred = _UNTOUCHED.get(found.code) or self.rules.judge_path(found.path)
-        if barred.code in _NEVER_OPENED:
-            return ScannedNote(Note(found.path, "", (), {}, (), None, 0), barred, found.stamp, "")
-        try:
-            data = walking.read_bytes(found.place)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            note = unreadable(found.path, _reason(error))
-            return ScannedNote(note, self.rules.judge(note), found.stamp, "")
-        note = read_note(found.path, data, self.daily)
-        return ScannedNote(
-            note, self.rules.judge(note), found.stamp, hashlib.sha256(data).hexdigest()
-        )
+    def read(self, files: Sequence[Found]) -> list[ScannedNote]:
+        """The notes of these files in order, without those that are gone.
+
+        While one part is read by the reader's process, the next is taken from the disk.
+        """
+        return [note for part in self.parts(files) for note in part]
+
+    def parts(self, files: Sequence[Found]) -> Iterator[list[ScannedNote]]:
+        """The same, part by part."""
+        asked: tuple[list[ScannedNote | _Opened], Future[list[Note]]] | None = None
+        with ThreadPoolExecutor(1) as pool:
+            for part in _parts(files):
+                taken = self._take(part)
+                texts = [(o.found.path, o.data) for o in taken if isinstance(o, _Opened)]
+                reading = pool.submit(READER.read, self.daily, texts)
+                if asked:
+                    yield self._judged(*asked)
+                asked = taken, reading
+            if asked:
+                yield self._judged(*asked)
+
+    def _take(self, files: Sequence[Found]) -> list[ScannedNote | _Opened]:
+        """The files' bytes; what needs no reading, or can't be opened, is judged already."""
+        out: list[ScannedNote | _Opened] = []
+        for found in files:
+            barred = _UNTOUCHED.get(found.code) or self.rules.judge_path(found.path)
+            if barred.code in _NEVER_OPENED:
+                empty = Note(found.path, "", (), {}, (), None)
+                out.append(ScannedNote(empty, barred, found.stamp, ""))
+                continue
+            try:
+                out.append(_Opened(found, walking.read_bytes(self.vault, found.place)))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                note = unreadable(found.path, _reason(error))
+                out.append(ScannedNote(note, self.rules.judge(note), found.stamp, ""))
+        return out
+
+    def _judged(
+        self, taken: list[ScannedNote | _Opened], reading: Future[list[Note]]
+    ) -> list[ScannedNote]:
+        notes = iter(reading.result())
+        out: list[ScannedNote] = []
+        for one in taken:
+            if isinstance(one, ScannedNote):
+                out.append(one)
+                continue
+            note, digest = next(notes), hashlib.sha256(one.data).hexdigest()
+            out.append(ScannedNote(note, self.rules.judge(note), one.found.stamp, digest))
+        return out
+
+
+def _parts(files: Sequence[Found]) -> Iterator[Sequence[Found]]:
+    """Parts of a list of files that are read at once: 1 MB, or one file."""
+    begin = size = 0
+    for n, found in enumerate(files):
+        if n > begin and size + found.stamp.size > _PART_BYTES:
+            yield files[begin:n]
+            begin, size = n, 0
+        size += found.stamp.size
+    if files:
+        yield files[begin:]
 
 
 def _reason(error: OSError) -> str:
@@ -172,4 +324,6 @@ def _reason(error: OSError) -> str:
         return "you may not read it"
     if error.errno == errno.EFBIG:
         return "it is longer than 16 MB"
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return "a link took its place or its folder's"
     return f"the disk says {type(error).__name__}, {error.errno}"

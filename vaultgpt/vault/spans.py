@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from vaultgpt.vault import blocks, inline
-from vaultgpt.vault.entry import Kind, Span
-from vaultgpt.vault.tags import INLINE, inline_tag
+from vaultgpt.vault import markup, others
+from vaultgpt.vault.entry import INLINE, Kind, Mark, inline_tag
 
-Mark = tuple[int, int, Kind]
-_STOP = re.compile(r"[\n\\`%<$!\[\]{#^:]|www\.")
+_STOP = re.compile(r"[\n\\`%<$!\[\]({#^:]|www\.")
 _LIST = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
 _TICKS = re.compile(r"`+")
-_BEFORE_TAG = frozenset(" \t\r\n(,;*_>|“\"'")
+_BEFORE_TAG = frozenset("*|\u200b\ufeff")  # besides white space of every kind; emphasis, a cell
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class Scan:
     marks: list[Mark] = field(default_factory=list)  # in order, without overlap
     headings: list[Heading] = field(default_factory=list)
     tags: list[tuple[int, str]] = field(default_factory=list)
-    heading_tags: list[str] = field(default_factory=list)
+    opened: int | None = None  # where a fence begins that is never closed
+    problem: str | None = None  # what was odd
 
 
 def scan(text: str, start: int = 0, verse: bool = False) -> Scan:
@@ -45,39 +44,22 @@ def scan(text: str, start: int = 0, verse: bool = False) -> Scan:
     return _Walk(text, start, verse).run()
 
 
-def fill(marks: list[Mark], start: int, end: int) -> tuple[Span, ...]:
-    """Spans that cover [start, end) exactly, relative to `start`: the marks, and prose between."""
-    spans: list[Span] = []
-
-    def add(to: int, kind: Kind) -> None:
-        at = spans[-1].end if spans else 0
-        if to <= at:
-            return
-        if spans and spans[-1].kind == kind:
-            spans[-1] = Span(spans[-1].start, to, kind)
-        else:
-            spans.append(Span(at, to, kind))
-
-    for mark_start, mark_end, kind in marks:
-        if mark_end <= start or mark_start >= end:
-            continue
-        add(max(mark_start, start) - start, "prose")
-        add(min(mark_end, end) - start, kind)
-    add(end - start, "prose")
-    return tuple(spans)
-
-
 class _Walk:
     def __init__(self, text: str, start: int, verse: bool) -> None:
         self.text, self.at, self.verse = text, start, verse
         self.found = Scan()
-        self.fences = blocks.Fences(text)
-        self.ticks: inline.Ticks | None = None
+        self.fences = markup.Fences(text)
+        self.ticks: markup.Ticks | None = None
         self.missing: dict[str, int] = {}  # closing mark -> from here on there is none
-        self.in_heading = -1  # end of the heading that the walk is in
         self.in_list = False
         self.after_blank = True
         self.prose_until = start  # indented lines up to here were judged: verse
+        self.untagged = start  # up to here nothing is a tag: HTML, a formula
+        self.tag_end = -1  # a tag may be joined to the one that ends here
+        self.theirs = (-1, -1)  # the other side of a conflict
+        self.highlights = others.has_highlights(text)
+        self.answers = others.answers(text)[::-1]
+        self.foreign = self.highlights or bool(self.answers)  # look for it at every line
         self.handlers = {
             "\\": self._escape,
             "`": self._code,
@@ -86,6 +68,7 @@ class _Walk:
             "$": self._dollar,
             "!": self._embed,
             "[": self._bracket,
+            "(": self._parenthesis,
             "]": self._link,
             "{": self._braces,
             "#": self._tag,
@@ -107,6 +90,7 @@ class _Walk:
                 self._lines()
             else:
                 self.at = self.handlers[m[0][0]](self.at)
+        self.found.opened = self.fences.opened
         return self.found
 
     def _mark(self, start: int, end: int, kind: Kind) -> int:
@@ -132,34 +116,81 @@ class _Walk:
     def _block(self, at: int) -> int | None:
         """End of the line construct at `at`, or None when the line is for the inline walk."""
         text = self.text
-        end = blocks.line_end(text, at)
+        end = markup.line_end(text, at)
         first = text[at : at + 400].lstrip(" \t")[:1]
         if first in ("", "\r", "\n"):
             self.after_blank = True
             return end
         after_blank, self.after_blank = self.after_blank, False
-        if _LIST.match(text, at):
+        item = _LIST.match(text, at) is not None
+        if item:
             self.in_list = True
         elif text[at] not in " \t":
             self.in_list = False
         if first in "`~" and (marks := self.fences.match(at)):
             self.found.marks += marks
             return marks[-1][1]
+        if (self.foreign or first in "<:") and (
+            stop := self._others(at, first, after_blank or item)
+        ) is not None:
+            return stop
         if first == ">":
-            end, kind = blocks.quote(text, at)
-            self._tags_within(at, end)
-            return self._mark(at, end, kind)
+            end, kind = markup.quote(text, at)
+            return self._quoted(at, end, kind)
         if first == "#":
             return self._hash_line(at, end, after_blank)
-        if first == "[" and (stop := blocks.reference(text, at)):
+        if first == "[" and (stop := markup.reference(text, at)):
             return self._mark(at, stop, "url")
-        if first in "tT" and (stop := blocks.tag_line(text, at)):
+        if first in "tT" and (stop := markup.tag_line(text, at)):
             return self._tags_line(at, stop, after_blank)
+        if first == "<" and at >= self.untagged and (stop := markup.html_block(text, at)):
+            self.untagged = stop
+        underlined = after_blank and text.startswith(("=", "-"), end)
+        if underlined and (line := markup.setext(text, at)):
+            self.found.headings.append(Heading(at, *line))
+        if first == "%" and self._never_closed(at):
+            return self._mark(at, len(text), "comment")
         return self._data_or_code(at, after_blank)
+
+    def _others(self, at: int, first: str, begins: bool) -> int | None:
+        """End of what somebody else wrote, or a tool: an answer, a highlight, a conflict, a log."""
+        text = self.text
+        while self.answers and self.answers[-1][0] < at:
+            self.answers.pop()
+        if self.answers and self.answers[-1][0] == at:
+            return self._quoted(at, self.answers[-1][1], "quote")
+        if begins and self.highlights and (stop := others.highlight(text, at)):
+            return self._quoted(at, stop, "quote")
+        if at == self.theirs[0]:
+            return self._mark(at, self.theirs[1], "comment")
+        if first == "<" and text.startswith("<<<<<<<", at) and at > self.theirs[1]:
+            found = others.conflict(text, at)
+            self.theirs, self.foreign = found[1:] if found else (-1, len(text)), True
+            if found:
+                self.found.problem = "it holds a conflict of git that is not resolved"
+                return self._mark(at, found[0], "comment")
+        if first == ":" and (stop := others.drawer(text, at)):
+            closing = self._find(":END:", stop)
+            return self._mark(
+                at, markup.line_end(text, closing) if closing >= 0 else stop, "comment"
+            )
+        return None
+
+    def _quoted(self, at: int, end: int, kind: Kind) -> int:
+        self._tags_within(at, end)
+        return self._mark(at, end, kind)
+
+    def _never_closed(self, at: int) -> bool:
+        """Whether a line begins with a "%%" that nothing closes: Obsidian shows nothing below it.
+
+        So says rumdl of Obsidian's comments (its rule MD086). Within a line one alone is text.
+        """
+        begin = at + len(self.text[at : at + 400]) - len(self.text[at : at + 400].lstrip(" \t"))
+        return self.text.startswith("%%", begin) and self._find("%%", begin + 2) < 0
 
     def _data_or_code(self, at: int, after_blank: bool) -> int | None:
         text = self.text
-        if found := blocks.field(text, at):
+        if found := markup.field(text, at):
             self._tags_within(at, found[0])
             self._mark(at, found[0], "dataview")
             if found[1]:
@@ -173,43 +204,49 @@ class _Walk:
             and at >= self.prose_until
             and text.startswith(("    ", "\t"), at)
         ):
-            self.prose_until, code = blocks.indented(text, at)
+            self.prose_until, code = markup.indented(text, at)
             if code:
                 return self._mark(at, self.prose_until, "code")
         return None
 
     def _hash_line(self, at: int, end: int, after_blank: bool) -> int | None:
         """A line that begins with "#": a heading, a line of tags, or a tag in a sentence."""
-        if found := blocks.heading(self.text, at):
+        if found := markup.heading(self.text, at):
             self.found.headings.append(Heading(at, end, *found))
-            self.in_heading = end
             self.at = at + len(self.text[at : at + 10].split("#", 1)[0]) + found[0]
             return None
-        if stop := blocks.tag_line(self.text, at):
+        if stop := markup.tag_line(self.text, at):
             return self._tags_line(at, stop, after_blank)
         return None
 
     def _tags_line(self, at: int, end: int, after_blank: bool) -> int | None:
         before = len(self.found.tags)
-        self._tags_within(at, end)
+        self._tags_within(at, end, ",;")
         if len(self.found.tags) == before:
             return None  # "#1 #2" are no tags
         if after_blank:
-            end = blocks.blank_lines(self.text, end)
+            end = markup.blank_lines(self.text, end)
             self.after_blank = True
         return self._mark(at, end, "tags")
 
-    def _tags_within(self, at: int, end: int) -> None:
+    def _tags_within(self, at: int, end: int, before: str = ">") -> None:
         for m in INLINE.finditer(self.text, at, end):
-            self._note_tag(m)
+            self._note_tag(m, before)
 
-    def _note_tag(self, m: re.Match[str]) -> None:
+    def _note_tag(self, m: re.Match[str], before: str = "") -> None:
+        """As in Obsidian: after white space, or joined to another; "(#x)" and "_#x_" are none.
+
+        What it does within a highlight is not written down, so that such a tag counts.
+        """
         at = m.start()
-        if (at and self.text[at - 1] not in _BEFORE_TAG) or not (tag := inline_tag(m[1])):
+        last = self.text[at - 1] if at else " "
+        marked = self.text[max(0, at - 2) : at] in ("==", "~~")
+        if at < self.untagged or not (
+            last.isspace() or last in _BEFORE_TAG or at == self.tag_end or last in before or marked
+        ):
             return
-        if at < self.in_heading:
-            self.found.heading_tags.append(tag)
-        else:
+        self.tag_end = m.end()
+        if tag := inline_tag(m[1]):
             self.found.tags.append((at, tag))
 
     # Within a line
@@ -220,11 +257,11 @@ class _Walk:
     def _code(self, at: int) -> int:
         size = len(_TICKS.match(self.text, at)[0])  # type: ignore[index]
         if self.ticks is None:
-            self.ticks = inline.Ticks(self.text)
+            self.ticks = markup.Ticks(self.text)
         closing = self.ticks.closing(at, size)
         if closing is None:
             return at + size
-        if size == 1 and inline.old_quotes(self.text[at + 1 : closing]):
+        if size == 1 and markup.old_quotes(self.text[at + 1 : closing]):
             return at + 1
         inner = self.text[at + size : at + size + 20].lstrip()
         kind: Kind = "dataview" if inner.startswith(("= ", "=this", "$=")) else "code"
@@ -245,30 +282,31 @@ class _Walk:
             return self._between(at, "<!--", "-->", "comment")
         if self.text.startswith("<%", at):
             return self._between(at, "<%", "%>", "template")
-        if m := inline.AUTOLINK.match(self.text, at):
+        if m := markup.AUTOLINK.match(self.text, at):
             return self._mark(at, m.end(), "url")
-        m = inline.HTML_TAG.match(self.text, at)
-        if not m or (name := m[1].lower()) not in inline.HTML_TAGS:
+        m = markup.HTML_TAG.match(self.text, at)
+        if not m or (name := m[1].lower()) not in markup.HTML_TAGS:
             return at + 1
-        whole = name in inline.RAW_TAGS or name in inline.CODE_TAGS
+        whole = name in markup.RAW_TAGS or name in markup.CODE_TAGS
         if whole and m[0][1] != "/" and not m[0].endswith("/>"):
             closing = self._find(f"</{m[1]}>", m.end())
             if closing >= 0:
-                kind: Kind = "html" if name in inline.RAW_TAGS else "code"
+                kind: Kind = "html" if name in markup.RAW_TAGS else "code"
                 return self._mark(at, closing + len(name) + 3, kind)
         return self._mark(at, m.end(), "html")
 
     def _dollar(self, at: int) -> int:
         if self.text.startswith("$$", at):
             return self._between(at, "$$", "$$", "math")
-        m = inline.INLINE_MATH.match(self.text, at)
-        if m and (len(m[1]) == 1 or inline.MATHS.search(m[1])):
+        m = markup.INLINE_MATH.match(self.text, at)
+        if m and (len(m[1]) == 1 or markup.MATHS.search(m[1])):
             return self._mark(at, m.end(), "math")
+        self.untagged = max(self.untagged, m.end() if m else 0)
         return at + 1
 
     def _in_line(self, closing: str, at: int) -> int:
         """Position of `closing` in this line, within a link's limit; -1 for none."""
-        found = self.text.find(closing, at, at + inline.LINK_LIMIT)
+        found = self.text.find(closing, at, at + markup.LINK_LIMIT)
         return -1 if found < 0 or self.text.find("\n", at, found) >= 0 else found
 
     def _embed(self, at: int) -> int:
@@ -277,7 +315,7 @@ class _Walk:
             return self._mark(at, closing + 2, "embed") if closing >= 0 else at + 3
         if self.text.startswith("![", at):
             closing = self._in_line("](", at + 2)
-            if closing >= 0 and (m := inline.LINK_TARGET.match(self.text, closing)):
+            if closing >= 0 and (m := markup.LINK_TARGET.match(self.text, closing)):
                 return self._mark(at, m.end(), "embed")
         return at + 1
 
@@ -285,16 +323,23 @@ class _Walk:
         if self.text.startswith("[[", at):
             closing = self._in_line("]]", at + 2)
             return closing + 2 if closing >= 0 else at + 2
-        if m := inline.INLINE_FIELD.match(self.text, at):
+        if m := markup.INLINE_FIELD.match(self.text, at):
             return self._mark(at, m.end(), "dataview")
         return at + 1
 
+    def _parenthesis(self, at: int) -> int:
+        if m := markup.INLINE_FIELD.match(self.text, at):
+            return self._mark(at, m.end(), "dataview")
+        if m := markup.BLOCK_REFERENCE.match(self.text, at):
+            return self._mark(at, m.end(), "embed")
+        return at + 1
+
     def _link(self, at: int) -> int:
-        m = inline.LINK_TARGET.match(self.text, at)
+        m = markup.LINK_TARGET.match(self.text, at)
         return self._mark(at, m.end(), "url") if m else at + 1
 
     def _braces(self, at: int) -> int:
-        if not self.text.startswith("{{", at) or inline.CLOZE.match(self.text, at):
+        if not self.text.startswith("{{", at) or markup.CLOZE.match(self.text, at):
             return at + 1
         closing = self._in_line("}}", at + 2)
         return self._mark(at, closing + 2, "template") if closing >= 0 else at + 2
@@ -307,7 +352,7 @@ class _Walk:
         return m.end()
 
     def _block_id(self, at: int) -> int:
-        m = inline.BLOCK_ID.match(self.text, at)
+        m = markup.BLOCK_ID.match(self.text, at)
         if m and (at == 0 or self.text[at - 1] in " \t\n"):
             return self._mark(at, m.end(), "comment")
         return at + 1
@@ -316,13 +361,13 @@ class _Walk:
         if not self.text.startswith("://", at):
             return at + 1
         floor = self.found.marks[-1][1] if self.found.marks else 0
-        begin = inline.scheme_start(self.text, at, floor)
-        if begin is None or (end := inline.url_end(self.text, at + 3)) == at + 3:
+        begin = markup.scheme_start(self.text, at, floor)
+        if begin is None or (end := markup.url_end(self.text, at + 3)) == at + 3:
             return at + 3
         return self._mark(begin, end, "url")
 
     def _www(self, at: int) -> int:
         if at and self.text[at - 1].isalnum():
             return at + 4
-        end = inline.url_end(self.text, at + 4)
+        end = markup.url_end(self.text, at + 4)
         return self._mark(at, end, "url") if end > at + 4 else end

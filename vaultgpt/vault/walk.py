@@ -1,17 +1,21 @@
 """The Markdown files of a vault and their stamps; opening one without being led outside.
 
-Symlinks are not followed, hidden folders not entered, files in the cloud not touched.
+Symlinks are not followed, hidden folders not entered, files in the cloud not touched. Each folder
+is opened from the vault's on, part by part, so that none can be exchanged for a link meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
 import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vaultgpt.errors import VaultError
 from vaultgpt.vault.rules import PLACEHOLDER
@@ -19,10 +23,12 @@ from vaultgpt.vault.rules import PLACEHOLDER
 MAX_NOTE_BYTES = 16 << 20
 _SF_DATALESS = 0x40000000  # macOS, sys/stat.h
 _SUFFIXES = (".md", ".markdown")
+_BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-@dataclass(frozen=True)
-class FileStamp:
+class FileStamp(NamedTuple):
     """What says, without reading, that a file is as it was."""
 
     mtime_ns: int
@@ -30,8 +36,7 @@ class FileStamp:
     inode: int
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A file of the vault: its path in the index, its place on the disk, and its state."""
 
     path: str  # POSIX, relative, NFC
@@ -48,9 +53,24 @@ class Walk:
     closed: list[str]  # folders that could not be listed: nothing is known of what lies there
 
 
-def stamp_of(status: os.stat_result) -> FileStamp:
-    """The stamp of a file's status."""
-    return FileStamp(status.st_mtime_ns, status.st_size, status.st_ino)
+class _Folder(NamedTuple):
+    """What was found in one folder so far, and the folders that are to be listed yet."""
+
+    files: dict[str, Found]
+    folders: set[str]
+    waiting: list[tuple[str, str]]  # path in the index, place
+
+
+def note_id(path: str) -> str:
+    """A name for a note where its own must not stand, as in `status`: eight hex digits."""
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def stamp_of(status: os.stat_result, code: str = "") -> FileStamp:
+    """The stamp of a file's status; another while it lies in the cloud, for macOS changes nothing
+    of these three when it brings a file."""
+    inode = 0 if code == "placeholder" else status.st_ino
+    return FileStamp(status.st_mtime_ns, status.st_size, inode)
 
 
 def is_dataless(status: os.stat_result) -> bool:
@@ -66,24 +86,64 @@ def is_markdown(name: str) -> bool:
 def walk(vault: Path) -> Walk:
     """List every note. VaultError when the vault itself is gone or can't be listed."""
     found = Walk({}, [])
+    for files in walk_folders(vault, found.closed):
+        found.files |= files
+    return found
+
+
+def walk_folders(vault: Path, closed: list[str]) -> Iterator[dict[str, Found]]:
+    """The notes of each folder that has any, by their paths. Folders that can't be listed go into
+    `closed`. VaultError as `walk`."""
     waiting = [("", str(vault))]
     while waiting:
         folder, place = waiting.pop()
+        found = _Folder({}, set(), waiting)
         try:
-            with os.scandir(place) as entries:
-                listed = sorted(entries, key=_order)
+            with _folder(vault, place) as opened, os.scandir(opened) as entries:
+                for entry in sorted(entries, key=_order):
+                    _take(entry, folder, place, found)
         except OSError as error:
             if not folder:
                 raise VaultError(
                     "The vault's folder can't be read.",
                     "Is its drive mounted, and may you open it?",
                 ) from error
-            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                found.closed.append(folder)
-            continue
-        for entry in listed:
-            _take(entry, folder, found, waiting)
-    return found
+            if not _is_gone(error):
+                closed.append(folder)
+        if found.files:
+            yield found.files
+
+
+def _is_gone(error: OSError) -> bool:
+    """Whether a folder vanished, or became a file or a link, after it was listed."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@contextlib.contextmanager
+def _folder(vault: Path, place: str) -> Iterator[int | str]:
+    """A folder below the vault, opened part by part; where the system has no such call, its path,
+    which is checked to lie in the vault. OSError."""
+    root = str(vault)
+    if not _BY_DESCRIPTOR:
+        if not _lies_in(place, root):
+            raise OSError(errno.ELOOP, "outside the vault")
+        yield place
+        return
+    parts = place[len(root) :].split(os.sep) if place != root else []
+    opened = os.open(root, os.O_RDONLY)
+    try:
+        for part in filter(None, parts):
+            inner = os.open(part, _FOLDER, dir_fd=opened)
+            os.close(opened)
+            opened = inner
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _lies_in(place: str, root: str) -> bool:
+    real, home = os.path.realpath(place), os.path.realpath(root)
+    return real == home or real.startswith(home.rstrip(os.sep) + os.sep)
 
 
 def _order(entry: os.DirEntry[str]) -> tuple[bool, str]:
@@ -92,16 +152,22 @@ def _order(entry: os.DirEntry[str]) -> tuple[bool, str]:
 
 
 def _take(
-    entry: os.DirEntry[str], folder: str, found: Walk, waiting: list[tuple[str, str]]
+    entry: os.DirEntry[str],
+    folder: str,
+    place: str,
+    found: _Folder,
 ) -> None:
-    """File one directory entry: a note into `found`, a folder into `waiting`."""
-    name = unicodedata.normalize("NFC", entry.name)
+    """File one directory entry: a note into `files`, a folder into `waiting`."""
+    name = entry.name if entry.name.isascii() else unicodedata.normalize("NFC", entry.name)
+    own = os.path.join(place, entry.name)
     cloud = PLACEHOLDER.match(name)
     path = folder + (cloud[1] if cloud else name)
     try:
         if entry.is_dir(follow_symlinks=False):
             if not name.startswith(".") and not _is_junction(entry):
-                waiting.append((path + "/", entry.path))
+                path = folder + entry.name if path in found.folders else path
+                found.folders.add(path)
+                found.waiting.append((path + "/", own))
             return
         if not cloud and not is_markdown(name):
             return
@@ -116,7 +182,7 @@ def _take(
         code = "placeholder" if cloud or is_dataless(status) else ""
     if path in found.files:  # two names that differ only in Unicode form
         path = folder + entry.name
-    found.files.setdefault(path, Found(path, entry.path, stamp_of(status), code))
+    found.files.setdefault(path, Found(path, own, stamp_of(status, code), code))
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:
@@ -125,10 +191,14 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
     return bool(check and check())
 
 
-def read_bytes(place: str) -> bytes:
-    """A note's bytes. OSError when it can't be read, is a link, or is longer than 16 MB."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    fd = os.open(place, flags | getattr(os, "O_BINARY", 0))
+def read_bytes(vault: Path, place: str) -> bytes:
+    """A note's bytes. OSError when it can't be read, a link is on its way, or it exceeds 16 MB."""
+    folder, name = os.path.split(place)
+    with _folder(vault, folder) as opened:
+        if isinstance(opened, int):
+            fd = os.open(name, _FILE, dir_fd=opened)
+        else:
+            fd = os.open(place, _FILE | getattr(os, "O_BINARY", 0))
     with os.fdopen(fd, "rb") as stream:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -138,22 +208,33 @@ def read_bytes(place: str) -> bytes:
         return stream.read(MAX_NOTE_BYTES + 1)
 
 
-def resolve(vault: Path, path: str) -> Iterator[str]:
-    """Names on the disk for an index path, part by part, whatever their Unicode form and case."""
+def resolve(vault: Path, path: str) -> Iterator[tuple[str, str]]:
+    """An index path part by part, whatever its Unicode form and case: (place, part of the index).
+
+    The latter is the name in NFC, or as it is where its NFC form lies beside it.
+    """
     place = str(vault)
     for part in path.split("/"):
         exact = os.path.join(place, part)
-        place = exact if os.path.lexists(exact) else os.path.join(place, _similar(place, part))
-        yield place
+        name = part if os.path.lexists(exact) else _similar(place, part)
+        normal = unicodedata.normalize("NFC", name)
+        if normal != name and normal in _names(place):
+            normal = name
+        place = os.path.join(place, name)
+        yield place, normal
+
+
+def _names(place: str) -> list[str]:
+    try:
+        return sorted(os.listdir(place))
+    except OSError:
+        return []
 
 
 def _similar(place: str, part: str) -> str:
     """The name in `place` that means `part`; `part` itself when there is none."""
     wanted = unicodedata.normalize("NFC", part)
-    try:
-        names = sorted(os.listdir(place))
-    except OSError:
-        return part
+    names = _names(place)
     for name in names:
         if unicodedata.normalize("NFC", name) == wanted:
             return name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
@@ -102,6 +103,8 @@ class Watcher:
         """Begin to watch. Where the system refuses, `problem` says why and healthy() is False."""
         self.stop()
         self._stopping, self.problem = False, None
+        # It tells on the terminal, with the folder's path, that a new folder was seen twice.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         observer = Observer()
         try:
             status = os.stat(self.vault)

@@ -3,10 +3,16 @@
 Knows nothing about torch. Words of the author go through pipes, never through arguments.
 """
 
-from vaultgpt.workers.mirror import MirrorProcess, Opening
-from vaultgpt.workers.opening import mirror_opening
+from vaultgpt.workers.jobs import run_trainer, run_voice
+from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 from vaultgpt.workers.process import RoundStopped, idle_threads
-from vaultgpt.workers.trainer import run_trainer, run_voice
 
-__all__ = ["MirrorProcess", "Opening", "RoundStopped", "idle_threads", "mirror_opening",
-           "run_trainer", "run_voice"]
+__all__ = [
+    "MirrorProcess",
+    "Opening",
+    "RoundStopped",
+    "idle_threads",
+    "mirror_opening",
+    "run_trainer",
+    "run_voice",
+]

@@ -8,19 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from vaultgpt.config import Mirror
-from vaultgpt.errors import VaultGPTError
-from vaultgpt.wire import Piece, Prompt, Usage
-from vaultgpt.workers.channel import Channel
-from vaultgpt.workers.process import command, error_from_frame, idle_threads
+from vaultgpt import bases
+from vaultgpt.children import command
+from vaultgpt.config import Mirror, Settings
+from vaultgpt.errors import Unavailable, VaultGPTError, WorkerDied
+from vaultgpt.generations import verify
+from vaultgpt.ledger import Ledger
+from vaultgpt.state import VaultState
+from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage
+from vaultgpt.workers.pipe import Mute, WorkerPipe
+from vaultgpt.workers.process import error_from_frame, idle_threads
 
-LOAD_S = 600.0  # longest loading of a base
-ANSWER_S = 300.0  # longest time between two frames of an answer; prefill of a large base
+_LOAD_S = 600.0  # longest loading of a base
+_AT_ONCE = 2  # deaths in a row after which the next one waits: 2, 4, 8 ... seconds
+_MOST_WAIT_S = 300.0
+_SHOWN_S = 600.0  # how long a death is told of
+_ANSWER_S = 300.0  # longest time between two frames of an answer; prefill of a large base
 
 
 @dataclass(frozen=True)
@@ -34,17 +42,100 @@ class Opening:
     runs: Path | None = None
     secret: bytes = b""
 
-    def swap_frame(self) -> dict[str, Any]:
+    def swap_frame(self) -> Frame:
         """What changes when another generation becomes active."""
         folder = self.generations.get(self.active) if self.active else None
-        return {"active": self.active, "folder": str(folder) if folder else None,
-                "generations": {k: str(v) for k, v in self.generations.items()}}
+        return {
+            "active": self.active,
+            "folder": str(folder) if folder else None,
+            "generations": {k: str(v) for k, v in self.generations.items()},
+        }
 
-    def frame(self, threads: int) -> dict[str, Any]:
+    def frame(self, threads: int) -> Frame:
         """The worker's first frame."""
-        return {"op": "open", "base": str(self.base), **self.swap_frame(),
-                "settings": asdict(self.settings), "runs": str(self.runs) if self.runs else None,
-                "secret": self.secret.hex(), "threads": threads}
+        return {
+            "op": "open",
+            "base": str(self.base),
+            **self.swap_frame(),
+            "settings": asdict(self.settings),
+            "runs": str(self.runs) if self.runs else None,
+            "secret": self.secret.hex(),
+            "threads": threads,
+        }
+
+
+def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Opening:
+    """The generation that writes, the base it was trained on, and what else writes on that base.
+
+    Without one the vault's base writes. The files of the one that writes are verified.
+    BaseModelError, GenerationError. Blocks: reads and hashes files.
+    """
+    active = ledger.generations.writing()
+    if active is None:
+        base = bases.resolve(settings.base, state)
+    else:
+        base = bases.base_of_generation(state, verify(state.generations / active))
+    barred = ledger.generations.barred()
+    folders = {
+        row.id: state.generations / row.id
+        for row in ledger.generations.all()
+        if row.id not in barred
+        and _same(row.base_sha256, base.sha256)
+        and (state.generations / row.id).is_dir()
+    }
+    # How it samples goes with each prompt: a worker that is awake need not end for that.
+    where = replace(settings.mirror, **asdict(Sampling()))
+    return Opening(base.folder, active, folders, where, state.runs, ledger.key)
+
+
+def _same(wanted: dict[str, str], have: dict[str, str]) -> bool:
+    return bool(wanted) and all(have.get(name) == digest for name, digest in wanted.items())
+
+
+class _Health:
+    """How often workers died one after the other, and when the next may be started."""
+
+    def __init__(self) -> None:
+        self._deaths, self._not_before, self._said, self._until = 0, 0.0, "", 0.0
+
+    @property
+    def problem(self) -> str:
+        """What is told of it in a sentence; "" for nothing."""
+        return self._said if time.monotonic() < self._until else ""
+
+    @property
+    def _over(self) -> bool:
+        return self._deaths > _AT_ONCE
+
+    def died(self, error: WorkerDied) -> None:
+        """One more died before it had answered. The first two are replaced at once."""
+        self._deaths += 1
+        wait_s = min(_MOST_WAIT_S, 2.0 ** (self._deaths - _AT_ONCE)) if self._over else 0.0
+        self._not_before = time.monotonic() + wait_s
+        self._until = self._not_before + _SHOWN_S
+        times = f" That was {self._deaths} times in a row." if self._over else ""
+        self._said = f"{error.message}{times}"
+
+    def answered(self) -> None:
+        """One has answered: what crashed over and over is well again."""
+        if self._over:
+            self._until = 0.0
+        self._deaths = 0
+
+    def check(self) -> None:
+        """Unavailable until the next may be started."""
+        wait_s = self._not_before - time.monotonic()
+        if wait_s > 0:
+            mend = "`vaultgpt doctor` looks for the cause."
+            raise Unavailable(f"{self._said} It is started again later.", mend, wait_s)
+
+
+async def _items(answers: Callable[[], Awaitable[Frame]]) -> AsyncIterator[Piece | Usage]:
+    """The frames of an answer, as what they say."""
+    while (answer := await answers())["event"] != "usage":
+        if answer["event"] == "piece":
+            yield Piece.from_json(answer)
+    yield Usage.from_json(answer)
 
 
 class MirrorProcess:
@@ -60,12 +151,18 @@ class MirrorProcess:
         self._program = list(program or command("vaultgpt.mirror.worker"))
         self._turn = asyncio.Lock()  # a swap waits here too: it falls between two requests
         self._ids = itertools.count(1)
-        self._channel: Channel | None = None
-        self._starting: asyncio.Task[Channel] | None = None
+        self._channel: WorkerPipe | None = None
+        self._starting: asyncio.Task[WorkerPipe] | None = None
         self._opened: Opening | None = None
         self._leave: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self.ready: dict[str, Any] = {}  # the worker's "ready" frame: device, dtype, load_ms
+        self._health = _Health()
+        self.ready: Frame = {}  # the worker's "ready" frame: device, dtype, cost, load_ms
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the workers, in a sentence; "" for nothing."""
+        return self._health.problem
 
     @property
     def running(self) -> bool:
@@ -82,7 +179,7 @@ class MirrorProcess:
         """The worker's process id."""
         return self._channel.pid if self.running and self._channel else None
 
-    async def open(self) -> dict[str, Any]:
+    async def open(self) -> Frame:
         """Start the worker if none runs; its "ready" frame. VaultGPTError, WorkerDied."""
         async with self._turn:
             await self._ensure()
@@ -91,15 +188,20 @@ class MirrorProcess:
     async def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage. Closing the iterator, or cancelling its task, ends the work."""
         frame = {"op": "generate", "id": next(self._ids), "prompt": prompt.to_json()}
-        async with self._turn, self._asked(frame) as answers:
-            while True:
-                answer = await answers()
-                if answer["event"] == "piece":
-                    yield Piece(int(answer.get("index", 0)), str(answer["text"]),
-                                answer.get("finish"))
-                elif answer["event"] == "usage":
-                    yield Usage(**{k: answer[k] for k in Usage.__dataclass_fields__})
-                    return
+        said = False
+        async with self._turn:
+            try:
+                async with self._asked(frame) as answers:
+                    async for item in _items(answers):
+                        said = True
+                        yield item
+                return
+            except Mute:
+                if said:
+                    raise
+            async with self._asked(frame) as answers:  # by the one that takes its place
+                async for item in _items(answers):
+                    yield item
 
     async def warm(self, prompt: Prompt) -> int:
         """Prefill and cache the prompt; how many of its tokens the cache held. Cancellable."""
@@ -124,10 +226,11 @@ class MirrorProcess:
                 return
             assert self._channel is not None
             self._channel.send({"op": "activate", **opening.swap_frame()})
-            answer = await self._channel.answer(None, LOAD_S)
+            answer = await self._channel.answer(None, _LOAD_S)
             if answer["event"] == "error":
                 await self._end()  # nobody knows what it holds now: the next request starts anew
                 raise error_from_frame(answer)
+            self.ready = {**self.ready, **{key: answer.get(key) for key in ("dtype", "cost")}}
             self._opened = opening
             self._rest(opening)
 
@@ -147,17 +250,21 @@ class MirrorProcess:
         await self._end()
 
     @contextlib.asynccontextmanager
-    async def _asked(
-        self, frame: dict[str, Any]
-    ) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
+    async def _asked(self, frame: Frame) -> AsyncIterator[Callable[[], Awaitable[Frame]]]:
         """Send a request; yields the function that awaits its next frame. Cancels what is left."""
         channel, number = await self._ensure(), frame["id"]
         done = False
 
-        async def answer() -> dict[str, Any]:
+        async def answer() -> Frame:
             nonlocal done
-            got = await channel.answer(number, ANSWER_S)
+            try:
+                got = await channel.answer(number, _ANSWER_S)
+            except WorkerDied as error:
+                self._health.died(error)
+                raise
             done = got["event"] != "piece"
+            if done and got["event"] != "error":
+                self._health.answered()
             if got["event"] == "error":
                 raise error_from_frame(got)
             return got
@@ -171,7 +278,7 @@ class MirrorProcess:
             channel.forget(number)
             self._rest(self._opened)
 
-    async def _ensure(self) -> Channel:
+    async def _ensure(self) -> WorkerPipe:
         """The running worker; starts one. A caller that leaves does not stop the start."""
         self._rest(None)
         if self._channel is not None and self._channel.alive:
@@ -180,18 +287,21 @@ class MirrorProcess:
             self._starting = asyncio.create_task(self._start())
         return await asyncio.shield(self._starting)
 
-    async def _start(self) -> Channel:
+    async def _start(self) -> WorkerPipe:
+        self._health.check()
         if self._channel is not None:
             await self._end()
         opening = await self._opening()
         threads = opening.settings.threads or await asyncio.to_thread(idle_threads)
-        channel = await Channel.spawn(self._program)
+        channel = await WorkerPipe.spawn(self._program)
         try:
             channel.send(opening.frame(threads))
-            self.ready = await channel.answer(None, LOAD_S)
+            self.ready = await channel.answer(None, _LOAD_S)
             if self.ready["event"] == "error":
                 raise error_from_frame(self.ready)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, WorkerDied):
+                self._health.died(error)
             await channel.end()
             raise
         self._channel, self._opened = channel, opening
@@ -215,4 +325,3 @@ class MirrorProcess:
     def _go(self) -> None:
         if not self._turn.locked():
             self._leaving = asyncio.create_task(self._end())
-

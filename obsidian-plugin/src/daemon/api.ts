@@ -1,32 +1,46 @@
 /**
- * The daemon's routes as typed calls. What comes over the wire is read with care: a figure that is
- * missing is null. Knows nothing about how the bytes travel.
+ * The daemon's routes as typed calls. Knows nothing about how the bytes travel.
  */
+import { counts, figure, generationOf, labelOf, pieceOf, record, scoresOf, statusOf, text, whoseOf } from "./answers.ts";
 import { brokenOff, messageOf, Problem } from "./problem.ts";
+import type { TokenScore } from "../note/likeness.ts";
+import type { OpenNote } from "../note/openNote.ts";
 import type { Transport } from "./transport.ts";
 
+/** What a note is written on from, and how much. */
+export interface Asked {
+	readonly note: OpenNote & { readonly length: string };
+	readonly tags?: readonly string[];
+	/** Left out: the note's own. null: none. */
+	readonly date?: string | null;
+	readonly form?: "question";
+	/** Left out: the note's own, or what goes with it. */
+	readonly length?: "clause";
+}
+
 export interface Completion {
-	readonly prompt: string;
-	readonly suffix: string;
 	readonly n: number;
 	readonly seed: number;
-	readonly temperature?: number;
 	readonly stream: true;
-	readonly vaultgpt: {
-		readonly tags: readonly string[];
-		/** Left out: the daemon takes the note's own. null: none. */
-		readonly date?: string | null;
-		readonly title?: string;
-		readonly path?: string;
-		readonly length: string;
-		readonly form?: "question";
-	};
+	readonly temperature?: number;
+	readonly vaultgpt: Asked;
+}
+
+/** How a note reads at its cursor. */
+export interface Label {
+	readonly tags: readonly string[];
+	readonly date: string | null;
+	readonly title: string | null;
+	/** Why nothing is written there; null where something is. */
+	readonly refused: string | null;
 }
 
 export interface Piece {
 	readonly index: number;
 	readonly text: string;
 	readonly done: boolean;
+	/** With the first piece of a stream: the voice it is written in. */
+	readonly label?: Label;
 }
 
 /** How far a round is; a phase is "read", "load", "evaluate", "train" or "measure". */
@@ -59,9 +73,32 @@ export interface NoteAnswer {
 	readonly used: boolean;
 	readonly why: string;
 	readonly heldOut: boolean | null;
-	/** The date that its path means, as "2019-03" or "2019". */
-	readonly pathDate: string | null;
 	readonly problem: string | null;
+}
+
+/** One of the vault's settings, as the daemon tells of it. */
+export interface Option {
+	readonly key: string;
+	readonly type: "boolean" | "integer" | "number" | "text" | "list";
+	readonly value: boolean | number | string | readonly string[];
+	readonly default: Option["value"];
+	readonly bounds: { readonly low?: number; readonly high?: number } | null;
+	readonly unit: string;
+	readonly sentence: string;
+}
+
+/** Of so many words: what the mirror wrote and the author took, and what of it was changed since. */
+export interface Whose {
+	readonly words: number;
+	readonly mirror: number;
+	readonly edited: number;
+}
+
+/** Whose words stand in a note as it lies on the disk. */
+export interface Provenance extends Whose {
+	readonly sha256: string;
+	/** In characters, not in JavaScript's code units. */
+	readonly spans: readonly { readonly start: number; readonly end: number; readonly kind: "mirror" | "edited" }[];
 }
 
 export interface Census {
@@ -74,7 +111,8 @@ export class Api {
 
 	/** Pieces until the daemon says [DONE]. Throws Problem when it ends before. */
 	async *complete(body: Completion, signal: AbortSignal): AsyncGenerator<Piece> {
-		for await (const { name, data } of this.transport.stream("POST", "/v1/completions", this.placed(body), signal)) {
+		const asked = { ...body, vaultgpt: this.placed(body.vaultgpt) };
+		for await (const { name, data } of this.transport.stream("POST", "/v1/completions", asked, signal)) {
 			if (name === "error") throw new Problem("broken off", messageOf(data) ?? brokenOff().message);
 			if (data === "[DONE]") return;
 			const piece = pieceOf(record(JSON.parse(data)));
@@ -83,15 +121,22 @@ export class Api {
 		throw brokenOff();
 	}
 
-	async warm(body: Completion, signal: AbortSignal): Promise<void> {
-		const { prompt, suffix, vaultgpt } = this.placed(body);
-		await this.transport.request("POST", "/v1/warm", { prompt, suffix, vaultgpt }, signal);
+	/** Let the daemon read ahead; what comes back is how the note reads. */
+	async warm(vaultgpt: Asked, signal: AbortSignal): Promise<Label> {
+		const answer = await this.transport.request("POST", "/v1/warm", { vaultgpt: this.placed(vaultgpt) }, signal);
+		return labelOf(record(answer)["label"]);
+	}
+
+	/** How the note reads at its cursor; nothing is prepared for it. */
+	async label(vaultgpt: Asked): Promise<Label> {
+		const answer = await this.transport.request("POST", "/v1/label", { vaultgpt: this.placed(vaultgpt) });
+		return labelOf(record(answer)["label"]);
 	}
 
 	/** The same request, with the note's path as the daemon knows it. */
-	private placed(body: Completion): Completion {
-		const { path } = body.vaultgpt;
-		return path === undefined ? body : { ...body, vaultgpt: { ...body.vaultgpt, path: this.transport.notePath(path) } };
+	private placed(asked: Asked): Asked {
+		const { path } = asked.note;
+		return path === null ? asked : { ...asked, note: { ...asked.note, path: this.transport.notePath(path) } };
 	}
 
 	async status(): Promise<Status> {
@@ -125,14 +170,48 @@ export class Api {
 			used: value["used"] === true,
 			why: text(value["why"]) ?? "",
 			heldOut: typeof value["held_out"] === "boolean" ? value["held_out"] : null,
-			pathDate: text(value["path_date"])?.slice(0, 7) ?? null,
 			problem: text(value["problem"]),
 		};
+	}
+
+	async provenance(path: string): Promise<Provenance> {
+		const query = encodeURIComponent(this.transport.notePath(path));
+		const value = record(await this.transport.request("GET", `/v1/notes/provenance?path=${query}`));
+		const spans = Array.isArray(value["spans"]) ? (value["spans"] as Provenance["spans"]) : [];
+		return { sha256: text(value["sha256"]) ?? "", ...whoseOf(value), spans };
+	}
+
+	/** Whose words stand in the vault, by "2026-11"; "" is for those without a date. */
+	async months(): Promise<Record<string, Whose>> {
+		const rows = record(record(await this.transport.request("GET", "/v1/provenance"))["months"]);
+		return Object.fromEntries(Object.entries(rows).map(([month, row]) => [month, whoseOf(record(row))]));
 	}
 
 	async accepted(words: string, path: string | null): Promise<void> {
 		const note = path === null ? {} : { path: this.transport.notePath(path) };
 		await this.transport.request("POST", "/v1/accepted", { text: words, ...note });
+	}
+
+	/** What a model says of each token of these texts, under a note's own voice. Nothing is written. */
+	async scores(texts: readonly string[], model: "mirror" | "base", voice: Pick<Label, "tags" | "date">): Promise<TokenScore[][]> {
+		const body = { prompt: texts, model, max_tokens: 0, echo: true, logprobs: 0, vaultgpt: voice };
+		const choices = record(await this.transport.request("POST", "/v1/completions", body))["choices"];
+		const all: TokenScore[][] = texts.map(() => []);
+		for (const choice of Array.isArray(choices) ? choices.map(record) : []) {
+			const index = figure(choice["index"]) ?? 0;
+			all[index] = scoresOf(record(choice["logprobs"]), texts[index] ?? "");
+		}
+		return all;
+	}
+
+	async options(): Promise<readonly Option[]> {
+		const rows = record(await this.transport.request("GET", "/v1/options"))["options"];
+		return Array.isArray(rows) ? (rows as Option[]) : [];
+	}
+
+	/** Set one; Problem with the daemon's own sentence where it is refused. */
+	async setOption(key: string, value: Option["value"]): Promise<void> {
+		await this.transport.request("POST", "/v1/options", { key, value });
 	}
 
 	async train(): Promise<void> {
@@ -146,69 +225,4 @@ export class Api {
 	async activate(generation: string): Promise<void> {
 		await this.transport.request("POST", `/v1/generations/${encodeURIComponent(generation)}/activate`, {});
 	}
-}
-
-export function record(value: unknown): Record<string, unknown> {
-	return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-export function text(value: unknown): string | null {
-	return typeof value === "string" && value !== "" ? value : null;
-}
-
-export function figure(value: unknown): number | null {
-	return typeof value === "number" && Number.isFinite(value) ? value : null;
-}
-
-function strings(value: unknown): string[] {
-	return Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : [];
-}
-
-function counts(value: unknown): Record<string, number> {
-	const entries = Object.entries(record(value)).filter((entry): entry is [string, number] => figure(entry[1]) !== null);
-	return Object.fromEntries(entries);
-}
-
-function pieceOf(chunk: Record<string, unknown>): Piece | null {
-	const choices = chunk["choices"];
-	const choice = record(Array.isArray(choices) ? choices[0] : null);
-	const words = choice["text"];
-	if (typeof words !== "string") return null;
-	return { index: figure(choice["index"]) ?? 0, text: words, done: choice["finish_reason"] != null };
-}
-
-function statusOf(value: Record<string, unknown>): Status {
-	return {
-		active: text(value["active"]) ?? text(record(value["active"])["id"]),
-		pending: figure(value["pending_notes"]) ?? 0,
-		training: value["training"] ? progressOf(value["training"]) : null,
-		next: nextOf(value["next_training"]),
-		lastVerdict: text(value["last_verdict"]) ?? text(record(value["last_verdict"])["why"]),
-		problems: strings(value["problems"]),
-	};
-}
-
-export function progressOf(value: unknown): Progress {
-	const { phase, fraction } = record(value);
-	return { phase: text(phase) ?? "", fraction: Math.min(1, Math.max(0, figure(fraction) ?? 0)) };
-}
-
-/** When the next round is due, and the daemon's sentence about it. */
-function nextOf(value: unknown): string | null {
-	const { when, why } = record(value);
-	const at = figure(when);
-	const clock = at === null ? null : new Date(at * 1000).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" });
-	return [clock, text(why)].filter(Boolean).join(". ") || null;
-}
-
-function generationOf(row: Record<string, unknown>): Generation {
-	return {
-		id: text(row["id"]) ?? "?",
-		created: figure(row["created"]) ?? 0,
-		active: row["active"] === true,
-		barred: row["barred"] === true,
-		promoted: row["promoted"] !== false,
-		why: text(row["why"]) ?? "",
-		heldOut: figure(row["held_out"]),
-	};
 }

@@ -2,7 +2,8 @@
  * The transport where there is no Node: the window's fetch, an address and a token that the author
  * pasted or confirmed. The daemon answers only if this Origin stands in its `server.origins`.
  */
-import { abortError, brokenOff, Problem, refusal } from "./problem.ts";
+import { abortError, brokenOff, otherToken, Problem, refusal } from "./problem.ts";
+import { prove } from "./proof.ts";
 import { SseParser, type ServerEvent } from "./sse.ts";
 import type { Method, Transport } from "./transport.ts";
 
@@ -58,16 +59,31 @@ export class FetchTransport implements Transport {
 		const pairing = this.pairing();
 		const address = pairing && loopback(pairing.address);
 		if (!pairing || !address) throw new Problem("no transport", "Give the daemon's address and token in the settings of this plugin.");
+		await this.prove(address, pairing.token, signal);
 		const headers: Record<string, string> = { Authorization: `Bearer ${pairing.token}` };
 		if (method === "POST") headers["Content-Type"] = "application/json";
 		const data = method === "POST" ? JSON.stringify(body ?? {}) : null;
-		const response = await this.window
-			.fetch(address + path, { method, headers, body: data, signal: signal ?? null, cache: "no-store" })
-			.catch(() => {
-				if (signal?.aborted) throw abortError();
-				throw new Problem("not running", `The daemon does not answer at ${address}: start it with vaultgpt serve, and allow this app with vaultgpt config server.origins.`);
-			});
+		const response = await this.fetch(address, path, { method, headers, body: data, signal: signal ?? null });
 		if (!response.ok) throw refusal(response.status, await response.text().catch(() => ""));
 		return response;
+	}
+
+	/** What answers there holds the token, or is told nothing. */
+	private prove(address: string, token: string, signal?: AbortSignal): Promise<void> {
+		const port = Number(new URL(address).port || 80);
+		const ask = async (path: string, limit: AbortSignal) => {
+			const response = await this.fetch(address, path, { signal: limit });
+			return response.text().catch(() => {
+				throw brokenOff();
+			});
+		};
+		return prove(token, port, ask, signal, () => otherToken(address));
+	}
+
+	private fetch(address: string, path: string, options: RequestInit): Promise<Response> {
+		return this.window.fetch(address + path, { ...options, cache: "no-store" }).catch(() => {
+			if (options.signal?.aborted) throw abortError();
+			throw new Problem("not running", `The daemon does not answer at ${address}: start it with vaultgpt serve, give the address that it prints in the settings of this plugin, and allow this app with vaultgpt config server.origins.`);
+		});
 	}
 }

@@ -2,7 +2,8 @@
  * What the daemon is doing, kept up by its event stream, for the status bar and the side view.
  * Asks nothing before start(). Knows nothing about how it is shown.
  */
-import { progressOf, type Api, type Census, type Progress, type Status } from "./api.ts";
+import { progressOf } from "./answers.ts";
+import type { Api, Census, Generation, Progress, Status } from "./api.ts";
 import { isAbort, sentenceOf } from "./problem.ts";
 import type { ServerEvent } from "./sse.ts";
 
@@ -12,25 +13,31 @@ export interface Daemon {
 	readonly status: Status | null;
 	readonly progress: Progress | null;
 	readonly census: Census | null;
+	/** Those that are kept, newest first. */
+	readonly generations: readonly Generation[];
 }
 
 /** Times in milliseconds between two tries to reach the daemon. */
 const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
 
 export class Model {
-	daemon: Daemon = { online: false, problem: null, status: null, progress: null, census: null };
+	daemon: Daemon = { online: false, problem: null, status: null, progress: null, census: null, generations: [] };
 	private readonly listeners = new Set<(daemon: Daemon) => void>();
+	private readonly reached = new Set<() => void>();
 	private stopper = new AbortController();
 
-	constructor(
-		private readonly api: Api,
-		private readonly reached: () => void = () => undefined,
-	) {}
+	constructor(private readonly api: Api) {}
 
 	/** Hear of every change until the function that comes back is called. */
 	subscribe(listener: (daemon: Daemon) => void): () => void {
 		this.listeners.add(listener);
 		return () => this.listeners.delete(listener);
+	}
+
+	/** Hear that a daemon was found, or found again: what it knows of the vault may be new. */
+	onReached(listener: () => void): () => void {
+		this.reached.add(listener);
+		return () => this.reached.delete(listener);
 	}
 
 	/** Listen until stop(); a daemon that went away or moved is found again. */
@@ -56,8 +63,11 @@ export class Model {
 	/** Ask anew what stands, as after an act of ours. */
 	async refresh(): Promise<void> {
 		const status = await this.api.status();
-		const census = await this.api.census().catch(() => this.daemon.census);
-		this.set({ online: true, problem: null, status, census, progress: status.training });
+		const [census, generations] = await Promise.all([
+			this.api.census().catch(() => this.daemon.census),
+			this.api.generations().catch(() => this.daemon.generations),
+		]);
+		this.set({ online: true, problem: null, status, census, generations, progress: status.training });
 	}
 
 	private async listen(signal: AbortSignal, connected: () => void): Promise<void> {
@@ -65,7 +75,7 @@ export class Model {
 		let next = events.next(); // connects now, so that nothing is missed while status is asked
 		next.catch(() => undefined);
 		await this.refresh();
-		this.reached();
+		for (const listener of this.reached) listener();
 		connected();
 		for (let event = await next; !event.done; event = await next) {
 			next = events.next();

@@ -2,13 +2,12 @@
  * The desktop's transport: finds the daemon by its runtime.json and speaks over Node's http, so
  * that there is no CORS and no token to copy. Node's modules are loaded on first use, not before.
  */
-import type { ClientRequest, IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { ask, type Http } from "./line.ts";
 import { findEndpoint, type Endpoint, type Machine } from "./places.ts";
-import { abortError, brokenOff, isAbort, notRunning, refusal } from "./problem.ts";
+import { abortError, brokenOff, isAbort, notRunning, Problem, refusal } from "./problem.ts";
 import { SseParser, type ServerEvent } from "./sse.ts";
 import type { Method, Transport } from "./transport.ts";
-
-type Http = typeof import("node:http");
 
 /** An answer of this size or more is not one of ours. */
 const MOST_ANSWER_CHARS = 32_000_000;
@@ -22,7 +21,7 @@ export async function thisMachine(): Promise<{ machine: Machine; http: Http } | 
 			import("node:os"),
 		]);
 		const read = (path: string) => fs.readFile(path, "utf8").catch(() => null);
-		const files = { read, realpath: (path: string) => fs.realpath(path).catch(() => path) };
+		const files = { read, realpath: (path: string) => fs.realpath(path).catch(() => path), exists: (path: string) => fs.access(path).then(() => true, () => false) };
 		const { platform, env } = process;
 		return { http, machine: { platform, env, home: os.homedir(), files } };
 	} catch {
@@ -76,43 +75,34 @@ export class NodeTransport implements Transport {
 
 	/** The response to a request that was accepted; looks the daemon up again when it has moved. */
 	private async open(method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+		const send = async (to: Endpoint) => accepted(await ask(this.http, to, method, path, body, signal));
 		const known = this.endpoint;
-		const endpoint = known ?? (await this.find());
-		const response = await this.send(endpoint, method, path, body, signal).catch(failed(signal));
-		if (response && response.statusCode !== 401) return accepted(response);
-		response?.destroy();
-		this.endpoint = null;
-		const found = await this.find();
-		const again = await this.send(found, method, path, body, signal).catch(failed(signal));
-		if (again) return accepted(again);
-		this.endpoint = null;
-		throw notRunning(this.vault);
+		try {
+			if (known) return await send(known);
+		} catch (error) {
+			if (!isAway(error)) throw error;
+			const { port, token } = await this.find();
+			if (error instanceof Problem && port === known?.port && token === known.token) throw error;
+		}
+		try {
+			return await send(this.endpoint ?? (await this.find()));
+		} catch (error) {
+			if (!isAway(error)) throw error;
+			this.endpoint = null;
+			throw error instanceof Problem ? error : notRunning(this.vault);
+		}
 	}
 
 	private async find(): Promise<Endpoint> {
+		this.endpoint = null;
 		this.endpoint = await findEndpoint(this.machine, this.vault, this.chosen());
 		return this.endpoint;
 	}
-
-	private send(to: Endpoint, method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
-		const data = method === "POST" ? JSON.stringify(body ?? {}) : "";
-		const headers: Record<string, string> = { Authorization: `Bearer ${to.token}` };
-		if (data) headers["Content-Type"] = "application/json";
-		return new Promise((resolve, reject) => {
-			const options = { host: "127.0.0.1", port: to.port, method, path, headers, signal, agent: false };
-			const request: ClientRequest = this.http.request(options, resolve);
-			request.on("error", reject);
-			request.end(data);
-		});
-	}
 }
 
-/** Nothing listens (null) is another thing than a request that was called off (thrown). */
-function failed(signal?: AbortSignal): () => null {
-	return () => {
-		if (signal?.aborted) throw abortError();
-		return null;
-	};
+/** Whether the daemon may be found elsewhere, or by another token. */
+function isAway(error: unknown): boolean {
+	return error instanceof Problem ? error.kind === "not running" || error.status === 401 : !isAbort(error);
 }
 
 async function accepted(response: IncomingMessage): Promise<IncomingMessage> {

@@ -2,12 +2,13 @@
  * Where a vault's daemon says how to reach it: the state folder, vaults.json, runtime.json.
  * Node's modules are given, so that the rules can be tested for every platform.
  */
-import { notRunning, notSetUp } from "./problem.ts";
+import { movedHere, notRunning, notSetUp } from "./problem.ts";
 
 export interface Files {
 	/** The text of a file; null when there is none. */
 	read(path: string): Promise<string | null>;
 	realpath(path: string): Promise<string>;
+	exists(path: string): Promise<boolean>;
 }
 
 export interface Machine {
@@ -40,11 +41,20 @@ export async function findEndpoint(machine: Machine, vault: string, chosen = "")
 	const known = vaultsOf(await machine.files.read(`${root}${slash}vaults.json`));
 	const real = await machine.files.realpath(vault);
 	const place = placeOf(known, real, machine.platform);
-	if (!place) throw notSetUp(vault);
+	if (!place) {
+		const gone = await missing(machine.files, Object.keys(known));
+		throw gone ? movedHere(vault, gone) : notSetUp(vault);
+	}
 	const path = [root, "vaults", place.folder, "runtime.json"].join(slash);
 	const runtime = runtimeOf(await machine.files.read(path));
 	if (!runtime) throw notRunning(vault);
 	return { ...runtime, prefix: place.prefix };
+}
+
+/** A known vault whose folder is gone; null for none. */
+async function missing(files: Files, vaults: readonly string[]): Promise<string | null> {
+	for (const vault of vaults) if (!(await files.exists(vault))) return vault;
+	return null;
 }
 
 function vaultsOf(text: string | null): Record<string, string> {

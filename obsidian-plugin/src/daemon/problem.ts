@@ -33,8 +33,27 @@ export function notRunning(vault: string): Problem {
 	return new Problem("not running", `The daemon is not running: start it with vaultgpt serve "${vault}" in a terminal.`);
 }
 
+/** What listens on the port has not proved that it is this vault's daemon. */
+export function otherProgram(port: number): Problem {
+	return new Problem("not running", `Another program listens on port ${port}, where this vault's daemon was: start the daemon again with vaultgpt serve.`);
+}
+
+/** The same where address and token were given by hand. */
+export function otherToken(address: string): Problem {
+	return new Problem("not running", `What listens at ${address} does not hold the token given here, and a daemon makes a new one whenever it starts: paste what vaultgpt token prints in the settings of this plugin. On the desktop, clear address and token there, and the daemon is found by itself.`);
+}
+
+export function silent(port: number): Problem {
+	return new Problem("not running", `The daemon on port ${port} took the call and says nothing: stop it, and start it again with vaultgpt serve.`);
+}
+
 export function notSetUp(vault: string): Problem {
 	return new Problem("not set up", `This vault is not set up yet: run vaultgpt init "${vault}" in a terminal.`);
+}
+
+/** A vault that was set up where there is no folder any more: it was renamed or moved. */
+export function movedHere(vault: string, old: string): Problem {
+	return new Problem("not set up", `This vault is not set up under its name of now: if it was "${old}" before, run vaultgpt init "${vault}" --adopt "${old}" in a terminal.`);
 }
 
 export function brokenOff(): Problem {

@@ -13,6 +13,8 @@ export interface Ghost {
 	readonly done: readonly boolean[];
 	readonly index: number;
 	readonly label: string;
+	/** The note that it belongs to, as the host knows it. */
+	readonly note: unknown;
 	/** Where an input method's composition began; null when none is under way. */
 	readonly composing: number | null;
 }
@@ -21,7 +23,9 @@ export interface GhostStart {
 	id: number;
 	pos: number;
 	count: number;
-	label: string;
+	note: unknown;
+	/** What every alternative begins with. */
+	begun?: string;
 }
 
 export interface GhostPiece {
@@ -35,6 +39,8 @@ export const startGhost = StateEffect.define<GhostStart>({
 	map: (value, changes) => ({ ...value, pos: changes.mapPos(value.pos, 1) }),
 });
 export const addPieces = StateEffect.define<readonly GhostPiece[]>();
+/** Whose voice it is, once that is known. */
+export const labelGhost = StateEffect.define<{ id: number; label: string }>();
 /** Nothing more will come for this ghost; what has arrived stays acceptable. */
 export const endStream = StateEffect.define<number>();
 export const cycleGhost = StateEffect.define<1 | -1>();
@@ -78,6 +84,7 @@ function afterEffect(
 	if (effect.is(restoreGhost)) return atCursor(effect.value, state) ? effect.value : ghost;
 	if (!ghost) return null;
 	if (effect.is(addPieces)) return effect.value.reduce(withPiece, ghost);
+	if (effect.is(labelGhost)) return effect.value.id === ghost.id ? { ...ghost, label: effect.value.label } : ghost;
 	if (effect.is(endStream) && effect.value === ghost.id)
 		return { ...ghost, done: ghost.done.map(() => true) };
 	if (effect.is(cycleGhost)) return cycled(ghost, effect.value);
@@ -85,16 +92,16 @@ function afterEffect(
 	return effect.is(dismissGhost) ? null : ghost;
 }
 
-function started({ id, pos, count, label }: GhostStart): Ghost {
-	const texts = Array.from({ length: count }, () => "");
+function started({ id, pos, count, note, begun = "" }: GhostStart): Ghost {
+	const texts = Array.from({ length: count }, () => begun);
 	const done = texts.map(() => false);
-	return { id, pos, taken: "", texts, done, index: 0, label, composing: null };
+	return { id, pos, taken: "", texts, done, index: 0, label: "", note, composing: null };
 }
 
 function withPiece(ghost: Ghost, piece: GhostPiece): Ghost {
 	if (piece.id !== ghost.id || ghost.done[piece.index] !== false) return ghost;
-	const texts = ghost.texts.with(piece.index, (ghost.texts[piece.index] ?? "") + piece.text);
-	const done = piece.done ? ghost.done.with(piece.index, true) : ghost.done;
+	const texts = ghost.texts.map((text, index) => (index === piece.index ? text + piece.text : text));
+	const done = ghost.done.map((over, index) => over || (index === piece.index && piece.done));
 	return { ...ghost, texts, done };
 }
 

@@ -1,7 +1,8 @@
-/** From what a note says and what was asked to one request. Pure; knows nothing about the wire. */
+/** From a note and what was asked to one request. Pure; knows nothing about the wire. */
 import type { Completion } from "../daemon/api.ts";
-import type { Length } from "./properties.ts";
-import type { Reading } from "./voice.ts";
+import type { OpenNote } from "./openNote.ts";
+
+export type Length = "sentence" | "paragraph" | "page";
 
 /** What a command asks for beyond "go on"; what it leaves out is the note's own. */
 export interface Ask {
@@ -16,43 +17,9 @@ export interface Preferences {
 	readonly alternatives: number;
 }
 
-/** The note as it will be continued: its own voice, or the one asked for. */
-export function voiced(reading: Reading, ask: Ask): Reading {
-	const date = ask.date === undefined ? reading.date : ask.date;
-	return { ...reading, tags: ask.tags ?? reading.tags, date };
-}
-
-export function completion(
-	reading: Reading,
-	ask: Ask,
-	preferences: Preferences,
-	path: string | null,
-	seed: number,
-): Completion {
-	const { prompt, suffix, temperature, title } = reading;
-	const { tags, date } = voiced(reading, ask);
-	const length = reading.length ?? (ask.form === "question" ? "sentence" : preferences.length);
-	return {
-		prompt,
-		suffix,
-		n: preferences.alternatives,
-		seed,
-		...(temperature === null ? {} : { temperature }),
-		stream: true,
-		vaultgpt: {
-			tags,
-			...(date === undefined ? {} : { date }),
-			...(title === null ? {} : { title }),
-			...(path !== null && isNote(path) ? { path } : {}),
-			length,
-			...(ask.form ? { form: ask.form } : {}),
-		},
-	};
-}
-
-/** Whether the daemon can know a file: canvases and other files are no notes. */
-export function isNote(path: string): boolean {
-	return /\.md$/i.test(path);
+export function completion(note: OpenNote, ask: Ask, preferences: Preferences, seed: number): Completion {
+	const length = ask.form === "question" ? "sentence" : preferences.length;
+	return { n: preferences.alternatives, seed, stream: true, vaultgpt: { ...ask, note: { ...note, length } } };
 }
 
 /** The name the vault itself uses for a kind of writing: the commonest of its tags that means it. */

@@ -13,12 +13,12 @@ export class AsModal extends Modal {
 	constructor(
 		app: App,
 		private readonly census: Census,
-		now: { tags: readonly string[]; date: string | null | undefined },
+		now: { tags: readonly string[]; date: string | null },
 		private readonly done: (ask: Ask) => void,
 	) {
 		super(app);
 		this.tags = new Set(now.tags);
-		this.date = now.date ?? null;
+		this.date = now.date;
 	}
 
 	override onOpen(): void {
@@ -52,10 +52,14 @@ export class AsModal extends Modal {
 		const box = this.contentEl.createDiv({ cls: "vaultgpt-tags" });
 		for (const name of names) {
 			const button = box.createEl("button", { text: `#${name}` });
-			button.toggleClass("is-chosen", this.tags.has(name));
+			const show = () => {
+				button.toggleClass("is-chosen", this.tags.has(name));
+				button.setAttribute("aria-pressed", String(this.tags.has(name)));
+			};
+			show();
 			button.addEventListener("click", () => {
 				if (!this.tags.delete(name)) this.tags.add(name);
-				button.toggleClass("is-chosen", this.tags.has(name));
+				show();
 			});
 		}
 		if (names.length === 0) box.setText("No note has a tag yet.");

@@ -1,6 +1,8 @@
 /** A small chart of held-out bits per byte by generation, as inline SVG. */
 import type { Generation } from "../daemon/api.ts";
+import { learned } from "../words.ts";
 
+const CAPTION = "How much pages that it never saw surprise each voice; lower is better";
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, EDGE] = [240, 72, 16];
 
@@ -28,12 +30,12 @@ export function drawChart(parent: HTMLElement, generations: readonly Generation[
 		return element;
 	};
 	const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "vaultgpt-chart", role: "img" });
-	svg.setAttribute("aria-label", "Bits per byte of pages it never saw, by generation; lower is better");
+	svg.setAttribute("aria-label", CAPTION);
 	svg.append(make("polyline", { points: all.map(({ x, y }) => `${x},${y}`).join(" ") }));
 	for (const { x, y, generation } of all) {
 		const dot = make("circle", { cx: x, cy: y, r: 3.5, class: generation.active ? "is-active" : "" });
 		const title = make("title", {});
-		title.textContent = `${generation.id}: ${generation.heldOut?.toFixed(3)} bits per byte`;
+		title.textContent = `The voice ${learned(generation)}: ${generation.heldOut?.toFixed(3)} bits per byte`;
 		dot.append(title);
 		svg.append(dot);
 	}
@@ -43,4 +45,5 @@ export function drawChart(parent: HTMLElement, generations: readonly Generation[
 		svg.append(figure);
 	}
 	parent.append(svg);
+	parent.createEl("p", { cls: "vaultgpt-view-quiet", text: `${CAPTION}.` });
 }

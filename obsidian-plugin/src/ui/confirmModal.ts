@@ -2,11 +2,14 @@
 import { Modal, Setting, type App } from "obsidian";
 
 export class ConfirmModal extends Modal {
+	private decided = false;
+
 	constructor(
 		app: App,
 		private readonly heading: string,
 		private readonly question: string,
 		private readonly agreed: () => void,
+		private readonly refused: () => void = () => undefined,
 	) {
 		super(app);
 	}
@@ -18,6 +21,7 @@ export class ConfirmModal extends Modal {
 			.addButton((button) => button.setButtonText("Cancel").onClick(() => this.close()))
 			.addButton((button) =>
 				button.setButtonText("Agree").setCta().onClick(() => {
+					this.decided = true;
 					this.close();
 					this.agreed();
 				}),
@@ -26,5 +30,6 @@ export class ConfirmModal extends Modal {
 
 	override onClose(): void {
 		this.contentEl.empty();
+		if (!this.decided) this.refused();
 	}
 }

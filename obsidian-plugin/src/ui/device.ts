@@ -6,8 +6,8 @@ import type { App } from "obsidian";
 import type { Acceptance, Shelf } from "../daemon/outbox.ts";
 import type { Pairing } from "../daemon/fetchTransport.ts";
 
-const TOKEN_ID = "vaultgpt-token";
-const KEYS = { folder: "vaultgpt-state-folder", address: "vaultgpt-address", outbox: "vaultgpt-accepted" };
+const TOKEN = "vaultgpt-token";
+const KEYS = { folder: "vaultgpt-state-folder", address: "vaultgpt-address", tokenName: "vaultgpt-token-name", outbox: "vaultgpt-accepted" };
 
 /** Obsidian has a keychain since 1.11.4. */
 interface Keychain {
@@ -22,24 +22,43 @@ export class Device implements Shelf {
 	}
 
 	set stateFolder(value: string) {
-		this.app.saveLocalStorage(KEYS.folder, value.trim() || null);
+		this.keep(KEYS.folder, value);
 	}
 
 	get address(): string {
 		return this.text(KEYS.address);
 	}
 
-	get pairing(): Pairing | null {
-		const [address, token] = [this.address, this.keychain?.getSecret(TOKEN_ID) ?? this.text(TOKEN_ID)];
-		return address && token ? { address, token } : null;
+	set address(value: string) {
+		this.keep(KEYS.address, value);
 	}
 
-	/** Keep an address, and a token unless it is "" (which leaves the old one). */
-	pair(address: string, token: string): void {
-		this.app.saveLocalStorage(KEYS.address, address.trim() || null);
-		if (!token) return;
-		if (this.keychain) this.keychain.setSecret(TOKEN_ID, token.trim());
-		else this.app.saveLocalStorage(TOKEN_ID, token.trim());
+	get hasKeychain(): boolean {
+		return this.keychain !== undefined;
+	}
+
+	/** Which of the keychain's secrets is the token. */
+	get tokenName(): string {
+		return this.text(KEYS.tokenName) || TOKEN;
+	}
+
+	set tokenName(value: string) {
+		this.keep(KEYS.tokenName, value);
+	}
+
+	get token(): string {
+		return this.keychain ? (this.keychain.getSecret(this.tokenName) ?? "") : this.text(TOKEN);
+	}
+
+	/** "" deletes it. */
+	set token(value: string) {
+		if (this.keychain) this.keychain.setSecret(this.tokenName, value.trim());
+		else this.keep(TOKEN, value);
+	}
+
+	get pairing(): Pairing | null {
+		const { address, token } = this;
+		return address && token ? { address, token } : null;
 	}
 
 	load(): unknown {
@@ -52,6 +71,10 @@ export class Device implements Shelf {
 
 	private get keychain() {
 		return (this.app as unknown as Keychain).secretStorage;
+	}
+
+	private keep(key: string, value: string): void {
+		this.app.saveLocalStorage(key, value.trim() || null);
 	}
 
 	private text(key: string): string {

@@ -1,155 +1,275 @@
-/** The settings: few, each with a sentence, saved on change; one list for old and new Obsidians. */
-import { PluginSettingTab, Setting, type App, type Plugin, type SettingDefinitionItem } from "obsidian";
+/**
+ * The settings in groups, each with a sentence, saved on change; what is wrong is said in its row. The
+ * daemon's own options are drawn from what it tells of them. One list for old and new Obsidians.
+ */
+import { Platform, PluginSettingTab, Setting, type SettingDefinitionItem } from "obsidian";
+import type { Core } from "../core.ts";
+import type { Option } from "../daemon/api.ts";
 import { loopback } from "../daemon/fetchTransport.ts";
-import type { Settings } from "../settings.ts";
-import type { Device } from "./device.ts";
+import { sentenceOf } from "../daemon/problem.ts";
+import { chordName, chordOf, DEFAULT_KEYS, type Act } from "../editor/keys.ts";
+import { LOOKS, type Settings } from "../settings.ts";
+import { optionRow, secretRow, wrong } from "./settingRows.ts";
 
-export interface SettingHost extends Plugin {
-	settings: Settings;
-	device: Device;
-	saveSettings(): Promise<void>;
-	/** One sentence on whether the daemon is there. */
-	connection(): string;
-	/** Look for the daemon again, as after a change of place. */
-	reconnect(): void;
-	openHotkeys(): void;
-}
-
-interface Item {
+interface Row {
 	name: string;
 	desc: string;
 	show: (setting: Setting) => unknown;
 }
 
+interface Group {
+	heading: string;
+	rows: Row[];
+}
+
+const ACTS: Record<Act, string> = {
+	all: "Take all of it", word: "Take a word", sentence: "Take a sentence", paragraph: "Take a paragraph",
+	next: "The next alternative", previous: "The alternative before", dismiss: "Dismiss",
+};
+const LENGTHS = { sentence: "A sentence", paragraph: "A paragraph", page: "A page" };
+/** After the last key of a place (ms) the daemon is looked for there. */
+const SETTLED_MS = 600;
+
 export class SettingTab extends PluginSettingTab {
+	private options: readonly Option[] | null = null;
+	private readonly live = new Set<() => void>();
+	/** Where the daemon's options are drawn. */
+	private box: HTMLElement | null = null;
+	private timer: number | undefined;
+
 	constructor(
-		app: App,
-		private readonly host: SettingHost,
+		private readonly core: Core,
+		private readonly openHotkeys: () => void,
 	) {
-		super(app, host);
+		super(core.app, core.plugin);
 	}
 
 	override getSettingDefinitions(): SettingDefinitionItem[] {
-		return this.items().map(({ name, desc, show }) => ({
-			name,
-			desc,
-			render: (setting: Setting) => {
-				show(setting);
-			},
+		this.forget();
+		this.begin(() => (this as { update?: () => void }).update?.());
+		const [before, after] = this.own();
+		return [...before, ...this.ofDaemons(), ...after].map(({ heading, rows }) => ({
+			type: "group",
+			heading,
+			items: rows.map(({ name, desc, show }) => ({
+				name,
+				desc,
+				render: (setting: Setting) => {
+					show(setting);
+				},
+			})),
 		}));
 	}
 
 	/** Obsidian before 1.13 calls this in place of getSettingDefinitions(). */
 	override display(): void {
+		this.show();
+	}
+
+	/** What the daemon tells comes later, into a place of its own: a field that is typed in stays. */
+	private show(): void {
+		this.forget();
 		this.containerEl.empty();
-		for (const { name, desc, show } of this.items())
-			show(new Setting(this.containerEl).setName(name).setDesc(desc));
+		const [before, after] = this.own();
+		draw(this.containerEl, before);
+		this.box = this.containerEl.createDiv();
+		draw(this.containerEl, after);
+		const later = () => draw(this.box ?? this.containerEl, this.ofDaemons());
+		later();
+		this.begin(later);
 	}
 
-	private items(): Item[] {
-		return [...this.writing(), ...this.looks(), ...this.daemon(), ...this.pairing()];
+	override hide(): void {
+		this.forget();
+		this.options = null;
 	}
 
-	private writing(): Item[] {
-		const { settings } = this.host;
+	/** Rows that are gone hear of nothing any more. */
+	private forget(): void {
+		for (const stop of this.live) stop();
+		this.live.clear();
+	}
+
+	/** Ask for the daemon's options, once each time the tab is opened. */
+	private begin(again: () => void): void {
+		if (this.options !== null || !this.core.model.daemon.online) return;
+		this.options = [];
+		this.core.api.options().then(
+			(options) => {
+				this.options = options;
+				again();
+			},
+			(error: unknown) => this.core.complain(error),
+		);
+	}
+
+	/** The plugin's own groups: those before the daemon's, and those after. */
+	private own(): [Group[], Group[]] {
+		const keys = (Object.keys(ACTS) as Act[]).map((act) => this.key(act));
+		const before = [
+			{ heading: "Writing", rows: this.writing() },
+			{ heading: "Keys while a continuation is shown", rows: keys },
+			{ heading: "Looks", rows: this.looks() },
+			{ heading: "Daemon", rows: this.daemon() },
+		];
+		return [before, [{ heading: "Pairing by hand", rows: this.pairing() }]];
+	}
+
+	private ofDaemons(): Group[] {
+		const groups = [
+			this.ofDaemon("How it writes (this vault, set in the daemon)", "mirror."),
+			this.ofDaemon("Which notes are used (this vault, set in the daemon)", "rules."),
+		];
+		return groups.filter(({ rows }) => rows.length > 0);
+	}
+
+	private writing(): Row[] {
+		const counts = Object.fromEntries(["1", "2", "3", "4"].map((count) => [count, count]));
 		return [
 			{
 				name: "Hotkey",
-				desc: "No key is taken until you choose one. While a continuation is shown: Tab takes all, Ctrl or Cmd with → a word, with Shift and → a sentence, with Enter a paragraph, with ↓ the next one; Esc dismisses.",
-				show: (setting) => setting.addButton((button) => button.setButtonText("Set a hotkey").onClick(() => this.host.openHotkeys())),
+				desc: "No key is taken until you choose one.",
+				show: (setting) => setting.addButton((button) => button.setButtonText("Set a hotkey").onClick(() => this.openHotkeys())),
 			},
-			{
-				name: "Length",
-				desc: "How much is written at most; what is typed or dismissed earlier ends it earlier.",
-				show: (setting) =>
-					setting.addDropdown((dropdown) =>
-						dropdown
-							.addOptions({ sentence: "A sentence", paragraph: "A paragraph", page: "A page" })
-							.setValue(settings.length)
-							.onChange((value) => void this.change({ length: value as Settings["length"] })),
-					),
-			},
-			{
-				name: "Alternatives",
-				desc: "How many continuations are drawn at once, to be cycled through.",
-				show: (setting) =>
-					setting.addDropdown((dropdown) =>
-						dropdown
-							.addOptions({ "1": "1", "2": "2", "3": "3", "4": "4" })
-							.setValue(String(settings.alternatives))
-							.onChange((value) => void this.change({ alternatives: Number(value) })),
-					),
-			},
+			this.choice("Length", "How much is written at most; what is typed or dismissed earlier ends it earlier.", LENGTHS, this.core.settings.length, (length) => ({ length: length as Settings["length"] })),
+			this.choice("Alternatives", "How many continuations are drawn at once, to be cycled through.", counts, String(this.core.settings.alternatives), (count) => ({ alternatives: Number(count) })),
+			this.toggle("asYouType", "As you type", "After a pause at the end of a line, show the next few words where the mirror is sure of them. Mostly it is not, and shows nothing."),
 			this.toggle("readAhead", "Read ahead", "Once you have used it, let the mirror read the note while you pause, so that it answers at once."),
 		];
 	}
 
-	private looks(): Item[] {
+	private looks(): Row[] {
 		return [
-			this.toggle("showVoice", "Show the voice", "Say beside a continuation whose voice it is, as in “as #dream · 2019 · g000012”."),
-			this.toggle("statusBar", "Status bar", "Show the active generation and what waits to be learned."),
+			this.choice("Ghost", "How a continuation looks before you take it.", LOOKS, this.core.settings.look, (look) => ({ look: look as Settings["look"] })),
+			this.toggle("showVoice", "Show the voice", "Say beside a continuation whose voice it is, as in “as #dream · 2019 · voice of last night”."),
+			this.toggle("statusBar", "Status bar", "Show which voice writes and what waits to be learned."),
 		];
 	}
 
-	private daemon(): Item[] {
-		const { device } = this.host;
+	/** A key is changed by pressing it; the commands stay whatever it is. */
+	private key(act: Act): Row {
+		const show = (setting: Setting) => {
+			const { keys } = this.core.settings;
+			const name = (chord: string) => (chord ? chordName(chord, Platform.isMacOS) : "No key");
+			const set = (chord: string) => void this.core.change({ keys: { ...this.core.settings.keys, [act]: chord } });
+			setting.addButton((button) => {
+				const { buttonEl } = button.setButtonText(name(keys[act]));
+				buttonEl.setAttribute("aria-label", `${ACTS[act]}: ${name(keys[act])}. Press to change.`);
+				let waiting = false;
+				button.onClick(() => {
+					waiting = true;
+					button.setButtonText("Press a key…");
+				});
+				buttonEl.addEventListener("keydown", (event) => {
+					if (!waiting || ["Control", "Shift", "Alt", "Meta"].includes(event.key)) return;
+					event.preventDefault();
+					event.stopPropagation();
+					waiting = false;
+					const chord = chordOf(event);
+					const other = (Object.keys(ACTS) as Act[]).find((each) => each !== act && this.core.settings.keys[each] === chord);
+					const plain = event.key.length === 1 && !/^(?:Mod|Alt)/.test(chord);
+					wrong(setting, other ? `That key is taken: ${ACTS[other]}.` : plain ? "A letter alone is for writing." : "");
+					if (!other && !plain) set(chord);
+					button.setButtonText(name(other || plain ? keys[act] : chord));
+				});
+			});
+			setting.addExtraButton((button) =>
+				button.setIcon("x").setTooltip("No key").onClick(() => {
+					set("");
+					setting.controlEl.querySelector("button")?.replaceChildren("No key");
+				}),
+			);
+			setting.addExtraButton((button) =>
+				button.setIcon("rotate-ccw").setTooltip("As it was").onClick(() => {
+					set(DEFAULT_KEYS[act]);
+					setting.controlEl.querySelector("button")?.replaceChildren(name(DEFAULT_KEYS[act]));
+				}),
+			);
+		};
+		return { name: ACTS[act], desc: "", show };
+	}
+
+	private daemon(): Row[] {
+		const { core } = this;
+		const connection = (setting: Setting) => {
+			setting.addButton((button) => button.setButtonText("Look again").onClick(() => core.reconnect()));
+			const tell = () => void setting.setDesc(core.connection());
+			this.live.add(core.model.subscribe(tell));
+		};
 		return [
-			{
-				name: "Connection",
-				desc: this.host.connection(),
-				show: (setting) => setting.addButton((button) => button.setButtonText("Look again").onClick(() => this.host.reconnect())),
-			},
-			{
-				name: "Which notes are used",
-				desc: "One rule set in the daemon decides, for learning and for writing: vaultgpt config rules.exclude, rules.only and rules.exclude_tags, and vaultgpt: false in a note. The side view tells why a note is used or not.",
-				show: () => undefined,
-			},
+			{ name: "Connection", desc: core.connection(), show: connection },
 			{
 				name: "State folder",
 				desc: "Only if you moved it with VAULTGPT_HOME: the folder that holds vaults.json. Kept on this device.",
 				show: (setting) =>
 					setting.addText((text) =>
-						text.setPlaceholder("Found by itself").setValue(device.stateFolder).onChange((value) => {
-							device.stateFolder = value;
+						text.setPlaceholder("Found by itself").setValue(core.device.stateFolder).onChange((value) => {
+							core.device.stateFolder = value;
+							this.lookLater();
 						}),
 					),
 			},
 		];
 	}
 
-	private pairing(): Item[] {
-		const { device } = this.host;
+	private pairing(): Row[] {
+		const { device } = this.core;
+		const address = (setting: Setting) =>
+			setting.addText((text) => {
+				text.setPlaceholder("127.0.0.1:8123").setValue(device.address).onChange((value) => {
+					const good = value.trim() === "" || loopback(value) !== null;
+					wrong(setting, good ? "" : "That is no address on this computer: give it as 127.0.0.1:8123.");
+					if (!good) return;
+					device.address = value;
+					this.lookLater();
+				});
+			});
 		return [
 			{
 				name: "Address",
 				desc: "Only where Obsidian can't find the daemon by itself: its address on this computer. Allow this app there with vaultgpt config server.origins.",
-				show: (setting) =>
-					setting.addText((text) =>
-						text.setPlaceholder("127.0.0.1:8123").setValue(device.address).onChange((value) => {
-							if (value === "" || loopback(value)) device.pair(value, "");
-						}),
-					),
+				show: address,
 			},
 			{
 				name: "Token",
 				desc: "What vaultgpt token prints. Kept in Obsidian's keychain where there is one, never in the vault.",
-				show: (setting) =>
-					setting.addText((text) => {
-						text.inputEl.type = "password";
-						text.setPlaceholder("Paste it here").onChange((value) => device.pair(device.address, value));
-					}),
+				show: (setting) => secretRow(this.core, setting, () => this.lookLater()),
 			},
 		];
 	}
 
-	private toggle(key: "readAhead" | "showVoice" | "statusBar", name: string, desc: string): Item {
+	private ofDaemon(heading: string, prefix: string): Group {
+		const options = (this.options ?? []).filter(({ key }) => key.startsWith(prefix));
+		const save = (option: Option) => (setting: Setting, value: Option["value"]) => {
+			this.core.api.setOption(option.key, value).then(
+				() => wrong(setting, ""),
+				(error: unknown) => wrong(setting, sentenceOf(error)),
+			);
+		};
+		return { heading, rows: options.map((option) => optionRow(option, save(option))) };
+	}
+
+	private choice(name: string, desc: string, options: Record<string, string>, value: string, change: (value: string) => Partial<Settings>): Row {
 		const show = (setting: Setting) =>
-			setting.addToggle((toggle) => toggle.setValue(this.host.settings[key]).onChange((value) => void this.change({ [key]: value })));
+			setting.addDropdown((dropdown) => dropdown.addOptions(options).setValue(value).onChange((chosen) => void this.core.change(change(chosen))));
 		return { name, desc, show };
 	}
 
-	private async change(change: Partial<Settings>): Promise<void> {
-		Object.assign(this.host.settings, change);
-		await this.host.saveSettings();
+	private toggle(key: "asYouType" | "readAhead" | "showVoice" | "statusBar", name: string, desc: string): Row {
+		const show = (setting: Setting) =>
+			setting.addToggle((toggle) => toggle.setValue(this.core.settings[key]).onChange((value) => void this.core.change({ [key]: value })));
+		return { name, desc, show };
+	}
+
+	private lookLater(): void {
+		window.clearTimeout(this.timer);
+		this.timer = window.setTimeout(() => this.core.reconnect(), SETTLED_MS);
+	}
+}
+
+function draw(parent: HTMLElement, groups: readonly Group[]): void {
+	for (const { heading, rows } of groups) {
+		new Setting(parent).setName(heading).setHeading();
+		for (const { name, desc, show } of rows) show(new Setting(parent).setName(name).setDesc(desc));
 	}
 }

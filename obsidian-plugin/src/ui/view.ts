@@ -1,39 +1,34 @@
-/** The side view: what is active, the history of generations, the report, why this note. */
+/** The side view: which voice writes, this note, how well it sounds like the author, the voices kept. */
 import { ItemView, type WorkspaceLeaf } from "obsidian";
-import type { Api, Generation } from "../daemon/api.ts";
-import type { Daemon, Model } from "../daemon/model.ts";
+import type { Core } from "../core.ts";
+import type { Generation } from "../daemon/api.ts";
 import { sentenceOf } from "../daemon/problem.ts";
-import { noteSentence, reportSentences, statusLine, verdict } from "../words.ts";
+import type { Likeness } from "../features/likeness.ts";
+import { learned, monthSentences, noteSentence, reportSentences, statusLine, verdict, wordsSentence } from "../words.ts";
 import { drawChart } from "./chart.ts";
+import { ConfirmModal } from "./confirmModal.ts";
+import { morph } from "./morph.ts";
 
 export const VIEW_TYPE = "vaultgpt-mirror";
 /** Of the report; the others are folded. */
 const MOST_SENTENCES = 4;
 
-export interface ViewHost {
-	api: Api;
-	model: Model;
-	/** The path of the note last looked at; null when there is none. */
-	notePath(): string | null;
-	say(sentence: string): void;
-}
-
 interface Facts {
-	generations: Generation[];
 	report: Record<string, unknown> | null;
-	note: string;
+	note: readonly string[];
+	months: readonly string[];
 }
 
 export class MirrorView extends ItemView {
-	private shown = 0;
+	private asked = 0;
 	private facts: Facts | null = null;
-	private headline: HTMLElement | null = null;
-	private learning = false;
-	private unfolded = false;
+	private stale = true;
+	private readonly acts = new Map<string, () => Promise<void>>();
 
 	constructor(
 		leaf: WorkspaceLeaf,
-		private readonly host: ViewHost,
+		private readonly core: Core,
+		private readonly likeness: Likeness,
 	) {
 		super(leaf);
 	}
@@ -51,111 +46,159 @@ export class MirrorView extends ItemView {
 	}
 
 	override async onOpen(): Promise<void> {
-		let known = this.host.model.daemon.status;
-		const heard = (daemon: Daemon) => {
-			if (daemon.status === known && daemon.online) return this.progressed(daemon);
-			known = daemon.status;
+		const { model } = this.core;
+		let known = model.daemon.status;
+		const heard = () => {
+			if (model.daemon.status === known && model.daemon.online) return this.draw(); // only a round's progress
+			known = model.daemon.status;
 			void this.refresh();
 		};
-		this.register(this.host.model.subscribe(heard));
+		this.contentEl.addClass("vaultgpt-view");
+		this.registerDomEvent(this.contentEl, "click", (event) => this.clicked(event));
+		this.register(model.subscribe(heard));
 		this.registerEvent(this.app.workspace.on("file-open", () => void this.refresh()));
 		await this.refresh();
 	}
 
-	/** Ask and show anew; an answer that comes after a later one is dropped. */
-	async refresh(): Promise<void> {
-		const turn = ++this.shown;
-		const { model } = this.host;
-		const facts = model.daemon.online ? await this.ask().catch(() => null) : null;
-		if (turn !== this.shown) return;
-		this.facts = facts;
-		this.draw(model.daemon, facts); // as it is now, not as it was when asked
+	/** Shown again after it was collapsed: then it asks what it did not ask meanwhile. */
+	override onResize(): void {
+		if (this.stale && this.contentEl.isShown()) void this.refresh();
 	}
 
-	/** Only a round's progress changed: the buttons stay, so that a click on them is not lost. */
-	private progressed(daemon: Daemon): void {
-		if (this.learning === (daemon.progress !== null)) this.headline?.setText(statusLine(daemon));
-		else this.draw(daemon, this.facts);
+	/** Ask and show anew; an answer that comes after a later one is dropped. */
+	async refresh(): Promise<void> {
+		this.stale = !this.contentEl.isShown();
+		if (this.stale) return;
+		const turn = ++this.asked;
+		const facts = this.core.model.daemon.online ? await this.ask().catch(() => null) : null;
+		if (turn !== this.asked) return;
+		this.facts = facts;
+		this.draw(); // as it is now, not as it was when asked
 	}
 
 	private async ask(): Promise<Facts> {
-		const { api } = this.host;
-		const [generations, report, note] = await Promise.all([api.generations(), api.report(), this.why()]);
-		return { generations, report, note };
+		const months = this.core.api.months().then(monthSentences, () => []);
+		const [report, why, whose, told] = await Promise.all([this.core.api.report(), this.why(), this.whose(), months]);
+		return { report, note: [why, whose].filter(Boolean), months: told };
 	}
 
 	private async why(): Promise<string> {
-		const path = this.host.notePath();
+		const path = this.core.notePath();
 		if (!path) return "Open a note to see whether it is used.";
-		return this.host.api.note(path).then(noteSentence, sentenceOf);
+		return this.core.api.note(path).then(noteSentence, sentenceOf);
 	}
 
-	private draw(daemon: Daemon, facts: Facts | null): void {
-		const { contentEl } = this;
-		contentEl.empty();
-		contentEl.addClass("vaultgpt-view");
-		this.learning = daemon.progress !== null;
-		this.headline = contentEl.createEl("h4", { text: statusLine(daemon) });
-		if (!facts) {
-			contentEl.createEl("p", { text: daemon.problem ?? "Looking for the daemon…" });
+	private async whose(): Promise<string> {
+		const path = this.core.notePath();
+		return path ? this.core.api.provenance(path).then(wordsSentence, () => "") : "";
+	}
+
+	private draw(): void {
+		const made = this.contentEl.cloneNode(false) as HTMLElement;
+		this.acts.clear();
+		this.fill(made);
+		morph(this.contentEl, made);
+	}
+
+	private fill(box: HTMLElement): void {
+		const { daemon } = this.core.model;
+		box.createEl("h4", { text: statusLine(daemon) });
+		if (!this.facts) {
+			box.createEl("p", { text: daemon.problem ?? "Looking for the daemon…" });
 			return;
 		}
-		if (daemon.status?.next) contentEl.createEl("p", { cls: "vaultgpt-view-quiet", text: `Next training: ${daemon.status.next}` });
-		for (const problem of daemon.status?.problems ?? []) contentEl.createEl("p", { text: problem });
-		this.drawButtons(daemon, facts.generations);
-		this.section("This note", [facts.note]);
-		this.drawReport(reportSentences(facts.report));
-		this.section("Generations", []);
-		drawChart(contentEl, facts.generations);
-		for (const generation of facts.generations) this.drawGeneration(generation);
+		if (daemon.status?.next) box.createEl("p", { cls: "vaultgpt-view-quiet", text: `Next training: ${daemon.status.next}` });
+		for (const problem of daemon.status?.problems ?? []) box.createEl("p", { text: problem });
+		this.fillButtons(box);
+		section(box, "This note", this.facts.note);
+		fillReport(box, reportSentences(this.facts.report));
+		if (this.facts.months.length > 0) section(box, "Whose words, by month", this.facts.months);
+		this.fillSurprises(box);
+		section(box, "Voices", []);
+		drawChart(box, daemon.generations);
+		for (const generation of daemon.generations) this.fillVoice(box, generation);
 	}
 
-	private section(title: string, sentences: readonly string[]): void {
-		this.contentEl.createEl("h5", { text: title });
-		for (const sentence of sentences) this.contentEl.createEl("p", { text: sentence });
+	private fillButtons(parent: HTMLElement): void {
+		const { api, model } = this.core;
+		const box = parent.createDiv({ cls: "vaultgpt-view-buttons" });
+		if (model.daemon.progress) this.button(box, "stop", "Stop learning", () => api.cancelTraining());
+		else this.button(box, "train", "Train now", () => api.train());
+		const before = previous(model.daemon.generations);
+		if (before) this.button(box, "back", `Back to the voice ${learned(before)}`, () => api.activate(before.id));
 	}
 
-	/** The first sentences, the rest folded away: the history must not be pushed out of sight. */
-	private drawReport(sentences: readonly string[]): void {
-		this.section("How well it sounds like you", sentences.slice(0, MOST_SENTENCES));
-		if (sentences.length <= MOST_SENTENCES) return;
-		const rest = this.contentEl.createEl("details");
-		rest.open = this.unfolded;
-		rest.addEventListener("toggle", () => (this.unfolded = rest.open));
-		rest.createEl("summary", { text: "More" });
-		for (const sentence of sentences.slice(MOST_SENTENCES)) rest.createEl("p", { text: sentence });
+	/** The sentences of this month's notes that are least like the author. */
+	private fillSurprises(box: HTMLElement): void {
+		const { surprises } = this.likeness;
+		section(box, "What surprised it this month", []);
+		for (const { path, name, sentence } of surprises ?? []) {
+			const line = box.createEl("p", { attr: { "data-key": `surprise ${path}` } });
+			const open = () => this.app.workspace.openLinkText(path, "");
+			this.button(line, `open ${path}`, name, open, `Open ${name}`);
+			line.createSpan({ text: ` ${sentence}` });
+		}
+		if (surprises?.length === 0) box.createEl("p", { text: "No note of this month has sentences enough to compare." });
+		const look = () => this.likeness.lookForSurprises();
+		this.button(box, "surprises", surprises ? "Look again" : "Look for them", look, "Look for what surprised it this month");
 	}
 
-	private drawButtons(daemon: Daemon, generations: readonly Generation[]): void {
-		const box = this.contentEl.createDiv({ cls: "vaultgpt-view-buttons" });
-		const { api } = this.host;
-		if (this.learning) this.button(box, "Stop learning", () => api.cancelTraining());
-		else this.button(box, "Train now", () => api.train());
-		const before = previous(generations);
-		if (before) this.button(box, `Back to ${before.id}`, () => api.activate(before.id));
-	}
-
-	private drawGeneration(generation: Generation): void {
-		const box = this.contentEl.createDiv({ cls: "vaultgpt-generation" });
-		box.toggleClass("is-active", generation.active);
+	private fillVoice(parent: HTMLElement, generation: Generation): void {
+		const { id, active, barred, heldOut } = generation;
+		const name = learned(generation);
+		const box = parent.createDiv({ cls: "vaultgpt-generation", attr: { "data-key": id, "data-generation": id } });
+		box.toggleClass("is-active", active);
 		const top = box.createDiv({ cls: "vaultgpt-generation-top" });
-		top.createSpan({ cls: "vaultgpt-generation-name", text: generation.active ? `${generation.id} (active)` : generation.id });
-		top.createSpan({ cls: "vaultgpt-view-quiet", text: new Date(generation.created * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) });
-		if (generation.heldOut !== null) box.createDiv({ text: `${generation.heldOut.toFixed(3)} bits per byte of pages it never saw.` });
+		const said = `${name.charAt(0).toUpperCase()}${name.slice(1)}${active ? " (writes now)" : ""}`;
+		top.createSpan({ cls: "vaultgpt-generation-name", text: said, attr: { title: id } });
+		if (heldOut !== null) box.createDiv({ text: `${heldOut.toFixed(3)} bits per byte of pages it never saw; lower is better.` });
 		box.createDiv({ cls: "vaultgpt-view-quiet", text: verdict(generation) });
-		if (!generation.active && !generation.barred) this.button(box, "Activate", () => this.host.api.activate(generation.id));
+		if (active || barred) return;
+		const act = generation.promoted ? () => this.core.api.activate(id) : () => this.confirmed(generation);
+		this.button(box, `use ${id}`, "Use this voice", act, `Use the voice ${name}`);
 	}
 
-	private button(parent: HTMLElement, label: string, act: () => Promise<void>): void {
-		const button = parent.createEl("button", { text: label });
-		button.addEventListener("click", () => {
-			button.disabled = true;
-			act()
-				.then(() => this.host.model.refresh())
-				.catch((error: unknown) => this.host.say(sentenceOf(error)))
-				.finally(() => void this.refresh());
+	/** A voice that was kept back can be used, by who knows why it was. */
+	private confirmed(generation: Generation): Promise<void> {
+		const question = `This voice was kept back when it was learned. ${generation.why} It will write from now on, and the next training goes on from it.`;
+		return new Promise((resolve, reject) => {
+			const agreed = () => void this.core.api.activate(generation.id).then(resolve, reject);
+			new ConfirmModal(this.core.app, "Use a voice that was kept back?", question, agreed, resolve).open();
 		});
 	}
+
+	private button(parent: HTMLElement, key: string, text: string, act: () => Promise<void>, label = text): void {
+		this.acts.set(key, act);
+		parent.createEl("button", { text, attr: { "data-key": key, "data-act": key, "aria-label": label } });
+	}
+
+	private clicked({ target }: Event): void {
+		const button = (target as HTMLElement | null)?.closest<HTMLButtonElement>("button[data-act]");
+		const act = this.acts.get(button?.dataset["act"] ?? "");
+		if (!button || button.disabled || !act) return;
+		button.disabled = true;
+		act()
+			.then(() => this.core.model.refresh())
+			.catch((error: unknown) => this.core.complain(error))
+			.finally(() => {
+				button.disabled = false;
+				void this.refresh();
+			});
+	}
+}
+
+function section(box: HTMLElement, title: string, sentences: readonly string[]): void {
+	box.createEl("h5", { text: title });
+	for (const sentence of sentences) box.createEl("p", { text: sentence });
+}
+
+/** The first sentences, the rest folded away: the voices must not be pushed out of sight. */
+function fillReport(box: HTMLElement, sentences: readonly string[]): void {
+	section(box, "How well it sounds like you", sentences.slice(0, MOST_SENTENCES));
+	if (sentences.length <= MOST_SENTENCES) return;
+	const rest = box.createEl("details");
+	rest.createEl("summary", { text: "More" });
+	for (const sentence of sentences.slice(MOST_SENTENCES)) rest.createEl("p", { text: sentence });
 }
 
 /** The newest usable generation older than the active one. Generations come newest first. */

@@ -1,30 +1,54 @@
-// The real daemon as a process of ours: started, asked, killed, started again elsewhere.
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
+// The real daemon as a process of its own: found or started, asked, killed, started again.
+import { spawn } from "node:child_process";
+import { openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { environment, python, type Stage } from "./stage.ts";
+import { environment, python, stateOf, type Stage } from "./stage.ts";
 
 const START_MS = 120_000;
+/** Between two looks at a process that starts or ends. */
+const LOOK_MS = 20;
+
+type Place = Pick<Stage, "root" | "vault" | "home" | "owner">;
+
+/** Runs a command until it ends or the process `$1` does: a suite that was killed leaves no daemon. */
+const GUARD = 'owner=$1; shift; "$@" & child=$!; while kill -0 $owner 2>/dev/null && kill -0 $child 2>/dev/null; do sleep 1; done; kill $child 2>/dev/null';
 
 export class Daemon {
 	private constructor(
-		private readonly child: ChildProcess,
+		private readonly pid: number,
 		readonly port: number,
 		readonly token: string,
 	) {}
 
-	/** Starts it on any free port, and waits until the mirror can be asked. */
-	static async start(stage: Stage, token: string): Promise<Daemon> {
-		const child = spawn(python(), ["-m", "vaultgpt", "serve", stage.vault], { env: environment(stage.home), stdio: ["ignore", "pipe", "pipe"] });
-		let said = "";
-		child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
-		child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
-		const until = Date.now() + START_MS;
-		for (let found = null; ; found = /http:\/\/127\.0\.0\.1:(\d+)/.exec(said)) {
-			if (found) return new Daemon(child, Number(found[1]), token);
-			if (child.exitCode !== null || Date.now() > until) throw new Error(`The daemon did not start: ${said}`);
-			await pause(50);
+	/** The one that runs; a file of tests leaves it to the next, with its mirror awake. */
+	static async of(stage: Place): Promise<Daemon> {
+		return Daemon.found(stage) ?? Daemon.start(stage);
+	}
+
+	/** The one that runs, as its runtime.json tells; null for none. */
+	static found(stage: Place): Daemon | null {
+		try {
+			const { pid, port, token } = JSON.parse(readFileSync(join(stateOf(stage), "runtime.json"), "utf8")) as { pid: number; port: number; token: string };
+			return lives(pid) ? new Daemon(pid, port, token) : null;
+		} catch {
+			return null;
 		}
+	}
+
+	/** Starts it, on any free port where none is given, and waits until it can be asked. */
+	static async start(stage: Place, port = 0): Promise<Daemon> {
+		const log = join(stage.root, "serve.log");
+		const out = openSync(log, "w");
+		const serve = [python(), "-m", "vaultgpt", "serve", stage.vault, ...(port ? ["--port", String(port)] : [])];
+		const [command = "", ...args] = process.platform === "win32" ? serve : ["sh", "-c", GUARD, "sh", String(stage.owner), ...serve];
+		const child = spawn(command, args, { env: environment(stage.home), stdio: ["ignore", out, out] });
+		child.unref();
+		for (const until = Date.now() + START_MS; Date.now() < until && child.exitCode === null; await pause(LOOK_MS)) {
+			const found = Daemon.found(stage);
+			if (found && (await fetch(`${found.address}/health`).catch(() => null))?.ok) return found;
+		}
+		throw new Error(`The daemon did not start: ${readFileSync(log, "utf8")}`);
 	}
 
 	get address(): string {
@@ -55,10 +79,8 @@ export class Daemon {
 	}
 
 	async kill(signal: "SIGKILL" | "SIGTERM" = "SIGTERM"): Promise<void> {
-		if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-		const over = once(this.child, "exit");
-		this.child.kill(signal);
-		await over;
+		if (lives(this.pid)) process.kill(this.pid, signal);
+		while (lives(this.pid)) await pause(LOOK_MS);
 	}
 
 	private headers(): Record<string, string> {
@@ -69,5 +91,13 @@ export class Daemon {
 		const value = (await response.json()) as Record<string, unknown>;
 		if (!response.ok) throw new Error(`${response.status}: ${JSON.stringify(value)}`);
 		return value;
+	}
+}
+
+function lives(pid: number): boolean {
+	try {
+		return process.kill(pid, 0);
+	} catch {
+		return false;
 	}
 }

@@ -9,31 +9,27 @@ import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import { Daemon } from "./daemon.ts";
 import { installDom } from "./page/dom.ts";
 import * as obsidian from "./page/obsidian.ts";
-import { installed, vaultgpt } from "./stage.ts";
+import { installed, own } from "./stage.ts";
 
-const stage = inject("stage");
+const stage = own(inject("stages"));
 const PATH = "Dreams/2021-06-19 Lanes.md";
 const SECONDS = { timeout: 60_000 };
 let daemon: Daemon;
-let token: string;
 let plugin: obsidian.Plugin;
 let app: obsidian.App;
 
 beforeAll(async () => {
+	await Daemon.found(stage)?.kill();
 	installDom();
 	vi.stubEnv("VAULTGPT_HOME", stage.home);
 	Range.prototype.getClientRects = () => [] as unknown as DOMRectList;
 	document.body.innerHTML = '<div id="note"></div><div id="side"></div><div id="status"></div><div id="notices"></div>';
-	token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
 	app = new obsidian.App(new obsidian.FileSystemAdapter(stage.vault));
 	Object.assign(window, { bench: { app } });
 	plugin = await load();
 });
 
-afterAll(async () => {
-	plugin.unload();
-	await daemon?.kill();
-});
+afterAll(() => plugin.unload());
 
 async function load(): Promise<obsidian.Plugin> {
 	const given: Record<string, unknown> = { obsidian, "@codemirror/commands": commands, "@codemirror/state": state, "@codemirror/view": view };
@@ -65,9 +61,9 @@ const status = () => document.querySelector(".vaultgpt-status")?.textContent ?? 
 
 /** Continue, and wait until the ghost is the whole text of the same request asked for directly. */
 async function continued(editor: view.EditorView): Promise<string> {
-	plugin.commands.get("continue")?.editorCallback?.({ cm: editor });
-	await vi.waitFor(() => expect(shown()).not.toBeNull(), SECONDS); // it is asked once the note's date is known
-	const { lastRequest } = (plugin as unknown as { session: { lastRequest: object } }).session;
+	plugin.commands.get("continue")?.callback?.();
+	await vi.waitFor(() => expect(shown()).not.toBeNull(), SECONDS);
+	const { lastRequest } = (plugin as unknown as { writing: { session: { lastRequest: object } } }).writing.session;
 	const [text = ""] = await daemon.texts(lastRequest);
 	await vi.waitFor(() => expect(shown()).toBe(text), SECONDS);
 	return text;
@@ -77,14 +73,14 @@ test("without a daemon one sentence says how to start it", async () => {
 	for (const callback of app.workspace.ready.splice(0)) callback();
 	await vi.waitFor(() => expect(status()).toBe("mirror off"), SECONDS);
 	const editor = open("Last night I was ");
-	plugin.commands.get("continue")?.editorCallback?.({ cm: editor });
+	plugin.commands.get("continue")?.callback?.();
 	await vi.waitFor(() => expect(document.querySelector("#notices")?.textContent).toContain(`vaultgpt serve "${stage.vault}"`), SECONDS);
 	editor.destroy();
 });
 
 test("a daemon that starts is found by itself, and writes", async () => {
-	daemon = await Daemon.start(stage, token);
-	await vi.waitFor(() => expect(status()).toContain(stage.generation), SECONDS);
+	daemon = await Daemon.start(stage);
+	await vi.waitFor(() => expect(status()).toMatch(/^learned/), SECONDS);
 	const editor = open("Last night I was ");
 	const text = await continued(editor);
 	plugin.commands.get("accept")?.editorCheckCallback?.(false, { cm: editor });
@@ -99,10 +95,24 @@ test("a daemon that comes back on another port is found by itself, at once when 
 	const before = daemon.port;
 	await daemon.kill("SIGKILL");
 	await vi.waitFor(() => expect(status()).toBe("mirror off"), SECONDS);
-	daemon = await Daemon.start(stage, token);
+	daemon = await Daemon.start(stage);
 	expect(daemon.port).not.toBe(before);
 	const editor = open("The sea was ");
 	await continued(editor);
-	await vi.waitFor(() => expect(status()).toContain(stage.generation), SECONDS);
+	await vi.waitFor(() => expect(status()).toMatch(/^learned/), SECONDS);
+	editor.destroy();
+});
+
+test("with the state folder given in the settings the token of a new start is read from there", async () => {
+	const port = daemon.port;
+	vi.stubEnv("VAULTGPT_HOME", "/nowhere");
+	app.saveLocalStorage("vaultgpt-state-folder", stage.home);
+	await daemon.kill("SIGKILL");
+	await vi.waitFor(() => expect(status()).toBe("mirror off"), SECONDS);
+	const before = daemon.token;
+	daemon = await Daemon.start(stage, port);
+	expect(daemon.token).not.toBe(before);
+	const editor = open("The sea was ");
+	await continued(editor);
 	editor.destroy();
 });

@@ -1,25 +1,21 @@
 // The desktop's transport in Node against the real daemon: discovery, streaming, stopping, moving.
-import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
+import { beforeAll, expect, inject, test, vi } from "vitest";
 import { Api, type Completion, type Piece } from "../../src/daemon/api.ts";
 import { Model } from "../../src/daemon/model.ts";
 import { NodeTransport, thisMachine } from "../../src/daemon/nodeTransport.ts";
 import type { Machine } from "../../src/daemon/places.ts";
 import { Daemon } from "./daemon.ts";
-import { vaultgpt } from "./stage.ts";
+import { vaultgpt, own } from "./stage.ts";
 
-const stage = inject("stage");
-let token: string;
+const stage = own(inject("stages"));
 let daemon: Daemon;
 let api: Api;
 
 beforeAll(async () => {
 	vi.stubGlobal("window", globalThis);
-	token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
-	daemon = await Daemon.start(stage, token);
+	daemon = await Daemon.of(stage);
 	api = new Api(await transport());
 });
-
-afterAll(() => daemon.kill());
 
 async function transport(): Promise<NodeTransport> {
 	const here = await thisMachine();
@@ -28,8 +24,9 @@ async function transport(): Promise<NodeTransport> {
 	return new NodeTransport(here.http, machine, stage.vault);
 }
 
-function asked(change: Partial<Completion> = {}): Completion {
-	return { prompt: "Last night I was", suffix: "", n: 1, seed: 11, stream: true, vaultgpt: { tags: ["dream"], length: "sentence" }, ...change };
+function asked(length = "sentence", n = 1, path: string | null = null): Completion {
+	const text = "Last night I was";
+	return { n, seed: 11, stream: true, vaultgpt: { tags: ["dream"], note: { path, text, cursor: text.length, length } } };
 }
 
 async function joined(pieces: AsyncIterable<Piece>, count: number): Promise<string[]> {
@@ -53,21 +50,21 @@ test("a generation is activated, and one that is not there is refused in words",
 });
 
 test("streams the same text that the whole answer has", async () => {
-	const body = asked({ n: 3 });
+	const body = asked("sentence", 3);
 	const texts = await joined(api.complete(body, new AbortController().signal), 3);
 	expect(texts.every((text) => text.trim() !== "")).toBe(true);
 	expect(texts).toEqual(await daemon.texts(body));
 });
 
 test("a refusal is told in the daemon's own words", async () => {
-	const body = asked({ vaultgpt: { tags: [], length: "sentence", path: "../outside.md" } });
+	const body = asked("sentence", 1, "../outside.md");
 	await expect(joined(api.complete(body, new AbortController().signal), 1)).rejects.toThrow("leads out of the vault");
 });
 
 test("calling a stream off stops the daemon", async () => {
 	const before = await daemon.metric("vaultgpt_cancelled_total");
 	const stopper = new AbortController();
-	const body = asked({ n: 4, vaultgpt: { tags: [], length: "page" } });
+	const body = asked("page", 4);
 	const over = (async () => {
 		for await (const piece of api.complete(body, stopper.signal)) if (piece.text) stopper.abort();
 	})();
@@ -78,7 +75,8 @@ test("calling a stream off stops the daemon", async () => {
 
 test("what was accepted is taken in", async () => {
 	await api.accepted("and the sea was in the kitchen again", "Dreams/2021-06-19 Lanes.md");
-	await api.warm(asked(), new AbortController().signal);
+	const { vaultgpt } = asked();
+	expect(await api.warm(vaultgpt, new AbortController().signal)).toEqual(await api.label(vaultgpt));
 });
 
 test("a daemon that moved is found by itself, and one that dies breaks the stream off", async () => {
@@ -86,7 +84,7 @@ test("a daemon that moved is found by itself, and one that dies breaks the strea
 	void model.start();
 	await vi.waitFor(() => expect(model.daemon.online).toBe(true), 10_000);
 	const first = daemon.port;
-	const body = asked({ vaultgpt: { tags: [], length: "page" } });
+	const body = asked("page");
 	const texts: string[] = [];
 	const over = (async () => {
 		for await (const { text } of api.complete(body, new AbortController().signal)) {
@@ -98,7 +96,7 @@ test("a daemon that moved is found by itself, and one that dies breaks the strea
 	expect(texts.length).toBeGreaterThanOrEqual(3);
 	await expect(api.status()).rejects.toMatchObject({ kind: "not running" });
 	await vi.waitFor(() => expect(model.daemon.online).toBe(false), 10_000);
-	daemon = await Daemon.start(stage, token);
+	daemon = await Daemon.start(stage);
 	expect(daemon.port).not.toBe(first);
 	expect((await api.status()).active).toBe(stage.generation);
 	await vi.waitFor(() => expect(model.daemon.online).toBe(true), 30_000);
@@ -106,11 +104,10 @@ test("a daemon that moved is found by itself, and one that dies breaks the strea
 });
 
 test("a rotated token is read anew", async () => {
-	const old = token;
 	// Whatever the command says of the running daemon: the old token must be void, the new one found.
 	await vaultgpt(stage.home, "token", stage.vault, "--rotate").catch(() => "");
-	token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
-	expect(token).not.toBe(old);
+	const token = (await vaultgpt(stage.home, "token", stage.vault)).trim();
+	expect(token).not.toBe(daemon.token);
 	await expect(daemon.get("/v1/status")).rejects.toThrow("401");
 	expect((await api.status()).active).toBe(stage.generation);
 });

@@ -5,31 +5,26 @@ import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import { Daemon } from "./daemon.ts";
 import { pair, type Pages } from "./pages.ts";
-import { REPOSITORY } from "./stage.ts";
-import { enter } from "./visit.ts";
+import { REPOSITORY, own } from "./stage.ts";
+import { arrive, enter, writes } from "./visit.ts";
 
 const NOTE = "---\ntags: [dream]\ndate: 2021-06-19\n---\nLast night I was in the pool and";
 const PATH = "Dreams/2021-06-19 Lanes.md";
-const stage = inject("stage");
+const stage = own(inject("stages"));
 const browser = inject("browser");
 
 describe.runIf(browser)("in the browser", () => {
 	let pages: Pages;
 	let daemon: Daemon;
-	let token: string;
 	let page: Page;
 	let errors: string[];
 	let requests: string[];
 
 	beforeAll(async () => {
 		({ pages, daemon } = await enter(stage));
-		token = daemon.token;
 	});
 
-	afterAll(async () => {
-		await daemon?.kill();
-		await pages?.close();
-	});
+	afterAll(() => pages?.close());
 
 	beforeEach(async () => {
 		({ page, errors, requests } = await pages.load());
@@ -41,17 +36,16 @@ describe.runIf(browser)("in the browser", () => {
 	});
 
 	/** A paired plugin, online, with a note open. */
-	async function begin(marked = NOTE): Promise<void> {
-		await pair(page, daemon.address, token);
-		await page.evaluate(() => window.bench.ready());
-		await status(stage.generation);
+	async function begin(marked = NOTE, length = "sentence"): Promise<void> {
+		await arrive(page, daemon);
+		await page.evaluate((wish) => window.bench.wish({ length: wish }), length);
 		await page.evaluate(([path, text]) => window.bench.open(path ?? "", text ?? ""), [PATH, marked]);
 	}
 
 	const status = (text: string) => page.locator(".vaultgpt-status", { hasText: text }).waitFor({ timeout: 60_000 });
 	const doc = () => page.evaluate(() => window.bench.doc());
 	const ghost = () => page.evaluate(() => window.bench.ghost());
-	const lastRequest = () => page.evaluate(() => window.bench.lastRequest()) as Promise<{ n: number; prompt: string }>;
+	const lastRequest = () => page.evaluate(() => window.bench.lastRequest()) as Promise<{ n: number; vaultgpt: { note: { text: string; cursor: number } } }>;
 
 	/** The ghost's whole text once the daemon has finished it. */
 	async function finished(): Promise<string[]> {
@@ -78,8 +72,10 @@ describe.runIf(browser)("in the browser", () => {
 	test("the status bar shows what /v1/status says; hovering tells the voice", async () => {
 		await begin();
 		const { active } = await daemon.get("/v1/status");
-		expect(await page.locator(".vaultgpt-status").textContent()).toContain(String(active));
-		expect(await page.locator(".vaultgpt-status").getAttribute("aria-label")).toContain(`as #dream · 2021-06 · ${String(active)}`);
+		expect(await page.locator(".vaultgpt-status").getAttribute("data-generation")).toBe(active);
+		expect(await page.locator(".vaultgpt-status").textContent()).toMatch(/^learned (?:last night|today|yesterday|on)/);
+		const told = () => page.locator(".vaultgpt-status").getAttribute("aria-label");
+		await expect.poll(told, { timeout: 20_000 }).toMatch(/This note: as #dream · June 2021 · voice of (?:today|last night)/);
 	});
 
 	test("the ghost equals the same seeded /v1/completions, and the document has nothing of it", async () => {
@@ -87,8 +83,8 @@ describe.runIf(browser)("in the browser", () => {
 		await proposed();
 		const texts = await finished();
 		expect(await doc()).toBe(NOTE);
-		expect((await lastRequest()).prompt).toBe("Last night I was in the pool and");
-		expect(await page.evaluate(() => window.bench.part("voice"))).toBe(`as #dream · 2021-06 · ${stage.generation}`);
+		expect((await lastRequest()).vaultgpt.note).toMatchObject({ path: PATH, text: NOTE, cursor: NOTE.length });
+		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #dream · June 2021 · voice of (?:today|last night)$/);
 		await page.keyboard.press("Tab");
 		expect(await doc()).toBe(NOTE + (texts[0] ?? ""));
 		await page.keyboard.press("Control+z");
@@ -130,9 +126,8 @@ describe.runIf(browser)("in the browser", () => {
 
 	test("Escape takes the ghost down and the daemon really stops", async () => {
 		await begin();
-		await daemon.texts({ prompt: "x", max_tokens: 1 }); // the mirror is up
 		const before = await daemon.metric("vaultgpt_cancelled_total");
-		await page.evaluate(() => Object.assign((window.bench.plugin as unknown as { settings: object }).settings, { length: "page", alternatives: 4 }));
+		await page.evaluate(() => window.bench.wish({ length: "page", alternatives: 4 }));
 		await proposed();
 		await page.keyboard.press("Escape");
 		expect(await ghost()).toBeNull();
@@ -140,9 +135,9 @@ describe.runIf(browser)("in the browser", () => {
 		await expect.poll(() => daemon.metric("vaultgpt_cancelled_total"), { timeout: 20_000 }).toBe(before + 1);
 	});
 
-	test("a daemon killed mid-stream leaves what came, says so, and another port is taken up", async () => {
+	test("a daemon killed mid-stream leaves what came, says so; started anew it has another token, and what to do is said", async () => {
 		await begin();
-		await page.evaluate(() => Object.assign((window.bench.plugin as unknown as { settings: object }).settings, { length: "page", alternatives: 1 }));
+		await page.evaluate(() => window.bench.wish({ length: "page", alternatives: 1 }));
 		await proposed();
 		await daemon.kill("SIGKILL");
 		await page.locator(".notice", { hasText: "can still be taken" }).waitFor();
@@ -153,16 +148,19 @@ describe.runIf(browser)("in the browser", () => {
 		expect(await doc()).toBe(NOTE + left);
 		const kept = () => page.evaluate(() => window.localStorage.getItem("vaultgpt-accepted") ?? "");
 		expect(await kept()).toContain(JSON.stringify(left).slice(1, -1).replace(/\\/g, "\\"));
-		daemon = await Daemon.start(stage, token);
-		await pair(page, daemon.address, token);
-		await status(stage.generation);
+		daemon = await Daemon.start(stage, daemon.port); // its token is a new one
+		await page.evaluate(() => window.bench.editor?.focus());
+		await page.keyboard.press("Control+;");
+		await page.locator(".notice", { hasText: "paste what vaultgpt token prints" }).waitFor();
+		await pair(page, daemon.address, daemon.token);
+		await writes(page, stage.generation);
 		await expect.poll(kept, { timeout: 20_000 }).toBe("");
 		await page.evaluate(() => window.bench.editor?.focus());
 		await proposed();
 	});
 
 	test("an absent daemon is one sentence with the command", async () => {
-		await pair(page, "127.0.0.1:9", token);
+		await pair(page, "127.0.0.1:9", daemon.token);
 		await page.evaluate(() => window.bench.ready());
 		await status("mirror off");
 		await page.evaluate(([path, text]) => window.bench.open(path ?? "", text ?? ""), [PATH, NOTE]);
@@ -177,21 +175,21 @@ describe.runIf(browser)("in the browser", () => {
 		await page.locator(".notice", { hasText: "vaultgpt: false" }).waitFor();
 		await page.evaluate(([path, text]) => window.bench.open(path ?? "", text ?? ""), [PATH, "---\nvaultgpt: {tags: [poetry], date: 2022, length: sentence}\n---\nThe sea"]);
 		await proposed();
-		expect(await lastRequest()).toMatchObject({ vaultgpt: { tags: ["poetry"], date: "2022", length: "sentence" } });
+		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #poetry · 2022 · voice of (?:today|last night)$/);
 	});
 
 	test("a link pairs only when it is agreed to, and the token lies in the keychain alone", async () => {
 		await page.evaluate(() => window.bench.ready());
 		const link = (address: string) =>
-			page.evaluate(([place, secret]) => window.bench.plugin?.links.get("vaultgpt")?.({ action: "vaultgpt", address: place ?? "", token: secret ?? "" }), [address, token]);
+			page.evaluate(([place, secret]) => window.bench.plugin?.links.get("vaultgpt")?.({ action: "vaultgpt", address: place ?? "", token: secret ?? "" }), [address, daemon.token]);
 		await link("http://example.org");
 		await page.locator(".notice", { hasText: "no daemon on this computer" }).waitFor();
 		await link(daemon.address);
 		await status("mirror off");
 		await page.locator(".modal button", { hasText: "Agree" }).click();
-		await status(stage.generation);
-		expect(await page.evaluate(() => JSON.stringify(window.localStorage))).not.toContain(token);
-		expect(await page.evaluate(() => window.bench.app.secrets.get("vaultgpt-token"))).toBe(token);
+		await writes(page, stage.generation);
+		expect(await page.evaluate(() => JSON.stringify(window.localStorage))).not.toContain(daemon.token);
+		expect(await page.evaluate(() => window.bench.app.secrets.get("vaultgpt-token"))).toBe(daemon.token);
 	});
 
 	test("the date of a daily note in the vault's own format is the daemon's, scanned or not", async () => {
@@ -203,11 +201,11 @@ describe.runIf(browser)("in the browser", () => {
 		await begin();
 		expect(await daemon.get(`/v1/notes?path=${encodeURIComponent(path)}`)).toMatchObject({ path_date: "2019-03" });
 		await page.evaluate(([at, text]) => window.bench.open(at ?? "", text ?? ""), [path, "It rained. "]);
-		const voice = `as 2019-03 · ${stage.generation}`;
-		await expect.poll(() => page.locator(".vaultgpt-status").getAttribute("aria-label"), { timeout: 20_000 }).toContain(voice);
+		const voice = /as March 2019 · voice of (?:today|last night)/;
+		await expect.poll(() => page.locator(".vaultgpt-status").getAttribute("aria-label"), { timeout: 20_000 }).toMatch(voice);
 		await proposed();
-		expect(await lastRequest()).toMatchObject({ vaultgpt: { date: "2019-03", path } });
-		expect(await page.evaluate(() => window.bench.part("voice"))).toBe(voice);
+		expect(await lastRequest()).toMatchObject({ vaultgpt: { note: { path } } });
+		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(voice);
 	});
 
 	test("a pause lets the daemon read ahead, once the mirror was used", async () => {
@@ -223,13 +221,13 @@ describe.runIf(browser)("in the browser", () => {
 
 	test("a round shows its progress in the status bar, and can be stopped", async () => {
 		await begin();
-		cpSync(join(REPOSITORY, "examples", "vault", "Lists"), join(stage.vault, "Lists"), { recursive: true, preserveTimestamps: true });
+		cpSync(join(REPOSITORY, "examples", "vault", "Journal", "2021"), join(stage.vault, "Journal", "2021"), { recursive: true, preserveTimestamps: true });
 		await status("notes waiting"); // the daemon noticed, and told
 		await page.evaluate(() => window.bench.run("open-history"));
 		await page.locator("#side button", { hasText: "Train now" }).click();
 		await page.locator(".vaultgpt-status", { hasText: /^(reading|learning|measuring)… \d+ %$/ }).waitFor({ timeout: 60_000 });
 		await page.locator("#side button", { hasText: "Stop learning" }).click();
-		await page.locator(".vaultgpt-status", { hasText: stage.generation }).waitFor({ timeout: 60_000 });
+		await page.locator(".vaultgpt-status", { hasText: "learned" }).waitFor({ timeout: 60_000 });
 		await page.locator("#side button", { hasText: "Train now" }).waitFor({ timeout: 60_000 });
 	});
 
@@ -256,8 +254,8 @@ describe.runIf(browser)("in the browser", () => {
 		await page.locator(".modal select").selectOption("2022");
 		await page.locator(".modal button", { hasText: "Continue" }).click();
 		await page.waitForFunction(() => Boolean(window.bench.ghost()));
-		expect(await lastRequest()).toMatchObject({ prompt: "Plain ", suffix: "text", vaultgpt: { tags: ["poetry"], date: "2022" } });
-		expect(await page.evaluate(() => window.bench.part("voice"))).toBe(`as #poetry · 2022 · ${stage.generation}`);
+		expect(await lastRequest()).toMatchObject({ vaultgpt: { tags: ["poetry"], date: "2022", note: { text: "Plain text", cursor: 6 } } });
+		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #poetry · 2022 · voice of (?:today|last night)$/);
 	});
 
 	test("a question and a dream are asked for under their own form and tag", async () => {
@@ -275,9 +273,9 @@ describe.runIf(browser)("in the browser", () => {
 		await begin();
 		await page.evaluate(() => window.bench.run("open-history"));
 		const side = page.locator("#side");
-		await side.locator(".vaultgpt-generation.is-active", { hasText: stage.generation }).waitFor({ timeout: 30_000 });
+		await side.locator(`.vaultgpt-generation.is-active[data-generation="${stage.generation}"]`).waitFor({ timeout: 30_000 });
 		await side.getByText("This note is learned from").waitFor();
-		await side.getByText("Generations").waitFor();
+		await side.getByText("Voices", { exact: true }).waitFor();
 		expect(await side.locator("button", { hasText: "Train now" }).count()).toBe(1);
 	});
 

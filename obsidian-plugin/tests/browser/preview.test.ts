@@ -1,42 +1,24 @@
 // The installed main.js in an editor that hides and draws Markdown as Live Preview does: a stand-in
 // of ours with replacing decorations, block widgets, atomic ranges and list keys; the real daemon.
 import type { Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { beforeEach, describe, expect, inject, test } from "vitest";
 import type { Daemon } from "./daemon.ts";
-import type { Pages } from "./pages.ts";
-import { arrive, awake, brief, enter, open, propose } from "./visit.ts";
+import { own } from "./stage.ts";
+import { brief, open, propose, visiting } from "./visit.ts";
 
-const stage = inject("stage");
+const stage = own(inject("stages"));
 const browser = inject("browser");
 const PATH = "Dreams/2021-06-19 Lanes.md";
 const TOP = "# A **dream** of [lanes](Lanes.md)\n\nIt was **cold** there.\n\n";
 
 describe.runIf(browser)("in a live preview", () => {
-	let pages: Pages;
-	let daemon: Daemon;
 	let page: Page;
-	let errors: string[];
-
-	beforeAll(async () => {
-		({ pages, daemon } = await enter(stage));
-		await awake(daemon);
-	});
-
-	afterAll(async () => {
-		await daemon?.kill();
-		await pages?.close();
-	});
+	let daemon: Daemon;
+	const visit = visiting(stage, (at) => at.evaluate(() => Object.assign(window.bench, { livePreview: true })));
 
 	beforeEach(async () => {
-		({ page, errors } = await pages.load());
-		await page.evaluate(() => Object.assign(window.bench, { livePreview: true }));
-		await arrive(page, daemon);
+		({ page, daemon } = visit);
 		await brief(page);
-	});
-
-	afterEach(async () => {
-		expect(errors).toEqual([]);
-		await page.context().close();
 	});
 
 	const doc = () => page.evaluate(() => window.bench.doc());

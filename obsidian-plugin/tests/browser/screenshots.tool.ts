@@ -6,7 +6,8 @@ import { afterAll, beforeAll, inject, test } from "vitest";
 import type { Daemon } from "./daemon.ts";
 import { film } from "./demo.ts";
 import type { Pages } from "./pages.ts";
-import { arrive, awake, enter, propose } from "./visit.ts";
+import { own, vaultgpt } from "./stage.ts";
+import { arrive, enter, propose } from "./visit.ts";
 
 const FOLDER = process.env["SCREENSHOTS"] ?? join(import.meta.dirname, "..", "..", "screenshots");
 const NOTE = "#dream\n\nThe lanes had no ends last night. I swam past the clock and the café, past Gerald folding towels, and nobody blew a whistle. ";
@@ -18,14 +19,12 @@ let pages: Pages;
 let daemon: Daemon;
 
 beforeAll(async () => {
-	const stage = inject("stage");
+	const stage = own(inject("stages"));
 	mkdirSync(FOLDER, { recursive: true });
 	({ pages, daemon } = await enter(stage));
-	await awake(daemon);
 });
 
 afterAll(async () => {
-	await daemon?.kill();
 	await pages?.close();
 });
 
@@ -41,6 +40,46 @@ test("pictures", async () => {
 	await page.setViewportSize({ width: 1120, height: 820 });
 	await page.screenshot({ path: join(FOLDER, "settings.png") });
 	await strip(page, frames);
+});
+
+/** The same continuation as it looks in the dark theme, in a narrow pane, slanted, and under Vim. */
+test("looks", async () => {
+	const { page } = await pages.load(SCALE);
+	await arrive(page, daemon);
+	await page.evaluate(() => window.bench.wish({ length: "sentence" }));
+	const frames: [string, Buffer][] = [];
+	const look = async (title: string, change: () => void, width = 1120) => {
+		await page.setViewportSize({ width, height: 420 });
+		await page.evaluate(change);
+		await page.evaluate(([path, note]) => window.bench.open(path ?? "", note ?? ""), [PATH, `${NOTE}\n\nAfter it.`.replace("whistle. ", "whistle. ¦")]);
+		await page.evaluate(() => document.querySelector("#notices")?.replaceChildren());
+		await propose(page, daemon);
+		frames.push([title, await page.screenshot({ clip: { x: 0, y: 0, width: Math.min(width, 800), height: 300 } })]);
+		await page.keyboard.press("Escape");
+	};
+	await look("Light", () => void (document.body.className = "theme-light"));
+	await look("Dark", () => void (document.body.className = "theme-dark"));
+	await look("A narrow pane", () => void (document.body.className = "theme-light"), 620);
+	await look("Vim", () => void Object.assign(window.bench, { vim: true }));
+	await strip(page, frames, "looks.png");
+});
+
+/** The page of one's voice, whole, in both looks. */
+test("voice", async () => {
+	const stage = own(inject("stages"));
+	const { url } = JSON.parse(await vaultgpt(stage.home, "open", stage.vault, "--json")) as { url: string };
+	const { page } = await pages.load();
+	await page.setViewportSize({ width: 900, height: 800 });
+	await page.goto(url);
+	await page.locator(".voice .badge").waitFor();
+	await page.fill("#text", "Last night I");
+	await page.fill("#tags", "dream");
+	await page.getByRole("button", { name: "Write on" }).click();
+	await page.waitForFunction(() => document.querySelector("#said")?.textContent);
+	for (const colorScheme of ["light", "dark"] as const) {
+		await page.emulateMedia({ colorScheme });
+		await page.screenshot({ path: join(FOLDER, `voice-${colorScheme}.png`), fullPage: true });
+	}
 });
 
 test("film", async () => {
@@ -71,10 +110,10 @@ async function written(page: Page, daemon: Daemon): Promise<[string, Buffer][]> 
 	return frames;
 }
 
-async function strip(page: Page, frames: readonly [string, Buffer][]): Promise<void> {
+async function strip(page: Page, frames: readonly [string, Buffer][], name = "strip.png"): Promise<void> {
 	const cells = frames.map(([title, image]) => `<figure><figcaption>${title}</figcaption><img src="data:image/png;base64,${image.toString("base64")}"></figure>`);
 	await page.setViewportSize({ width: 1120, height: 500 });
 	await page.setContent(`<style>body{margin:0;padding:12px;display:grid;grid-template-columns:1fr 1fr;gap:12px;font:14px "DejaVu Sans",sans-serif;background:#fff}
 		figure{margin:0;border:1px solid #ddd;border-radius:6px;overflow:hidden}figcaption{padding:6px 12px;background:#f6f6f6;color:#444}img{width:100%;display:block}</style>${cells.join("")}`);
-	await page.screenshot({ path: join(FOLDER, "strip.png"), fullPage: true });
+	await page.screenshot({ path: join(FOLDER, name), fullPage: true });
 }

@@ -3,13 +3,12 @@
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeEach, describe, expect, inject, test } from "vitest";
 import type { Daemon } from "./daemon.ts";
-import type { Pages } from "./pages.ts";
-import { REPOSITORY } from "./stage.ts";
-import { arrive, awake, brief, enter, open, propose, shows } from "./visit.ts";
+import { REPOSITORY, own } from "./stage.ts";
+import { brief, open, propose, shows, visiting, writes } from "./visit.ts";
 
-const stage = inject("stage");
+const stage = own(inject("stages"));
 const browser = inject("browser");
 const PATH = "Dreams/2021-06-19 Lanes.md";
 const ROUND_MS = 900_000;
@@ -26,49 +25,34 @@ interface Row {
 }
 
 describe.runIf(browser)("the side view", () => {
-	let pages: Pages;
-	let daemon: Daemon;
 	let page: Page;
-	let errors: string[];
-
-	beforeAll(async () => {
-		({ pages, daemon } = await enter(stage));
-		await awake(daemon);
-	});
+	let daemon: Daemon;
+	const visit = visiting(stage);
 
 	afterAll(async () => {
-		await daemon?.post(`/v1/generations/${stage.generation}/activate`, {});
-		await daemon?.kill();
-		await pages?.close();
+		await visit.daemon?.post(`/v1/generations/${stage.generation}/activate`, {});
 	});
 
 	beforeEach(async () => {
-		({ page, errors } = await pages.load());
-		await arrive(page, daemon);
+		({ page, daemon } = visit);
 		await brief(page);
 		await page.evaluate(() => window.bench.run("open-history"));
-	});
-
-	afterEach(async () => {
-		expect(errors).toEqual([]);
-		await page.context().close();
 	});
 
 	const side = (selector: string, hasText: string | RegExp) => page.locator(`#side ${selector}`, { hasText });
 	const active = async () => String((await daemon.get("/v1/status"))["active"]);
 	const rows = async () => (await daemon.get("/v1/generations"))["generations"] as Row[];
-	const named = (id: string) => page.locator(".vaultgpt-generation-name", { hasText: id });
-	const box = (id: string) => page.locator("#side .vaultgpt-generation", { has: named(id) });
+	const box = (id: string) => page.locator(`#side .vaultgpt-generation[data-generation="${id}"]`);
 
 	/** The view, the status bar, the ghost and the daemon agree that `id` is active. */
 	async function agreed(id: string): Promise<void> {
 		await expect.poll(active, { timeout: 30_000 }).toBe(id);
-		await shows(page, id);
-		await side(".vaultgpt-generation.is-active", `${id} (active)`).waitFor();
+		await writes(page, id);
+		await side(`.vaultgpt-generation.is-active[data-generation="${id}"]`, "(writes now)").waitFor();
 		expect(await page.locator("#side .vaultgpt-generation.is-active").count()).toBe(1);
 		await open(page, PATH, "Last night I was in the pool and");
 		const text = await propose(page, daemon); // the mirror's own text, now of this generation
-		expect(await page.evaluate(() => window.bench.part("voice"))).toContain(id);
+		expect(await page.evaluate(() => window.bench.part("voice"))).toContain("voice of ");
 		const request = (await page.evaluate(() => window.bench.lastRequest())) as object;
 		const answer = await daemon.post("/v1/completions", { ...request, stream: false, model: id });
 		expect((answer["choices"] as { text: string }[])[0]?.text).toBe(text);
@@ -88,7 +72,7 @@ describe.runIf(browser)("the side view", () => {
 		if (!row) throw new Error("the new generation is gone");
 		await box(row.id).waitFor();
 		const told = (await box(row.id).textContent()) ?? "";
-		expect(told).toContain(`${row.promoted ? "Promoted" : "Kept back"}: ${row.why}`);
+		expect(told).toContain(`${row.promoted ? "Better" : "Kept back"}: ${row.why}`);
 		expect(told).toContain(`${row.held_out?.toFixed(3)} bits per byte`);
 		expect(row.active).toBe(row.promoted);
 		expect(await page.locator("#side .vaultgpt-chart circle").count()).toBe((await rows()).filter((each) => each.held_out !== null).length);
@@ -98,12 +82,15 @@ describe.runIf(browser)("the side view", () => {
 		const [newest, ...older] = (await rows()).filter(({ barred }) => !barred);
 		const first = older.find(({ promoted }) => promoted);
 		if (!newest || !first) throw new Error(`two generations are needed: ${JSON.stringify(await rows())}`);
-		if ((await active()) === newest.id) await box(first.id).locator("button", { hasText: "Activate" }).click();
+		if ((await active()) === newest.id) await box(first.id).locator("button", { hasText: "Use this voice" }).click();
 		await agreed(first.id);
 		expect(await box(first.id).locator("button").count()).toBe(0); // the active one has no button
-		await box(newest.id).locator("button", { hasText: "Activate" }).click();
+		const use = box(newest.id).locator("button", { hasText: "Use this voice" });
+		expect(await use.getAttribute("aria-label")).toMatch(/^Use the voice learned /);
+		await use.click();
+		if (!newest.promoted) await page.locator(".modal button", { hasText: "Agree" }).click();
 		await agreed(newest.id);
-		await side("button", `Back to ${first.id}`).click();
+		await side("button", /^Back to the voice learned /).click();
 		await agreed(first.id);
 	});
 
@@ -112,16 +99,45 @@ describe.runIf(browser)("the side view", () => {
 		const first = usable.at(-1)?.id ?? "";
 		const newest = (await rows())[0]?.id ?? "";
 		await daemon.post(`/v1/generations/${newest}/activate`, {});
-		await shows(page, newest);
+		await writes(page, newest);
 		for (let at = newest; at !== first; at = await active()) {
 			await page.evaluate(() => window.bench.run("roll-back"));
 			await expect.poll(active, { timeout: 30_000 }).not.toBe(at);
-			await page.locator(".notice", { hasText: `${await active()} is active.` }).waitFor();
+			await page.locator(".notice", { hasText: /^The voice learned .* writes now\.$/ }).waitFor();
 		}
-		await shows(page, first);
+		await writes(page, first);
 		await page.evaluate(() => window.bench.run("roll-back"));
-		await page.locator(".notice", { hasText: "There is no earlier generation" }).waitFor();
+		await page.locator(".notice", { hasText: "There is no earlier voice" }).waitFor();
 		expect(await active()).toBe(first);
+	});
+
+	test("an event leaves focus and selection where they are; nothing is asked while it is collapsed", async () => {
+		await box(await active()).waitFor();
+		await side("button", "Train now").focus();
+		await page.evaluate(() => {
+			const name = document.querySelector("#side .vaultgpt-generation-name");
+			window.getSelection()?.selectAllChildren(name ?? document.body);
+		});
+		const state = () => page.evaluate(() => [document.activeElement?.textContent, window.getSelection()?.toString()]);
+		const before = await state();
+		expect(before[1]).toMatch(/^Learned/);
+		await daemon.post("/v1/reload", {});
+		await open(page, "Dreams/2021-07-02 Bells.md", "Bells");
+		await page.evaluate(() => (document.querySelector("#side button") as HTMLElement).focus());
+		await page.evaluate(() => window.bench.app.workspace.trigger("file-open", null));
+		await page.waitForTimeout(300);
+		expect((await state())[0]).toBe(before[0]);
+		let asked = 0;
+		page.on("request", (request) => (asked += /\/v1\/(?:report|notes)/.test(request.url()) ? 1 : 0));
+		await page.evaluate(() => document.querySelector("#side")?.setAttribute("hidden", ""));
+		await page.evaluate(() => window.bench.app.workspace.trigger("file-open", null));
+		await page.waitForTimeout(300);
+		expect(asked).toBe(0);
+		await page.evaluate(() => {
+			document.querySelector("#side")?.removeAttribute("hidden");
+			for (const view of window.bench.app.workspace.sides.values()) view.onResize();
+		});
+		await expect.poll(() => asked).toBeGreaterThan(0);
 	});
 
 	test("why this note is used or not is told for the note that is open, by the view and the command", async () => {

@@ -28,7 +28,7 @@ describe("server-sent events", () => {
 function machine(platform: string, files: Record<string, string>, env: Record<string, string> = {}): Machine {
 	return {
 		platform, env, home: platform === "win32" ? "C:\\Users\\me" : "/home/me",
-		files: { read: async (path) => files[path] ?? null, realpath: async (path) => path.replace("/link", "/real") },
+		files: { read: async (path) => files[path] ?? null, realpath: async (path) => path.replace("/link", "/real"), exists: async (path) => path.startsWith("/real") },
 	};
 }
 
@@ -62,6 +62,13 @@ describe("the daemon's place", () => {
 			[`${home}\\vaults\\d\\runtime.json`]: '{"port": 1, "token": "t"}',
 		};
 		expect((await findEndpoint(machine("win32", windows), "c:\\users\\ME\\diary")).port).toBe(1);
+	});
+
+	test("of a vault whose folder was renamed names the command that takes its state over", async () => {
+		const renamed = { [`${root}/vaults.json`]: '{"vaults": {"/real/Other": "o", "/gone/Diary": "diary-1"}}' };
+		await expect(findEndpoint(machine("linux", renamed), "/new/Diary")).rejects.toThrow('vaultgpt init "/new/Diary" --adopt "/gone/Diary"');
+		const there = { [`${root}/vaults.json`]: '{"vaults": {"/real/Other": "o"}}' };
+		await expect(findEndpoint(machine("linux", there), "/new/Diary")).rejects.toThrow('vaultgpt init "/new/Diary" in a terminal');
 	});
 
 	test("when it is not there says what to do", async () => {
@@ -157,7 +164,8 @@ class Wire implements Transport {
 test("the model follows the daemon, loses it with a sentence and finds it again", async () => {
 	const wire = new Wire();
 	const reached = vi.fn();
-	const model = new Model(new Api(wire), reached);
+	const model = new Model(new Api(wire));
+	model.onReached(reached);
 	expect(wire.asked).toEqual([]);
 	void model.start();
 	await vi.waitFor(() => expect(model.daemon).toMatchObject({ online: true, status: { active: "g000002" } }));

@@ -2,11 +2,15 @@ import { history, historyKeymap, defaultKeymap, indentWithTab } from "@codemirro
 import { EditorState, type Extension } from "@codemirror/state";
 import { EditorView, keymap } from "@codemirror/view";
 import { ghostExtension, ghostField, type GhostHost } from "../../src/editor/extension.ts";
-import { addPieces, rest, startGhost, type Ghost } from "../../src/editor/ghost.ts";
+import { DEFAULT_KEYS, type Keys } from "../../src/editor/keys.ts";
+import { addPieces, labelGhost, rest, startGhost, type Ghost } from "../../src/editor/ghost.ts";
 
 export class Heard implements GhostHost {
 	taken: string[] = [];
 	gone_: number[] = [];
+	chords: Keys = DEFAULT_KEYS;
+	/** The note that the editor shows. */
+	note: unknown = { path: "n.md" };
 
 	accepted(_id: number, taken: string): void {
 		this.taken.push(taken);
@@ -14,6 +18,18 @@ export class Heard implements GhostHost {
 
 	gone(id: number): void {
 		this.gone_.push(id);
+	}
+
+	noteOf(): unknown {
+		return this.note;
+	}
+
+	keys(): Keys {
+		return this.chords;
+	}
+
+	look(): string {
+		return "plain";
 	}
 }
 
@@ -25,7 +41,7 @@ export interface Bench {
 	/** As `propose`, but the stream is still open. */
 	stream(...texts: string[]): void;
 	type(text: string): void;
-	press(key: string, modifiers?: Partial<Record<"ctrl" | "shift" | "alt" | "composing", boolean>>): boolean;
+	press(key: string, modifiers?: Partial<Record<"ctrl" | "shift" | "alt" | "composing" | "repeat", boolean>>): boolean;
 	ghost(): Ghost | null;
 	shown(): string | null;
 	doc(): string;
@@ -53,7 +69,8 @@ export function bench(marked: string, extra: Extension = [], host = new Heard())
 	const put = (texts: string[], done: boolean) => {
 		const id = ++count;
 		const pos = view.state.selection.main.head;
-		view.dispatch({ effects: startGhost.of({ id, pos, count: texts.length, label: "as #dream" }) });
+		view.dispatch({ effects: startGhost.of({ id, pos, count: texts.length, note: host.note }) });
+		view.dispatch({ effects: labelGhost.of({ id, label: "as #dream" }) });
 		view.dispatch({ effects: addPieces.of(texts.map((text, index) => ({ id, index, text, done }))) });
 	};
 	return {
@@ -90,6 +107,7 @@ function press(view: EditorView, key: string, modifiers: Partial<Record<string, 
 		ctrlKey: modifiers["ctrl"] ?? false,
 		shiftKey: modifiers["shift"] ?? false,
 		altKey: modifiers["alt"] ?? false,
+		repeat: modifiers["repeat"] ?? false,
 		isComposing: modifiers["composing"] ?? false,
 		bubbles: true,
 		cancelable: true,

@@ -1,10 +1,12 @@
+import { closeBrackets } from "@codemirror/autocomplete";
 import { history, redo, undo } from "@codemirror/commands";
 import { EditorSelection, EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { afterEach, describe, expect, test } from "vitest";
 import { accept, cycle, dismiss, ghostOf } from "../../src/editor/extension.ts";
 import { addPieces, composed, endStream, offered, restoreGhost } from "../../src/editor/ghost.ts";
-import { bench } from "./editor.ts";
+import { chordName, DEFAULT_KEYS } from "../../src/editor/keys.ts";
+import { bench, Heard } from "./editor.ts";
 
 afterEach(() => document.body.replaceChildren());
 
@@ -15,8 +17,10 @@ describe("a ghost", () => {
 		expect(b.doc()).toBe("I woke  again");
 		const ghost = b.view.contentDOM.querySelector(".vaultgpt-ghost");
 		expect(ghost?.querySelector(".vaultgpt-ghost-text")?.textContent).toBe("and the sea");
-		expect(ghost?.querySelector(".vaultgpt-ghost-voice")?.textContent).toBe("as #dream");
-		expect(ghost?.querySelector(".vaultgpt-ghost-counter")?.textContent).toBe("");
+		const note = b.view.contentDOM.querySelector(".vaultgpt-ghost-note");
+		expect(note?.querySelector(".vaultgpt-ghost-voice")?.textContent).toBe("as #dream");
+		expect(note?.querySelector(".vaultgpt-ghost-counter")?.textContent).toBe("");
+		expect(b.view.contentDOM.textContent).toBe("I woke and the sea again" + "as #dream");
 	});
 
 	test("grows as pieces come, and takes none that belong to another", () => {
@@ -194,6 +198,33 @@ describe("typing", () => {
 	});
 });
 
+describe("with quotes and brackets that close by themselves", () => {
+	const input = (view: EditorView, text: string) => {
+		const { from, to } = view.state.selection.main;
+		const plain = () => view.state.update({ changes: { from, to, insert: text }, selection: { anchor: from + text.length }, userEvent: "input.type" });
+		if (!view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, text, plain))) view.dispatch(plain());
+	};
+
+	test.each(['"', "(", "[", "'"])("a typed %s that the ghost begins with is one, and consumes it", (mark) => {
+		const b = bench("He said ", closeBrackets());
+		b.propose(`${mark}Go`);
+		input(b.view, mark);
+		expect([b.doc(), b.shown()]).toEqual([`He said ${mark}`, "Go"]);
+		b.press("Tab");
+		expect(b.doc()).toBe(`He said ${mark}Go`);
+	});
+
+	test("one that the ghost does not begin with is the editor's, and so is one without a ghost", () => {
+		const b = bench("He said ", closeBrackets());
+		b.propose("Go");
+		input(b.view, "(");
+		expect([b.doc(), b.ghost()]).toEqual(["He said ()", null]);
+		const c = bench("He said ", closeBrackets());
+		input(c.view, "(");
+		expect(c.doc()).toBe("He said ()");
+	});
+});
+
 describe("other edits", () => {
 	test("elsewhere move the ghost with the cursor", () => {
 		const b = bench("One.\n\nI woke |\n\nEnd.");
@@ -276,6 +307,56 @@ describe("keys", () => {
 		expect(b.press("Tab")).toBe(true);
 		expect(b.doc()).toBe("- item");
 		expect(b.ghost()).not.toBeNull();
+	});
+
+	test("of acceptance are swallowed while nothing has come yet: the cursor and the ghost stay", () => {
+		const b = bench("one |two three");
+		b.stream("");
+		for (const [key, shift] of [["ArrowRight", false], ["ArrowRight", true], ["Enter", false], ["ArrowDown", false], ["ArrowUp", false]] as const)
+			expect(b.press(key, { ctrl: true, shift })).toBe(true);
+		expect([b.doc(), b.view.state.selection.main.head]).toEqual(["one two three", 4]);
+		expect(b.ghost()).not.toBeNull();
+	});
+
+	test("that are held do nothing more: no tab after the text, nothing that came unseen", () => {
+		const b = bench("- item|");
+		b.propose(" more");
+		b.press("Tab");
+		for (let n = 0; n < 5; n++) expect(b.press("Tab", { repeat: true })).toBe(true);
+		expect(b.doc()).toBe("- item more");
+		b.stream("");
+		b.press("Tab");
+		b.view.dispatch({ effects: addPieces.of([{ id: b.ghost()?.id ?? 0, index: 0, text: " unseen", done: false }]) });
+		b.press("Tab", { repeat: true });
+		expect(b.doc()).toBe("- item more");
+		b.press("Escape");
+		b.view.contentDOM.dispatchEvent(new KeyboardEvent("keyup", { key: "Tab", bubbles: true }));
+		b.press("Tab");
+		expect(b.doc()).toBe("  - item more");
+	});
+
+	test("take a word for as long as they are held, and then nothing of the editor's own", () => {
+		const b = bench("|end of line");
+		b.propose("one two ");
+		b.press("ArrowRight", { ctrl: true });
+		for (let n = 0; n < 4; n++) b.press("ArrowRight", { ctrl: true, repeat: true });
+		expect([b.doc(), b.view.state.selection.main.head]).toEqual(["one two end of line", 8]);
+	});
+
+	test("can be other ones, or none", () => {
+		const host = new Heard();
+		host.chords = { ...DEFAULT_KEYS, all: "", word: "Alt-ArrowRight", dismiss: "Mod-." };
+		const b = bench("- item|", [], host);
+		b.propose(" one more");
+		b.press("Tab");
+		expect(b.doc()).toBe("  - item");
+		b.press("ArrowRight", { alt: true });
+		expect(b.doc()).toBe("  - item one");
+		b.press("Escape");
+		expect(b.ghost()).not.toBeNull();
+		b.press(".", { ctrl: true });
+		expect(b.ghost()).toBeNull();
+		expect([chordName("Mod-Shift-ArrowRight", false), chordName("Mod--", true)]).toEqual(["Ctrl Shift →", "⌘ -"]);
 	});
 
 	test("Escape dismisses; Ctrl with up and down cycles; others pass", () => {

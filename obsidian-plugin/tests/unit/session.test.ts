@@ -1,58 +1,9 @@
 import { afterEach, expect, test, vi } from "vitest";
-import type { Completion, Piece } from "../../src/daemon/api.ts";
-import { abortError, brokenOff, notRunning } from "../../src/daemon/problem.ts";
+import { brokenOff, notRunning } from "../../src/daemon/problem.ts";
 import { accept, dismiss } from "../../src/editor/extension.ts";
-import { Session } from "../../src/session.ts";
-import { bench, Heard } from "./editor.ts";
+import { setup } from "./sessions.ts";
 
 afterEach(() => document.body.replaceChildren());
-
-const BODY: Completion = { prompt: "", suffix: "", n: 1, seed: 1, stream: true, vaultgpt: { tags: [], length: "page" } };
-
-/** A daemon at the seam of one completion: the test says what comes and when. */
-class Source {
-	kept: [string, string | null][] = [];
-	said: string[] = [];
-	aborted = 0;
-	private readonly queue: (string | Error | null)[] = [];
-	private wake = () => undefined as void;
-
-	give(next: string | Error | null): void {
-		this.queue.push(next);
-		this.wake();
-	}
-
-	async *complete(_body: Completion, signal: AbortSignal): AsyncGenerator<Piece> {
-		signal.addEventListener("abort", () => {
-			this.aborted++;
-			this.wake();
-		});
-		for (;;) {
-			if (signal.aborted) throw abortError();
-			const next = this.queue.shift();
-			if (next === null) return;
-			if (next instanceof Error) throw next;
-			if (next !== undefined) yield { index: 0, text: next, done: false };
-			else await new Promise<void>((resolve) => (this.wake = resolve));
-		}
-	}
-}
-
-function setup(doc: string) {
-	const source = new Source();
-	const session = new Session({
-		complete: (body, signal) => source.complete(body, signal),
-		keep: (_id, text, path) => source.kept.push([text, path]),
-		report: () => undefined,
-		say: (sentence) => source.said.push(sentence),
-	});
-	const host = new Heard();
-	host.accepted = session.accepted.bind(session) as Heard["accepted"];
-	host.gone = session.gone.bind(session) as unknown as Heard["gone"];
-	const b = bench(doc, [], host);
-	const start = () => session.start(b.view, b.view.state.selection.main.to, BODY, "as", "n.md");
-	return { ...b, session, source, start };
-}
 
 test("pieces become the ghost; what is accepted is kept with its note", async () => {
 	const s = setup("I ");
@@ -62,6 +13,7 @@ test("pieces become the ghost; what is accepted is kept with its note", async ()
 	s.source.give(null);
 	await over;
 	expect(s.shown()).toBe("woke up");
+	expect(s.ghost()?.label).toBe("as #dream");
 	accept(s.view, "word");
 	accept(s.view, "all");
 	expect(s.doc()).toBe("I woke up");
@@ -154,4 +106,56 @@ test("nothing at all is said to be nothing", async () => {
 	await over;
 	expect(s.ghost()).toBeNull();
 	expect(s.source.said).toEqual(["Nothing came to mind here."]);
+});
+
+test("what is taken after a rename is told of the note under its new name", async () => {
+	const s = setup("I ");
+	const over = s.start();
+	s.source.give("woke");
+	s.source.give(null);
+	await over;
+	s.file.path = "renamed.md";
+	s.press("Tab");
+	expect(s.source.kept).toEqual([["woke", "renamed.md"]]);
+});
+
+test("in an editor that shows another note, nothing of the first is shown, taken or reported", async () => {
+	const s = setup("I ");
+	const over = s.start();
+	s.source.give("woke");
+	await vi.waitFor(() => expect(s.shown()).toBe("woke"));
+	s.host.note = { path: "other.md" };
+	s.press("Tab");
+	expect(s.doc()).toBe("I ");
+	s.view.dispatch({ changes: { from: 0, to: 2, insert: "Other" } });
+	expect(s.ghost()).toBeNull();
+	expect(s.source.aborted).toBe(1);
+	await over;
+	expect(s.source.kept).toEqual([]);
+});
+
+test("it is read aloud once, when it is whole, however many pieces it comes in", async () => {
+	const s = setup("I ");
+	const live = () => s.view.dom.querySelector("[aria-live]")?.textContent;
+	const over = s.start();
+	s.source.give("woke ");
+	await vi.waitFor(() => expect(s.shown()).toBe("woke "));
+	expect(live()).toBe("");
+	s.source.give("up");
+	s.source.give(null);
+	await over;
+	expect(live()).toBe("woke up");
+	s.press("ArrowRight", { ctrl: true });
+	expect(live()).toBe("woke up");
+});
+
+test("nothing is asked for a note that was closed, nor after the plugin was turned off", async () => {
+	for (const over of ["closed", "off"] as const) {
+		const s = setup("I ");
+		if (over === "closed") s.view.dom.remove();
+		else s.session.close();
+		await s.start();
+		expect(s.ghost()).toBeNull();
+		expect(s.session.lastRequest).toBeNull();
+	}
 });

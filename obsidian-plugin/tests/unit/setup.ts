@@ -1,11 +1,11 @@
-// The two of Obsidian's DOM globals that the ghost's widget uses.
+// Obsidian's additions to the DOM that the ghost uses.
 interface Info {
 	cls?: string;
 	attr?: Record<string, string>;
 }
 
-function createSpan(this: Node | undefined, info: Info = {}): HTMLSpanElement {
-	const span = document.createElement("span");
+function create(this: Node | undefined, tag: string, info: Info = {}): HTMLElement {
+	const span = document.createElement(tag);
 	if (info.cls) span.className = info.cls;
 	for (const [key, value] of Object.entries(info.attr ?? {})) span.setAttribute(key, value);
 	if (this instanceof Node) this.appendChild(span);
@@ -13,8 +13,16 @@ function createSpan(this: Node | undefined, info: Info = {}): HTMLSpanElement {
 }
 
 if (typeof document !== "undefined") {
-	Object.assign(globalThis, { createSpan: (info?: Info) => createSpan.call(undefined, info) });
-	Node.prototype.createSpan = createSpan as typeof Node.prototype.createSpan;
+	Object.assign(globalThis, { createSpan: (info?: Info) => create.call(undefined, "span", info) });
+	Object.assign(Node.prototype, {
+		createSpan(this: Node, info?: Info) {
+			return create.call(this, "span", info);
+		},
+		createDiv(this: Node, info?: Info) {
+			return create.call(this, "div", info);
+		},
+	});
+	Object.defineProperty(Node.prototype, "win", { get: () => window });
 	// jsdom lays nothing out; CodeMirror only wants numbers.
 	Range.prototype.getClientRects = () => [] as unknown as DOMRectList;
 	Range.prototype.getBoundingClientRect = () => new DOMRect();

@@ -4,6 +4,7 @@ import { markdown } from "@codemirror/lang-markdown";
 import * as language from "@codemirror/language";
 import * as state from "@codemirror/state";
 import * as view from "@codemirror/view";
+import { vim } from "@replit/codemirror-vim";
 import { installDom } from "./dom.ts";
 import { livePreview } from "./livePreview.ts";
 import * as obsidian from "./obsidian.ts";
@@ -18,12 +19,16 @@ const modules: Record<string, unknown> = {
 
 export class Bench {
 	readonly app = new obsidian.App();
+	readonly obsidian = obsidian;
+	readonly state = state;
 	/** Keys as the author might have set them. */
 	readonly hotkeys: Record<string, string> = { "Ctrl+;": "continue", "Ctrl+'": "again" };
 	plugin: obsidian.Plugin | null = null;
 	editor: view.EditorView | null = null;
 	/** Open notes in the stand-in for Live Preview, in place of plain source. */
 	livePreview = false;
+	/** With Vim's keys. */
+	vim = false;
 
 	async load(): Promise<void> {
 		const code = await (await fetch("/main.js")).text();
@@ -44,19 +49,22 @@ export class Bench {
 		for (const callback of this.app.workspace.ready.splice(0)) callback();
 	}
 
-	/** A note in the editor; `|` marks the cursor. */
+	/** A note in the editor; `¦` marks the cursor, or `|` where there is no `¦`; else it is at the end. */
 	open(path: string, marked: string): void {
 		this.editor?.destroy();
-		const at = marked.includes("|") ? marked.indexOf("|") : marked.length;
+		const mark = marked.includes("¦") ? "¦" : "|";
+		const at = marked.includes(mark) ? marked.indexOf(mark) : marked.length;
 		this.editor = new view.EditorView({
 			parent: document.querySelector("#note") ?? document.body,
 			state: state.EditorState.create({
-				doc: marked.replace("|", ""),
+				doc: marked.replace(mark, ""),
 				selection: { anchor: at },
 				extensions: [
+					this.vim ? vim() : [],
 					obsidian.editorInfoField.init(() => ({ file: { path } })),
 					view.keymap.of([commands.indentWithTab, ...commands.defaultKeymap, ...commands.historyKeymap]),
 					commands.history(),
+					state.EditorState.allowMultipleSelections.of(true),
 					markdown(),
 					this.livePreview ? livePreview() : [],
 					language.syntaxHighlighting(language.defaultHighlightStyle),
@@ -116,7 +124,12 @@ export class Bench {
 
 	/** The last request as the plugin sent it. */
 	lastRequest(): unknown {
-		return (this.plugin as unknown as { session: { lastRequest: unknown } }).session.lastRequest;
+		return (this.plugin as unknown as { writing: { session: { lastRequest: unknown } } }).writing.session.lastRequest;
+	}
+
+	/** Change settings, as the author would in the tab. */
+	async wish(change: Record<string, unknown>): Promise<void> {
+		await (this.plugin as unknown as { core: { change(change: unknown): Promise<void> } }).core.change(change);
 	}
 
 	private hotkey(event: KeyboardEvent): boolean {

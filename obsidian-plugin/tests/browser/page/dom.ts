@@ -26,12 +26,16 @@ export function installDom(): void {
 	node["empty"] = function (this: Node) {
 		while (this.firstChild) this.firstChild.remove();
 	};
+	Object.defineProperty(Node.prototype, "win", { get: () => window });
 	const element = HTMLElement.prototype as unknown as Record<string, unknown>;
 	element["setText"] = function (this: HTMLElement, text: string) {
 		this.textContent = text;
 	};
 	element["addClass"] = function (this: HTMLElement, ...names: string[]) {
 		this.classList.add(...names);
+	};
+	element["isShown"] = function (this: HTMLElement) {
+		return this.getClientRects().length > 0;
 	};
 	element["toggleClass"] = function (this: HTMLElement, name: string, on: boolean) {
 		this.classList.toggle(name, on);

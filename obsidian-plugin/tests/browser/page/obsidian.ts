@@ -1,7 +1,6 @@
 // A thin stand-in for the obsidian module: what the plugin calls, and no more.
 import { StateField, type Extension } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
-import { parse } from "yaml";
 
 export interface Command {
 	id: string;
@@ -32,12 +31,26 @@ export class Component {
 		this.register(ref);
 	}
 
-	registerDomEvent(target: HTMLElement, name: string, listener: () => void): void {
+	registerDomEvent(target: HTMLElement, name: string, listener: (event: Event) => void): void {
 		target.addEventListener(name, listener);
 		this.register(() => target.removeEventListener(name, listener));
 	}
 
+	addChild<T extends Component>(child: T): T {
+		this.register(() => child.unload());
+		child.load();
+		return child;
+	}
+
+	onload(): unknown {
+		return undefined;
+	}
+
 	onunload(): void {}
+
+	load(): void {
+		void this.onload();
+	}
 
 	unload(): void {
 		this.onunload();
@@ -51,17 +64,26 @@ export class Workspace {
 	ready: (() => void)[] = [];
 	readonly sides = new Map<string, ItemView>();
 	readonly makers = new Map<string, (leaf: WorkspaceLeaf) => ItemView>();
-	private readonly listeners = new Set<() => void>();
+	private readonly listeners = new Map<string, Set<(...given: unknown[]) => void>>();
 
-	on(_name: string, listener: () => void): Undo {
-		this.listeners.add(listener);
-		return () => this.listeners.delete(listener);
+	on(name: string, listener: (...given: unknown[]) => void): Undo {
+		const all = this.listeners.get(name) ?? new Set();
+		this.listeners.set(name, all.add(listener));
+		return () => all.delete(listener);
+	}
+
+	trigger(name: string, ...given: unknown[]): void {
+		for (const listener of this.listeners.get(name) ?? []) listener(...given);
 	}
 
 	opened(file: TFile, view: MarkdownView): void {
 		this.file = file;
 		this.view = view;
-		for (const listener of this.listeners) listener();
+		this.trigger("file-open", file);
+	}
+
+	get activeEditor(): { editor: Editor } | null {
+		return this.view;
 	}
 
 	onLayoutReady(callback: () => void): void {
@@ -76,6 +98,10 @@ export class Workspace {
 		return this.view;
 	}
 
+	getMostRecentLeaf(): { view: unknown } | null {
+		return this.view && { view: this.view };
+	}
+
 	getLeavesOfType(type: string): WorkspaceLeaf[] {
 		const view = this.sides.get(type);
 		return view ? [view.leaf] : [];
@@ -86,6 +112,12 @@ export class Workspace {
 	}
 
 	async revealLeaf(): Promise<void> {}
+
+	readonly linked: string[] = [];
+
+	async openLinkText(path: string): Promise<void> {
+		this.linked.push(path);
+	}
 }
 
 export class WorkspaceLeaf {
@@ -101,9 +133,42 @@ export class WorkspaceLeaf {
 	}
 }
 
+export class Vault {
+	configDir = ".obsidian";
+	/** The notes' texts by path, all written just now. */
+	readonly notes = new Map<string, string>();
+
+	private readonly listeners = new Set<(file: TFile) => void>();
+
+	constructor(readonly adapter: object) {}
+
+	on(_name: string, listener: (file: TFile) => void): Undo {
+		this.listeners.add(listener);
+		return () => this.listeners.delete(listener);
+	}
+
+	/** As when a note was saved. */
+	modified(path: string): void {
+		for (const listener of this.listeners) listener({ path });
+	}
+
+	getMarkdownFiles(): { path: string; basename: string; stat: { mtime: number } }[] {
+		return [...this.notes.keys()].map((path) => ({ path, basename: path.replace(/^.*\/|\.md$/g, ""), stat: { mtime: Date.now() } }));
+	}
+
+	async create(path: string, text: string): Promise<{ path: string; basename: string }> {
+		this.notes.set(path, text);
+		return { path, basename: path.replace(/^.*\/|\.md$/g, "") };
+	}
+
+	async cachedRead({ path }: TFile): Promise<string> {
+		return this.notes.get(path) ?? "";
+	}
+}
+
 export class App {
 	readonly workspace = new Workspace();
-	readonly vault: { adapter: object };
+	readonly vault: Vault;
 	readonly secrets = new Map<string, string>();
 	readonly secretStorage = {
 		getSecret: (id: string) => this.secrets.get(id) ?? null,
@@ -111,7 +176,7 @@ export class App {
 	};
 
 	constructor(adapter: object = {}) {
-		this.vault = { adapter };
+		this.vault = new Vault(adapter);
 	}
 
 	loadLocalStorage(key: string): unknown {
@@ -129,7 +194,8 @@ export class Plugin extends Component {
 	readonly extensions: Extension[] = [];
 	readonly links = new Map<string, (data: Record<string, string>) => void>();
 	tab: PluginSettingTab | null = null;
-	private data: unknown = null;
+	/** What lies in data.json. */
+	data: unknown = null;
 
 	constructor(
 		readonly app: App,
@@ -203,10 +269,18 @@ export class ItemView extends Component {
 	}
 
 	async onOpen(): Promise<void> {}
+
+	onResize(): void {}
 }
 
 export class MarkdownView {
+	mode: "source" | "preview" = "source";
+
 	constructor(readonly editor: Editor) {}
+
+	getMode(): "source" | "preview" {
+		return this.mode;
+	}
 }
 
 export class FileSystemAdapter {
@@ -297,6 +371,24 @@ class Control<Element extends HTMLElement, Value> {
 		return this;
 	}
 
+	get buttonEl(): Element {
+		return this.inputEl;
+	}
+
+	getValue(): Value {
+		return this.read();
+	}
+
+	setIcon(name: string): this {
+		this.inputEl.classList.add(`icon-${name}`);
+		return this;
+	}
+
+	setTooltip(text: string): this {
+		this.inputEl.setAttribute("aria-label", text);
+		return this;
+	}
+
 	setCta(): this {
 		this.inputEl.classList.add("mod-cta");
 		return this;
@@ -311,17 +403,24 @@ class Control<Element extends HTMLElement, Value> {
 export class Setting {
 	private readonly name = document.createElement("div");
 	private readonly desc = document.createElement("div");
-	private readonly control = document.createElement("div");
+	readonly controlEl = document.createElement("div");
+	readonly infoEl = document.createElement("div");
 
 	constructor(parent: HTMLElement) {
-		const [item, info] = [document.createElement("div"), document.createElement("div")];
+		const [item, info] = [document.createElement("div"), this.infoEl];
 		item.className = "setting-item";
 		info.className = "setting-item-info";
+		this.controlEl.className = "setting-item-control";
 		this.name.className = "setting-item-name";
 		this.desc.className = "setting-item-description";
 		info.append(this.name, this.desc);
-		item.append(info, this.control);
+		item.append(info, this.controlEl);
 		parent.append(item);
+	}
+
+	setHeading(): this {
+		this.infoEl.parentElement?.classList.add("setting-item-heading");
+		return this;
 	}
 
 	setName(name: string): this {
@@ -354,8 +453,12 @@ export class Setting {
 		return this.built(build, new Control(this.put("button"), "click", () => ""));
 	}
 
+	addExtraButton(build: (button: Control<HTMLButtonElement, string>) => unknown): this {
+		return this.addButton(build);
+	}
+
 	private put<Tag extends keyof HTMLElementTagNameMap>(tag: Tag): HTMLElementTagNameMap[Tag] {
-		return this.control.appendChild(document.createElement(tag));
+		return this.controlEl.appendChild(document.createElement(tag));
 	}
 
 	private built<T>(build: (control: T) => unknown, control: T): this {
@@ -369,6 +472,58 @@ export const editorInfoField = StateField.define<{ file: TFile | null }>({
 	update: (value) => value,
 });
 
-export function parseYaml(text: string): unknown {
-	return parse(text) as unknown;
+export const Platform = { isMacOS: false };
+
+/** This stand-in is an Obsidian without the newest parts. */
+export function requireApiVersion(): boolean {
+	return false;
+}
+
+class MenuItem {
+	title = "";
+	run: () => unknown = () => undefined;
+
+	setTitle(title: string): this {
+		this.title = title;
+		return this;
+	}
+
+	setIcon(): this {
+		return this;
+	}
+
+	onClick(run: () => unknown): this {
+		this.run = run;
+		return this;
+	}
+}
+
+export class Menu {
+	readonly items: MenuItem[] = [];
+
+	addItem(build: (item: MenuItem) => unknown): this {
+		const item = new MenuItem();
+		build(item);
+		this.items.push(item);
+		return this;
+	}
+
+	showAtMouseEvent(): this {
+		const box = document.createElement("div");
+		box.className = "menu";
+		for (const { title, run } of this.items) {
+			const entry = box.appendChild(document.createElement("button"));
+			entry.textContent = title;
+			entry.addEventListener("click", () => {
+				box.remove();
+				run();
+			});
+		}
+		document.body.append(box);
+		return this;
+	}
+}
+
+export function normalizePath(path: string): string {
+	return path.replace(/^\/+/, "");
 }

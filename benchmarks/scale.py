@@ -1,0 +1,373 @@
+"""What N notes cost: a first scan, nothing changed, one note changed, an idle daemon, a plan.
+
+The notes are made of the example vault's own words, cut into pieces of a few words and put together
+anew, so that no two paragraphs are alike. python benchmarks/scale.py [--sizes 1000 10000 100000]
+Every step runs in a process of its own, whose processor time and peak memory are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+NEW_WORDS = 1_500  # that a round is planned for
+TAGS = ("journal", "dream", "poetry", "reading", "work", "")
+
+
+def pieces(vault: Path) -> list[list[str]]:
+    """The example's prose as runs of three to seven words."""
+    rng = random.Random(1)
+    out = []
+    for path in sorted(vault.rglob("*.md")):
+        text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text("utf-8", "replace"), flags=re.S)
+        for paragraph in re.split(r"\n\s*\n", text):
+            words = re.findall(r"[^\W\d_][^\s#*\[\]|]*", paragraph)
+            at = 0
+            while len(words) - at >= 3:
+                size = rng.randint(3, 7)
+                out.append(words[at : at + size])
+                at += size
+    return out
+
+
+def paragraph(rng: random.Random, parts: list[list[str]]) -> str:
+    """Some forty words in three sentences."""
+    said = []
+    for _ in range(3):
+        words = [w for _ in range(rng.choice((2, 3, 3, 3))) for w in rng.choice(parts)]
+        said.append(" ".join(words).rstrip(".,;:") + ".")
+    return " ".join(said)
+
+
+def note(rng: random.Random, parts: list[list[str]], number: int) -> str:
+    """Some 105 words under front matter: two to three paragraphs."""
+    body = "\n\n".join(paragraph(rng, parts) for _ in range(rng.choice((2, 3))))
+    tag = TAGS[number % len(TAGS)]
+    date = f"{2005 + number % 20}-{1 + number % 12:02d}-{1 + number % 28:02d}"
+    head = f"date: {date}\n" + (f"tags: [{tag}]\n" if tag else "")
+    return f"---\n{head}---\n{body}\n"
+
+
+def make_vault(folder: Path, notes: int, seed: int = 1) -> dict[str, int]:
+    """`notes` files in folders of a hundred; their bytes in all and those of prose."""
+    rng, parts = random.Random(seed), pieces(ROOT / "examples" / "vault")
+    old, size = time.time() - 10 * 86_400, 0
+    for number in range(notes):
+        place = folder / f"{2005 + number % 20}" / f"{number // 100:04d}" / f"note {number:06d}.md"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        text = note(rng, parts, number)
+        size += len(text.split("---\n", 2)[2])
+        place.write_text(text, encoding="utf-8")
+        os.utime(place, (old, old))
+    return {"notes": notes, "prose_bytes": size}
+
+
+# What is measured, each by `python scale.py --step NAME VAULT` -----------------------------------
+
+
+def _settle(state: Any, settings: Any) -> dict[str, Any]:
+    """Bring the ledger in step with the folder, as the daemon and the command line do."""
+    from vaultgpt.ledger import Ledger
+
+    with Ledger.open(state) as ledger:
+        return {"read": ledger.follow(settings.rules, time.time()).read}
+
+
+def _plan(state: Any, settings: Any) -> dict[str, Any]:
+    """The next round's plan with 1,500 new words, all else being learned."""
+    from vaultgpt.bases import resolve
+    from vaultgpt.ledger import Ledger
+    from vaultgpt.training.plan import plan
+    from vaultgpt.training.round import Asked
+
+    base = resolve("pebble", state)
+    with Ledger.open(state) as ledger:
+        began = time.perf_counter()
+        found = plan(ledger, settings, base, time.time(), Asked(manual=True))
+        plan_s = time.perf_counter() - began
+        return {"plan_s": plan_s, "kind": found.kind, "entries": len(found.entry_ids)}
+
+
+def _learn(state: Any, settings: Any) -> dict[str, Any]:
+    """Enter a generation that learned all that is there, as a promoted round would."""
+    from vaultgpt.bases import resolve
+    from vaultgpt.ledger import GenerationRow, Ledger
+
+    base, now = resolve("pebble", state), time.time()
+    with Ledger.open(state) as ledger:
+        rows = [
+            (entry, p.digest, p.words)
+            for entry, found in ledger.entries.paragraphs().items()
+            for p in found
+        ]
+        row = GenerationRow(
+            "g000001",
+            1,
+            "fresh",
+            None,
+            base.name,
+            base.sha256,
+            now,
+            True,
+            "kept",
+            settings.training.rank,
+            settings.training.embedding,
+            sum(words for _, _, words in rows),
+        )
+        ledger.generations.add(row, rows)
+        ledger.generations.activate("g000001", now)
+    return {"learned": len(rows)}
+
+
+STEPS = {"settle": _settle, "plan": _plan, "learn": _learn}
+
+
+def step(name: str, vault: Path) -> None:
+    """Do one of STEPS and print what it says as JSON."""
+    from vaultgpt.config import load_settings
+    from vaultgpt.state import find_state
+
+    state = find_state(vault)
+    began = time.perf_counter()
+    said = STEPS[name](state, load_settings(state.config))
+    said["inside_s"] = time.perf_counter() - began
+    print(json.dumps(said))
+
+
+def measured(command: list[str], *, keep: bool = False) -> dict[str, Any]:
+    """A process's seconds of the clock and of processors (its children's too), its peak in MB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE if keep else subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    said = process.stdout.read() if process.stdout else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(command[:4])} ended with {status}")
+    found = {
+        "s": round(wall, 2),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_mb": round(usage.ru_maxrss / 1024, 1),
+    }
+    return found | (json.loads(said) if keep else {})
+
+
+def ours(*arguments: str) -> list[str]:
+    """A vaultgpt command."""
+    return [sys.executable, "-m", "vaultgpt", *arguments]
+
+
+def alone(name: str, vault: Path) -> dict[str, Any]:
+    """One of STEPS in a process of its own."""
+    return measured([sys.executable, __file__, "--step", name, str(vault)], keep=True)
+
+
+def best(command: list[str], times: int) -> dict[str, Any]:
+    """The fastest of some runs: others use this machine too."""
+    return min((measured(command) for _ in range(times)), key=lambda row: row["s"])
+
+
+def daemon(vault: Path, state: Any, idle_s: float) -> dict[str, Any]:
+    """A daemon after its start, idle for `idle_s`, and told of one changed note."""
+    from vaultgpt.tasks.client import find_daemon
+
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        ours("serve", str(vault), "--port", "0"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while (client := find_daemon(state)) is None and time.perf_counter() - began < 120:
+            time.sleep(0.02)
+        assert client is not None
+        listening_s = time.perf_counter() - began
+        client.get("/v1/status")
+        answer_s = time.perf_counter() - began
+        own = psutil.Process(process.pid)
+        settled_s = _quiet(own, began)
+        found = {
+            "listening_s": round(listening_s, 2),
+            "first_status_s": round(answer_s, 2),
+            "settled_s": round(settled_s, 1),
+            "start_cpu_s": round(sum(own.cpu_times()[:2]), 2),
+            "start_peak_mb": _peak(process.pid),
+            "rss_mb": round(own.memory_info().rss / 2**20, 1),
+        }
+        found |= _idle(own, idle_s) | _changed(client, own, vault)
+        found["rss_after_change_mb"] = round(own.memory_info().rss / 2**20, 1)
+        return found
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _quiet(own: psutil.Process, began: float) -> float:
+    """Seconds from the start until a whole second passed with under 2 % of a core."""
+    while True:
+        before = sum(own.cpu_times()[:2])
+        time.sleep(1.0)
+        if sum(own.cpu_times()[:2]) - before < 0.02:
+            return time.perf_counter() - began
+
+
+def _peak(pid: int) -> float | None:
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return None
+    return round(int(re.findall(r"VmHWM:\s+(\d+)", status.read_text())[0]) / 1024, 1)
+
+
+def _switches(own: psutil.Process) -> int:
+    """Wake-ups of all its threads so far."""
+    tasks = Path(f"/proc/{own.pid}/task")
+    if not tasks.exists():
+        return 0
+    texts = [(p / "status").read_text() for p in tasks.iterdir()]
+    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", t, re.M)[0]) for t in texts)
+
+
+def _idle(own: psutil.Process, idle_s: float) -> dict[str, Any]:
+    before, switches = sum(own.cpu_times()[:2]), _switches(own)
+    time.sleep(idle_s)
+    return {
+        "idle_percent": round(100 * (sum(own.cpu_times()[:2]) - before) / idle_s, 3),
+        "idle_wakes_per_minute": round(60 * (_switches(own) - switches) / idle_s, 1),
+    }
+
+
+def _changed(client: Any, own: psutil.Process, vault: Path) -> dict[str, Any]:
+    """Processor time of the daemon and its reader until a changed note is told of."""
+    before = sum(own.cpu_times()[:2])
+    events, began = client.stream("/v1/events"), time.perf_counter()
+    change(vault, "changed under the daemon")
+    for name, _ in events:
+        if name == "scan":
+            break
+    return {
+        "changed_known_after_s": round(time.perf_counter() - began, 2),
+        "changed_cpu_s": round(sum(own.cpu_times()[:2]) - before, 2),
+    }
+
+
+def change(vault: Path, mark: str, words: int = 30) -> None:
+    """Add a paragraph to one note."""
+    rng = random.Random(mark)
+    parts = pieces(ROOT / "examples" / "vault")
+    said: list[str] = []
+    while len(said) < words:
+        said += rng.choice(parts)
+    place = sorted(vault.rglob("*.md"))[0]
+    place.write_text(place.read_text("utf-8") + "\n" + " ".join(said) + ".\n", encoding="utf-8")
+
+
+def sizes_of(state: Any) -> dict[str, float]:
+    """MB of the ledger and of the guard's index."""
+    ledger = sum(p.stat().st_size for p in state.folder.glob("ledger*") if p.is_file())
+    runs = sum(p.stat().st_size for p in state.runs.glob("*")) if state.runs.exists() else 0
+    return {"ledger_mb": round(ledger / 1e6, 1), "guard_mb": round(runs / 1e6, 1)}
+
+
+def one_size(home: Path, notes: int, idle_s: float) -> dict[str, Any]:
+    """All figures of one size."""
+    from vaultgpt.config import save_option
+    from vaultgpt.state import create_state
+
+    vault = home / "vault"
+    vault.mkdir(parents=True)
+    os.environ["VAULTGPT_HOME"] = str(home / "state")
+    found: dict[str, Any] = make_vault(vault, notes)
+    state = create_state(vault)
+    save_option(state.config, "training.pause", False)
+    found["first"] = alone("settle", vault)
+    found |= sizes_of(state)
+    found["again"] = alone("settle", vault)
+    found["scan_again"] = measured(ours("scan", str(vault), "--json"))
+    found["status"] = best(ours("status", str(vault), "--json"), 2 if notes > 20_000 else 3)
+    alone("learn", vault)
+    change(vault, "one changed note")
+    found["one_changed"] = alone("settle", vault)
+    change(vault, "words for a round", NEW_WORDS)
+    alone("settle", vault)
+    found["plan"] = alone("plan", vault)
+    save_option(state.config, "training.pause", True)
+    found["daemon"] = daemon(vault, state, idle_s)
+    found["ledger_share"] = round(found["ledger_mb"] * 1e6 / found["prose_bytes"], 2)
+    return found
+
+
+ROWS = (  # title, keys, unit, bound in words
+    ("first scan and record", ("first", "s"), "s", "75 at 100,000"),
+    ("its peak memory", ("first", "peak_mb"), "MB", "250"),
+    ("ledger / prose", ("ledger_share",), "", "2"),
+    ("the guard's index", ("guard_mb",), "MB", ""),
+    ("nothing changed", ("again", "s"), "s", "2 % of the first"),
+    ("`scan` again", ("scan_again", "s"), "s", "2 % of the first"),
+    ("`status`", ("status", "s"), "s", "0.5"),
+    ("its peak memory", ("status", "peak_mb"), "MB", ""),
+    ("one changed note, in all", ("one_changed", "s"), "s", "1"),
+    ("plan for 1,500 new words", ("plan", "plan_s"), "s", "2"),
+    ("its peak memory", ("plan", "peak_mb"), "MB", "flat"),
+    ("daemon answers after", ("daemon", "first_status_s"), "s", "2"),
+    ("daemon settled after", ("daemon", "settled_s"), "s", ""),
+    ("daemon at rest", ("daemon", "rss_mb"), "MB", "70 at 1,000, 100 at 100,000"),
+    ("idle, of a core", ("daemon", "idle_percent"), "%", "0.5"),
+    ("idle wake-ups a minute", ("daemon", "idle_wakes_per_minute"), "", ""),
+    ("a changed note, daemon's time", ("daemon", "changed_cpu_s"), "s", "1"),
+)
+
+
+def show(found: dict[str, Any]) -> None:
+    """A row a figure, a column a size."""
+    sizes = found["sizes"]
+    print(f"{'':32}" + "".join(f"{int(n):>12,}" for n in sizes) + "   bound")
+    for title, keys, unit, bound in ROWS:
+        cells = []
+        for row in sizes.values():
+            value: Any = row
+            for key in keys:
+                value = (value or {}).get(key)
+            cells.append("-" if value is None else f"{value:,.2f} {unit}".strip())
+        print(f"{title:32}" + "".join(f"{c:>12}" for c in cells) + f"   {bound}")
+    print(f"--help {found['help']['s']} s ({found['help']['cpu_s']} s of a processor), bound 0.3")
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--idle", type=float, default=30.0, help="seconds; 600 for the record")
+    parser.add_argument("--out", type=Path, help="where the JSON goes too")
+    parser.add_argument("--at", type=Path, help="a folder for the vaults; a temporary one")
+    parser.add_argument("--step", nargs=2, metavar=("NAME", "VAULT"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.step:
+        return step(args.step[0], Path(args.step[1]))
+    found: dict[str, Any] = {"help": best(ours("--help"), 5), "sizes": {}}
+    for notes in args.sizes:
+        with tempfile.TemporaryDirectory(dir=args.at) as folder:
+            found["sizes"][str(notes)] = one_size(Path(folder), notes, args.idle)
+        print(json.dumps({notes: found["sizes"][str(notes)]}), file=sys.stderr)
+    show(found)
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""`serve --all`: every known vault is served, one that dies comes again, all end when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.daemon.serving import ROOT, wait_for
+from vaultgpt.daemon import every as module
+from vaultgpt.daemon.every import Every
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.tasks.client import DaemonClient, find_daemon, read_runtime
+
+
+def vault(tmp_path: Path, name: str) -> VaultState:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "a.md").write_text("It rained all day, and we stayed in and read.")
+    return create_state(folder)
+
+
+def serving(state: VaultState) -> DaemonClient:
+    """The vault's daemon, once it answers."""
+    found: DaemonClient = wait_for(lambda: find_daemon(state), 60)
+    return found
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_two_vaults_are_served_one_is_killed_a_third_comes_and_all_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Two vaults. 2. One's daemon is killed. 3. A third vault is set up. 4. SIGTERM.
+
+    Result: both answer; the killed one comes again; the third is served; no process is left.
+    """
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(module, "PAUSE_S", 0.5)
+    first, second = vault(tmp_path, "first"), vault(tmp_path, "second")
+    boot = (
+        "import sys; from pathlib import Path; from vaultgpt.daemon import every; "
+        "every.PAUSE_S = 0.5; every._KNOWN_S = 0.5; every.serve_all(Path(sys.argv[1]), print)"
+    )
+    logs = tmp_path / "home" / "logs"
+    process = subprocess.Popen(
+        [sys.executable, "-c", boot, str(logs)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        pids = [serving(state).pid for state in (first, second)]
+        os.kill(pids[0], signal.SIGKILL)
+
+        def again() -> int | None:
+            found = read_runtime(first)
+            return found.pid if found and found.pid != pids[0] else None
+
+        assert wait_for(again, 60)
+        third = vault(tmp_path, "third")
+        assert serving(third)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 3
+        process.terminate()
+        assert process.wait(20) == 0
+        assert not [c for c in children if c.is_running() and c.status() != "zombie"]
+    finally:
+        process.kill()
+        process.wait()
+    log = (logs / "service.log").read_text()
+    assert "ended with status -9" in log and log.rstrip().endswith("stopped")
+    assert str(tmp_path / "first") not in log, "a log names no vault"
+
+
+def running(child: module._Child) -> subprocess.Popen[bytes]:
+    """Its process."""
+    assert child.process is not None
+    return child.process
+
+
+def test_a_daemon_that_fails_again_and_again_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    vault(tmp_path, "first")
+    monkeypatch.setattr(module, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(1)"])
+    said: list[str] = []
+    clock = [0.0]
+    every = Every(said.append, lambda: clock[0])
+    for _ in range(5):
+        every.look()
+        (child,) = every.children.values()
+        running(child).wait(30)
+        every.look()
+        assert child.process is None, "not at once"
+        clock[0] += 11
+    every.look()
+    assert child.over and child.process is None and len(said) == 1
+    every.stop()

@@ -1,0 +1,342 @@
+"""The loop that starts rounds, with the round itself as the one fake seam."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from tests.daemon.conftest import record, until
+from vaultgpt.config import Settings
+from vaultgpt.daemon import round_loop
+from vaultgpt.daemon.round_loop import RETRY_S, RoundLoop
+from vaultgpt.daemon.threads import LedgerThread
+from vaultgpt.errors import Conflict, TrainingError
+from vaultgpt.options import with_option
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.server.events import Broker, Listener
+from vaultgpt.state import VaultState
+from vaultgpt.training.plan import Due
+from vaultgpt.wire import Hear
+from vaultgpt.workers import RoundStopped
+
+
+@dataclass
+class FakeRound:
+    """Stands for rounds.run_round: remembers how it was called, answers or fails as told."""
+
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    failure: Exception | None = None
+    hold: bool = False
+    promoted: bool = False
+
+    def __call__(
+        self,
+        state: VaultState,
+        settings: Settings,
+        *,
+        fresh: bool,
+        manual: bool,
+        nightly: bool,
+        on_progress: Hear,
+        stop: threading.Event,
+        now: Callable[[], float],
+        in_use: Callable[[], bool],
+    ) -> Any:
+        self.calls.append({"fresh": fresh, "manual": manual, "nightly": nightly})
+        on_progress({"event": "progress", "phase": "train", "fraction": 0.5})
+        if self.hold:
+            assert stop.wait(30)
+            raise RoundStopped("The round was stopped.")
+        if self.failure is not None:
+            raise self.failure
+        return {
+            "round": 1,
+            "kind": "fresh",
+            "generation": None,
+            "verdict": {"promoted": self.promoted, "why": "Because."},
+        }
+
+
+@dataclass
+class Clock:
+    """A clock that the test moves."""
+
+    value: float = field(default_factory=time.time)
+
+    def __call__(self) -> float:
+        return self.value
+
+
+@dataclass
+class Scene:
+    """One loop and what surrounds it."""
+
+    loop: RoundLoop
+    clock: Clock
+    told: Listener
+    done: list[RoundAnswer]
+
+    def events(self) -> list[str]:
+        return [event.name for event in self.told.waiting]
+
+
+@asynccontextmanager
+async def scene(
+    state: VaultState,
+    settings: Settings,
+    fake: FakeRound,
+    *,
+    written: float = 0.0,
+    at: float | None = None,
+) -> AsyncIterator[Scene]:
+    record(state)
+    reader, writer, broker = LedgerThread(state, "r"), LedgerThread(state, "w"), Broker()
+    clock, done = Clock(time.time() if at is None else at), []
+
+    async def on_done(answer: RoundAnswer) -> None:
+        done.append(answer)
+
+    loop = RoundLoop(
+        state,
+        lambda: settings,
+        reader,
+        writer,
+        broker,
+        last_written=lambda: written,
+        on_done=on_done,
+        runner=fake,
+        now=clock,
+    )
+    ready = asyncio.Event()
+    ready.set()
+    with broker.subscribe() as told:
+        task = asyncio.create_task(loop.run(ready))
+        try:
+            yield Scene(loop, clock, told, done)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await loop.close(5)
+            writer.close()
+            reader.close()
+
+
+async def test_the_first_round_starts_by_itself_and_its_verdict_is_told(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound()
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.done)
+        assert fake.calls[0] == {"fresh": False, "manual": False, "nightly": False}
+        await until(lambda: "verdict" in s.events())
+        assert "progress" in s.events()
+
+
+async def test_nothing_starts_before_the_vault_has_been_read(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound()
+    loop = RoundLoop(
+        state,
+        lambda: settings,
+        LedgerThread(state, "r"),
+        LedgerThread(state, "w"),
+        Broker(),
+        last_written=lambda: 0.0,
+        on_done=None,  # type: ignore[arg-type]
+        runner=fake,
+    )
+    task = asyncio.create_task(loop.run(asyncio.Event()))
+    await asyncio.sleep(0)
+    assert "not been read" in loop.decision.why and not fake.calls
+    task.cancel()
+
+
+async def test_a_pause_starts_nothing(state: VaultState, settings: Settings) -> None:
+    fake = FakeRound()
+    async with scene(state, with_option(settings, "training.pause", True), fake) as s:
+        await until(lambda: "pause" in s.loop.decision.why)
+        assert not fake.calls
+
+
+async def test_writing_delays_a_round_that_nobody_asked_for_and_not_one_that_was(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound()
+    now = time.time()
+    async with scene(state, settings, fake, written=now) as s:
+        await until(lambda: "while you write" in s.loop.decision.why)
+        assert s.loop.decision.when == pytest.approx(now + 300) and not fake.calls
+        answer = await s.loop.ask(fresh=True)
+        assert answer == {"started": True, "kind": "fresh"}
+        await until(lambda: s.done)
+        assert fake.calls == [{"fresh": True, "manual": True, "nightly": False}]
+        s.clock.value += 301
+        s.loop.poke()
+        await until(lambda: len(fake.calls) == 2)
+
+
+async def test_a_refused_round_is_not_started_again_at_once_whatever_the_ledger_says(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound()
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.done and s.loop.decision.why == "Because.")
+        assert s.loop.decision.when == pytest.approx(s.clock.value + 60) and len(fake.calls) == 1
+
+
+async def test_after_a_promotion_the_next_round_that_is_due_follows_at_once(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound(promoted=True)
+    async with scene(state, settings, fake):
+        await until(lambda: len(fake.calls) > 1)
+
+
+async def test_a_failed_round_is_a_problem_and_is_tried_again_later_and_later(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. The trainer dies. 2. Ten minutes pass. 3. It dies again. 4. Ten more pass: not yet.
+
+    Result: status names the failure, the waits double, and a success forgets them.
+    """
+    fake = FakeRound(failure=TrainingError("The trainer died.", "Try again."))
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.loop.problems.get("round"))
+        await until(lambda: s.loop.decision.when == pytest.approx(s.clock.value + RETRY_S))
+        assert len(fake.calls) == 1 and "error" in s.events()
+        s.clock.value += RETRY_S + 1
+        s.loop.poke()
+        await until(lambda: len(fake.calls) == 2)
+        await until(lambda: s.loop.decision.when == pytest.approx(s.clock.value + 2 * RETRY_S))
+        fake.failure = None
+        s.clock.value += 2 * RETRY_S + 1
+        s.loop.poke()
+        await until(lambda: s.done)
+        assert not s.loop.problems
+
+
+async def test_a_clock_that_was_ahead_holds_nothing_up(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. On a clock a year ahead a note is saved and the trainer dies. 2. The clock is set right.
+    3. The waits after a failure and after writing pass.
+
+    Result: the round is tried again then, not in a year.
+    """
+    year, now = 365 * 86_400.0, time.time()
+    settings = replace(settings, schedule=replace(settings.schedule, while_writing=False))
+    fake = FakeRound(failure=TrainingError("The trainer died.", "Try again."))
+    async with scene(state, settings, fake, written=now + year - 10_000) as s:
+        s.clock.value = now + year
+        s.loop.poke()
+        await until(lambda: s.loop.problems.get("round") and not s.loop.running)
+        s.clock.value, calls = now, len(fake.calls)
+        s.loop.poke()
+        await until(lambda: (s.loop.decision.when or now + year) <= now + RETRY_S + 1)
+        s.clock.value += max(RETRY_S, settings.schedule.writing_quiet_s) + 2
+        s.loop.poke()
+        await until(lambda: len(fake.calls) > calls)
+
+
+async def test_an_unexpected_failure_shows_its_class_alone(
+    state: VaultState, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = FakeRound(failure=RuntimeError("dear diary"))
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.loop.problems.get("round"))
+        assert "RuntimeError" in s.loop.problems["round"]
+        assert "diary" not in str(s.loop.problems) + caplog.text
+
+
+async def test_a_round_of_the_command_line_is_no_problem(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound(failure=Conflict("A round is under way already."))
+    async with scene(state, settings, fake) as s:
+        await until(lambda: fake.calls and "Another round" in s.loop.decision.why)
+        assert not s.loop.problems
+
+
+async def test_one_round_at_a_time_and_it_can_be_cancelled(
+    state: VaultState, settings: Settings
+) -> None:
+    fake = FakeRound(hold=True)
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.loop.progress and s.loop.progress.get("fraction") == 0.5)
+        with pytest.raises(Conflict):
+            await s.loop.ask(fresh=False)
+        s.loop.cancel()
+        await until(lambda: not s.loop.running)
+        await until(lambda: "cancelled" in s.loop.decision.why)
+        assert len(fake.calls) == 1 and not s.loop.problems, "it does not start again at once"
+        with pytest.raises(Conflict):
+            s.loop.cancel()
+
+
+async def test_closing_ends_the_round(state: VaultState, settings: Settings) -> None:
+    fake = FakeRound(hold=True)
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.loop.running)
+        began = time.monotonic()
+        await s.loop.close(5)
+        assert not s.loop.running and time.monotonic() - began < 3
+
+
+async def test_the_night_is_kept_in_the_ledger(state: VaultState, settings: Settings) -> None:
+    """1. Nothing is due today. 2. The decision is made. 3. Another daemon opens the ledger.
+
+    Result: it knows which night has passed, so that a restart does not repeat it.
+    """
+    few = FakeRound()
+    for note in list(state.vault.rglob("*.md"))[2:]:
+        note.unlink()
+    async with scene(state, settings, few) as s:
+        await until(lambda: s.loop.decision.when and "2,000" in s.loop.decision.why)
+        thread = LedgerThread(state, "again")
+        kept = await thread.do(lambda ledger: ledger.meta("daemon_last_night"))
+        thread.close()
+        assert kept and not few.calls
+
+
+async def test_a_night_that_was_slept_through_is_learned_once_after_waking(
+    state: VaultState, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A round at night is due; at ten in the evening the machine sleeps. 2. It wakes at eight,
+    and is asked all day. 3. It sleeps through the next night too, of whose notes nothing is new.
+
+    Result: one round after the first waking, none later that day, and none for the second night.
+    """
+    due = {True: "400 new words wait."}
+    monkeypatch.setattr(round_loop, "what_is_due", lambda *a: _due(due.get(len(a) > 4, "")))
+    fake, evening = FakeRound(promoted=True), _local("2026-11-23 22:00")
+    async with scene(state, settings, fake, at=evening) as s:
+        await until(lambda: s.loop.decision.when == _local("2026-11-24 03:00"))
+        assert not fake.calls
+        for hour in (10, 11, 14, 20):
+            s.clock.value = evening + hour * 3600
+            s.loop.poke()
+            await until(lambda: s.loop.decision.when == _local("2026-11-25 03:00") and s.done)
+            assert [call["nightly"] for call in fake.calls] == [True]
+        due.clear()
+        s.clock.value = evening + 36 * 3600
+        s.loop.poke()
+        await until(lambda: s.loop.decision.when == _local("2026-11-26 03:00"))
+        assert len(fake.calls) == 1
+
+
+def _due(why: str) -> Due:
+    return Due("incremental" if why else "none", why, "new")
+
+
+def _local(text: str) -> float:
+    return time.mktime(time.strptime(text, "%Y-%m-%d %H:%M"))

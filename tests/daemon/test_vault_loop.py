@@ -1,0 +1,218 @@
+"""The loop that owns the vault: the hint may lie or die, the scan finds everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon.conftest import until
+from vaultgpt.config import Settings, save_option
+from vaultgpt.daemon.threads import LedgerThread
+from vaultgpt.daemon.vault_loop import VaultLoop, make_watcher
+from vaultgpt.ledger import Ledger
+from vaultgpt.options import with_option
+from vaultgpt.state import VaultState
+from vaultgpt.tasks.service import Nothing, vault_service
+from vaultgpt.tasks.status import STATUS
+
+
+class Deaf:
+    """A watcher that says it is well and hears nothing."""
+
+    made = 0
+
+    def __init__(self, *_: Any) -> None:
+        Deaf.made += 1
+        self.alive = True
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def healthy(self) -> bool:
+        return self.alive
+
+
+@asynccontextmanager
+async def watching(
+    state: VaultState, settings: Settings, watcher: Callable[..., Any] = Deaf
+) -> AsyncIterator[tuple[VaultLoop, LedgerThread, list[tuple[int, int]]]]:
+    seen: list[tuple[int, int]] = []
+    thread = LedgerThread(state, "test")
+    loop = VaultLoop(
+        state, settings, thread, lambda read, gone: seen.append((read, gone)), watcher=watcher
+    )
+    task = asyncio.create_task(loop.run())
+    try:
+        async with asyncio.timeout(60):
+            await loop.scanned.wait()
+        yield loop, thread, seen
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        thread.close()
+
+
+async def test_8000_files_written_behind_its_back_are_found_by_the_reconcile_scan(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. The watcher hears nothing. 2. 8,000 notes appear, in folders it never saw. 3. Time passes.
+
+    Result: the ledger knows every one of them.
+    """
+    often = with_option(settings, "schedule.reconcile_s", 1)
+    async with watching(state, often) as (_, thread, _seen):
+        for number in range(8_000):
+            folder = state.vault / f"new {number // 500}"
+            if number % 500 == 0:
+                folder.mkdir()
+            (folder / f"{number}.md").write_text(f"Note {number} says that it rained again.\n")
+
+        async def all_known() -> bool:
+            return len(await thread.do(lambda ledger: ledger.notes.stamps())) == 8_024
+
+        await until(all_known, limit_s=120)
+
+
+async def test_a_saved_note_is_read_within_seconds_by_the_watcher(
+    state: VaultState, settings: Settings
+) -> None:
+    quick = with_option(settings, "schedule.debounce_s", 0.05)
+    async with watching(state, quick, make_watcher) as (loop, thread, seen):
+        (state.vault / "new.md").write_text("It rained, and I was glad of it all day.\n")
+
+        async def known() -> bool:
+            return "new.md" in await thread.do(lambda ledger: ledger.notes.stamps())
+
+        await until(known)
+        assert (1, 0) in seen and time.time() - loop.last_saved < 60
+
+
+async def test_a_watcher_whose_emitter_died_is_made_anew(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. The vault's folder is deleted: the emitter dies in silence. 2. It comes back. 3. A note.
+
+    Result: the missing vault is a problem that nothing is unlearned by, then it is watched again.
+    """
+    quick = with_option(
+        with_option(settings, "schedule.debounce_s", 0.05), "schedule.reconcile_s", 1
+    )
+    async with watching(state, quick, make_watcher) as (loop, thread, _):
+        aside = state.vault.with_name("aside")
+        state.vault.rename(aside)
+        shutil.copytree(aside, aside.with_name("copy"))
+        await until(lambda: "vault" in loop.problems)
+        assert len(await thread.do(lambda ledger: ledger.notes.stamps())) == 24
+        aside.with_name("copy").rename(state.vault)
+        await until(lambda: not loop.problems)
+        await until(lambda: loop._hint is not None and loop._hint.healthy())
+        (state.vault / "new.md").write_text("It rained, and I was glad of it all day.\n")
+
+        async def known() -> bool:
+            return "new.md" in await thread.do(lambda ledger: ledger.notes.stamps())
+
+        await until(known)
+
+
+@pytest.mark.parametrize("rules", ["the same", "changed"])
+async def test_an_empty_mount_point_deletes_nothing(
+    state: VaultState, settings: Settings, rules: str
+) -> None:
+    """1. The drive is unmounted: an empty folder stands in the vault's place; the rules change too.
+    2. The daemon looks, `status` is asked. 3. It is mounted again, and a note was deleted.
+
+    Result: both say it, no note counts as gone, nothing is pending or paused; then one is gone.
+    """
+    async with watching(state, settings) as (loop, thread, _):
+
+        def of_ledger(ledger: Ledger) -> tuple[int, int, str | None]:
+            absent = [e for e in ledger.entries.all(absent=True) if e.absent_since is not None]
+            return len(ledger.notes.stamps()), len(absent), ledger.paused()
+
+        aside = state.vault.with_name("aside")
+        state.vault.rename(aside)
+        state.vault.mkdir()
+        (state.vault / "lost+found").mkdir()
+        if rules == "changed":
+            save_option(state.config, "rules.exclude", ["*.txt"])
+        loop.poke()
+        await until(lambda: "holds no note any more" in loop.problems.get("vault", ""))
+        assert await thread.do(of_ledger) == (24, 0, None)
+        told = vault_service(state).ask(STATUS, Nothing())
+        assert told["notes"] == 24 and "drive mounted" in " ".join(told["problems"])
+        (state.vault / "lost+found").rmdir()
+        state.vault.rmdir()
+        next(aside.rglob("*.md")).unlink()
+        aside.rename(state.vault)
+        loop.poke()
+        await until(lambda: not loop.problems)
+        assert await thread.do(of_ledger) == (23, 1, None)
+
+
+async def test_a_change_of_the_rules_judges_every_note_anew(
+    state: VaultState, settings: Settings
+) -> None:
+    async with watching(state, settings) as (loop, thread, _):
+
+        async def used() -> int:
+            return int((await thread.do(lambda ledger: ledger.notes.totals()))["used"])
+
+        before = await used()
+        save_option(state.config, "rules.exclude", ["Dream/"])
+        loop.poke()
+
+        async def fewer() -> bool:
+            return await used() < before
+
+        await until(fewer)
+        assert loop.settings.rules.exclude == ("Dream/",)
+
+
+async def test_obsidian_s_excluded_files_count_as_soon_as_they_change(
+    state: VaultState, settings: Settings
+) -> None:
+    async with watching(state, settings) as (loop, thread, _):
+        (state.vault / ".obsidian").mkdir()
+        (state.vault / ".obsidian" / "app.json").write_text('{"userIgnoreFilters":["Dream/"]}')
+        loop.poke()
+
+        async def fewer() -> bool:
+            totals = await thread.do(lambda ledger: ledger.notes.totals())
+            return bool(totals["used"] < totals["notes"])
+
+        await until(fewer)
+
+
+async def test_bad_settings_are_a_problem_and_the_old_ones_stay(
+    state: VaultState, settings: Settings
+) -> None:
+    async with watching(state, settings) as (loop, _, _seen):
+        good = state.config.read_text()
+        state.config.write_text("[schedule]\nnightly = 'noon'\n")
+        loop.poke()
+        await until(lambda: "settings" in loop.problems)
+        assert loop.settings == settings
+        state.config.write_text(good)
+        loop.poke()
+        await until(lambda: "settings" not in loop.problems)
+
+
+async def test_an_old_vault_does_not_look_as_if_somebody_wrote(
+    state: VaultState, settings: Settings
+) -> None:
+    async with watching(state, settings) as (loop, _, _seen):
+        assert time.time() - loop.last_saved > 80_000
+        note = next(Path(state.vault).rglob("*.md"))
+        note.write_text(note.read_text() + "\nAnd once more, that evening, it rained.\n")
+        os.utime(note, (time.time() - 5, time.time() - 5))
+        loop.poke()
+        await until(lambda: time.time() - loop.last_saved < 60)

@@ -1,0 +1,138 @@
+"""Imported notes: shown first, whole, never written over, and each once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.importing.test_formats import folder
+from vaultgpt.cli import app
+from vaultgpt.config import Rules
+from vaultgpt.errors import UsageError
+from vaultgpt.importing import plan, read_source, write
+from vaultgpt.importing.source import Draft
+from vaultgpt.state import create_state
+from vaultgpt.vault.scan import read_vault
+
+DRAFTS = [
+    Draft(
+        "dayone/1", "We walked home in the rain.", "At the weir", "2019-03-04T00:30:00", ("a b",)
+    ),
+    Draft("dayone/2", "Other words of that day.", "At the weir", "2019-03-04"),
+    Draft("dayone/3", "A title of marks is no path.", '../../a:b?"c"|[[d]]#', ""),
+    Draft(
+        "evernote/4", "Their words and not mine.", "Clip", "2020", (), {"source": "https://a.b/c"}
+    ),
+]
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Path:
+    (tmp_path / "vault").mkdir()
+    return tmp_path / "vault"
+
+
+def test_notes_say_what_our_reader_and_obsidian_read(vault: Path) -> None:
+    """Result: dates, tags and titles are read back, and what was clipped is not learned."""
+    assert write(vault, plan(vault, "In", DRAFTS)) == 4
+    notes = {s.note.path: s for s in read_vault(vault, Rules()).read}
+    assert set(notes) == {
+        "In/2019-03-04 At the weir.md",
+        "In/2019-03-04 At the weir 2.md",
+        "In/a b c d.md",
+        "In/2020 Clip.md",
+    }
+    first = notes["In/2019-03-04 At the weir.md"]
+    (entry,) = first.note.entries
+    assert entry.date == "2019-03-04" and entry.tags == ("a-b",) and first.judgement.used
+    assert "walked home" in entry.prose and "imported" not in entry.prose
+    assert not notes["In/2020 Clip.md"].judgement.used
+
+
+def test_a_second_import_writes_nothing_wherever_the_notes_are_by_now(vault: Path) -> None:
+    """1. Imported. 2. One is renamed into another folder, and edited. 3. Imported again, and with
+    one more. Result: only that one is new, under a name of its own."""
+    write(vault, plan(vault, "In", DRAFTS))
+    old = vault / "In" / "2019-03-04 At the weir.md"
+    (vault / "Kept").mkdir()
+    old.rename(vault / "Kept" / "mine.md")
+    text = (vault / "Kept" / "mine.md").read_text() + "\nMore of mine.\n"
+    (vault / "Kept" / "mine.md").write_text(text)
+    again = plan(vault, "Elsewhere", DRAFTS)
+    assert again.known == 4 and not again.notes and write(vault, again) == 0
+    assert not (vault / "Elsewhere" / "x").exists()
+    more = plan(vault, "In", [*DRAFTS, Draft("dayone/5", "New.", "At the weir", "2019-03-04")])
+    assert [p.name for p, _ in more.notes] == ["2019-03-04 At the weir.md"]
+    assert (vault / "Kept" / "mine.md").read_text() == text
+
+
+def test_nothing_is_ever_written_over(vault: Path) -> None:
+    """1. A note of that name, in other case, is there. 2. Another comes between plan and write."""
+    mine = vault / "In" / "2019-03-04 at the WEIR.md"
+    mine.parent.mkdir()
+    mine.write_text("Mine.")
+    planned = plan(vault, "In", DRAFTS[:2])
+    assert [p.name for p, _ in planned.notes] == [
+        "2019-03-04 At the weir 2.md",
+        "2019-03-04 At the weir 3.md",
+    ]
+    late = vault / planned.notes[0][0]
+    late.write_text("Mine too.")
+    assert write(vault, planned) == 1
+    assert mine.read_text() == "Mine." and late.read_text() == "Mine too."
+    assert not [p for p in mine.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_no_export_writes_outside_or_into_the_front_matter(vault: Path, tmp_path: Path) -> None:
+    evil = Draft("x/1\nvaultgpt: true", "T.", 'a"\nb: c', "2020-01-01\nx: y", ("q\nr: s",))
+    (_, text), *_ = plan(vault, "In", [evil]).notes
+    head = text.split("---\n")[1].splitlines()
+    assert [line.split(":")[0] for line in head] == ["title", "tags", '  - "q-r-s"', "imported"]
+    (vault / "out").symlink_to(tmp_path)
+    for into in ("../x", "out/x", str(tmp_path)):
+        with pytest.raises(UsageError, match="outside the vault"):
+            plan(vault, into, DRAFTS)
+    with pytest.raises(UsageError, match="hidden"):
+        plan(vault, ".obsidian/x", DRAFTS)
+
+
+def test_the_command_shows_first_and_writes_when_told(vault: Path, tmp_path: Path) -> None:
+    create_state(vault)
+    source = folder(tmp_path / "old", {"2014-05-06.txt": "Rain all day.", "2014-05-07.txt": "Sun."})
+    before = {p: p.read_bytes() for p in source.iterdir()}
+    run = CliRunner().invoke
+    shown = run(app, ["import", str(source), "--vault", str(vault)])
+    assert shown.exit_code == 0 and "2 notes" in shown.stdout and "2014-05-06" in shown.stdout
+    assert "2014-05-06.md  (3 words)" in shown.stdout
+    assert "Nothing was written" in shown.stdout and not list(vault.iterdir())
+    done = run(app, ["import", str(source), "--vault", str(vault), "--into", "Old", "--yes"])
+    assert "2 notes are in the vault" in done.stdout
+    assert sorted(p.name for p in (vault / "Old").iterdir()) == ["2014-05-06.md", "2014-05-07.md"]
+    again = run(app, ["import", str(source), "--vault", str(vault), "--yes", "--json"])
+    told = json.loads(again.stdout)
+    assert (told["new"], told["known"], told["written"]) == (0, 2, 0)
+    assert not (vault / "Imported").exists()
+    assert {p: p.read_bytes() for p in source.iterdir()} == before
+
+
+def test_a_single_note_is_told_of_as_one_and_its_words_as_everywhere(
+    vault: Path, tmp_path: Path
+) -> None:
+    create_state(vault)
+    source = folder(tmp_path / "old", {"2014-05-06.txt": "昨天我在河边"})
+    ask = ["import", str(source), "--vault", str(vault)]
+    shown = CliRunner().invoke(app, ask).stdout
+    assert "2014-05-06." in shown and " to " not in shown
+    assert "1 goes into" in shown and "2014-05-06.md  (6 words)" in shown
+    CliRunner().invoke(app, [*ask, "--yes"])
+    assert "1 of them was imported before." in CliRunner().invoke(app, ask).stdout
+
+
+def test_two_folders_of_like_names_are_two(vault: Path, tmp_path: Path) -> None:
+    for name, text in (("one", "First."), ("two", "Second.")):
+        _, drafts = read_source(folder(tmp_path / name, {"2014-05-06.txt": text}))
+        assert write(vault, plan(vault, "In", drafts)) == 1
+    assert len(list((vault / "In").iterdir())) == 2

@@ -1,0 +1,222 @@
+"""The ledger follows the folder: in parts, from where a stop left it, by stat alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.ledger.vaults import HOUR, NOW, Vault, body, prose
+from vaultgpt.config import Rules
+from vaultgpt.corpus.runs import RunIndex
+from vaultgpt.corpus.words import norms
+from vaultgpt.ledger import Ledger
+from vaultgpt.ledger import ledger as of_ledger
+from vaultgpt.tasks import status
+from vaultgpt.tasks.service import NOTHING, Here
+from vaultgpt.vault import scan, walk
+
+
+@pytest.fixture
+def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
+    monkeypatch.setattr(scan, "_PART_BYTES", 2_000)  # three or four notes
+    made = Vault(tmp_path)
+    made.fill(20, paragraphs=2, words=30)
+    return made
+
+
+class Stopped(Exception):
+    """The process ends."""
+
+
+def stop_after(parts: int) -> Callable[[int, int], None]:
+    heard: list[int] = []
+
+    def stop(done: int, of: int) -> None:
+        heard.append(done)
+        if len(heard) == parts:
+            raise Stopped
+
+    return stop
+
+
+def test_a_stop_loses_one_part_and_the_rest_is_read_alone(vault: Vault) -> None:
+    """1. A first scan is stopped after its third part. 2. It goes on. Result: what was recorded
+    stands and is not read again, and all ends as if nothing had been.
+    """
+    with Ledger.open(vault.state) as ledger:
+        with pytest.raises(Stopped):
+            ledger.follow(Rules(), NOW, heard=stop_after(3))
+        before = ledger.notes.count()
+        assert 2 <= before < 20 and ledger.scanned() is None
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.follow(Rules(), NOW + HOUR).read == 20 - before
+        assert ledger.notes.count() == 20 and ledger.scanned() is not None
+        assert ledger.meta("held_out_chosen") == "1" or ledger.entries.usable_words() < 2_000
+
+
+def test_nothing_changed_opens_no_note_and_what_changed_is_known(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        with monkeypatch.context() as patch:
+            patch.setattr(walk, "read_bytes", None)
+            assert ledger.follow(Rules(), NOW + HOUR).read == 0
+        vault.write("note003.md", body("other"), age_s=0)
+        vault.remove("note004.md")
+        found = ledger.follow(Rules(), NOW + HOUR)
+        assert (found.read, found.gone, found.saved) == (1, 1, NOW)
+        assert ledger.follow(Rules(min_words=4), NOW + HOUR).read == 19  # by other rules: all
+
+
+def test_status_does_not_look_at_the_folder_again_at_once_and_says_how_old_it_is(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Here(vault.state)
+    first = here.ask(status.STATUS, NOTHING)
+    assert first["notes"] == 20 and first["as_of"] is not None
+    monkeypatch.setattr(status, "_FRESH_TIMES", 1e6)
+    with monkeypatch.context() as patch:
+        patch.setattr(of_ledger, "Changes", None)
+        assert here.ask(status.STATUS, NOTHING)["as_of"] == first["as_of"]
+    monkeypatch.setattr(status, "_FRESH_TIMES", 0.0)
+    vault.write("new.md", body("new"), age_s=0)
+    later = here.ask(status.STATUS, NOTHING)
+    assert later["notes"] == 21 and later["as_of"] and later["as_of"] > first["as_of"]
+
+
+def test_counts_of_what_is_new_are_kept_until_a_row_changes_or_a_note_grows_quiet(
+    vault: Vault,
+) -> None:
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        vault.write("new.md", body("new", 2, 30), age_s=600)
+        ledger.follow(Rules(), NOW)
+        counted = ledger.pending(NOW, listed=False)
+        assert counted.ready_words == counted.words - 60
+        assert counted.entries == {} and len(ledger.pending(NOW).entries) == counted.ready_notes
+        assert ledger.pending(NOW + 60, listed=False) == counted
+        assert ledger.pending(NOW + HOUR, listed=False).ready_words == counted.words
+        vault.remove("new.md")
+        ledger.follow(Rules(), NOW + HOUR)
+        assert ledger.pending(NOW + HOUR, listed=False).words == counted.words - 60
+
+
+def test_replay_is_chosen_from_so_many_entries_however_many_there_are(vault: Vault) -> None:
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        every = {e.id for e in ledger.entries.some_to_learn(["dream"], 100, 1)}
+        assert every == {e.id for e in ledger.entries.to_learn() if e.tags == ("dream",)}
+        some = [{e.id for e in ledger.entries.some_to_learn(["dream"], 2, n)} for n in range(3)]
+        assert set.union(*some) == every and all(len(part) < len(every) for part in some)
+
+
+def test_a_stop_between_parts_leaves_nothing_that_its_note_no_longer_says(vault: Vault) -> None:
+    """1. A section is taken out of a note, and others are written. 2. The scan is stopped once that
+    note's part stands. 3. It goes on. Result: the section is gone, as after a scan of one piece.
+    """
+    two = f"## 2020-01-03\n\n{body('one', 3)}\n## 2020-01-04\n\n{body('two', 3)}"
+    vault.write("a.md", two)
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        assert len(ledger.entries.of_note("a.md")) == 2
+        vault.write("a.md", two.partition("## 2020-01-04")[0], age_s=0)
+        vault.fill(20, paragraphs=2, words=30, prefix="later")
+        with pytest.raises(Stopped):
+            ledger.follow(Rules(), NOW + HOUR, heard=stop_after(2))
+        ledger.follow(Rules(), NOW + HOUR)
+        assert len(ledger.entries.of_note("a.md")) == 1
+
+
+def test_rules_that_were_followed_half_way_are_not_kept(vault: Vault) -> None:
+    """1. Other rules are set and the scan is stopped. 2. The first rules are set again. Result: no
+    note is judged by the others.
+    """
+    first = Rules(exclude=("note00*",))
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(first, NOW)
+        before = ledger.notes.totals()
+        with pytest.raises(Stopped):
+            ledger.follow(Rules(), NOW, heard=stop_after(3))
+        ledger.follow(first, NOW)
+        assert ledger.notes.totals() == before
+        vault.record(ledger, whole=True)  # a round's scan, under the other rules
+        ledger.follow(first, NOW)
+        assert ledger.notes.totals() == before
+
+
+def copied_and_edited(vault: Vault) -> None:
+    vault.write("b.md", body("long"))
+    vault.write("long.md", "Changed " + body("long"), age_s=0)
+
+
+CHANGES: dict[str, Callable[[Vault], object]] = {
+    "a copy of eleven words": lambda v: v.write("b.md", prose("short", 11)),
+    "a longer note around eleven": lambda v: v.write("b.md", prose("short", 11) + body("round")),
+    "a copy, and its original edited": copied_and_edited,
+    "what is left is another note's": lambda v: v.write("half.md", prose("other/0"), age_s=0),
+    "back from the cloud": lambda v: v.move(".twin.md.icloud", "twin.md"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_copies_are_found_as_if_all_were_new(vault: Vault, change: str) -> None:
+    vault.write("short.md", prose("short", 11))
+    vault.write("long.md", body("long"))
+    vault.write("other.md", body("other"))
+    vault.write("half.md", prose("other/0") + "\n\n" + body("own"))
+    vault.write("twin.md", body("note1", 2, 30))
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        vault.move("twin.md", ".twin.md.icloud")
+        ledger.follow(Rules(), NOW)
+        before = len(ledger.entries.duplicates())
+        CHANGES[change](vault)
+        ledger.follow(Rules(), NOW + HOUR)
+        kept = ledger.entries.duplicates()
+        assert len(kept) == before + 1
+        ledger.entries.forget_copies()
+        assert ledger.entries.duplicates() == kept
+
+
+@pytest.mark.parametrize("left", [0, 60, 150])
+def test_a_guard_that_was_cut_short_stops_no_scan_and_misses_no_copy(
+    vault: Vault, left: int
+) -> None:
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        assert not ledger.entries.duplicates()
+        for path in vault.state.runs.glob("n10-*"):
+            path.write_bytes(path.read_bytes()[:left])
+        vault.write("copy.md", body("note1", 2, 30), age_s=0)
+        ledger.follow(Rules(), NOW + HOUR)
+        assert len(ledger.entries.duplicates()) == 1
+        ledger.guard.mend()
+        words = norms(body("note2", 2, 30))
+        assert RunIndex(vault.state.runs, ledger.key).load().has(words)
+
+
+def test_what_leaves_a_notes_stamp_as_it_was_is_seen_by_a_rounds_scan(vault: Vault) -> None:
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        path = vault.root / "note001.md"
+        path.write_text(path.read_text().replace("am", "op"))  # as long as it was
+        os.utime(path, (NOW - 10 * HOUR, NOW - 10 * HOUR))
+        assert ledger.follow(Rules(), NOW + HOUR).read == 0
+        assert vault.record(ledger, NOW + HOUR, whole=True).changed == 1
+
+
+def test_a_copy_of_what_may_be_learned_is_never_held_out(vault: Vault) -> None:
+    """It would be measured by what was learned from the other."""
+    vault.fill(60, paragraphs=2, words=30)
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        ids = {e.path for e in ledger.entries.all() if not e.held_out}
+        assert ledger.entries.where("e.held_out")
+        for path in ids:
+            vault.write(f"copies/{path}", (vault.root / path).read_text(), age_s=0)
+        ledger.follow(Rules(), NOW + HOUR)
+        assert not ledger.entries.where("e.held_out AND n.path LIKE 'copies/%'")

@@ -1,0 +1,67 @@
+"""A generation of random weights on a tiny base, and jobs over invented entries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tests import tiny
+from vaultgpt.config import Mirror, Training
+from vaultgpt.report.job import VoiceJob
+from vaultgpt.training.round import Item, Role
+
+ALONE = {"device": "cpu", "dtype": "float32", "threads": 1}
+
+
+def make_adapter(base: Path, folder: Path) -> Path:
+    """A PEFT folder that changes the base a little."""
+    import torch
+
+    from vaultgpt.training.base import load_base
+    from vaultgpt.training.device import choose_device
+    from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
+
+    wrapped, config = wrap(load_base(base, choose_device("cpu", "float32", 1)), 4, 1)
+    torch.manual_seed(2)
+    tensors = {name: 0.02 * torch.randn_like(p) for name, p in lora_parameters(wrapped).items()}
+    folder.mkdir(parents=True)
+    save_adapter(folder, Adapter(4, 8, tensors, None), config, "tiny", None)
+    return folder
+
+
+def item(number: int, role: Role, tags: tuple[str, ...], words: int) -> Item:
+    make = tiny.poem if tags[:1] == ("dream",) else tiny.prose
+    return Item(
+        f"e{number}",
+        role,
+        make(words, 900 + number),
+        (),
+        None,
+        f"20{10 + number % 5}-03-11",
+        tags,
+    )
+
+
+def make_job(
+    base: Path,
+    adapter: Path,
+    notes: int = 16,
+    held_out: int = 8,
+    words: int = 60,
+    tags: tuple[str, ...] = ("journal", "dream"),
+) -> VoiceJob:
+    """`notes` learned and `held_out` others, tags in turn; one short learned note is #rare."""
+    learned = [item(i, "train", (tags[i % len(tags)],), words) for i in range(notes)]
+    held = [item(100 + i, "held_out", (tags[i % len(tags)],), words) for i in range(held_out)]
+    if len(tags) > 1:
+        learned.append(item(99, "train", ("rare",), 20))
+    return VoiceJob(
+        str(base),
+        str(adapter),
+        tuple(learned),
+        tuple(held),
+        asdict(Training()) | ALONE,
+        asdict(Mirror(**ALONE)),  # type: ignore[arg-type]
+        write_s=600.0,
+        most_write_s=600.0,
+    )

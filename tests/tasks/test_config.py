@@ -1,0 +1,106 @@
+"""An option is stated once: file, request, command line, API and documents are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from vaultgpt.cli import app
+from vaultgpt.config import Settings, load_settings
+from vaultgpt.errors import Forbidden, UsageError
+from vaultgpt.options import describe, option_of, with_option
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.tasks.config import OPTIONS, SET_OPTION, SetRequest, page
+from vaultgpt.tasks.continue_ import Request, sampling_of
+from vaultgpt.tasks.schemas import CompletionRequest, to_prompt
+from vaultgpt.tasks.service import NOTHING, Here
+from vaultgpt.wire import Sampling
+
+SAMPLING = [f.name for f in fields(Sampling)]
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VaultState:
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    (tmp_path / "vault").mkdir()
+    return create_state(tmp_path / "vault")
+
+
+def other(name: str) -> Any:
+    """A value that the option takes and that is not its default."""
+    of = option_of(Sampling, name)
+    return not of.default if of.kind == "boolean" else type(of.default)(of.high)
+
+
+def test_the_page_of_options_is_the_options() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
+    assert text == page(Settings()), "run scripts/options"
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_an_option_of_sampling_is_a_setting_a_field_of_a_request_and_one_of_set(
+    name: str, tmp_path: Path
+) -> None:
+    of, value = option_of(Sampling, name), other(name)
+    (setting,) = [o for o in describe(Settings()) if o.key == f"mirror.{name}"]
+    assert (setting.default, setting.low, setting.high) == (of.default, of.low, of.high)
+    tuned = with_option(Settings(), f"mirror.{name}", value)
+    assert getattr(tuned.mirror.sampling(), name) == value
+
+    given, others = sampling_of([f"mirror.{name}={value}", "mirror.threads=2"])
+    assert (given, others) == ({name: value}, ["mirror.threads=2"])
+    asked = CompletionRequest.model_validate(Request(sampling=given).body())
+    assert getattr(to_prompt(asked, Settings().mirror).sampling, name) == value
+    again = CompletionRequest.model_validate_json(asked.model_dump_json(exclude_unset=True))
+    assert to_prompt(again, Settings().mirror) == to_prompt(asked, Settings().mirror)
+    assert (
+        to_prompt(CompletionRequest.model_validate({}), tuned.mirror).sampling
+        == tuned.mirror.sampling()
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLING if option_of(Sampling, n).high is not None])
+def test_a_request_has_the_option_s_bounds_and_sentence(name: str) -> None:
+    of = option_of(Sampling, name)
+    assert of.high is not None
+    body = Request(sampling={name: type(of.default)(of.high + 1)}).body()
+    with pytest.raises(ValueError, match=name):
+        CompletionRequest.model_validate(body)
+    definitions = CompletionRequest.model_json_schema()
+    ours = definitions["$defs"]["Voice"]["properties"]
+    field = definitions["properties"].get(name) or ours[name]
+    assert field["description"] == of.doc
+
+
+def test_every_option_is_told_with_its_bounds_and_set(state: VaultState) -> None:
+    rows = Here(state).ask(OPTIONS, NOTHING)["options"]
+    assert [row["key"] for row in rows] == [o.key for o in describe(Settings())]
+    for row in rows:
+        assert set(row) == {"key", "type", "value", "default", "bounds", "unit", "sentence"}
+        assert row["value"] == row["default"] and row["sentence"]
+    known = {row["key"]: row for row in rows}
+    assert known["mirror.temperature"]["bounds"] == {"low": 0.0, "high": 5.0}
+    assert known["schedule.nightly"]["bounds"] and known["rules.exclude"]["type"] == "list"
+    row = Here(state).ask(SET_OPTION, SetRequest(key="mirror.temperature", value=0.5))
+    assert row["value"] == load_settings(state.config).mirror.temperature == 0.5
+    assert Here(state).ask(OPTIONS, NOTHING)["options"] != rows
+
+
+@pytest.mark.parametrize("key", ["base", "server.origins", "server.port"])
+def test_who_may_call_is_not_set_over_the_api(state: VaultState, key: str) -> None:
+    with pytest.raises(Forbidden):
+        Here(state).ask(SET_OPTION, SetRequest(key=key, value="x"))
+    assert not state.config.exists()
+
+
+def test_settings_for_one_call_are_checked_and_not_stored(state: VaultState) -> None:
+    scan = ["scan", str(state.vault), "--json", "--set", "rules.min_words=5"]
+    assert CliRunner().invoke(app, scan).exit_code == 0
+    for change in ("rules.min_words=many", "rules.min_words", "rules.min_word=3"):
+        done = CliRunner().invoke(app, ["scan", str(state.vault), "--set", change])
+        assert done.exit_code == UsageError.exit_status
+    assert not state.config.exists()

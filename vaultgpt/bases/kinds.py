@@ -1,0 +1,234 @@
+"""Which models can be a base: causal, unquantised, known to transformers, a tokenizer that fits.
+
+By config.json and the tokenizer's files; of the weights only the embedding's rows count.
+transformers is asked in a process of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from vaultgpt.bases.catalogue import is_turn_mark
+from vaultgpt.children import command, environment, spawn_options
+from vaultgpt.errors import BaseModelError
+
+CHOOSE = "Choose another base: `vaultgpt base` lists some."
+# Types that every supported transformers knows, so that common bases need no look-up.
+_NATIVE = frozenset(
+    {
+        *("llama", "gpt2", "qwen2", "qwen3", "gpt_neox", "gemma", "gemma2", "mistral", "mamba"),
+        *("olmo2", "phi", "opt", "bloom", "gptj", "gpt_neo"),
+    }
+)
+# Types whose causal class exists but whose published weights read both ways unless is_decoder.
+_ENCODERS = frozenset(
+    {
+        *("bert", "roberta", "electra", "camembert", "xlm-roberta", "ernie", "rembert"),
+        *("roformer", "big_bird", "megatron-bert", "data2vec-text", "xlm", "xmod"),
+    }
+)
+_RECURRENT = ("mamba", "rwkv", "recurrent", "falcon_h1", "jamba", "zamba", "lfm2", "qwen3_5")
+_IMPORT_S = 120.0  # limit for importing transformers on a very busy machine; 2 s is usual
+
+
+def check_config(config: Mapping[str, Any], name: str) -> None:
+    """BaseModelError unless it is a causal, unquantised text model that transformers knows."""
+    if isinstance(quantised := config.get("quantization_config"), dict):
+        method = str(quantised.get("quant_method") or "reduced precision")
+        raise _quantised(name, method)
+    if isinstance(packed := config.get("quantization"), dict) and "bits" in packed:
+        raise _quantised(name, f"{packed['bits']} bits, for MLX")
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        raise BaseModelError(f"{name} does not say what kind of model it is.", CHOOSE)
+    known = frozenset({""}) if kind in _NATIVE else native_classes(kind)
+    if not known:
+        if config.get("auto_map"):
+            raise BaseModelError(
+                f"{name} asks for remote code (its own Python files), which is never run here.",
+                CHOOSE,
+            )
+        raise BaseModelError(
+            f"{name} is a {kind} model, which the installed transformers does not "
+            "know as one that writes text.",
+            "Upgrade transformers, or choose another base: `vaultgpt base` lists some.",
+        )
+    if isinstance(config.get("text_config"), dict) and "vocab_size" not in config:
+        raise BaseModelError(
+            f"{name} is not a plain text model ({kind}).",
+            "Of such a model the text part is taken where it comes from the hub: give that name.",
+        )
+    classes = config.get("architectures") or []
+    both_ways = kind in _ENCODERS and not config.get("is_decoder")
+    if config.get("is_encoder_decoder") or both_ways or not _is_causal(classes, known):
+        raise BaseModelError(
+            f"{name} does not write text from left to right "
+            f"({', '.join(map(str, classes)) or kind}).",
+            CHOOSE,
+        )
+    if not isinstance(config.get("vocab_size"), int):
+        raise BaseModelError(f"{name} is not a plain text model ({kind}).", CHOOSE)
+
+
+def _quantised(name: str, how: str) -> BaseModelError:
+    return BaseModelError(
+        f"{name} is quantised ({how}), and those can't be trained here.",
+        "Choose the full model that it was made from.",
+    )
+
+
+def _is_causal(classes: Any, known: Collection[str]) -> bool:
+    if not isinstance(classes, list) or not classes:
+        return True  # old files name none; the type decides
+    return any(str(c) in known or str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
+
+
+def is_recurrent(config: Mapping[str, Any]) -> bool:
+    """Whether a part of the model keeps a running state, which can't be cut back to a prefix."""
+    layers = config.get("layer_types") or config.get("layers_block_type")
+    kinds = [str(layer) for layer in layers] if isinstance(layers, list) else []
+    state = any("linear" in kind or "attention" not in kind for kind in kinds)
+    return state or str(config.get("model_type", "")).startswith(_RECURRENT)
+
+
+@functools.cache
+def native_classes(model_type: str) -> frozenset[str]:
+    """The causal classes that transformers has for a type; empty when it knows none.
+
+    Asked in a process of its own, for transformers imports torch and the supervisor must not.
+    """
+    try:
+        done = subprocess.run(
+            command(__name__, model_type),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            env=environment(),
+            timeout=_IMPORT_S,
+            check=True,
+            **spawn_options(),
+        )
+        return frozenset(json.loads(done.stdout.splitlines()[-1]))
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+        raise BaseModelError(
+            "transformers can't be asked which models it knows.", "`vaultgpt doctor` says more."
+        ) from None
+
+
+def _tell_classes(model_type: str) -> None:
+    """That process: the answer as JSON on standard output."""
+    names: Any = importlib.import_module("transformers.models.auto.modeling_auto")
+    found = names.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, ())
+    print(json.dumps([found] if isinstance(found, str) else list(found)))
+
+
+if __name__ == "__main__":
+    _tell_classes(sys.argv[1])
+
+
+TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<｜end▁of▁sentence｜>")
+
+
+def check_tokens(folder: Path, config: Mapping[str, Any], rows: int, name: str) -> None:
+    """BaseModelError for a tokenizer that is larger than the embedding, or without an end.
+
+    `rows` is the height of the embedding.
+    """
+    spellings = _read_vocabulary(folder, name)
+    if spellings and max(len(spellings), max(spellings.values()) + 1) > rows:
+        raise BaseModelError(
+            f"The tokenizer of {name} has {len(spellings):,} tokens, its embedding {rows:,} rows.",
+            "The files do not belong together: fetch the model again.",
+        )
+    special = _read_special(folder, config)
+    if any(i >= rows for found in special.values() for i in found):
+        raise BaseModelError(
+            f"The start or end token of {name} lies beyond its embedding.",
+            "The files do not belong together: fetch the model again.",
+        )
+    named = special["config eos"] or special["generation eos"] or _tokenizers_end(folder)
+    if spellings and not named and not any(end in spellings for end in TEXT_ENDS):
+        raise BaseModelError(
+            f"{name} names no end-of-text token, so that it would not know where a page ends.",
+            "Choose another base: `vaultgpt base` lists some.",
+        )
+
+
+def _read_vocabulary(folder: Path, name: str) -> dict[str, int]:
+    """Every token's spelling and id; {} for a tokenizer of a kind that is not plain JSON."""
+    try:
+        if (folder / "tokenizer.json").is_file():
+            whole = _json(folder / "tokenizer.json")
+            vocab = whole.get("model", {}).get("vocab", {})
+            pairs = vocab if isinstance(vocab, dict) else {p[0]: i for i, p in enumerate(vocab)}
+            added = {t["content"]: t["id"] for t in whole.get("added_tokens") or []}
+            return {str(k): int(v) for k, v in {**pairs, **added}.items()}
+        if (folder / "vocab.json").is_file():
+            return {str(k): int(v) for k, v in _json(folder / "vocab.json").items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        raise BaseModelError(
+            f"The tokenizer of {name} can't be read.", "Fetch the model again."
+        ) from None
+    return {}
+
+
+def _read_special(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Start and end ids by who names them: "config bos", "generation eos" and so on."""
+    generation = _json_or_empty(folder / "generation_config.json")
+    found = {}
+    for key in ("bos", "eos"):
+        for who, source in (("config", config), ("generation", generation)):
+            value = source.get(f"{key}_token_id")
+            ids = value if isinstance(value, list) else [value]
+            found[f"{who} {key}"] = [i for i in ids if isinstance(i, int)]
+    return found
+
+
+def _tokenizers_end(folder: Path) -> str:
+    """The spelling of the end token that tokenizer_config.json names, "" for none."""
+    token = _json_or_empty(folder / "tokenizer_config.json").get("eos_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else ""
+
+
+def token_remarks(folder: Path, config: Mapping[str, Any], name: str) -> list[str]:
+    """What the two configurations disagree on, a sentence each."""
+    special = _read_special(folder, config)
+    theirs, ours = special["generation bos"], special["config bos"]
+    if not theirs or theirs == ours:
+        return []
+    spelt = {i: token for token, i in _read_vocabulary(folder, name).items()}
+    own = spelt.get(ours[0], str(ours[0])) if ours else "no token at all"
+    return [
+        f"Its generation_config.json starts a text with {spelt.get(theirs[0], theirs[0])}, its "
+        f"config.json with {own}. The second is followed here, in learning and in writing.",
+    ]
+
+
+def ends_a_turn(folder: Path, config: Mapping[str, Any], name: str) -> bool:
+    """Whether the token that ends a text is the mark of a turn: the sign of a chat model."""
+    ids = _read_special(folder, config)["config eos"]
+    if not ids:
+        return is_turn_mark(_tokenizers_end(folder))
+    spelt = {i: token for token, i in _read_vocabulary(folder, name).items()}
+    return is_turn_mark(spelt.get(ids[0], ""))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
+
+
+def _json_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        return _json(path)
+    except (OSError, ValueError, RecursionError):
+        return {}

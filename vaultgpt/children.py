@@ -1,0 +1,113 @@
+"""How a process of ours is started: apart from where it was called, and never dumped to the disk.
+
+The current folder may be a vault, which lends no code: neither it nor PYTHON* variables change what
+a child imports. Knows nothing about what the child does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import site
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# -E no PYTHON* variables, -P not the current folder, -s not the user's packages unless we use them.
+_FLAGS = ("-E", "-P", "-X", "utf8", *(() if site.ENABLE_USER_SITE else ("-s",)))
+# This very package comes from where we are, whatever else is installed; all else from our places.
+_BOOT = (
+    "import runpy, sys; places = sys.argv.pop(1).split('\\n'); "
+    "sys.path[:] = places[:1]; import vaultgpt; sys.path[:] = places[1:]; "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# A process of ours that ends is started again so often within so many seconds, each time after a
+# pause; then it is left to the author. Of the service and of the vaults that it serves alike.
+RESTARTS, WITHIN_S, PAUSE_S = 5, 600, 10
+_CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b", re.MULTILINE)
+_MEMORY = (b"MemoryError", b"OutOfMemoryError", b"bad_alloc", b"allocate memory")
+_SET_DUMPABLE = 4  # of prctl(2)
+_STARTED_IN = os.path.abspath(os.curdir)
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The arguments that start `module` with the places that we ourselves import from."""
+    return [sys.executable, *_FLAGS, "-c", _BOOT, "\n".join(_places()), module, *arguments]
+
+
+def _places() -> list[str]:
+    """Our own, then sys.path without the current folder, which `python -m vaultgpt` puts there."""
+    own = str(Path(__file__).resolve().parent.parent)
+    return [own, *(p for p in sys.path if os.path.isabs(p) and p != _STARTED_IN)]
+
+
+def environment(*, offline: bool = True, **more: str) -> dict[str, str]:
+    """Our own environment without what changes Python's imports; no model is fetched."""
+    plain = {k: v for k, v in os.environ.items() if not k.upper().startswith("PYTHON")}
+    return {**plain, **(_OFFLINE if offline else {}), **more}
+
+
+def spawn_options() -> dict[str, Any]:
+    """The root as the current folder, and a process group of its own: Ctrl-C reaches us alone.
+
+    Never a session of its own: under Linux autogroup, nice counts only within one session.
+    Untested on Windows.
+    """
+    place: dict[str, Any] = {"cwd": os.path.abspath(os.sep)}
+    if os.name == "nt":
+        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        return place | {"creationflags": flags | getattr(subprocess, "CREATE_NO_WINDOW", 0)}
+    return place | {"process_group": 0}
+
+
+def no_core() -> None:
+    """Let no crash write this process's memory to the disk: it holds prompts and the secret.
+
+    On Linux the limit alone does not bind a handler such as systemd-coredump: what is not dumpable
+    is not given to it either, nor to a debugger of another process.
+    """
+    if os.name != "posix":
+        return
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def program(name: str) -> str | None:
+    """Another program's absolute path; None without one. PATH may name the current folder."""
+    places = [p for p in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(p)]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    return found if found and os.path.dirname(found) in places else None
+
+
+def exit_meaning(status: int | None, stderr: bytes = b"") -> str:
+    """What an exit status says, as the end of a sentence; of `stderr` only an exception's class."""
+    if status is not None and status < 0:
+        if -status == signal.SIGTERM:
+            return "it was told to end"
+        if os.name == "posix" and -status == signal.SIGKILL:
+            return "it was killed, probably for lack of memory"
+        return f"it crashed with signal {-status}{_for_memory(stderr)}"
+    names = _CLASS_NAME.findall(stderr)
+    reason = f" ({names[-1].decode()})" if names else ""
+    ended = f"it ended with status {'?' if status is None else status}{reason}"
+    return f"{ended}{_for_memory(stderr)}"
+
+
+def _for_memory(stderr: bytes) -> str:
+    """Libraries end a process that gets no memory in their own ways."""
+    return " for lack of memory" if any(sign in stderr for sign in _MEMORY) else ""

@@ -1,0 +1,133 @@
+"""Every known vault served, each by a daemon process of its own that is started anew when it fails.
+
+Knows nothing about what a daemon does. Its log names state folders, never vaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vaultgpt.children import (
+    PAUSE_S,
+    RESTARTS,
+    WITHIN_S,
+    command,
+    environment,
+    spawn_options,
+)
+from vaultgpt.daemon.logs import log, start_log, stop_log
+from vaultgpt.state import known_vaults
+
+_LOOK_S = 0.5
+_KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within
+_LEAVE_S = 8.0  # for the daemons, once they were told to stop
+
+
+@dataclass
+class _Child:
+    """One vault's daemon: its process, and when it ended badly."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    failures: deque[float] = field(default_factory=deque)
+    not_before: float = 0.0
+    over: bool = False  # it fails again and again, or ended by itself: left alone
+
+
+class Every:
+    """The daemons of all known vaults."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
+        self._say, self._now = say, now
+        self.children: dict[Path, _Child] = {}
+
+    def look(self) -> None:
+        """Start what is due, end what is no vault any more."""
+        known = {vault: folder for vault, folder in known_vaults().items() if vault.is_dir()}
+        for vault in [v for v in self.children if v not in known]:
+            self._end([self.children.pop(vault)])
+        for vault, folder in known.items():
+            child = self.children.setdefault(vault, _Child(folder.name))
+            self._ended(child)
+            if child.process is None and not child.over and self._now() >= child.not_before:
+                self._start(vault, child)
+
+    def _start(self, vault: Path, child: _Child) -> None:
+        child.process = subprocess.Popen(
+            command("vaultgpt", "serve", str(vault)),
+            stdin=subprocess.DEVNULL,
+            env=environment(offline=False),
+            **spawn_options(),
+        )
+        log.info("started %s as process %d", child.name, child.process.pid)
+
+    def _ended(self, child: _Child) -> None:
+        """Take note of a daemon that has ended: it comes again, five times in ten minutes."""
+        if child.process is None or (status := child.process.poll()) is None:
+            return
+        child.process = None
+        log.warning("%s ended with status %d", child.name, status)
+        if status == 0:
+            child.over = True  # it was told to
+            return
+        now = self._now()
+        child.failures.append(now)
+        while child.failures and now - child.failures[0] > WITHIN_S:
+            child.failures.popleft()
+        child.not_before, child.over = now + PAUSE_S, len(child.failures) >= RESTARTS
+        if child.over:
+            log.error("%s fails again and again and is left alone", child.name)
+            self._say(f"The daemon of {child.name} fails again and again: `vaultgpt doctor`.")
+
+    def stop(self) -> None:
+        """End all daemons as Ctrl-C does."""
+        self._end(list(self.children.values()))
+
+    def _end(self, children: list[_Child]) -> None:
+        running = [child.process for child in children if child.process is not None]
+        for process in running:
+            with contextlib.suppress(OSError):
+                process.terminate()
+        end = time.monotonic() + _LEAVE_S
+        for process in running:
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for child in children:
+            child.process = None
+
+
+def serve_all(logs: Path, say: Callable[[str], None]) -> None:
+    """Serve every known vault until SIGINT or SIGTERM. `logs` is the folder of its own log."""
+    handler = start_log(logs, "service.log")
+    stop = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, lambda *_: stop.set())
+    every = Every(say)
+    say(f"vaultgpt serves every known vault (process {os.getpid()}); Ctrl-C ends it.")
+    looked = 0.0
+    try:
+        while not stop.is_set():
+            ended = any(c.process and c.process.poll() is not None for c in every.children.values())
+            if ended or time.monotonic() - looked >= _KNOWN_S:
+                looked = time.monotonic()
+                every.look()
+            stop.wait(_LOOK_S)
+    finally:
+        every.stop()
+        log.info("stopped")
+        stop_log(handler)
+        sys.stdout.flush()

@@ -1,0 +1,321 @@
+"""The loop that starts rounds: facts to a decision, a decision to a round, a round to events.
+
+Knows nothing about what a round does; it runs in a thread, and its trainer in a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import cast
+
+import psutil
+
+from vaultgpt.children import program
+from vaultgpt.config import Settings
+from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.schedule import RECHECK_S, Decision, Facts, latest_night, next_round
+from vaultgpt.daemon.threads import LedgerThread, in_thread
+from vaultgpt.errors import Conflict, VaultGPTError, expected
+from vaultgpt.ledger import Ledger
+from vaultgpt.rounds import RoundAnswer, RoundProgress, how_far, run_round, what_is_due
+from vaultgpt.server.events import Broker
+from vaultgpt.state import VaultState
+from vaultgpt.tasks.train import Started
+from vaultgpt.training.round import Asked
+from vaultgpt.wire import ProgressEvent
+from vaultgpt.workers import RoundStopped
+
+_ASK_S = 3.0  # for nvidia-smi
+_NIGHT_KEY = "daemon_last_night"
+_IN_USE_S = 60.0  # after the last request or saved note
+_HOUR_KEY = "daemon_nightly"  # the hour that the last night was reckoned by
+RETRY_S, MOST_RETRY_S = 600.0, 86_400.0  # after a failed round; doubled each time
+Runner = Callable[..., RoundAnswer]
+
+
+class RoundLoop:
+    """Starts rounds when they are due, one at a time, and tells what happens."""
+
+    def __init__(
+        self,
+        state: VaultState,
+        settings: Callable[[], Settings],
+        reader: LedgerThread,
+        writer: LedgerThread,
+        broker: Broker,
+        *,
+        last_written: Callable[[], float],
+        pause: Callable[[], str] = lambda: "",
+        on_done: Callable[[RoundAnswer], Awaitable[None]],
+        runner: Runner = run_round,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.progress: RoundProgress | None = None
+        self.decision = Decision(None, "The vault has not been read yet.")
+        self.problems: dict[str, str] = {}
+        self._state, self._settings = state, settings
+        self._reader, self._writer, self._broker = reader, writer, broker
+        self._pause = pause
+        self._last_written, self._on_done, self._runner, self._now = (
+            last_written,
+            on_done,
+            runner,
+            now,
+        )
+        self._flag = asyncio.Event()
+        self._stop = threading.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failures, self._hold_s, self._held_since, self._held_why = 0, 0.0, 0.0, ""
+        self._hour = ""  # the nightly hour as it was last kept
+        self._ahead = (0.0, 0.0)  # a last writing in the future, and when that was noticed
+
+    @property
+    def running(self) -> bool:
+        """Whether a round of ours runs."""
+        return self._task is not None and not self._task.done()
+
+    def poke(self) -> None:
+        """Something changed: decide anew."""
+        self._flag.set()
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Decide and start until cancelled; not before `ready`."""
+        await ready.wait()
+        while True:
+            self._flag.clear()
+            await self._decide()
+            wait_s = RECHECK_S
+            if self.decision.when is not None:
+                wait_s = min(wait_s, max(0.05, self.decision.when - self._now()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._flag.wait()
+
+    async def _decide(self) -> None:
+        try:
+            facts = await self._facts()
+        except VaultGPTError as error:
+            self.problems["schedule"] = str(error)
+            self.decision = Decision(None, str(error))
+            return
+        except Exception as error:
+            log.error("schedule failed: %s", type(error).__name__)
+            self.problems["schedule"] = str(
+                expected(error) or f"The schedule failed ({type(error).__name__})."
+            )
+            self.decision = Decision(None, self.problems["schedule"])
+            return
+        self.problems.pop("schedule", None)
+        if not facts.due and not facts.nightly_due:
+            self.problems.pop("round", None)  # what failed is no longer wanted, or done by others
+        now = self._now()
+        decision = next_round(now, facts, self._settings().schedule)
+        night, hour = decision.night, self._settings().schedule.nightly
+        if night is not None or hour != self._hour:
+
+            def keep(ledger: Ledger) -> None:
+                ledger.set_meta(_HOUR_KEY, hour)
+                if kept := night or facts.last_night:
+                    ledger.set_meta(_NIGHT_KEY, kept.isoformat())
+
+            await self._writer.do(keep)
+            self._hour = hour
+        self.decision = decision
+        if decision.when is not None and decision.when <= now and not self.running:
+            self._start(Asked(nightly=decision.cause == "night"), decision.why)
+
+    async def _facts(self) -> Facts:
+        settings, now = self._settings(), self._now()
+        self._held_since = min(self._held_since, now)  # a clock that was ahead holds nothing up
+        paused = self._pause() or "training.pause is set: rounds wait to be asked." * (
+            settings.training.pause
+        )
+
+        def of_ledger(ledger: Ledger) -> Facts:
+            at_once = what_is_due(self._state, settings, ledger, now)
+            nightly = what_is_due(self._state, settings, ledger, now, Asked(nightly=True))
+            return Facts(
+                due="" if at_once.kind == "none" else at_once.why,
+                nightly_due="" if nightly.kind == "none" else nightly.why,
+                idle=at_once.why,
+                last_night=_last_night(ledger, now, settings.schedule.nightly),
+                running=self.running,
+                paused=paused,
+                not_before=self._held_since + self._hold_s,
+                not_before_why=self._held_why,
+                on_battery=on_battery(),
+                writing_until=self._written(now) + settings.schedule.writing_quiet_s,
+            )
+
+        facts = await self._reader.do(of_ledger)
+        if facts.due or facts.nightly_due:
+            busy = await in_thread(
+                lambda: gpu_busy(settings.training.device, settings.schedule.gpu_busy_percent)
+            )
+            facts = Facts(**{**facts.__dict__, "gpu_busy": busy})
+        return facts
+
+    async def ask(self, fresh: bool) -> Started:
+        """A person wants a round now. Conflict while one runs."""
+        if self.running:
+            raise self._busy()
+        settings, now = self._settings(), self._now()
+        if why := self._pause():
+            raise Conflict(why)
+        asked = Asked(fresh=fresh, manual=True)
+        found = await self._reader.do(
+            lambda ledger: what_is_due(self._state, settings, ledger, now, asked).kind
+        )
+        if self.running:
+            raise self._busy()
+        self._start(asked, "You asked for it.")
+        return Started(started=True, kind=found)
+
+    def _busy(self) -> Conflict:
+        far = how_far(self.progress)
+        return Conflict(
+            f"A round is running already{': ' * bool(far)}{far}.", "`vaultgpt status` shows it."
+        )
+
+    def cancel(self) -> None:
+        """End the running round; what it learned waits in its checkpoint. Conflict without one."""
+        if not self.running:
+            raise Conflict("No round is running.")
+        self._stop.set()
+        self._hold(RETRY_S, "The last round was cancelled; it is taken up again later.")
+
+    async def close(self, limit_s: float) -> None:
+        """End the running round and wait for its trainer to leave, at most `limit_s`."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=limit_s)
+
+    def _start(self, asked: Asked, why: str) -> None:
+        self._stop = threading.Event()
+        self.progress = {"phase": "read", "fraction": 0.0, "kind": None, "started": self._now()}
+        self._broker.publish("started", {"why": why})
+        self._task = asyncio.create_task(self._round(asked, self._stop))
+
+    async def _round(self, asked: Asked, stop: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+
+        def on_progress(frame: ProgressEvent) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._heard, frame)
+
+        try:
+            answer = await in_thread(
+                lambda: self._runner(
+                    self._state,
+                    self._settings(),
+                    fresh=asked.fresh,
+                    manual=asked.manual,
+                    nightly=asked.nightly,
+                    on_progress=on_progress,
+                    stop=stop,
+                    now=self._now,
+                    in_use=self._in_use,
+                )
+            )
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._failures, self._hold_s = 0, 0.0
+            if not answer["verdict"]["promoted"]:  # whatever the ledger says, never round and round
+                self._hold(RECHECK_S, answer["verdict"]["why"])
+            self.problems.pop("round", None)
+            await self._on_done(answer)
+            self._broker.publish("verdict", answer)
+        finally:
+            self.progress = None
+            loop.call_soon(self.poke)  # after this task has ended
+
+    def _in_use(self) -> bool:
+        """Whether the author writes, or asks for text: then even a round of their own yields."""
+        return self._now() - self._written(self._now()) < _IN_USE_S
+
+    def _heard(self, frame: ProgressEvent) -> None:
+        shown = cast(RoundProgress, {k: v for k, v in frame.items() if k != "event"})
+        self.progress = {**(self.progress or RoundProgress()), **shown}
+        self._broker.publish("progress", shown)
+
+    def _failed(self, error: Exception) -> None:
+        """Show it, say it, and try again later."""
+        message = str(expected(error) or f"The round failed ({type(error).__name__}).")
+        if isinstance(error, Conflict):  # a round of the command line's: nothing is wrong
+            self._hold(RECHECK_S, "Another round is under way.")
+        elif not isinstance(error, RoundStopped):
+            log.error("round failed: %s", type(error).__name__)
+            self.problems["round"] = message
+            wait_s = min(MOST_RETRY_S, RETRY_S * 2 ** min(10, self._failures))
+            self._failures += 1
+            self._hold(wait_s, "The last round failed; it is tried again later.")
+        code = error.code if isinstance(error, VaultGPTError) else "internal"
+        self._broker.publish("error", {"message": message, "code": code})
+
+    def _hold(self, wait_s: float, why: str) -> None:
+        """No round starts by itself for so long."""
+        self._held_since, self._hold_s, self._held_why = self._now(), wait_s, why
+
+    def _written(self, now: float) -> float:
+        """When the author last wrote. A stamp in the future counts as the moment it is noticed."""
+        last = self._last_written()
+        if last <= now:
+            return last
+        if self._ahead[0] != last:
+            self._ahead = (last, now)
+        return min(self._ahead[1], now)
+
+
+def _last_night(ledger: Ledger, now: float, nightly: str) -> date | None:
+    """The night that was used last. Another hour than it was reckoned by begins tomorrow."""
+    known, hour = _day(ledger.meta(_NIGHT_KEY)), ledger.meta(_HOUR_KEY)
+    if known is None or nightly == "off" or hour in (None, nightly):
+        return known
+    return latest_night(now, nightly)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+def on_battery() -> bool:
+    """Whether the machine runs on its battery."""
+    sensors = getattr(psutil, "sensors_battery", None)
+    try:
+        battery = sensors() if sensors else None
+    except (OSError, RuntimeError, psutil.Error):
+        return False
+    return battery is not None and battery.power_plugged is False
+
+
+def gpu_busy(device: str, percent: int) -> bool:
+    """Whether the GPU that `device` ("auto", "cuda", "cuda:N") means is used more than `percent`.
+
+    Asks nvidia-smi, at most ASK_S seconds; without it, or on other devices, False.
+    """
+    found = program("nvidia-smi")
+    if found is None or not (device == "auto" or device.startswith("cuda")):
+        return False
+    which = ["-i", device.partition(":")[2] or "0"]
+    query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(
+            [found, *which, *query],
+            capture_output=True,
+            timeout=_ASK_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+        return int(answer.stdout.split()[0]) > percent
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return False

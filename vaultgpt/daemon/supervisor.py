@@ -1,0 +1,319 @@
+"""The daemon: vault loop, round loop, mirror worker, and the Service that the API asks.
+
+Knows nothing about HTTP or signals. One event loop; whatever blocks goes to a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from vaultgpt.config import Settings
+from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.measuring import Measuring
+from vaultgpt.daemon.round_loop import RoundLoop, Runner
+from vaultgpt.daemon.threads import LedgerThread, in_thread
+from vaultgpt.daemon.vault_loop import Hint, VaultLoop, make_watcher
+from vaultgpt.daemon.writing import Writing
+from vaultgpt.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    UsageError,
+)
+from vaultgpt.ledger import Ledger
+from vaultgpt.rounds import RoundAnswer, repair, run_round, under_way
+from vaultgpt.server.events import Broker
+from vaultgpt.state import VaultState
+from vaultgpt.tasks.client import write_runtime
+from vaultgpt.tasks.config import RELOAD, SET_OPTION, Done, OptionRow, SetRequest, set_option
+from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
+from vaultgpt.tasks.service import NOTHING, Desk, Nothing, Task
+from vaultgpt.tasks.status import (
+    STATUS,
+    DaemonPlace,
+    Figures,
+    MirrorWorker,
+    NextRound,
+    Status,
+    figures,
+    told_problems,
+)
+from vaultgpt.tasks.train import CANCEL, TRAIN, CancelAnswer, Started, TrainRequest
+from vaultgpt.tasks.why import check_path, check_tags
+from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
+from vaultgpt.wire import Piece, Prompt, Usage
+
+_Q = TypeVar("_Q", bound=BaseModel)
+_A = TypeVar("_A")
+_FIGURES_S = 60.0  # text grows quiet, and so ready to be learned, without any change
+
+
+class Daemon:
+    """One vault's daemon: server.service.Service is what it offers."""
+
+    def __init__(
+        self,
+        state: VaultState,
+        settings: Settings,
+        *,
+        watcher: Callable[[VaultState, Callable[[], None], float, float], Hint] = make_watcher,
+        runner: Runner = run_round,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.state, self.broker, self._now = state, Broker(), now
+        self.port = 0
+        self._token, self._token_stamp = state.token(), self._stamp()
+        self._requested = 0.0
+        self._figures: Figures | None = None
+        self._figures_at = 0.0  # 0 when they are out of date
+        self._counting: asyncio.Future[Figures] | None = None
+        self._reader = LedgerThread(state, "ledger-read")
+        self._writer = LedgerThread(state, "ledger-write")
+        self.vault = VaultLoop(
+            state, settings, self._writer, self._scanned, watcher=watcher, now=now
+        )
+        self.rounds = RoundLoop(
+            state,
+            lambda: self.settings,
+            self._reader,
+            self._writer,
+            self.broker,
+            last_written=lambda: max(self._requested, self.vault.last_saved),
+            pause=lambda: self.writing.pause(),
+            on_done=self._round_done,
+            runner=runner,
+            now=now,
+        )
+        self.writing = Writing(
+            state, lambda: self.settings, self._reader, self._writer, self._swapped, now
+        )
+        self.measuring = Measuring(state, lambda: self.settings, now)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._own: dict[Task[Any, Any], Callable[[Any], Awaitable[Any]]] = {
+            STATUS: self._status,
+            MEASURE: self._measure,
+            TRAIN: self._train,
+            CANCEL: self._cancel,
+            RELOAD: self._reload,
+            SET_OPTION: self._set_option,
+        }
+
+    def start(self) -> None:
+        """Mend what a crash left, begin to watch and to plan."""
+        self._writer.later(self._repair)
+        self._tasks = [
+            asyncio.create_task(self.vault.run()),
+            asyncio.create_task(self.rounds.run(self.vault.scanned)),
+        ]
+
+    def _repair(self, ledger: Ledger) -> None:
+        with contextlib.suppress(Timeout), FileLock(self.state.round_lock, timeout=0, mode=0o600):
+            for _ in repair(self.state, ledger, self._now()):
+                log.warning("the ledger and its folders were brought together again")
+
+    async def stop(self) -> None:
+        """End loops, rounds and workers, within some three seconds."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(
+            self.rounds.close(3.0),
+            self.measuring.close(3.0),
+            self.writing.mirror.stop(),
+            *self._tasks,
+            return_exceptions=True,
+        )
+
+    def close(self) -> None:
+        """Write what still waits for the ledger, and close it."""
+        self._writer.close()
+        self._reader.close(0.5)
+
+    # What the loops tell ------------------------------------------------------------------------
+
+    def _scanned(self, read: int, gone: int) -> None:
+        if read or gone:
+            self._figures_at = 0.0
+            self.broker.publish("scan", {"read": read, "gone": gone})
+        self.rounds.poke()
+        self._later(self.writing.follow())  # others may have written into the ledger
+
+    async def _round_done(self, answer: RoundAnswer) -> None:
+        self._figures_at = 0.0
+        if answer["verdict"]["promoted"]:
+            await self.writing.follow()
+
+    def _swapped(self, active: str | None) -> None:
+        self._figures_at = 0.0
+        self.broker.publish("swap", {"active": active})
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks = [t for t in self._tasks if not t.done()] + [task]
+
+    # Service ------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as last read."""
+        return self.vault.settings
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self.state.token_path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def token(self) -> str:
+        """The token; a rotated one counts from the next request on."""
+        stamp = self._stamp()
+        if stamp != self._token_stamp:
+            self._token, self._token_stamp = self.state.token(), self._stamp()
+            if self.port:
+                write_runtime(self.state, self.port)
+        return self._token
+
+    def touch(self) -> None:
+        """The author writes."""
+        self._requested = self._now()
+
+    async def ask(self, task: Task[_Q, _A], request: _Q) -> _A:
+        """A task of tasks/, done in one of the ledger's threads, or by the loops that run here."""
+        if (own := self._own.get(task)) is not None:
+            answer: _A = await own(request)
+            return answer
+        if (work := task.work) is None:
+            raise NotFound("The daemon does not do this.")
+        thread = self._writer if task.writes else self._reader
+        answer = await thread.do(lambda ledger: work(self._desk(ledger), request))
+        if task.writes == "voice":
+            self._figures_at = 0.0
+            await self.writing.follow()
+            self.rounds.poke()
+        return answer
+
+    def _desk(self, ledger: Ledger) -> Desk:
+        return Desk(self.state, self.settings, ledger, self._now())
+
+    async def _status(self, _asked: Nothing) -> Status:
+        """Figures of the ledger are kept until something changes."""
+        now = self._now()
+        if self._counting is None or not 0 <= now - self._figures_at < _FIGURES_S:
+            self._figures_at = now
+            self._counting = asyncio.ensure_future(
+                self._reader.do(lambda ledger: figures(self._desk(ledger)))
+            )
+        try:  # whoever asks meanwhile waits for the same figures, and is not told the old ones
+            told = await asyncio.shield(self._counting)
+        except Exception:
+            self._counting = None
+            raise
+        self._figures = told
+        decision, ready = self.rounds.decision, self.writing.mirror.ready
+        said = told_problems(told)
+        worker = MirrorWorker(
+            running=self.writing.mirror.running,
+            pid=self.writing.mirror.pid,
+            dtype=ready.get("dtype"),
+            cost=ready.get("cost"),
+        )
+        return {
+            **told,
+            "training": self.rounds.progress or under_way(self.state),
+            "next_training": NextRound(when=decision.when, why=decision.why),
+            "device": ready.get("device"),
+            "problems": list({**said, **self._problems()}.values()),
+            "worker": worker,
+            "daemon": DaemonPlace(pid=os.getpid(), port=self.port),
+        }
+
+    def _problems(self) -> dict[str, str]:
+        """What does not work now, each a sentence."""
+        return {**self.vault.problems, **self.rounds.problems, **self.writing.problems}
+
+    async def _measure(self, asked: Nothing) -> ReportAnswer:
+        """Measured where it is not known yet. Conflict beside a round."""
+        answer = await self.ask(REPORT, asked)
+        if answer["voice"] is not None:
+            return answer
+        if self.rounds.running:
+            raise Conflict("A round is under way.", "Ask again when it has ended.")
+        await self.measuring.measured()
+        return await self.ask(REPORT, asked)
+
+    async def _train(self, asked: TrainRequest) -> Started:
+        """A round now, whatever the conditions are."""
+        if self.measuring.running:
+            raise Conflict("The voice is being measured.", "Ask again in a minute.")
+        return await self.rounds.ask(asked.fresh)
+
+    async def _cancel(self, _asked: Nothing) -> CancelAnswer:
+        self.rounds.cancel()
+        return CancelAnswer(cancelled=True)
+
+    async def _set_option(self, asked: SetRequest) -> OptionRow:
+        row = await in_thread(lambda: set_option(self.state, asked))
+        await self._reload(NOTHING)
+        return row
+
+    async def _reload(self, _asked: Nothing) -> Done:
+        """Settings, token, ledger and vault anew."""
+        self.token()
+        await self.vault.reload()
+        self._figures_at = 0.0
+        await self.writing.follow()
+        self.vault.poke()
+        self.rounds.poke()
+        return Done(ok=True)
+
+    async def check_note(self, path: str | None, tags: tuple[str, ...]) -> str | None:
+        """One rule set for learning and writing. A note not yet on the disk goes by its path."""
+        vault, rules = self.state.vault, self.settings.rules
+        check_tags(rules, tags)
+        return None if path is None else await in_thread(lambda: check_path(vault, rules, path))
+
+    async def at_cursor(self, note: EditorNote) -> AtCursor:
+        """A note in an editor, read as training reads it."""
+        try:
+            return await in_thread(lambda: read_editor(self.state.vault, self.settings.rules, note))
+        except UsageError as error:
+            raise Forbidden(
+                error.message, "path_not_allowed", error.mend, "vaultgpt.note"
+            ) from None
+
+    def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
+        """Pieces, then one Usage."""
+        return self.writing.generate(prompt)
+
+    async def warm(self, prompt: Prompt) -> int:
+        """Prefill the prompt."""
+        return await self.writing.mirror.warm(prompt)
+
+    def note_emitted(self, text: str, path: str | None) -> None:
+        """The mirror said this."""
+        self.writing.said(text, path)
+
+    def gauges(self) -> dict[str, float]:
+        """Figures for /metrics."""
+        known = {}
+        if (told := self._figures) is not None:
+            known = {
+                "notes": float(told["notes"]),
+                "words": float(told["words"]),
+                "pending_notes": float(told["pending_notes"]),
+            }
+        return {
+            **known,
+            "training": float(self.rounds.running),
+            "mirror_running": float(self.writing.mirror.running),
+            "listeners": float(len(self.broker)),
+            "problems": float(len(self._problems())),
+        }

@@ -1,0 +1,161 @@
+"""The loop that owns the vault: a hint wakes it, a timer wakes it, and the scan is the truth.
+
+Knows nothing about rounds or HTTP. A scan that fails is a problem that status shows, and the next
+one tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from vaultgpt.config import Settings, load_settings
+from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.threads import LedgerThread, in_thread
+from vaultgpt.errors import VaultGPTError, expected
+from vaultgpt.files import keep_ballast
+from vaultgpt.state import VaultState
+from vaultgpt.vault.watch import Watcher
+
+
+class Hint(Protocol):
+    """What watches the folder; only a hint."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def healthy(self) -> bool: ...
+
+
+def make_watcher(
+    state: VaultState, on_change: Callable[[], None], debounce_s: float, cap_s: float
+) -> Hint:
+    """The hint of production."""
+    return Watcher(state.vault, on_change, debounce_s, cap_s)
+
+
+class VaultLoop:
+    """Keeps the ledger in step with the folder."""
+
+    def __init__(
+        self,
+        state: VaultState,
+        settings: Settings,
+        ledger: LedgerThread,
+        on_scan: Callable[[int, int], None],
+        *,
+        watcher: Callable[[VaultState, Callable[[], None], float, float], Hint] = make_watcher,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.problems: dict[str, str] = {}  # what does not work now -> a sentence
+        self.scanned = asyncio.Event()  # set once the vault has been read
+        self.last_saved = 0.0  # when the author last saved a note, seconds since the epoch
+        self._state, self._ledger, self._on_scan, self._now = state, ledger, on_scan, now
+        self._make_watcher, self._hint = watcher, None
+        self._flag = asyncio.Event()
+        self._config: tuple[int, int] | None = self._config_stamp()
+
+    _hint: Hint | None
+
+    def poke(self) -> None:
+        """Something may have changed: look soon."""
+        self._flag.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            while True:
+                self._flag.clear()
+                await self._watch()
+                await self.look()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.settings.schedule.reconcile_s):
+                        await self._flag.wait()
+        finally:
+            if self._hint is not None:
+                self._hint.stop()
+
+    async def look(self) -> None:
+        """Compare the whole folder with the ledger; what fails becomes a problem."""
+        await self.reload()
+        with contextlib.suppress(OSError):
+            await in_thread(lambda: keep_ballast(self._state.folder))
+        try:
+            said = await self._follow()
+            self.problems.pop("vault", None)
+            self.problems |= {f"vault {n}": sentence for n, sentence in enumerate(said)}
+            for n in range(len(said), 9):
+                self.problems.pop(f"vault {n}", None)
+        except VaultGPTError as error:
+            self.problems["vault"] = str(error)
+        except Exception as error:
+            self.problems["vault"] = str(
+                expected(error) or f"The vault could not be read ({type(error).__name__})."
+            )
+            log.error("scan failed: %s", type(error).__name__)
+
+    async def _follow(self) -> list[str]:
+        """Have the ledger follow the folder; what is to be said of the vault as a whole."""
+        rules, percent = self.settings.rules, self.settings.schedule.vanished_percent
+        now = self._now()
+        found = await self._ledger.do(lambda ledger: ledger.follow(rules, now, percent))
+        if found.read:
+            self.last_saved = max(min(self.last_saved, now), min(now, found.saved))
+        self.scanned.set()
+        self._on_scan(found.read, found.gone)
+        return found.said
+
+    async def reload(self) -> None:
+        """Take over config.toml when it has changed; a bad one is a problem and the old stays."""
+        stamp = self._config_stamp()
+        if stamp == self._config:
+            return
+        self._config = stamp
+        try:
+            new = await in_thread(lambda: load_settings(self._state.config))
+        except VaultGPTError as error:
+            self.problems["settings"] = str(error)
+            return
+        self.problems.pop("settings", None)
+        old, self.settings = self.settings, new
+        if self._hint is not None and _quiet(old) != _quiet(new):
+            await in_thread(self._hint.stop)
+            self._hint = None
+
+    async def _watch(self) -> None:
+        """Have a healthy watcher: events of a dead one never come, and nothing says so."""
+        if self._hint is not None and self._hint.healthy():
+            return
+        if self._hint is not None:
+            await in_thread(self._hint.stop)
+            log.warning("the watcher had died and is started anew")
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._flag.set)
+
+        hint = self._make_watcher(self._state, changed, *_quiet(self.settings))
+        await in_thread(hint.start)
+        self._hint = hint
+        if hint.healthy():
+            self.problems.pop("watch", None)
+        else:
+            self.problems["watch"] = (
+                "The vault can't be watched; it is compared every "
+                f"{self.settings.schedule.reconcile_s:.0f} s instead."
+            )
+
+    def _config_stamp(self) -> tuple[int, int] | None:
+        try:
+            status = self._state.config.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+
+def _quiet(settings: Settings) -> tuple[float, float]:
+    return settings.schedule.debounce_s, settings.schedule.debounce_cap_s

@@ -1,0 +1,70 @@
+"""Hashes in the few bytes that the ledger keeps of each. Knows nothing about rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from vaultgpt.corpus.runs import Hashes, ascending
+
+_LOST_BITS = np.uint64(24)  # runs.coarse drops them
+_PLAIN_RUNS = 40  # of an entry; so many take five bytes each, more take less
+
+
+def pack_runs(hashes: Hashes) -> bytes:
+    """Ascending hashes for a row of the ledger: their 40 bits; of many the lower 32 and, as the
+    upper 8 ascend from 0 to 255, a bit for each and one for each step."""
+    kept, count = hashes >> _LOST_BITS, len(hashes)
+    if count <= _PLAIN_RUNS:
+        return kept.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :5].tobytes()
+    steps = np.zeros(256 + count, dtype=np.bool_)
+    steps[(kept >> np.uint64(32)).astype(np.int64) + np.arange(count)] = True
+    return kept.astype("<u4").tobytes() + np.packbits(steps).tobytes()
+
+
+def unpack_runs(raw: bytes) -> Hashes:
+    """The inverse of pack_runs, as `coarse` gives them."""
+    count = _count_runs(raw)
+    if count <= _PLAIN_RUNS:
+        plain = np.zeros((count, 8), dtype=np.uint8)
+        plain[:, :5] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 5)
+        kept = plain.view("<u8").reshape(-1).astype(np.uint64)
+    else:
+        bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8, offset=4 * count))
+        upper = np.flatnonzero(bits)[:count] - np.arange(count)
+        lower = np.frombuffer(raw, dtype="<u4", count=count).astype(np.uint64)
+        kept = (upper.astype(np.uint64) << np.uint64(32)) | lower
+    found: Hashes = kept << _LOST_BITS
+    return found
+
+
+def _count_runs(raw: bytes) -> int:
+    """How many hashes pack_runs packed."""
+    return len(raw) // 5 if len(raw) <= 5 * _PLAIN_RUNS else (len(raw) - 32) * 8 // 33
+
+
+def lower_bits(raws: Sequence[bytes]) -> npt.NDArray[np.uint32]:
+    """uint32: the lower bits that pack_runs kept, of all of them together, quickly."""
+    plain = [unpack_runs(raw) for raw in raws if len(raw) <= 5 * _PLAIN_RUNS]
+    short = np.concatenate([np.zeros(0, dtype=np.uint64), *plain]) >> _LOST_BITS
+    long = b"".join(raw[: 4 * _count_runs(raw)] for raw in raws if len(raw) > 5 * _PLAIN_RUNS)
+    return np.concatenate([short.astype(np.uint32), np.frombuffer(long, dtype="<u4")])
+
+
+def pack_shingles(hashes: Hashes) -> bytes:
+    """Hashes that are compared within one entry only, by twelve bits: three bytes for two."""
+    kept = ascending(hashes >> np.uint64(52)).astype(np.uint32)
+    both = np.append(kept, kept[-1:] if len(kept) % 2 else kept[:0])  # the last one twice
+    pairs = (both[::2] | (both[1::2] << np.uint32(12))).astype("<u4")
+    return pairs.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+
+
+def unpack_shingles(raw: bytes) -> npt.NDArray[np.uint16]:
+    """What pack_shingles kept: uint16, ascending."""
+    pairs = np.zeros((len(raw) // 3, 4), dtype=np.uint8)
+    pairs[:, :3] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3)
+    both = pairs.view("<u4").reshape(-1)
+    kept = np.stack([both & 0xFFF, both >> 12], axis=1).reshape(-1).astype(np.uint16)
+    return kept[:-1] if len(kept) > 1 and kept[-1] == kept[-2] else kept

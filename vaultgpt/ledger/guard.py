@@ -1,0 +1,79 @@
+"""The copy guard's index beside the ledger: runs of 10 words, made anew where it is damaged.
+
+Knows nothing about scans. The ledger remembers which files there must be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vaultgpt.corpus.runs import GUARD_WORDS, Hashes, RunIndex
+from vaultgpt.errors import StateError
+from vaultgpt.ledger.compact import unpack_runs
+from vaultgpt.ledger.database import Database
+
+_FILES = "guard10"
+_AT_ONCE = 5_000  # entries whose runs are added at once
+
+
+class Guard:
+    """The part of the ledger about the guard's index."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        self._db, self._folder = db, folder
+
+    def add(self, runs: Hashes) -> None:
+        """Put runs into the index, inside `write`; it is mended first where a file is missing."""
+        index = self._index()
+        if not self._complete(index):
+            self._mend(index)
+        try:
+            index.append(runs)
+        except StateError:  # a segment that was to be merged is damaged
+            self._mend(index)
+        self._db.set_meta(_FILES, " ".join(index.names()))
+
+    def known(self, runs: Hashes) -> npt.NDArray[np.bool_]:
+        """bool [len(runs)]: which of them some note has or had."""
+        return self._index().on_disk(runs)
+
+    def mend(self) -> bool:
+        """Make whole what is damaged or missing, from the entries' runs; whether anything was."""
+        index = self._index()
+        if self._complete(index) and _loads(index):
+            return False
+        with self._db.write(touch=False):
+            self._mend(index)
+            self._db.set_meta(_FILES, " ".join(index.names()))
+        return True
+
+    def _index(self) -> RunIndex:
+        return RunIndex(self._folder, b"", GUARD_WORDS)
+
+    def _complete(self, index: RunIndex) -> bool:
+        """Whether the files that were written are there; nothing was before the first entry."""
+        if (known := self._db.meta(_FILES)) is None:
+            return not self._db.read("SELECT 1 FROM runs LIMIT 1")
+        return set(known.split()) <= set(index.names())
+
+    def _mend(self, index: RunIndex) -> None:
+        index.salvage()
+        for path in self._folder.glob("n8-*.npy"):  # of version 1, which nothing reads
+            path.unlink(missing_ok=True)
+        last = -1
+        while rows := self._db.read(
+            "SELECT entry, ten FROM runs WHERE entry > ? ORDER BY entry LIMIT ?", (last, _AT_ONCE)
+        ):
+            last = rows[-1]["entry"]
+            index.append(np.concatenate([unpack_runs(row["ten"]) for row in rows]))
+
+
+def _loads(index: RunIndex) -> bool:
+    try:
+        index.load()
+    except StateError:
+        return False
+    return True

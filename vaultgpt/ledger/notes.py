@@ -1,0 +1,75 @@
+"""Files as the ledger knows them: stamps, verdicts, counts. Knows nothing about what they say."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from vaultgpt.ledger.database import Database
+from vaultgpt.ledger.schema import given_text, kept_text
+from vaultgpt.vault.walk import FileStamp, note_id
+
+_STAMPS = "SELECT path, mtime_ns, size, inode FROM notes WHERE gone_since IS NULL"
+
+
+class Notes:
+    """The part of the ledger about files."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def stamps(self) -> dict[str, FileStamp]:
+        """The stamp of every note as it was last recorded, for vault.scan.read_vault."""
+        return dict(map(_stamp, self._db.read(_STAMPS)))
+
+    def some_stamps(self, paths: Sequence[str]) -> dict[str, FileStamp]:
+        """The same of those of `paths` that are recorded; a few hundred at once."""
+        marks = ",".join("?" * len(paths))
+        wanted = [kept_text(path) for path in paths]
+        return dict(map(_stamp, self._db.read(f"{_STAMPS} AND path IN ({marks})", wanted)))
+
+    def count(self) -> int:
+        """How many notes there are, used or not."""
+        return int(
+            self._db.read("SELECT COUNT(*) AS n FROM notes WHERE gone_since IS NULL")[0]["n"]
+        )
+
+    def paths(self) -> Iterator[str]:
+        """The path of every note there is."""
+        for row in self._db.rows("SELECT path FROM notes WHERE gone_since IS NULL"):
+            yield given_text(row["path"])
+
+    def quarantined(self) -> list[str]:
+        """Ids of notes that could not be read in time, until they change."""
+        rows = self._db.read(
+            "SELECT path FROM notes WHERE code='quarantined' AND gone_since IS NULL ORDER BY path"
+        )
+        return [note_id(given_text(r["path"])) for r in rows]
+
+    def left_out(self) -> dict[str, int]:
+        """How many notes each rule's code leaves out, most first."""
+        rows = self._db.read(
+            "SELECT code, COUNT(*) AS n FROM notes WHERE NOT used AND gone_since IS NULL "
+            "GROUP BY code ORDER BY n DESC, code"
+        )
+        return {r["code"]: int(r["n"]) for r in rows}
+
+    def totals(self) -> dict[str, int]:
+        """Counts for status: notes, used notes, words of their prose as `scan` counts them.
+
+        A note all of whose words were forgotten is not in use.
+        """
+        row = self._db.read(
+            "SELECT COUNT(*) AS notes, COALESCE(SUM(kept), 0) AS used, "
+            "COALESCE(SUM(kept * words), 0) AS words FROM ("
+            "SELECT n.words, n.used AND NOT (n.n IN (SELECT note FROM entries WHERE forgotten) AND "
+            "COALESCE((SELECT MIN(forgotten) FROM entries e WHERE e.note = n.n "
+            "AND absent_since IS NULL AND words > 0), 0)) AS kept "
+            "FROM notes n WHERE n.gone_since IS NULL)"
+        )[0]
+        return {"notes": row["notes"], "used": row["used"], "words": row["words"]}
+
+
+def _stamp(row: sqlite3.Row) -> tuple[str, FileStamp]:
+    found = FileStamp(int(row["mtime_ns"]), int(row["size"]), int(row["inode"]))
+    return given_text(row["path"]), found

@@ -1,0 +1,390 @@
+"""Notes that were read into rows: which entry is which, its paragraphs, who is no longer there.
+
+Knows the vault's nouns, no notes on the disk and nothing of transactions.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaultgpt.corpus.runs import (
+    GUARD_WORDS,
+    Hashes,
+    run_hashes_of,
+)
+from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
+from vaultgpt.ledger.database import in_parts
+from vaultgpt.ledger.paragraphs import (
+    OlderTexts,
+    Read,
+    digest_of,
+    entry_places,
+    paragraphs_with_words,
+    shingles_of,
+    words_in,
+)
+from vaultgpt.ledger.rows import Recorded
+from vaultgpt.ledger.schema import kept_id, kept_number, kept_text
+from vaultgpt.vault.walk import FileStamp
+
+if TYPE_CHECKING:
+    from vaultgpt.vault.scan import ScannedNote
+
+_SAME_ENTRY = 0.5  # share of words in common paragraphs that makes two entries the same
+_WAITING = frozenset({"placeholder", "unreadable", "quarantined"})  # not here, but not gone
+
+
+class Recorder:
+    """One scan going into the ledger, part by part."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        key: bytes,
+        now: float,
+        gone: Sequence[str],
+        words_before: int,
+    ) -> None:
+        self.db, self.key, self.now = db, key, now
+        self.done = Recorded(words_before=words_before)
+        self.touched: set[int] = set()  # entries that changed, came or went in the last part
+        self.fresh: list[Read] = []  # those of the last part with new or other text
+        self.runs: list[tuple[Hashes, Hashes]] = []  # their runs of 10 words, and those before
+        self.repeated = False  # a short entry of the last part is all known, or one came back
+        self._seen = 0
+        self._taken: set[int] = set()  # entries that were found again
+        paths = [kept_text(path) for path in sorted(gone)]
+        self.first = not db.execute("SELECT 1 FROM entries LIMIT 1").fetchone()
+        rows = self._rows("SELECT n FROM notes WHERE gone_since IS NULL AND path IN", paths)
+        self._gone = [row["n"] for row in rows]
+        self.done.gone_notes = len(self._gone)
+        self._leaving = self._present(self._gone)
+        self._of_gone = set(self._leaving)
+
+    def part(self, notes: Sequence[ScannedNote]) -> None:
+        """Record some notes."""
+        self.touched, self.repeated = set(), False
+        reads = self._reads(self._changed(notes))
+        texts = self._texts_of(reads)
+        self._match_places(reads)
+        self._match_content(reads, texts)
+        self._write(reads, texts)
+        self._mark_absent(self._leaving - self._of_gone)
+
+    def leave(self) -> None:
+        """Mark notes and entries that are no longer there, once all parts are recorded."""
+        self.db.executemany(
+            "UPDATE notes SET gone_since=? WHERE n=?", [(self.now, n) for n in self._gone]
+        )
+        for row in self._rows(
+            "SELECT words FROM entries WHERE used AND NOT forgotten AND n IN",
+            sorted(self._leaving & self._of_gone),
+        ):
+            self.done.gone_words += row["words"]
+        self._mark_absent(self._leaving)
+
+    def _mark_absent(self, entries: set[int]) -> None:
+        """In the part in which their note is recorded, for after a stop it is not read again; those
+        that stand in another note come back with a later part."""
+        self.db.executemany(
+            "UPDATE entries SET absent_since=? WHERE n=? AND absent_since IS NULL",
+            [(self.now, n) for n in sorted(entries)],
+        )
+        self.touched |= entries
+
+    def lengths(self) -> dict[int, int]:
+        """Of the last part's entries with other text than before, how many runs they have now."""
+        both = zip(self.fresh, self.runs, strict=True)
+        return {read.row: len(now) for read, (now, before) in both if len(before)}
+
+    def _rows(self, sql: str, values: Sequence[Any], after: str = "") -> Iterator[sqlite3.Row]:
+        """Rows of a query that ends in IN, for any number of values."""
+        for some in in_parts(values):
+            yield from self.db.execute(f"{sql} ({some.marks}) {after}", some)
+
+    def _present(self, notes: Sequence[int]) -> set[int]:
+        """The entries in the vault that these rows of notes have."""
+        found = self._rows("SELECT n FROM entries WHERE absent_since IS NULL AND note IN", notes)
+        return {row["n"] for row in found}
+
+    def _changed(self, notes: Sequence[ScannedNote]) -> list[tuple[int, ScannedNote]]:
+        """Notes with other bytes or another judgement, with their rows; of others the stamp."""
+        paths = [kept_text(scanned.note.path) for scanned in notes]
+        known = {
+            row["path"]: row
+            for row in self._rows(
+                "SELECT path, digest, used, code FROM notes WHERE gone_since IS NULL AND path IN",
+                paths,
+            )
+        }
+        stamps, others = [], []
+        for path, scanned in zip(paths, notes, strict=True):
+            row, digest = known.get(path), kept_id(digest_of([scanned.digest], self.key))
+            verdict = (digest, scanned.judgement.used, scanned.judgement.code)
+            if row and (row["digest"], bool(row["used"]), row["code"]) == verdict:
+                stamps.append((*_kept_stamp(scanned.stamp), path))
+            else:
+                others.append((path, scanned, verdict))
+        self.db.executemany("UPDATE notes SET mtime_ns=?, size=?, inode=? WHERE path=?", stamps)
+        self.db.executemany(
+            "INSERT INTO notes (path, mtime_ns, size, inode, digest, used, code, words, problem) "
+            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET mtime_ns=excluded."
+            "mtime_ns, size=excluded.size, inode=excluded.inode, digest=excluded.digest, "
+            "used=excluded.used, code=excluded.code, words=excluded.words, "
+            "problem=excluded.problem, gone_since=NULL",
+            [
+                (path, *_kept_stamp(s.stamp), *verdict, s.note.words, s.note.problem is not None)
+                for path, s, verdict in others
+            ],
+        )
+        rows = self._rows(
+            "SELECT n, path FROM notes WHERE path IN", [path for path, _, _ in others]
+        )
+        of_path = {row["path"]: row["n"] for row in rows}
+        return [(of_path[path], scanned) for path, scanned, _ in others]
+
+    def _reads(self, notes: Sequence[tuple[int, ScannedNote]]) -> list[Read]:
+        """The entries of used notes; those that were there before may leave."""
+        unused = [(n,) for n, scanned in notes if not scanned.judgement.used]
+        self.db.executemany("UPDATE entries SET used=0 WHERE note=?", unused)
+        self._leaving |= self._present(
+            [n for n, scanned in notes if scanned.judgement.code not in _WAITING]
+        )
+        out = []
+        self.touched |= self._present([n for n, scanned in notes if not scanned.judgement.used])
+        for n, scanned in notes:
+            if not scanned.judgement.used:
+                continue
+            note, mtime = scanned.note, min(self.now, scanned.stamp.mtime_ns / 1e9)
+            places = entry_places(note.entries, self.key)
+            for entry, place in zip(note.entries, places, strict=True):
+                found = paragraphs_with_words(*entry.document(), self.key)
+                pieces, words = [p for p, _ in found], [w for _, w in found]
+                out.append(Read(n, entry, kept_id(place), pieces, words, mtime))
+        return out
+
+    def _texts_of(self, reads: Iterable[Read]) -> dict[bytes | str, sqlite3.Row]:
+        """Digest -> row of the paragraphs that are known; memory.jsonl's have no first sight."""
+        digests = list({digest for read in reads for digest in read.digests})
+        rows = self._rows("SELECT n, digest, seen FROM texts WHERE digest IN", digests)
+        return {row["digest"]: row for row in rows}
+
+    def _match_places(self, reads: Sequence[Read]) -> None:
+        at: dict[bytes | str, list[tuple[bool, float, int, bool]]] = {}
+        for row in self._rows(
+            "SELECT n, place, absent_since, used FROM entries WHERE place IN",
+            [r.place for r in reads],
+        ):
+            gone = row["absent_since"]
+            found = gone is not None, -(gone or 0.0), row["n"], bool(row["used"])
+            at.setdefault(row["place"], []).append(found)
+        for read in reads:
+            for gone, _, n, used in sorted(at.get(read.place, ())):
+                if n not in self._taken:
+                    self._take(read, n)
+                    self.repeated = self.repeated or gone or not used
+                    break
+
+    def _take(self, read: Read, row: int) -> None:
+        read.row = row
+        self._taken.add(row)
+        self._leaving.discard(row)
+
+    def _match_content(
+        self, reads: Sequence[Read], texts: Mapping[bytes | str, sqlite3.Row]
+    ) -> None:
+        """An entry that left one place and stands in another is the same entry."""
+        for read in reads:
+            if read.row:
+                continue
+            for other, share, absent in self._alike(read, texts):
+                if share < _SAME_ENTRY:
+                    break
+                if other not in self._taken and (absent or other in self._leaving):
+                    self._take(read, other)
+                    self.repeated = self.repeated or absent
+                    break
+                read.copy_of = read.copy_of or other
+
+    def _alike(
+        self, read: Read, texts: Mapping[bytes | str, sqlite3.Row]
+    ) -> list[tuple[int, float, bool]]:
+        """(entry, share of the smaller one's words in common, absent), the likest first."""
+        words = {
+            texts[digest]["n"]: max(p.words, 1)
+            for digest, p in zip(read.digests, read.paragraphs, strict=True)
+            if digest in texts
+        }
+        common: dict[int, int] = {}
+        for row in self._rows(
+            "SELECT DISTINCT entry, text FROM paragraphs WHERE text IN", [*words]
+        ):
+            common[row["entry"]] = common.get(row["entry"], 0) + words[row["text"]]
+        total = max(1, sum({p.digest: max(p.words, 1) for p in read.paragraphs}.values()))
+        out = []
+        for row in self._rows(
+            "SELECT n, id, words, absent_since FROM entries WHERE n IN", [*common]
+        ):
+            smaller = max(1, min(total, row["words"]))
+            share = min(1.0, common[row["n"]] / smaller)
+            out.append((-share, row["id"], row["n"], row["absent_since"] is not None))
+        return [(n, -share, absent) for share, _, n, absent in sorted(out)]
+
+    def _write(self, reads: Sequence[Read], texts: Mapping[bytes | str, sqlite3.Row]) -> None:
+        old: dict[int, list[tuple[int, bytes | str]]] = {}
+        for row in self._rows(
+            "SELECT p.entry, p.text, t.digest FROM paragraphs p JOIN texts t ON t.n = p.text "
+            "WHERE p.entry IN",
+            [read.row for read in reads if read.row],
+            "ORDER BY p.entry, p.position",
+        ):
+            old.setdefault(row["entry"], []).append((row["text"], row["digest"]))
+        changed = []
+        for read in reads:
+            was = old.get(read.row, [])
+            if read.row and [digest for _, digest in was] == read.digests:
+                self._update(read)
+            else:
+                changed.append((read, was))
+        numbers = self._new_texts(changed, texts)
+        self.fresh = [read for read, _ in changed]
+        short = [tuple(read.digests) for read in self.fresh if len(words_in(read)) < GUARD_WORDS]
+        known = any(digests and set(digests) <= texts.keys() for digests in short)
+        self.repeated = self.repeated or known or len(set(short)) < len(short)
+        self._write_changed(self.fresh, numbers)
+
+    def _new_texts(
+        self,
+        changed: Sequence[tuple[Read, list[tuple[int, bytes | str]]]],
+        texts: Mapping[bytes | str, sqlite3.Row],
+    ) -> dict[bytes | str, int]:
+        """Note each new paragraph's first sight, and whether it is an older one slightly changed;
+        the rows of all texts by their digests."""
+        numbers = {d: int(row["n"]) for d, row in texts.items() if row["seen"] is not None}
+        new: dict[bytes | str, tuple[list[str], list[tuple[int, bytes | str]], Read]] = {}
+        for read, was in changed:
+            for digest, words in zip(read.digests, read.words_of, strict=True):
+                if digest not in numbers and digest not in new:
+                    new[digest] = (words, was, read)
+        seen = self._sighting() if new else 0
+        shingles = shingles_of([words for words, _, _ in new.values()], self.key)
+        older: dict[int, OlderTexts] = {}
+        rows = []
+        for (digest, (_, was, read)), own in zip(new.items(), shingles, strict=True):
+            root = None
+            if was:
+                if id(read) not in older:
+                    there = set(read.digests)
+                    left = {n for n, d in was if d not in there}
+                    older[id(read)] = OlderTexts(self._roots(left))
+                root = older[id(read)].same(own)
+            rows.append((digest, seen, root, root, pack_shingles(own)))
+        self.db.executemany(
+            "INSERT INTO texts (digest, seen, same_as, known, shingles) VALUES "
+            "(?,?,?,COALESCE((SELECT known FROM texts WHERE n=?), 0),?) ON CONFLICT (digest) DO "
+            "UPDATE SET seen=excluded.seen, same_as=excluded.same_as, "
+            "shingles=excluded.shingles",
+            rows,
+        )
+        found = self._rows("SELECT n, digest FROM texts WHERE digest IN", [*new])
+        return numbers | {row["digest"]: row["n"] for row in found}
+
+    def _sighting(self) -> int:
+        """The row of this scan's moment."""
+        if not self._seen:
+            made = self.db.execute("INSERT INTO sightings (time) VALUES (?)", (self.now,))
+            self._seen = int(made.lastrowid or 0)
+        return self._seen
+
+    def _roots(self, texts: Iterable[int]) -> list[tuple[int, bytes]]:
+        """The first forms of these paragraphs, so that small edits can't add up to a new text."""
+        rows = self._rows(
+            "SELECT t.digest, r.n, r.shingles FROM texts t JOIN texts r "
+            "ON r.n = COALESCE(t.same_as, t.n) WHERE t.n IN",
+            sorted(texts),
+        )
+        found = sorted((row["digest"], row["n"], row["shingles"]) for row in rows)
+        return list({n: shingles for _, n, shingles in found}.items())
+
+    def _write_changed(self, reads: Sequence[Read], numbers: Mapping[bytes | str, int]) -> None:
+        """Rows, paragraphs and runs of entries with new or other text."""
+        runs = run_hashes_of([words_in(read) for read in reads], GUARD_WORDS, self.key)
+        self.db.executemany(
+            "DELETE FROM paragraphs WHERE entry=?", [(read.row,) for read in reads if read.row]
+        )
+        for read in reads:
+            if read.row:
+                self._update(read)
+                self.db.execute("UPDATE entries SET changed=? WHERE n=?", (read.mtime, read.row))
+            else:
+                self._insert(read)
+        self.db.executemany(
+            "INSERT INTO paragraphs VALUES (?,?,?,?)",
+            [
+                (read.row, at, numbers[digest], p.words)
+                for read in reads
+                for at, (digest, p) in enumerate(zip(read.digests, read.paragraphs, strict=True))
+            ],
+        )
+        kept = self._old_runs(reads, runs)
+        self.db.executemany(
+            "INSERT OR REPLACE INTO runs VALUES (?,?)",
+            [
+                (read.row, pack_runs(np.union1d(kept[read.row], ten) if read.row in kept else ten))
+                for read, ten in zip(reads, runs, strict=True)
+            ],
+        )
+        self.done.changed += len(reads)
+
+    def _old_runs(self, reads: Sequence[Read], runs: Sequence[Hashes]) -> dict[int, Hashes]:
+        """The runs that forgotten entries had: they stay barred, whatever the note says now."""
+        rows = self._rows(
+            "SELECT e.n, e.forgotten, r.ten FROM entries e JOIN runs r ON r.entry = e.n "
+            "WHERE e.n IN",
+            [read.row for read in reads],
+        )
+        had = {row["n"]: (row["forgotten"], unpack_runs(row["ten"])) for row in rows}
+        none = np.zeros(0, dtype=np.uint64)
+        before = [had.get(read.row, (0, none))[1] for read in reads]
+        self.runs = list(zip(runs, before, strict=True))
+        return {n: ten for n, (forgotten, ten) in had.items() if forgotten}
+
+    def _columns(self, read: Read) -> tuple[Any, ...]:
+        entry = read.entry
+        heading = None if entry.heading is None else kept_text(entry.heading)
+        tags = json.dumps(list(entry.tags))  # in ASCII: a tag may hold half a surrogate
+        return read.note, heading, read.place, entry.date, tags, read.words
+
+    def _update(self, read: Read) -> None:
+        self.touched.add(read.row)
+        self.db.execute(
+            "UPDATE entries SET note=?, heading=?, place=?, date=?, tags=?, words=?, used=1, "
+            "absent_since=NULL WHERE n=?",
+            (*self._columns(read), read.row),
+        )
+
+    def _insert(self, read: Read) -> None:
+        made = self.db.execute(
+            "INSERT INTO entries (note, heading, place, date, tags, words, id, first_seen, "
+            "changed) VALUES (?,?,?,?,?,?,?,?,?)",
+            (*self._columns(read), secrets.token_bytes(8), self.now, read.mtime),
+        )
+        read.row = int(made.lastrowid or 0)
+        if read.copy_of:  # a copy is held out, learned or forgotten with its original
+            self.db.execute(
+                "UPDATE entries SET (held_out, held_digests, decided, forgotten) = (SELECT "
+                "held_out, held_digests, decided, forgotten FROM entries WHERE n=?) "
+                "WHERE n=?",
+                (read.copy_of, read.row),
+            )
+            self.touched.add(read.copy_of)
+
+
+def _kept_stamp(stamp: FileStamp) -> tuple[int | bytes, ...]:
+    return kept_number(stamp.mtime_ns), kept_number(stamp.size), kept_number(stamp.inode)

@@ -1,0 +1,153 @@
+"""A scan into rows: identity, paragraphs, absences, held-out choice, the guard's index.
+
+In parts, each a transaction, so that memory stays the same however many notes there are and a stop
+loses one part. Knows the vault's nouns, no notes on the disk and no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaultgpt.corpus.runs import (
+    COPY_WORDS,
+    Hashes,
+    among,
+    coarse,
+    run_hashes_of,
+)
+from vaultgpt.errors import VaultError
+from vaultgpt.ledger.database import Database, Key
+from vaultgpt.ledger.emitted import EmittedText
+from vaultgpt.ledger.entries import Entries
+from vaultgpt.ledger.guard import Guard
+from vaultgpt.ledger.held_out import HeldOut
+from vaultgpt.ledger.paragraphs import Read, words_in
+from vaultgpt.ledger.recorder import Recorder
+from vaultgpt.ledger.rows import Recorded
+
+if TYPE_CHECKING:
+    from vaultgpt.vault.scan import ScannedNote
+
+_LEAST_GONE = 3  # notes that must vanish at once before that is taken for an accident
+_UNFINISHED = "scan_unfinished"  # set while some parts of a scan are recorded and others not yet
+_COPIED_RUNS = 4  # of others in an entry, from which on it may be a copy, or have one
+
+
+class Recording:
+    """Writes scans into the ledger."""
+
+    def __init__(
+        self,
+        db: Database,
+        entries: Entries,
+        held_out: HeldOut,
+        emitted: EmittedText,
+        guard: Guard,
+        key: Key,
+    ) -> None:
+        self._db, self._entries, self._held_out, self._emitted = db, entries, held_out, emitted
+        self._guard, self._key = guard, key
+
+    def unfinished(self) -> bool:
+        """Whether a scan was stopped between two of its parts."""
+        return self._db.meta(_UNFINISHED) is not None
+
+    def record(
+        self,
+        gone: Sequence[str],
+        parts: Iterable[Sequence[ScannedNote]],
+        now: float,
+        vanished_percent: int,
+        *,
+        empty: bool,
+    ) -> Recorded:
+        """One scan; see Ledger.record. `empty`: the folder holds no note now."""
+        if empty and len(gone) >= _LEAST_GONE:  # as the mount point of a drive looks
+            raise VaultError(
+                f"The vault holds no note any more, where there were {len(gone)}; nothing is taken "
+                "for deleted.",
+                "Is its drive mounted? If they are deleted, `vaultgpt remove` erases what was "
+                "learned of them.",
+            )
+        recorder: Recorder | None = None
+        recorded = 0
+        for part, last in _marked(parts):
+            recorded += 1
+            with self._db.write() as sql:
+                if recorder is None:
+                    self._db.tell_time(now)
+                    self._db.set_meta("told_time", str(now))
+                    words = self._entries.usable_words()
+                    recorder = Recorder(sql, self._key(), now, gone, words)
+                recorder.part(part)
+                self._enter(recorder, now)
+                if last:
+                    recorder.leave()
+                    self._held_out.decide(now)
+                    self._vanished(recorder.done, vanished_percent)
+                self._entries.touch_copies(sorted(recorder.touched), recorder.lengths())
+                self._db.set_meta(_UNFINISHED, None if last else "1")
+        assert recorder is not None
+        if recorded > 1 and recorder.first:
+            self._db.pack()  # rows that came in no order leave a quarter of their pages empty
+        return recorder.done
+
+    def _enter(self, recorder: Recorder, now: float) -> None:
+        """The text of the last part: against what the mirror said, the other entries, the guard."""
+        if reads := recorder.fresh:
+            self._emitted.match(lambda: _eight(reads, self._key()), now)
+        every = np.sort(_together([coarse(now) for now, _ in recorder.runs]))
+        if recorder.repeated or self._copied(recorder.runs, every[1:][every[1:] == every[:-1]]):
+            self._entries.forget_copies()
+        self._guard.add(every)
+
+    def _copied(self, runs: Sequence[tuple[Hashes, Hashes]], again: Hashes) -> bool:
+        """Whether one of these entries, by its runs now and before, may be a copy now or have one.
+        `again`: the runs that several of them have."""
+        come = [now[~among(now, before)] for now, before in runs]
+        seen = among(_together(come), again) | self._guard.known(coarse(_together(come)))
+        few: list[Hashes] = []
+        at = 0
+        for (now, _), new in zip(runs, come, strict=True):
+            shared = new[seen[at : at + len(new)]]
+            at += len(new)
+            if len(shared) >= (_COPIED_RUNS if len(now) > _COPIED_RUNS else 1):
+                return True
+            few.append(shared)
+        return self._entries.with_only(np.sort(_together(few)))
+
+    def _vanished(self, done: Recorded, percent: int) -> None:
+        db = self._db
+        if done.gone_notes >= _LEAST_GONE and done.gone_words * 100 > percent * max(
+            1, done.words_before
+        ):
+            db.set_meta("paused", db.meta("paused") or "vanished")
+            db.set_meta("words_before_vanishing", str(done.words_before))
+        elif db.meta("paused") == "vanished":
+            before = int(db.meta("words_before_vanishing") or 0)
+            if self._entries.usable_words() * 100 >= (100 - percent) * before:
+                db.set_meta("paused", None)
+
+
+def _marked(
+    parts: Iterable[Sequence[ScannedNote]],
+) -> Iterator[tuple[Sequence[ScannedNote], bool]]:
+    """The parts, at least one, each with whether it is the last."""
+    waiting: Sequence[ScannedNote] | None = None
+    for part in parts:
+        if waiting is not None:
+            yield waiting, False
+        waiting = part
+    yield waiting or [], True
+
+
+def _eight(reads: Sequence[Read], key: bytes) -> Hashes:
+    """All 8-word runs of entries."""
+    return _together(run_hashes_of([words_in(read) for read in reads], COPY_WORDS, key))
+
+
+def _together(hashes: Sequence[Hashes]) -> Hashes:
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *hashes])

@@ -1,0 +1,150 @@
+"""Measures the active generation's voice: job, process, figures stored, prose erased.
+
+Figures are kept, one small private file a generation, until the held-out pages or the way of
+writing change; `generations.erase` takes them along. Holds the round's lock meanwhile. No torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import cast
+
+from vaultgpt import bases, workers
+from vaultgpt.config import Settings
+from vaultgpt.errors import Conflict
+from vaultgpt.files import locked, make_private_dir, read_json, write_json
+from vaultgpt.generations import verify
+from vaultgpt.ledger import Ledger
+from vaultgpt.report.job import VoiceFigures, VoiceJob
+from vaultgpt.state import VaultState
+from vaultgpt.training.assemble import author_pages
+from vaultgpt.vault.scan import read_vault
+from vaultgpt.wire import Hear, Sampling
+from vaultgpt.workers.jobs import JobRunner
+
+_FORMAT = 3  # files of another one are measured anew
+
+
+def measure_voice(
+    state: VaultState,
+    settings: Settings,
+    *,
+    now: Callable[[], float],
+    on_progress: Hear = lambda event: None,
+    stop: threading.Event | None = None,
+    process: JobRunner | None = None,
+) -> VoiceFigures | None:
+    """The figures of the active generation, measured unless they are known; None without one.
+
+    Conflict while a round or another measurement runs; RoundStopped when `stop` was set; any
+    VaultGPTError of the process. Blocks for about a minute.
+    """
+    busy = Conflict(
+        "A round is under way, or the voice is being measured already.",
+        "Ask again when `vaultgpt status` shows that it has ended.",
+    )
+    with locked(state.round_lock, busy), Ledger.open(state) as ledger:
+        return _measure(
+            state, settings, ledger, now, on_progress, stop or threading.Event(), process
+        )
+
+
+def _measure(
+    state: VaultState,
+    settings: Settings,
+    ledger: Ledger,
+    now: Callable[[], float],
+    on_progress: Hear,
+    stop: threading.Event,
+    process: JobRunner | None,
+) -> VoiceFigures | None:
+    if (active := ledger.generations.active()) is None:
+        return None
+    scan = read_vault(state.vault, settings.rules, {})
+    ledger.record(scan, now(), settings.schedule.vanished_percent)
+    of = fingerprint(ledger, settings.mirror.sampling())
+    if (known := stored(state, active, of)) is not None:
+        return known
+    folder = state.generations / active
+    base = bases.base_of_generation(state, verify(folder))
+    learned, held = author_pages(ledger, scan.read)
+    job = VoiceJob(
+        base=str(base.folder),
+        adapter=str(folder),
+        learned=tuple(learned),
+        held_out=tuple(held),
+        settings=asdict(settings.training),
+        seed=settings.training.seed,
+        mirror=asdict(settings.mirror),
+    )
+    figures = _run(state, settings, job, on_progress, stop, process)
+    _keep(state, active, of, figures, now())
+    return stored(state, active, of)
+
+
+def _run(
+    state: VaultState,
+    settings: Settings,
+    job: VoiceJob,
+    on_progress: Hear,
+    stop: threading.Event,
+    process: JobRunner | None,
+) -> VoiceFigures:
+    folder = state.staging / "voice"
+    shutil.rmtree(folder, ignore_errors=True)
+    make_private_dir(state.staging)
+    make_private_dir(folder)
+    try:
+        write_json(folder / "job.json", asdict(job))
+        found = (process or workers.run_voice)(
+            folder / "job.json", on_progress, stop, settings=settings.training
+        )
+        return cast(VoiceFigures, found)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fingerprint(ledger: Ledger, sampling: Sampling) -> str:
+    """Changes with the held-out pages (entries, tags, dates, paragraphs) and with how it writes."""
+    paragraphs = ledger.entries.paragraphs()
+    rows = sorted(
+        [
+            e.id,
+            e.held_out,
+            e.held_digests,
+            e.tags,
+            e.date,
+            [p.digest for p in paragraphs.get(e.id, ())],
+        ]
+        for e in ledger.entries.all()
+        if e.held_out and e.live
+    )
+    body = json.dumps([rows, asdict(sampling)])
+    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
+
+
+def stored(state: VaultState, generation: str | None, of: str) -> VoiceFigures | None:
+    """The figures of a generation that have this fingerprint; None when there are none."""
+    try:
+        value = read_json(state.voice / f"{generation}.json")
+        if value["format"] != _FORMAT or value["of"] != of:
+            return None
+        known = {"generation": generation, "measured": value["measured"], **value["figures"]}
+        return cast(VoiceFigures, known)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(state: VaultState, generation: str, of: str, figures: VoiceFigures, now: float) -> None:
+    """Store the figures of a generation whose folder is there; of an erased one nothing is kept."""
+    if (state.generations / generation).is_dir():
+        make_private_dir(state.voice)
+        write_json(
+            state.voice / f"{generation}.json",
+            {"format": _FORMAT, "of": of, "measured": now, "figures": figures},
+        )

@@ -1,0 +1,129 @@
+"""The end of a round: published when promoted, one ledger transaction, the prose erased.
+
+The ledger's rows of a generation come from its manifest, here and after a crash (mend.py). Knows
+nothing about training.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaultgpt import generations
+from vaultgpt.bases import keep_embedded
+from vaultgpt.config import Settings
+from vaultgpt.generations import Manifest
+from vaultgpt.ledger import GenerationRow, Learned, Ledger
+from vaultgpt.rounds.outcome import verdict_of
+from vaultgpt.state import VaultState
+from vaultgpt.training.assemble import Assembled
+from vaultgpt.training.plan import BaseInfo
+from vaultgpt.training.round import Report, Round, Verdict
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A round that was trained and judged; `folder` is its staging folder."""
+
+    round: Round
+    made: Assembled
+    report: Report
+    verdict: Verdict
+    folder: Path
+
+
+def close(
+    state: VaultState,
+    settings: Settings,
+    ledger: Ledger,
+    base: BaseInfo,
+    done: Closing,
+    now: float,
+) -> str | None:
+    """Publish when promoted, commit everything at once, erase the prose; the new generation."""
+    closing: dict[str, Any] = {
+        "promoted": done.verdict.promoted,
+        "verdict": done.verdict.why,
+        "report": done.report.to_json(),
+        "checks": done.verdict.checks,
+        "sampled": done.round.sampled,
+        "waited": done.made.waited,
+    }
+    name = None
+    if done.verdict.promoted:
+        if base.name == "pebble":
+            keep_embedded(state)
+        manifest = _manifest(settings, base, done, now)
+        used = [g.id for g in ledger.generations.all(kept=False)]
+        name = generations.publish(done.folder / "out", state, manifest, used)
+        row, learned = rows_of(name, manifest)
+        ledger.rounds.close(done.round.number, now, **closing, generation=row, learned=learned)
+        _tidy(state, ledger, settings)
+    else:
+        ledger.rounds.close(done.round.number, now, **closing)
+    shutil.rmtree(done.folder, ignore_errors=True)
+    return name
+
+
+def _manifest(settings: Settings, base: BaseInfo, done: Closing, now: float) -> Manifest:
+    short = done.report.to_json()
+    short.pop("losses")
+    return {
+        "base": base.name,
+        "revision": base.revision,
+        "base_sha256": dict(base.sha256),
+        "parent": done.made.job.parent_id,
+        "round": done.round.number,
+        "kind": done.round.kind,
+        "sampled": done.round.sampled,
+        "created": now,
+        "learned": [list(one) for one in done.made.learned],
+        "held_out": done.made.held_out,
+        "waited": done.made.waited,
+        "report": short,
+        "verdict": verdict_of(done.verdict),
+        "settings": {
+            "rank": settings.training.rank,
+            "embedding": settings.training.embedding,
+        },
+    }
+
+
+def rows_of(name: str, manifest: Manifest) -> tuple[GenerationRow, list[Learned]]:
+    """The ledger's rows for a published generation, from its manifest."""
+    learned = [(str(e), str(d), int(w)) for e, d, w in manifest["learned"]]
+    settings = manifest.get("settings", {})
+    row = GenerationRow(
+        id=name,
+        round=int(manifest["round"]),
+        kind=str(manifest.get("kind", "fresh")),
+        parent=manifest["parent"],
+        base=str(manifest["base"]),
+        base_sha256=dict(manifest["base_sha256"]),
+        created=float(manifest["created"]),
+        promoted=bool(manifest["verdict"]["promoted"]),
+        status="kept",
+        rank_setting=int(settings.get("rank", 0)),
+        embedding_setting=bool(settings.get("embedding", True)),
+        words=sum(w for _, _, w in learned),
+    )
+    return row, learned
+
+
+def _tidy(state: VaultState, ledger: Ledger, settings: Settings) -> None:
+    """Erase generations that learned what was forgotten, once another is active, and old ones."""
+    active, fresh = ledger.generations.active(), ledger.generations.last_fresh()
+    barred = ledger.generations.barred()
+    if active is not None and active not in barred:
+        for row in ledger.generations.all(kept=False):  # damaged ones too, which were set aside
+            if row.id in barred and row.status != "erased":
+                generations.erase(state, row.id)
+                ledger.generations.set_status(row.id, "erased")
+    spare = {name for name in (active, fresh) if name}
+    for name in generations.prune(state, settings.training.keep, spare):
+        ledger.generations.set_status(name, "erased")
+    ledger.generations.fold()
+    if active is not None:
+        generations.keep_means(state, active)

@@ -1,0 +1,203 @@
+"""What `vaultgpt doctor` looks at: machine, state folder, ledger, generations, base, daemon.
+
+Each finding says in one sentence what is wrong and what to do. Knows nothing about printing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaultgpt.bases import resolve, verify
+from vaultgpt.config import load_settings
+from vaultgpt.errors import VaultGPTError
+from vaultgpt.files import close_to_others, free_bytes, open_to_others
+from vaultgpt.generations import foreign_files, those_set_aside
+from vaultgpt.generations import verify as verify_generation
+from vaultgpt.ledger import Ledger
+from vaultgpt.state import VaultState, state_root
+from vaultgpt.tasks.client import find_daemon
+from vaultgpt.tasks.status import quarantine
+from vaultgpt.tasks.vaults import all_vaults
+from vaultgpt.vault.rules import RuleSet
+from vaultgpt.vault.scan import closed_folders
+from vaultgpt.vault.walk import walk
+
+_NEEDED = (
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "watchdog",
+    "yaml",
+    "regex",
+    "aiohttp",
+)
+_LEAST_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    message: str
+    mend: str = ""
+
+
+def check_machine() -> list[Finding]:
+    """Packages, and room on the disk that holds the state."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    packages = (
+        Finding("packages", False, f"{', '.join(missing)} can't be found.", "Install again.")
+        if missing
+        else Finding("packages", True, "All are there.")
+    )
+    free = free_bytes(state_root())
+    room = f"{free / 2**30:.0f} GiB free."
+    disk = Finding("disk", free >= _LEAST_FREE_BYTES, room, "A round needs about 1 GiB.")
+    return [packages, disk]
+
+
+def check_places(every: bool) -> list[Finding]:
+    """Known vaults whose folder is gone (all vaults on `every`), and folders that none has."""
+    found = all_vaults()
+    findings = [
+        Finding(
+            f"vault {row['vault']}",
+            row["there"],
+            "It is there." if row["there"] else "Its folder is gone.",
+            f"If it moved: `vaultgpt init NEW --adopt {row['vault']}`; to erase what was learned: "
+            f"`vaultgpt remove {row['vault']}`.",
+        )
+        for row in found["vaults"]
+        if every or not row["there"]
+    ]
+    return findings + [
+        Finding("state", False, f"{folder} belongs to no vault.", f"`vaultgpt remove {folder}`.")
+        for folder in found["strays"]
+    ]
+
+
+def check_vault(state: VaultState, mend: bool = False) -> list[Finding]:
+    """All that belongs to one vault. `mend` tightens modes and clears a dead daemon's file."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("vault", lambda: _vault(state)),
+        ("settings", lambda: f"{len(vars(load_settings(state.config)))} sections read."),
+        ("notes", lambda: _notes(state)),
+        ("ledger", lambda: _ledger(state)),
+        ("base", lambda: _base(state)),
+        ("copy guard", lambda: _guard(state)),
+        *((f"generation {folder.name}", _generation(folder)) for folder in _folders(state)),
+        *((f"generation {folder.name}", _aside(folder)) for folder in those_set_aside(state)),
+    ]
+    findings = [_modes(state, mend), _daemon(state, mend)]
+    for name, check in checks:
+        try:
+            findings.append(Finding(name, True, check()))
+        except VaultGPTError as error:
+            findings.append(Finding(name, False, error.message, error.mend))
+    return findings
+
+
+def _vault(state: VaultState) -> str:
+    if not state.vault.is_dir():
+        raise VaultGPTError(
+            f"{state.vault} is gone.", f"If it moved: `vaultgpt init NEW --adopt {state.vault}`."
+        )
+    return str(state.vault)
+
+
+def _notes(state: VaultState) -> str:
+    """Which notes can't be read in time, and which folders and rules can't be read at all."""
+    said = [quarantine(ids)] if (ids := _quarantined(state)) else []
+    rules = load_settings(state.config).rules
+    closed = [folder.rstrip("/") for folder in walk(state.vault).closed]
+    said += [closed_folders(closed)] if closed else []
+    said += RuleSet.load(state.vault, rules).problems
+    if said:
+        raise VaultGPTError(" ".join(said), "The rest of the vault is read.")
+    return "Every folder and every note can be read."
+
+
+def _quarantined(state: VaultState) -> list[str]:
+    if not state.ledger.exists():
+        return []
+    with Ledger.open(state) as ledger:
+        return ledger.notes.quarantined()
+
+
+def _ledger(state: VaultState) -> str:
+    with Ledger.open(state) as ledger:
+        active = ledger.generations.active()
+        said = ledger.meta("brought_over")
+        return f"{len(ledger.generations.all())} generations, active: {active or 'none'}." + (
+            f" It was brought over from an older vaultgpt: {said}" if said else ""
+        )
+
+
+def _guard(state: VaultState) -> str:
+    with Ledger.open(state) as ledger:
+        if ledger.guard.mend():
+            return "Its index was damaged, and has been made anew from the ledger."
+    return "Its index is whole."
+
+
+def _base(state: VaultState) -> str:
+    base = resolve(load_settings(state.config).base, state)
+    verify(base)
+    return f"{base.name}, {base.parameters / 1e6:,.0f} M parameters, every hash right."
+
+
+def _folders(state: VaultState) -> list[Path]:
+    return sorted(p for p in state.generations.glob("g*") if p.is_dir())
+
+
+def _generation(folder: Path) -> Callable[[], str]:
+    def check() -> str:
+        verify_generation(folder)
+        foreign = foreign_files(folder)
+        return "Every hash right." + (
+            f" {foreign} files in its folder are none of its own." if foreign else ""
+        )
+
+    return check
+
+
+def _aside(folder: Path) -> Callable[[], str]:
+    def check() -> str:
+        raise VaultGPTError(
+            "It is damaged and set aside; another one writes.",
+            "Put its folder back from a backup, or delete this one.",
+        )
+
+    return check
+
+
+def _modes(state: VaultState, mend: bool) -> Finding:
+    """Nothing in the state folder may be readable by others."""
+    if mend and (closed := close_to_others(state.folder)):
+        return Finding("privacy", True, f"{closed} files were open to others and are not now.")
+    if loose := list(open_to_others(state.folder)):
+        return Finding(
+            "privacy",
+            False,
+            f"{len(loose)} files are readable by others.",
+            "Run `vaultgpt doctor --mend`.",
+        )
+    return Finding("privacy", True, "The state is readable by you alone.")
+
+
+def _daemon(state: VaultState, mend: bool) -> Finding:
+    if not state.runtime.exists():
+        return Finding("daemon", True, "Not running; `vaultgpt serve` starts it.")
+    if found := find_daemon(state):
+        return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.")
+    if mend:
+        state.runtime.unlink(missing_ok=True)
+        return Finding("daemon", True, "Cleared away after a daemon that died.")
+    return Finding("daemon", False, "It ended without saying so.", "Start `vaultgpt serve` again.")

@@ -1,0 +1,121 @@
+"""GenerationList as a person asks about them: the list, and which one writes.
+
+Knows nothing about terminals or HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+from typing_extensions import TypedDict
+
+from vaultgpt.errors import NotFound
+from vaultgpt.generations import verify
+from vaultgpt.tasks.schemas import check_model
+from vaultgpt.tasks.service import Desk, Nothing, Question, Task
+
+
+class Generation(TypedDict):
+    """A kept generation, with its figures and what the gate said."""
+
+    id: str
+    created: float
+    kind: str
+    base: str
+    parent: str | None
+    words: int
+    active: bool
+    barred: bool
+    promoted: bool
+    why: str
+    held_out: float | None
+    held_out_base: float | None
+
+
+class _GenerationList(TypedDict):
+    """Kept generations, newest first."""
+
+    generations: list[Generation]
+
+
+class _Active(TypedDict):
+    """Which generation writes from now on; null for the bare base."""
+
+    active: str | None
+
+
+def _generation(name: str) -> str:
+    if check_model(name) == "mirror":
+        raise NotFound("There is no such generation.")
+    return name
+
+
+class ActivateRequest(Question):
+    """A generation's id, or "base"."""
+
+    id: Annotated[str, AfterValidator(_generation)]
+
+
+def _list(desk: Desk, _asked: Nothing) -> _GenerationList:
+    kept = desk.ledger.generations
+    active, barred = kept.active(), kept.barred()
+    rounds = {r.generation: r for r in desk.ledger.rounds.all() if r.generation}
+    rows = []
+    for row in reversed(kept.all()):
+        done = rounds.get(row.id)
+        bits = ((done.report or {}).get("bits_per_byte") or {}) if done else {}
+        rows.append(
+            Generation(
+                id=row.id,
+                created=row.created,
+                kind=row.kind,
+                base=row.base,
+                parent=row.parent,
+                words=row.words,
+                active=row.id == active,
+                barred=row.id in barred,
+                promoted=row.promoted,
+                why=(done.verdict or "") if done else "",
+                held_out=bits.get("held_out"),
+                held_out_base=bits.get("held_out_base"),
+            )
+        )
+    return _GenerationList(generations=rows)
+
+
+def previous(rows: list[Generation]) -> str | None:
+    """The newest usable generation older than the active one; None when there is none."""
+    active = next((row["id"] for row in rows if row["active"]), "")
+    older = (r for r in rows if r["id"] < active and r["promoted"] and not r["barred"])
+    return max((row["id"] for row in older), default=None)
+
+
+def _activate(desk: Desk, asked: ActivateRequest) -> _Active:
+    """NotFound, Conflict for a barred one, GenerationError for damaged files."""
+    kept, wanted = desk.ledger.generations, None if asked.id == "base" else asked.id
+    if wanted is not None:
+        row, barred = kept.get(wanted), wanted in kept.barred()
+        if row.status != "kept":
+            why = "it learned a note that was forgotten" if barred else f"it is {row.status}"
+            raise NotFound(
+                f"{wanted} is not kept any more: {why}.", "`vaultgpt generations` lists what is."
+            )
+        if not barred:  # else `activate` says why not
+            verify(desk.state.generations / wanted)
+    kept.activate(wanted, desk.now)
+    return _Active(active=wanted)
+
+
+GENERATIONS = Task(
+    "GET", "/v1/generations", "The history of generations", Nothing, _GenerationList, work=_list
+)
+ACTIVATE = Task(
+    "POST",
+    "/v1/generations/{id}/activate",
+    "Write with that generation from now on",
+    ActivateRequest,
+    _Active,
+    work=_activate,
+    writes="voice",
+)

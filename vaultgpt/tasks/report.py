@@ -1,0 +1,120 @@
+"""How well the active generation sounds like the author: what is known, or measured first.
+
+Knows nothing about terminals or HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from vaultgpt.errors import NotFound
+from vaultgpt.ledger import Ledger, RoundRow
+from vaultgpt.report.job import VoiceFigures
+from vaultgpt.report.measured import fingerprint, measure_voice, stored
+from vaultgpt.report.sentences import report_sentences
+from vaultgpt.tasks.service import Desk, Here, Nothing, Task
+from vaultgpt.wire import Hear, Sampling
+
+_EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to be read
+
+
+class Judged(TypedDict):
+    """What the gate said of a round."""
+
+    round: int
+    kind: str
+    promoted: bool
+    why: str
+    generation: str | None
+    at: float | None
+    checks: list[dict[str, Any]]
+    written_in: str | None  # the arithmetic that was judged; None for rounds before it was noted
+
+
+class ReportAnswer(TypedDict):
+    """The figures of the active generation, else of the last round; training.round says them."""
+
+    generation: str | None
+    verdict: Judged
+    voice: VoiceFigures | None  # as measured of it as it writes now
+    sentences: list[str]
+    bits_per_byte: NotRequired[dict[str, float | None]]
+    by_tag: NotRequired[dict[str, dict[str, float]]]
+    by_year: NotRequired[dict[str, dict[str, float]]]
+    copying: NotRequired[dict[str, float]]
+    tokens: NotRequired[int]
+    seconds: NotRequired[float]
+    tokens_per_s: NotRequired[float]
+    device: NotRequired[str]
+    steps: NotRequired[int]
+    notes: NotRequired[list[str]]
+    learning: NotRequired[dict[str, Any]]
+    scored_tokens: NotRequired[int]
+    new_text: NotRequired[dict[str, float]]
+    last_weights: NotRequired[dict[str, float]]
+    written_in: NotRequired[str]
+
+
+def judged(row: RoundRow) -> Judged:
+    """The verdict of a closed round."""
+    return Judged(
+        round=row.number,
+        kind=row.kind,
+        promoted=bool(row.promoted),
+        why=row.verdict or "",
+        generation=row.generation,
+        at=row.ended,
+        checks=row.checks,
+        written_in=(row.report or {}).get("written_in"),
+    )
+
+
+def report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
+    """The report, its "voice" as measured of a mirror that writes with `sampling`.
+
+    NotFound before the first round.
+    """
+    rounds = [r for r in ledger.rounds.all() if r.report is not None]
+    active = ledger.generations.active()
+    row = next((r for r in rounds if active is not None and r.generation == active), None)
+    row = row or next(iter(rounds), None)
+    if row is None:
+        raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
+    figures = {k: v for k, v in (row.report or {}).items() if k not in _EVIDENCE}
+    voice = None
+    if active is not None and row.generation == active:
+        voice = stored(ledger.state, active, fingerprint(ledger, sampling))
+    answer = {"generation": row.generation, "verdict": judged(row), **figures, "voice": voice}
+    report: ReportAnswer = {**answer, "sentences": report_sentences(answer)}  # type: ignore[typeddict-item]
+    return report
+
+
+def _known(desk: Desk, _asked: Nothing) -> ReportAnswer:
+    return report_of_active(desk.ledger, desk.settings.mirror.sampling())
+
+
+def _measured(service: Here, asked: Nothing, hear: Hear) -> ReportAnswer:
+    """Takes about a minute. Conflict while a round runs."""
+    measure_voice(service.state, service.settings, now=time.time, on_progress=hear)
+    return service.ask(REPORT, asked)
+
+
+REPORT = Task(
+    "GET",
+    "/v1/report",
+    "How well the active generation sounds like the author, with sentences",
+    Nothing,
+    ReportAnswer,
+    work=_known,
+)
+MEASURE: Task[Nothing, ReportAnswer] = Task(
+    "POST",
+    "/v1/report",
+    "The same once its voice has been measured, where it is not known: about a minute",
+    Nothing,
+    ReportAnswer,
+    here=_measured,
+)

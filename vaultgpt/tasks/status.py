@@ -1,0 +1,205 @@
+"""What is known of a vault, what writes now, and what is next.
+
+The figures are the ledger's; what runs is only known to a daemon. Knows nothing about terminals.
+"""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+from vaultgpt import __version__
+from vaultgpt.corpus.words import LEAST_WORDS
+from vaultgpt.errors import VaultError, VaultGPTError
+from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.ledger import mark_of
+from vaultgpt.rounds import RoundProgress, under_way, what_is_due
+from vaultgpt.tasks.client import API_VERSION
+from vaultgpt.tasks.forget import silenced
+from vaultgpt.tasks.report import Judged, judged
+from vaultgpt.tasks.service import Desk, Here, Nothing, Task
+from vaultgpt.wire import Hear
+
+_FRESH_S, _FRESH_TIMES = 600.0, 300.0
+
+
+class Figures(TypedDict):
+    """What the ledger and the settings say."""
+
+    notes: int
+    words: int
+    pending_notes: int
+    active: str | None
+    writes: str | None  # the active one, unless it learned what was forgotten; null is the base
+    silenced: str | None  # why the active one does not write, and what to do
+    last_verdict: Judged | None
+    last_learned: float | None  # seconds since the epoch
+    base: str
+    version: str
+    api: int
+    vault: str
+    used: int
+    pending_words: int
+    ready_words: int
+    paused: str | None
+    quarantined: list[str]  # ids of notes that could not be read in time
+    as_of: float | None  # when the folder was last compared with the ledger, since the epoch
+
+
+class NextRound(TypedDict):
+    """When the next round starts, seconds since the epoch, and why."""
+
+    when: float | None
+    why: str
+
+
+class MirrorWorker(TypedDict):
+    """The daemon's mirror worker."""
+
+    running: bool
+    pid: int | None
+    dtype: str | None
+    cost: float | None  # what int8 adds to the nats of fp32, as a share of them
+
+
+class DaemonPlace(TypedDict):
+    """The running daemon's process."""
+
+    pid: int
+    port: int
+
+
+class Status(Figures):
+    """CONTRACT's `status`."""
+
+    training: RoundProgress | None  # of the round under way
+    next_training: NextRound
+    device: str | None
+    problems: list[str]
+    worker: MirrorWorker | None
+    daemon: DaemonPlace | None  # None where none runs
+
+
+class _Census(TypedDict):
+    """Notes in use by tag and by year."""
+
+    tags: dict[str, int]
+    years: dict[str, int]
+
+
+def figures(desk: Desk) -> Figures:
+    """The ledger's part of `status`. Blocks."""
+    ledger, settings = desk.ledger, desk.settings
+    totals = ledger.notes.totals()
+    pending = ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)
+    scanned = ledger.scanned()
+    rounds = ledger.rounds.all()
+    last = next((r for r in rounds if r.promoted is not None and r.verdict), None)
+    learned = next((r.ended for r in rounds if r.promoted), None)
+    return Figures(
+        notes=totals["notes"],
+        words=totals["words"],
+        pending_notes=pending.notes,
+        active=ledger.generations.active(),
+        writes=ledger.generations.writing(),
+        silenced=silenced(ledger),
+        last_verdict=None if last is None else judged(last),
+        last_learned=learned,
+        base=settings.base,
+        version=__version__,
+        api=API_VERSION,
+        vault=str(desk.state.vault),
+        used=totals["used"],
+        pending_words=pending.words,
+        ready_words=pending.ready_words,
+        paused=ledger.paused() or ("training.pause is set" if settings.training.pause else None),
+        quarantined=ledger.notes.quarantined(),
+        as_of=scanned[0] if scanned else None,
+    )
+
+
+def told_problems(told: Figures) -> dict[str, str]:
+    """What of the figures is a problem, by the key that `problems` keeps it under."""
+    said = {"silenced": told["silenced"]} if told["silenced"] else {}
+    if ids := told["quarantined"]:
+        said["quarantined"] = quarantine(ids)
+    return said
+
+
+def quarantine(ids: list[str]) -> str:
+    """One sentence about notes that could not be read in time."""
+    which = f"note {ids[0]}" if len(ids) == 1 else f"{len(ids)} notes ({', '.join(ids[:5])})"
+    return (
+        f"Reading {which} takes too long, so it is left out until it changes; "
+        "`vaultgpt scan --problems` names it."
+    )
+
+
+def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
+    """The vault is compared first, unless that was done a moment ago."""
+
+    def look(desk: Desk) -> Status:
+        state, settings, ledger, now = desk.state, desk.settings, desk.ledger, desk.now
+        problems = []
+        try:
+            if not _fresh(ledger, now):
+                percent = settings.schedule.vanished_percent
+                problems += ledger.follow(settings.rules, now, percent).said
+        except VaultError as error:  # its drive is not there: what is known is told all the same
+            problems.append(str(error))
+        try:
+            why = what_is_due(state, settings, ledger, now).why
+        except VaultGPTError as error:  # the base can't be used: the rest is told all the same
+            why = ""
+            problems.append(str(error))
+        told = figures(desk)
+        return {
+            **told,
+            "training": under_way(state),
+            "next_training": NextRound(when=None, why=why),
+            "device": settings.mirror.device,
+            "problems": [*told_problems(told).values(), *problems],
+            "worker": None,
+            "daemon": None,
+        }
+
+    return service.with_desk(look)
+
+
+def _fresh(ledger: Ledger, now: float) -> bool:
+    """Whether the folder was compared so lately that it need not be again: 300 times as long ago as
+    that took, so that a small vault's figures are of now and a large one's cost nothing. Not where
+    the vault's own folder is another, as that of an unmounted drive, or has other names in it."""
+    if (scanned := ledger.scanned()) is None:
+        return False
+    at, seconds, mark = scanned
+    old = not 0 <= now - at < min(_FRESH_S, _FRESH_TIMES * seconds)
+    return not old and mark == mark_of(ledger.state.vault)
+
+
+def first_step(status: Status) -> str | None:
+    """The first thing to do where something is missing; None where all goes by itself."""
+    if status["training"]:
+        return None
+    if status["silenced"]:
+        return "`vaultgpt train` makes a voice without what was forgotten."
+    if status["writes"] is None and status["words"] >= LEAST_WORDS:
+        return "`vaultgpt train` makes the first voice."
+    if status["daemon"] is None:
+        return "`vaultgpt serve` watches the vault, learns by itself and answers the hotkey."
+    return None
+
+
+def _tags(desk: Desk, _asked: Nothing) -> _Census:
+    counts = desk.ledger.entries.census()
+    return _Census(tags=counts["tags"], years=counts["years"])
+
+
+STATUS: Task[Nothing, Status] = Task(
+    "GET",
+    "/v1/status",
+    "Notes, words, the active generation, training and what is next",
+    Nothing,
+    Status,
+    here=_here,
+)
+TAGS = Task("GET", "/v1/tags", "Tags and years with their counts", Nothing, _Census, work=_tags)

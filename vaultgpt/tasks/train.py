@@ -1,0 +1,138 @@
+"""One round now: by the daemon, followed by its events, or by a trainer worker of our own.
+
+Knows nothing about terminals or about what a round does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from vaultgpt.errors import Conflict, TrainingError
+from vaultgpt.rounds import RoundAnswer, how_far, run_round
+from vaultgpt.tasks.client import DaemonClient
+from vaultgpt.tasks.service import Here, Nothing, Question, Task, VaultService
+from vaultgpt.wire import Hear
+
+_LEAVE_S = 15.0  # for the trainer, once it was told to stop
+
+
+class TrainRequest(Question):
+    """A round now."""
+
+    fresh: bool = Field(False, description="Learn the whole vault anew, from the base")
+
+
+class _TwoRounds(RoundAnswer):
+    """A vault's first round, which learns a sample, and the full one: the last one's answer."""
+
+    rounds: list[RoundAnswer]
+
+
+class Started(TypedDict):
+    """The daemon starts a round of this kind; its events tell the rest."""
+
+    started: bool
+    kind: str
+
+
+class CancelAnswer(TypedDict):
+    """The running round is told to end."""
+
+    cancelled: bool
+
+
+def train(service: VaultService, fresh: bool, hear: Hear) -> RoundAnswer | _TwoRounds:
+    """CONTRACT's `train`: one round, and after a vault's first (sampled) one the full one.
+
+    `hear` is told progress, and sentences as {"event": "say", "text": ...}.
+    """
+    request = TrainRequest(fresh=fresh)
+    first = service.ask(TRAIN, request, hear)
+    if not (first["sampled"] and first["verdict"]["promoted"]):
+        return first
+    said = (
+        f"{first['generation']} is ready after a first look at part of the vault; now the whole "
+        "of it. Ctrl-C keeps what there is."
+    )
+    hear({"event": "say", "text": said})
+    second = service.ask(TRAIN, request, hear)
+    return {**second, "rounds": [first, second]}
+
+
+def _here(service: Here, asked: TrainRequest, hear: Hear) -> RoundAnswer:
+    """In a thread, so that Ctrl-C ends it and keeps its checkpoint."""
+    stop = threading.Event()
+    box: dict[str, Any] = {}
+
+    def work() -> None:
+        try:
+            box["answer"] = run_round(
+                service.state,
+                service.settings,
+                fresh=asked.fresh,
+                manual=True,
+                on_progress=hear,
+                stop=stop,
+                now=time.time,
+            )
+        except BaseException as error:
+            box["error"] = error
+
+    thread = threading.Thread(target=work, name="round")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        stop.set()
+        thread.join(_LEAVE_S)
+        raise
+    if "error" in box:
+        raise box["error"]
+    answer: RoundAnswer = box["answer"]
+    return answer
+
+
+def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAnswer:
+    """Ask for a round and follow its events to the verdict."""
+    events = daemon.stream("/v1/events")
+    try:
+        daemon.post(TRAIN.path, asked.model_dump())
+    except Conflict:
+        far = how_far(daemon.get("/v1/status")["training"])
+        said = f"A round is under way already ({far}); waiting for it."
+        hear({"event": "say", "text": said if far else "A round is under way; waiting for it."})
+    try:
+        for name, data in events:
+            if name == "progress":
+                hear(data)
+            elif name == "verdict":
+                answer: RoundAnswer = data
+                return answer
+            elif name == "error":
+                raise TrainingError(str(data.get("message", "The round failed.")))
+    except KeyboardInterrupt:
+        daemon.post(CANCEL.path, {})
+        raise
+    raise TrainingError("The daemon ended before the round did.", "Its checkpoint is kept.")
+
+
+TRAIN: Task[TrainRequest, RoundAnswer] = Task(
+    "POST",
+    "/v1/train",
+    "Start a round now",
+    TrainRequest,
+    Started,
+    here=_here,
+    by_daemon=_by_daemon,
+    writes="voice",
+    status=202,
+)
+CANCEL: Task[Nothing, CancelAnswer] = Task(
+    "POST", "/v1/train/cancel", "End the running round", Nothing, CancelAnswer
+)

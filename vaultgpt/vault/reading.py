@@ -1,0 +1,213 @@
+"""Notes read in a process of their own, which is ended when one takes too long.
+
+Each note has a budget of time by its length; one that exceeds it, or kills its reader, is
+unreadable by itself and the next are read on. Knows nothing about folders or rules.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import queue
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from vaultgpt import children
+from vaultgpt.errors import VaultError
+from vaultgpt.vault.daily import DailyFormat
+from vaultgpt.vault.entry import Note
+from vaultgpt.vault.note import CRASHED, TOO_LONG, read_note, read_text, unreadable
+
+_BUDGET_S = 3.0  # a note of 100 kB takes 10 ms
+_BUDGET_S_MB = 3.0  # more for each megabyte
+_PATIENCE = 20  # such budgets may pass while the machine leaves the reader no time
+_START_S = 60.0
+_IN_FLIGHT = 32
+_IN_FLIGHT_BYTES = 1 << 20
+_HEAD = struct.Struct(">I")
+
+
+class _Child:
+    """The process, and a thread that takes what it says."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=children.environment(),
+            **children.spawn_options(),
+        )
+        self.said: queue.Queue[Any] = queue.Queue()
+        threading.Thread(target=self._listen, name="note-reader", daemon=True).start()
+        if self.next(_START_S) != "ready":
+            self.end()
+            raise VaultError(
+                "The process that reads the notes does not start.", "`vaultgpt doctor` says more."
+            )
+
+    def _listen(self) -> None:
+        stream = self.process.stdout
+        with contextlib.suppress(OSError, ValueError, EOFError, pickle.PickleError):
+            while stream is not None and (message := _take(stream)) is not None:
+                self.said.put(message)
+        self.said.put(None)
+
+    def next(self, seconds: float) -> Any:
+        """What it says next; None when it has ended. TimeoutError."""
+        try:
+            return self.said.get(timeout=max(0.0, seconds))
+        except queue.Empty:
+            raise TimeoutError from None
+
+    def ask(self, message: object) -> None:
+        """Send something to be read; nothing happens where it has ended."""
+        with contextlib.suppress(OSError, ValueError):
+            assert self.process.stdin is not None
+            _put(self.process.stdin, message)
+
+    def seconds(self) -> float:
+        """Time of a processor that it has had so far."""
+        import psutil  # 20 ms, and only needed where something is wrong
+
+        try:
+            return float(psutil.Process(self.process.pid).cpu_times().user)
+        except psutil.Error:
+            return 0.0
+
+    def end(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
+
+class NoteReader:
+    """Reads notes in a child that is started when first needed and kept."""
+
+    def __init__(self, budget_s: float = _BUDGET_S, command: Sequence[str] = ()) -> None:
+        self.budget_s = budget_s
+        self._command = command or children.command("vaultgpt.vault.reading")
+        self._child: _Child | None = None
+        self._lock = threading.Lock()
+
+    def read(self, daily: DailyFormat, notes: Sequence[tuple[str, bytes | str]]) -> list[Note]:
+        """Read (path, bytes, or an editor's text) in order. VaultError when no child starts."""
+        with self._lock:
+            out: list[Note] = []
+            while len(out) < len(notes):
+                out += self._run(daily, notes[len(out) :])
+            return out
+
+    def close(self) -> None:
+        """End the child; the next note starts another."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+    def _run(self, daily: DailyFormat, notes: Sequence[tuple[str, bytes | str]]) -> list[Note]:
+        """Notes up to the first that fails, which is among them."""
+        child = self._child = self._child or _Child(self._command)
+        child.ask(daily)
+        out: list[Note] = []
+        sent = 0
+        while len(out) < len(notes):
+            while sent < len(notes) and self._has_room(notes, len(out), sent):
+                child.ask(notes[sent])
+                sent += 1
+            path, data = notes[len(out)]
+            try:
+                note = self._await(child, self.budget_s + _BUDGET_S_MB * len(data) / (1 << 20))
+            except TimeoutError:
+                self._end()
+                return [*out, unreadable(path, TOO_LONG)]
+            if note is None:
+                self._end()
+                return [*out, unreadable(path, CRASHED)]
+            out.append(note)
+        return out
+
+    def _await(self, child: _Child, budget_s: float) -> Any:
+        """The next note. TimeoutError when the budget is spent; a busy machine spends none of it.
+
+        VaultError when the child gets no time at all.
+        """
+        spent = None
+        for _ in range(_PATIENCE):
+            try:
+                return child.next(budget_s)
+            except TimeoutError:
+                spent = child.seconds() if spent is None else spent
+                if child.seconds() - spent >= budget_s / 2:
+                    raise
+        self._end()
+        raise VaultError("The process that reads the notes does not answer.", "It is started anew.")
+
+    @staticmethod
+    def _has_room(notes: Sequence[tuple[str, bytes | str]], done: int, sent: int) -> bool:
+        waiting = sum(len(data) for _, data in notes[done:sent])
+        return sent == done or (sent - done < _IN_FLIGHT and waiting < _IN_FLIGHT_BYTES)
+
+
+READER = NoteReader()  # of this process
+EDITOR_READER = NoteReader(budget_s=1.0)  # beside it: a hotkey waits for no scan
+atexit.register(READER.close)
+atexit.register(EDITOR_READER.close)
+
+
+def _put(stream: IO[bytes], message: object) -> None:
+    data = pickle.dumps(message, protocol=5)
+    stream.write(_HEAD.pack(len(data)) + data)
+    stream.flush()
+
+
+def _take(stream: IO[bytes]) -> Any:
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    return pickle.loads(stream.read(*_HEAD.unpack(head)))
+
+
+def _leave_with(parent: int) -> None:
+    """End the process soon after its parent's death, also in the midst of a note."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(0)
+
+
+def main() -> None:
+    """The child: a format of daily notes or a note in, the note as it was read out."""
+    children.no_core()
+    if os.name == "posix":  # elsewhere a closed pipe alone tells it
+        threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    daily = DailyFormat()
+    _put(sink, "ready")
+    while (message := _take(source)) is not None:
+        if isinstance(message, DailyFormat):
+            daily = message
+            continue
+        if isinstance(message[1], str):
+            _put(sink, read_text(message[0], message[1], daily))
+            continue
+        note = read_note(message[0], message[1], daily)
+        _ = note.words  # counted here, and sent along
+        _put(sink, note)
+
+
+if __name__ == "__main__":
+    main()
