@@ -18,5 +18,6 @@ export default defineConfig({
 		sequence: { sequencer: LongestFirst },
 		testTimeout: 120_000,
 		hookTimeout: 900_000,
+		expect: { poll: { timeout: 10_000 } }, // a page and a daemon answer in their own time
 	},
 });

@@ -37,12 +37,12 @@ describe.runIf(browser)("the branches of a note", () => {
 		await items(page).first().click();
 		await page.keyboard.press("ArrowDown");
 		await page.keyboard.press("ArrowUp");
-		expect(await page.locator('#side [aria-selected="true"] .vaultgpt-branch-begun').textContent()).toBe(texts[0]);
+		await expect.poll(() => page.locator('#side [aria-selected="true"] .vaultgpt-branch-begun').textContent()).toBe(texts[0]);
 		await page.keyboard.press("Enter");
-		expect(await ghost()).toBe(texts[0]);
-		expect(await doc()).toBe(NOTE);
+		await expect.poll(() => ghost()).toBe(texts[0]);
+		await expect.poll(() => doc()).toBe(NOTE);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(NOTE + (texts[0] ?? ""));
+		await expect.poll(() => doc()).toBe(NOTE + (texts[0] ?? ""));
 		await page.locator("#side .is-taken", { hasText: "✓ taken" }).waitFor();
 	});
 
@@ -64,7 +64,7 @@ describe.runIf(browser)("the branches of a note", () => {
 		expect((await ghost())?.startsWith(begun)).toBe(true);
 		const { note } = ((await page.evaluate(() => window.bench.lastRequest())) as { vaultgpt: { note: { text: string; cursor: number } } }).vaultgpt;
 		expect([note.text, note.cursor]).toEqual([NOTE + begun, (NOTE + begun).length]);
-		expect(await doc()).toBe(NOTE);
+		await expect.poll(() => doc()).toBe(NOTE);
 	});
 
 	test("whose words: what was taken is tinted, what was changed of it otherwise, the author's own not", async () => {
@@ -103,7 +103,7 @@ describe.runIf(browser)("the branches of a note", () => {
 		await page.locator("#side p", { hasText: /^\d+ % of its words are the mirror's/ }).waitFor();
 		await page.locator("#side p", { hasText: /^Without a date: \d+ % of its words are the mirror's/ }).waitFor();
 		await page.evaluate(() => window.bench.run("whose"));
-		expect(await page.locator("#note .vaultgpt-mirrors").count()).toBe(0);
+		await expect.poll(() => page.locator("#note .vaultgpt-mirrors").count()).toBe(0);
 		rmSync(file);
 	});
 });

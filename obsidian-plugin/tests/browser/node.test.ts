@@ -70,7 +70,7 @@ test("calling a stream off stops the daemon", async () => {
 	})();
 	await expect(over).rejects.toMatchObject({ name: "AbortError" });
 	await vi.waitFor(async () => expect(await daemon.metric("vaultgpt_cancelled_total")).toBe(before + 1), 10_000);
-	expect(await daemon.metric("vaultgpt_writing")).toBe(0);
+	await expect.poll(() => daemon.metric("vaultgpt_writing")).toBe(0);
 });
 
 test("what was accepted is taken in", async () => {

@@ -63,7 +63,7 @@ describe.runIf(browser)("in the browser", () => {
 	test("nothing goes over the network before the layout stands; then a hotkey is offered", async () => {
 		await page.evaluate(([path, text]) => window.bench.open(path ?? "", text ?? ""), [PATH, NOTE]);
 		await page.keyboard.type("typed");
-		expect(await page.locator(".notice").count()).toBe(0);
+		await expect.poll(() => page.locator(".notice").count()).toBe(0);
 		expect(requests.filter((url) => !url.startsWith(pages.origin))).toEqual([]);
 		await page.evaluate(() => window.bench.ready());
 		await page.locator(".notice", { hasText: "No hotkey is set yet" }).waitFor();
@@ -72,8 +72,8 @@ describe.runIf(browser)("in the browser", () => {
 	test("the status bar shows what /v1/status says; hovering tells the voice", async () => {
 		await begin();
 		const { active } = await daemon.get("/v1/status");
-		expect(await page.locator(".vaultgpt-status").getAttribute("data-generation")).toBe(active);
-		expect(await page.locator(".vaultgpt-status").textContent()).toMatch(/^learned (?:last night|today|yesterday|on)/);
+		await expect.poll(() => page.locator(".vaultgpt-status").getAttribute("data-generation")).toBe(active);
+		await expect.poll(() => page.locator(".vaultgpt-status").textContent()).toMatch(/^learned (?:last night|today|yesterday|on)/);
 		const told = () => page.locator(".vaultgpt-status").getAttribute("aria-label");
 		await expect.poll(told, { timeout: 20_000 }).toMatch(/This note: as #dream · June 2021 · voice of (?:today|last night)/);
 	});
@@ -82,13 +82,13 @@ describe.runIf(browser)("in the browser", () => {
 		await begin();
 		await proposed();
 		const texts = await finished();
-		expect(await doc()).toBe(NOTE);
+		await expect.poll(() => doc()).toBe(NOTE);
 		expect((await lastRequest()).vaultgpt.note).toMatchObject({ path: PATH, text: NOTE, cursor: NOTE.length });
-		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #dream · June 2021 · voice of (?:today|last night)$/);
+		await expect.poll(() => page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #dream · June 2021 · voice of (?:today|last night)$/);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(NOTE + (texts[0] ?? ""));
+		await expect.poll(() => doc()).toBe(NOTE + (texts[0] ?? ""));
 		await page.keyboard.press("Control+z");
-		expect(await doc()).toBe(NOTE);
+		await expect.poll(() => doc()).toBe(NOTE);
 	});
 
 	test("typed words, then a continuation, then one undo leaves the words", async () => {
@@ -97,9 +97,9 @@ describe.runIf(browser)("in the browser", () => {
 		await proposed();
 		const [text] = await finished();
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(`${NOTE} then she${text}`);
+		await expect.poll(() => doc()).toBe(`${NOTE} then she${text}`);
 		await page.keyboard.press("Control+z");
-		expect(await doc()).toBe(`${NOTE} then she`);
+		await expect.poll(() => doc()).toBe(`${NOTE} then she`);
 	});
 
 	test("alternatives are cycled, part of one is taken, and its first letters can be typed", async () => {
@@ -108,8 +108,8 @@ describe.runIf(browser)("in the browser", () => {
 		const texts = await finished();
 		expect(texts).toHaveLength(3);
 		await page.keyboard.press("Control+ArrowDown");
-		expect(await ghost()).toBe(texts[1]);
-		expect(await page.evaluate(() => window.bench.part("counter"))).toBe("2/3");
+		await expect.poll(() => ghost()).toBe(texts[1]);
+		await expect.poll(() => page.evaluate(() => window.bench.part("counter"))).toBe("2/3");
 		await page.keyboard.press("Control+ArrowRight");
 		const word = (await doc()).slice(NOTE.length);
 		expect(word.trim()).not.toBe("");
@@ -118,9 +118,9 @@ describe.runIf(browser)("in the browser", () => {
 		expect(word + rest).toBe(texts[1]);
 		if (/^ ?[\x20-\x7e]/.test(rest)) {
 			await page.keyboard.type(rest.slice(0, 2));
-			expect(await ghost()).toBe(rest.slice(2));
+			await expect.poll(() => ghost()).toBe(rest.slice(2));
 			await page.keyboard.press("Backspace");
-			expect(await ghost()).toBe(rest.slice(1));
+			await expect.poll(() => ghost()).toBe(rest.slice(1));
 		}
 	});
 
@@ -130,8 +130,8 @@ describe.runIf(browser)("in the browser", () => {
 		await page.evaluate(() => window.bench.wish({ length: "page", alternatives: 4 }));
 		await proposed();
 		await page.keyboard.press("Escape");
-		expect(await ghost()).toBeNull();
-		expect(await doc()).toBe(NOTE);
+		await expect.poll(() => ghost()).toBeNull();
+		await expect.poll(() => doc()).toBe(NOTE);
 		await expect.poll(() => daemon.metric("vaultgpt_cancelled_total"), { timeout: 20_000 }).toBe(before + 1);
 	});
 
@@ -145,7 +145,7 @@ describe.runIf(browser)("in the browser", () => {
 		const left = (await ghost()) ?? "";
 		expect(left).not.toBe("");
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(NOTE + left);
+		await expect.poll(() => doc()).toBe(NOTE + left);
 		const kept = () => page.evaluate(() => window.localStorage.getItem("vaultgpt-accepted") ?? "");
 		expect(await kept()).toContain(JSON.stringify(left).slice(1, -1).replace(/\\/g, "\\"));
 		daemon = await Daemon.start(stage, daemon.port); // its token is a new one
@@ -166,7 +166,7 @@ describe.runIf(browser)("in the browser", () => {
 		await page.evaluate(([path, text]) => window.bench.open(path ?? "", text ?? ""), [PATH, NOTE]);
 		await page.keyboard.press("Control+;");
 		await page.locator(".notice", { hasText: "vaultgpt serve" }).first().waitFor();
-		expect(await ghost()).toBeNull();
+		await expect.poll(() => ghost()).toBeNull();
 	});
 
 	test("a note that says vaultgpt: false is left alone, and overrides are obeyed", async () => {
@@ -175,7 +175,7 @@ describe.runIf(browser)("in the browser", () => {
 		await page.locator(".notice", { hasText: "vaultgpt: false" }).waitFor();
 		await page.evaluate(([path, text]) => window.bench.open(path ?? "", text ?? ""), [PATH, "---\nvaultgpt: {tags: [poetry], date: 2022, length: sentence}\n---\nThe sea"]);
 		await proposed();
-		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #poetry · 2022 · voice of (?:today|last night)$/);
+		await expect.poll(() => page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #poetry · 2022 · voice of (?:today|last night)$/);
 	});
 
 	test("a link pairs only when it is agreed to, and the token lies in the keychain alone", async () => {
@@ -189,7 +189,7 @@ describe.runIf(browser)("in the browser", () => {
 		await page.locator(".modal button", { hasText: "Agree" }).click();
 		await writes(page, stage.generation);
 		expect(await page.evaluate(() => JSON.stringify(window.localStorage))).not.toContain(daemon.token);
-		expect(await page.evaluate(() => window.bench.app.secrets.get("vaultgpt-token"))).toBe(daemon.token);
+		await expect.poll(() => page.evaluate(() => window.bench.app.secrets.get("vaultgpt-token"))).toBe(daemon.token);
 	});
 
 	test("the date of a daily note in the vault's own format is the daemon's, scanned or not", async () => {
@@ -199,13 +199,13 @@ describe.runIf(browser)("in the browser", () => {
 		writeFileSync(join(periodic, "data.json"), JSON.stringify({ monthly: { enabled: true, folder: "Months", format: "[Log of] MMMM YYYY" } }));
 		writeFileSync(join(stage.vault, path), "It rained. ");
 		await begin();
-		expect(await daemon.get(`/v1/notes?path=${encodeURIComponent(path)}`)).toMatchObject({ path_date: "2019-03" });
+		await expect.poll(() => daemon.get(`/v1/notes?path=${encodeURIComponent(path)}`)).toMatchObject({ path_date: "2019-03" });
 		await page.evaluate(([at, text]) => window.bench.open(at ?? "", text ?? ""), [path, "It rained. "]);
 		const voice = /as March 2019 · voice of (?:today|last night)/;
 		await expect.poll(() => page.locator(".vaultgpt-status").getAttribute("aria-label"), { timeout: 20_000 }).toMatch(voice);
 		await proposed();
-		expect(await lastRequest()).toMatchObject({ vaultgpt: { note: { path } } });
-		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(voice);
+		await expect.poll(() => lastRequest()).toMatchObject({ vaultgpt: { note: { path } } });
+		await expect.poll(() => page.evaluate(() => window.bench.part("voice"))).toMatch(voice);
 	});
 
 	test("a pause lets the daemon read ahead, once the mirror was used", async () => {
@@ -241,7 +241,7 @@ describe.runIf(browser)("in the browser", () => {
 		await page.waitForFunction(() => document.querySelector(".vaultgpt-ghost") === null);
 		await client.send("Input.insertText", { text: word });
 		await page.waitForFunction((rest) => window.bench.ghost() === rest, text.slice(word.length));
-		expect(await doc()).toBe(NOTE + word);
+		await expect.poll(() => doc()).toBe(NOTE + word);
 		await client.send("Input.imeSetComposition", { text: "に", selectionStart: 1, selectionEnd: 1 });
 		await client.send("Input.insertText", { text: "に" });
 		await page.waitForFunction(() => window.bench.ghost() === null);
@@ -254,19 +254,19 @@ describe.runIf(browser)("in the browser", () => {
 		await page.locator(".modal select").selectOption("2022");
 		await page.locator(".modal button", { hasText: "Continue" }).click();
 		await page.waitForFunction(() => Boolean(window.bench.ghost()));
-		expect(await lastRequest()).toMatchObject({ vaultgpt: { tags: ["poetry"], date: "2022", note: { text: "Plain text", cursor: 6 } } });
-		expect(await page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #poetry · 2022 · voice of (?:today|last night)$/);
+		await expect.poll(() => lastRequest()).toMatchObject({ vaultgpt: { tags: ["poetry"], date: "2022", note: { text: "Plain text", cursor: 6 } } });
+		await expect.poll(() => page.evaluate(() => window.bench.part("voice"))).toMatch(/^as #poetry · 2022 · voice of (?:today|last night)$/);
 	});
 
 	test("a question and a dream are asked for under their own form and tag", async () => {
 		await begin("What |");
 		await page.evaluate(() => window.bench.run("dream"));
 		await page.waitForFunction(() => Boolean(window.bench.ghost()));
-		expect(await lastRequest()).toMatchObject({ vaultgpt: { tags: ["dream"] } });
+		await expect.poll(() => lastRequest()).toMatchObject({ vaultgpt: { tags: ["dream"] } });
 		await page.keyboard.press("Escape");
 		await page.evaluate(() => window.bench.run("ask"));
 		await page.waitForFunction(() => Boolean(window.bench.ghost()), null, { timeout: 60_000 });
-		expect(await lastRequest()).toMatchObject({ vaultgpt: { form: "question" } });
+		await expect.poll(() => lastRequest()).toMatchObject({ vaultgpt: { form: "question" } });
 	});
 
 	test("the side view tells generations, verdict, report and why this note", async () => {
@@ -276,14 +276,14 @@ describe.runIf(browser)("in the browser", () => {
 		await side.locator(`.vaultgpt-generation.is-active[data-generation="${stage.generation}"]`).waitFor({ timeout: 30_000 });
 		await side.getByText("This note is learned from").waitFor();
 		await side.getByText("Voices", { exact: true }).waitFor();
-		expect(await side.locator("button", { hasText: "Train now" }).count()).toBe(1);
+		await expect.poll(() => side.locator("button", { hasText: "Train now" }).count()).toBe(1);
 	});
 
 	test("everything registered is unregistered", async () => {
 		await begin();
 		await proposed();
 		await page.evaluate(() => window.bench.plugin?.unload());
-		expect(await page.evaluate(() => window.bench.plugin?.commands.size)).toBe(0);
-		expect(await page.locator(".vaultgpt-status").count()).toBe(0);
+		await expect.poll(() => page.evaluate(() => window.bench.plugin?.commands.size)).toBe(0);
+		await expect.poll(() => page.locator(".vaultgpt-status").count()).toBe(0);
 	});
 });

@@ -29,9 +29,9 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await open(page, PATH, marked);
 		const text = await propose(page, daemon);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(marked.replace("¦", text));
+		await expect.poll(() => doc()).toBe(marked.replace("¦", text));
 		await page.keyboard.press("Control+z");
-		expect(await doc()).toBe(marked.replace("¦", ""));
+		await expect.poll(() => doc()).toBe(marked.replace("¦", ""));
 		return text;
 	}
 
@@ -80,8 +80,8 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await open(page, PATH, marked);
 		await page.keyboard.press("Control+;");
 		await page.locator(".notice", { hasText: why }).waitFor();
-		expect(await page.locator(".vaultgpt-ghost").count()).toBe(0);
-		expect(await doc()).toBe(marked.replace("¦", ""));
+		await expect.poll(() => page.locator(".vaultgpt-ghost").count()).toBe(0);
+		await expect.poll(() => doc()).toBe(marked.replace("¦", ""));
 	});
 
 	test("a note of a megabyte is written on from near its cursor, in its own voice", async () => {
@@ -94,7 +94,7 @@ describe.runIf(browser)("at the cursor's place", () => {
 		expect(text).not.toBe("");
 		const { note } = (await page.evaluate(() => window.bench.lastRequest()) as { vaultgpt: { note: { text: string } } }).vaultgpt;
 		expect(note.text.length).toBeLessThan(60_000);
-		expect(await page.evaluate(() => window.bench.part("voice"))).toContain("as #dream · June 2021");
+		await expect.poll(() => page.evaluate(() => window.bench.part("voice"))).toContain("as #dream · June 2021");
 	});
 
 	test("on the last visible line the ghost and its counter are scrolled into sight, at most to the upper third", async () => {
@@ -137,7 +137,7 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await open(page, PATH, "Last night I was");
 		const text = await propose(page, daemon);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(`Last night I was${text}`);
+		await expect.poll(() => doc()).toBe(`Last night I was${text}`);
 	});
 
 	test("ghost and label have a contrast of 4.5 to 1 at least, in the light theme and in the dark", async () => {
@@ -176,7 +176,7 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await page.setViewportSize({ width: 520, height: 640 });
 		const [pane, note] = await page.evaluate(() => ["#pane", ".vaultgpt-ghost-note"].map((selector) => document.querySelector(selector)?.getBoundingClientRect().right ?? 0));
 		expect(note).toBeLessThanOrEqual(pane ?? 0);
-		expect(await page.locator("#pane").evaluate((element) => element.scrollWidth - element.clientWidth)).toBeLessThanOrEqual(0);
+		await expect.poll(() => page.locator("#pane").evaluate((element) => element.scrollWidth - element.clientWidth)).toBeLessThanOrEqual(0);
 	});
 
 	test("the sentence least like the author is marked, and the one most like them; the month's surprises are told", async () => {
@@ -185,11 +185,11 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await open(page, PATH, note);
 		await page.evaluate(() => window.bench.run("unlike"));
 		await page.locator(".vaultgpt-unlike").waitFor({ timeout: 60_000 });
-		expect(await page.locator(".vaultgpt-unlike").textContent()).toBe(theirs);
-		expect(await page.locator(".vaultgpt-like").count()).toBe(1);
-		expect(await doc()).toBe(note);
+		await expect.poll(() => page.locator(".vaultgpt-unlike").textContent()).toBe(theirs);
+		await expect.poll(() => page.locator(".vaultgpt-like").count()).toBe(1);
+		await expect.poll(() => doc()).toBe(note);
 		await page.evaluate(() => window.bench.run("unlike"));
-		expect(await page.locator(".vaultgpt-unlike, .vaultgpt-like").count()).toBe(0);
+		await expect.poll(() => page.locator(".vaultgpt-unlike, .vaultgpt-like").count()).toBe(0);
 		await page.evaluate(([path, text]) => {
 			const { notes } = window.bench.app.vault;
 			notes.set(path ?? "", text ?? "");
@@ -199,9 +199,9 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await page.locator("#side button", { hasText: "Look for them" }).click();
 		const told = page.locator("#side p", { hasText: theirs });
 		await told.waitFor({ timeout: 60_000 });
-		expect(await page.locator('#side button[aria-label="Open Off"]').count()).toBe(0);
+		await expect.poll(() => page.locator('#side button[aria-label="Open Off"]').count()).toBe(0);
 		await told.locator("button").click();
-		expect(await page.evaluate(() => window.bench.app.workspace.linked)).toEqual([PATH]);
+		await expect.poll(() => page.evaluate(() => window.bench.app.workspace.linked)).toEqual([PATH]);
 	});
 
 	test("in Vim's normal mode, at a line's end, it is inserted after the last character", async () => {
@@ -210,6 +210,6 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await page.keyboard.press("$");
 		const text = await propose(page, daemon);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(`The sea was${text}\nnext`);
+		await expect.poll(() => doc()).toBe(`The sea was${text}\nnext`);
 	});
 });

@@ -29,7 +29,7 @@ describe.runIf(browser)("in a live preview", () => {
 		await open(page, PATH, marked);
 		const before = await doc();
 		const text = await propose(page, daemon);
-		expect(await doc()).toBe(before);
+		await expect.poll(() => doc()).toBe(before);
 		const { ghost, cursor } = await page.evaluate(() => {
 			const found = window.bench.place();
 			return { ghost: found.ghost.toJSON() as DOMRect, cursor: found.cursor };
@@ -38,9 +38,9 @@ describe.runIf(browser)("in a live preview", () => {
 		expect(ghost.top).toBeLessThan(cursor.bottom);
 		expect(ghost.bottom).toBeGreaterThan(cursor.top);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(marked.replace("|", text));
+		await expect.poll(() => doc()).toBe(marked.replace("|", text));
 		await page.keyboard.press("Control+z");
-		expect(await doc()).toBe(before);
+		await expect.poll(() => doc()).toBe(before);
 	}
 
 	test("the stand-in hides markup where the cursor is not", async () => {
@@ -49,14 +49,14 @@ describe.runIf(browser)("in a live preview", () => {
 		expect(drawn).toContain("A dream of lanes");
 		expect(drawn).toContain("• one");
 		expect(drawn).not.toContain("**");
-		expect(await page.locator(".lp-block").count()).toBe(1);
+		await expect.poll(() => page.locator(".lp-block").count()).toBe(1);
 	});
 
 	test("in a list item Tab takes the ghost; without one it indents the item", async () => {
 		const note = `${TOP}- towels and **keys**\n- the clock|\n- the lanes`;
 		await lives(note);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toMatch(/\n\s+- the clock\n/);
+		await expect.poll(() => doc()).toMatch(/\n\s+- the clock\n/);
 	});
 
 	test.each(["He had **never been**| there.", "He had **never been|** there.", "He had **never been** |there."])("at the end of a bold span: %s", async (line) => {
@@ -96,9 +96,9 @@ describe.runIf(browser)("in a live preview", () => {
 		const taken = (await doc()).slice(marked.length - 1);
 		expect(text.startsWith(taken)).toBe(true);
 		expect(taken).not.toBe("");
-		expect(await page.evaluate(() => window.bench.ghost())).toBe(text.length > taken.length ? text.slice(taken.length) : null);
+		await expect.poll(() => page.evaluate(() => window.bench.ghost())).toBe(text.length > taken.length ? text.slice(taken.length) : null);
 		await page.keyboard.press("Escape");
 		for (let n = 0; n < 3; n++) await page.keyboard.press("Control+z");
-		expect(await doc()).toBe(marked.replace("|", ""));
+		await expect.poll(() => doc()).toBe(marked.replace("|", ""));
 	});
 });

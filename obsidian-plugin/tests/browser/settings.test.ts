@@ -34,7 +34,7 @@ describe.runIf(browser)("the settings", () => {
 		await show();
 		await row("Take all of it").locator("button").first().click();
 		await page.keyboard.press("Control+j");
-		expect(await row("Take all of it").locator("button").first().textContent()).toBe("Ctrl j");
+		await expect.poll(() => row("Take all of it").locator("button").first().textContent()).toBe("Ctrl j");
 		await row("Take a word").locator("button").first().click();
 		await page.keyboard.press("Control+j");
 		await row("Take a word").getByRole("alert").filter({ hasText: "Take all of it" }).waitFor();
@@ -43,9 +43,9 @@ describe.runIf(browser)("the settings", () => {
 		await open(page, PATH, "Last night I was");
 		const text = await propose(page, daemon);
 		await page.keyboard.press("Escape");
-		expect(await page.evaluate(() => window.bench.ghost())).toBe(text);
+		await expect.poll(() => page.evaluate(() => window.bench.ghost())).toBe(text);
 		await page.keyboard.press("Control+j");
-		expect(await doc()).toBe(`Last night I was${text}`);
+		await expect.poll(() => doc()).toBe(`Last night I was${text}`);
 	});
 
 	test("the daemon's options are drawn from what it tells, set there, and refused in their own row", async () => {
@@ -53,18 +53,18 @@ describe.runIf(browser)("the settings", () => {
 		await show();
 		const input = row("Temperature").locator("input");
 		await input.waitFor();
-		expect(await input.inputValue()).toBe(String(before));
+		await expect.poll(() => input.inputValue()).toBe(String(before));
 		await input.fill("0.7");
 		await input.blur();
 		await expect.poll(() => option("mirror.temperature")).toBe(0.7);
 		await input.fill("99");
 		await input.blur();
 		await row("Temperature").getByRole("alert").waitFor();
-		expect(await option("mirror.temperature")).toBe(0.7);
+		await expect.poll(() => option("mirror.temperature")).toBe(0.7);
 		await input.fill(String(before));
 		await input.blur();
 		await expect.poll(() => option("mirror.temperature")).toBe(before);
-		expect(await row("Temperature").locator(".vaultgpt-wrong").textContent()).toBe("");
+		await expect.poll(() => row("Temperature").locator(".vaultgpt-wrong").textContent()).toBe("");
 		await row("Exclude").locator("input").waitFor();
 	});
 
@@ -74,10 +74,10 @@ describe.runIf(browser)("the settings", () => {
 		await told.filter({ hasText: "The daemon is running" }).waitFor();
 		await row("Address").locator("input").fill("http://example.org");
 		await row("Address").getByRole("alert").filter({ hasText: "no address on this computer" }).waitFor();
-		expect(await page.evaluate(() => window.bench.app.loadLocalStorage("vaultgpt-address"))).toBe(daemon.address);
+		await expect.poll(() => page.evaluate(() => window.bench.app.loadLocalStorage("vaultgpt-address"))).toBe(daemon.address);
 		await row("Address").locator("input").fill("127.0.0.1:9");
 		await told.filter({ hasText: "does not answer" }).waitFor();
-		expect(await row("Address").locator(".vaultgpt-wrong").textContent()).toBe("");
+		await expect.poll(() => row("Address").locator(".vaultgpt-wrong").textContent()).toBe("");
 		await row("Address").locator("input").fill(daemon.address);
 		await row("Connection").locator("button", { hasText: "Look again" }).click();
 		await told.filter({ hasText: "The daemon is running" }).waitFor();
@@ -88,7 +88,7 @@ describe.runIf(browser)("the settings", () => {
 		await row("Address").locator("input").fill("");
 		await row("Token").locator("input").fill("");
 		const kept = () => page.evaluate(() => [window.bench.app.loadLocalStorage("vaultgpt-address"), window.bench.app.secrets.get("vaultgpt-token") ?? ""]);
-		expect(await kept()).toEqual([null, ""]);
+		await expect.poll(() => kept()).toEqual([null, ""]);
 		await row("Connection").locator(".setting-item-description", { hasText: "address and token" }).waitFor();
 	});
 
@@ -99,7 +99,7 @@ describe.runIf(browser)("the settings", () => {
 			await (plugin as unknown as { onExternalSettingsChange(): Promise<void> }).onExternalSettingsChange();
 		});
 		await show();
-		expect(await row("Length").locator("select").inputValue()).toBe("page");
+		await expect.poll(() => row("Length").locator("select").inputValue()).toBe("page");
 		await page.evaluate(() => window.bench.plugin?.saveData({ length: "sentence", alternatives: 1, ofANewerVersion: 2 }));
 		await row("Show the voice").locator("input").uncheck();
 		await expect.poll(() => page.evaluate(() => window.bench.plugin?.data)).toEqual({ length: "sentence", alternatives: 1, ofANewerVersion: 2, showVoice: false });
@@ -111,10 +111,10 @@ describe.runIf(browser)("the settings", () => {
 		await hide();
 		await open(page, PATH, "Last night I was");
 		await propose(page, daemon);
-		expect(await page.locator(".vaultgpt-ghost").evaluate((element) => getComputedStyle(element).fontStyle)).toBe("italic");
+		await expect.poll(() => page.locator(".vaultgpt-ghost").evaluate((element) => getComputedStyle(element).fontStyle)).toBe("italic");
 		await page.keyboard.press("Escape");
 		await page.locator(".vaultgpt-status").click();
-		expect(await page.locator(".menu button").allTextContents()).toEqual(["Open the mirror", "Train now", "Why is this note used or not?"]);
+		await expect.poll(() => page.locator(".menu button").allTextContents()).toEqual(["Open the mirror", "Train now", "Why is this note used or not?"]);
 		await page.locator(".menu button", { hasText: "Open the mirror" }).click();
 		await page.locator("#side h4").waitFor();
 		const titles = await page.evaluate(() => {
@@ -138,8 +138,8 @@ describe.runIf(browser)("the settings", () => {
 		}
 		await page.evaluate(() => window.bench.run("continue-as"));
 		await page.waitForTimeout(200);
-		expect(await page.locator(".notice", { hasText: "does not answer" }).count()).toBe(1);
-		expect(await page.locator(".modal").count()).toBe(0);
+		await expect.poll(() => page.locator(".notice", { hasText: "does not answer" }).count()).toBe(1);
+		await expect.poll(() => page.locator(".modal").count()).toBe(0);
 	});
 
 	test("several cursors, and the reading view, have a sentence each", async () => {
@@ -150,7 +150,7 @@ describe.runIf(browser)("the settings", () => {
 			window.bench.run("continue");
 		});
 		await page.locator(".notice", { hasText: "There are 2 cursors" }).waitFor();
-		expect(await page.evaluate(() => window.bench.editor?.state.selection.ranges.length)).toBe(2);
+		await expect.poll(() => page.evaluate(() => window.bench.editor?.state.selection.ranges.length)).toBe(2);
 		await page.evaluate(() => {
 			const { view } = window.bench.app.workspace;
 			if (view) view.mode = "preview";
@@ -165,10 +165,10 @@ describe.runIf(browser)("the settings", () => {
 		await page.evaluate(() => window.bench.run("ask"));
 		await page.waitForFunction(() => Boolean(window.bench.ghost()));
 		await page.evaluate(() => window.bench.run("again"));
-		expect(await asked()).toBe("question");
+		await expect.poll(() => asked()).toBe("question");
 		await open(page, "B.md", "It was ");
 		await page.evaluate(() => window.bench.run("again"));
-		expect(await asked()).toBeUndefined();
+		await expect.poll(() => asked()).toBeUndefined();
 		await writes(page, stage.generation);
 	});
 

@@ -49,10 +49,10 @@ describe.runIf(browser)("the side view", () => {
 		await expect.poll(active, { timeout: 30_000 }).toBe(id);
 		await writes(page, id);
 		await side(`.vaultgpt-generation.is-active[data-generation="${id}"]`, "(writes now)").waitFor();
-		expect(await page.locator("#side .vaultgpt-generation.is-active").count()).toBe(1);
+		await expect.poll(() => page.locator("#side .vaultgpt-generation.is-active").count()).toBe(1);
 		await open(page, PATH, "Last night I was in the pool and");
 		const text = await propose(page, daemon); // the mirror's own text, now of this generation
-		expect(await page.evaluate(() => window.bench.part("voice"))).toContain("voice of ");
+		await expect.poll(() => page.evaluate(() => window.bench.part("voice"))).toContain("voice of ");
 		const request = (await page.evaluate(() => window.bench.lastRequest())) as object;
 		const answer = await daemon.post("/v1/completions", { ...request, stream: false, model: id });
 		expect((answer["choices"] as { text: string }[])[0]?.text).toBe(text);
@@ -75,7 +75,7 @@ describe.runIf(browser)("the side view", () => {
 		expect(told).toContain(`${row.promoted ? "Better" : "Kept back"}: ${row.why}`);
 		expect(told).toContain(`${row.held_out?.toFixed(3)} bits per byte`);
 		expect(row.active).toBe(row.promoted);
-		expect(await page.locator("#side .vaultgpt-chart circle").count()).toBe((await rows()).filter((each) => each.held_out !== null).length);
+		await expect.poll(() => page.locator("#side .vaultgpt-chart circle").count()).toBe((await rows()).filter((each) => each.held_out !== null).length);
 	}, ROUND_MS + 120_000);
 
 	test("Activate and Back change what /v1/status says, and who writes", async () => {
@@ -84,9 +84,9 @@ describe.runIf(browser)("the side view", () => {
 		if (!newest || !first) throw new Error(`two generations are needed: ${JSON.stringify(await rows())}`);
 		if ((await active()) === newest.id) await box(first.id).locator("button", { hasText: "Use this voice" }).click();
 		await agreed(first.id);
-		expect(await box(first.id).locator("button").count()).toBe(0); // the active one has no button
+		await expect.poll(() => box(first.id).locator("button").count()).toBe(0); // the active one has no button
 		const use = box(newest.id).locator("button", { hasText: "Use this voice" });
-		expect(await use.getAttribute("aria-label")).toMatch(/^Use the voice learned /);
+		await expect.poll(() => use.getAttribute("aria-label")).toMatch(/^Use the voice learned /);
 		await use.click();
 		if (!newest.promoted) await page.locator(".modal button", { hasText: "Agree" }).click();
 		await agreed(newest.id);
@@ -108,7 +108,7 @@ describe.runIf(browser)("the side view", () => {
 		await writes(page, first);
 		await page.evaluate(() => window.bench.run("roll-back"));
 		await page.locator(".notice", { hasText: "There is no earlier voice" }).waitFor();
-		expect(await active()).toBe(first);
+		await expect.poll(() => active()).toBe(first);
 	});
 
 	test("an event leaves focus and selection where they are; nothing is asked while it is collapsed", async () => {

@@ -82,11 +82,11 @@ describe.runIf(browser)("as you type", () => {
 		expect([text]).toEqual(await daemon.texts(body));
 		expect(text.trim().split(/\s+/).length).toBeLessThanOrEqual(12);
 		expect(text).not.toMatch(/[,;:.!?]\s/);
-		expect(await doc()).toBe(`${NOTE} was warm`);
+		await expect.poll(() => doc()).toBe(`${NOTE} was warm`);
 		await page.keyboard.press("Tab");
-		expect(await doc()).toBe(`${NOTE} was warm${text}`);
+		await expect.poll(() => doc()).toBe(`${NOTE} was warm${text}`);
 		await page.keyboard.press("Control+z");
-		expect(await doc()).toBe(`${NOTE} was warm`);
+		await expect.poll(() => doc()).toBe(`${NOTE} was warm`);
 		expect(asked.sent).toBe(1);
 	});
 
@@ -98,8 +98,8 @@ describe.runIf(browser)("as you type", () => {
 		await page.keyboard.type(" was");
 		await answered;
 		await pause();
-		expect(await ghost()).toBeNull();
-		expect(await page.locator("#notices .notice", { hasNotText: "No hotkey is set" }).count()).toBe(0);
+		await expect.poll(() => ghost()).toBeNull();
+		await expect.poll(() => page.locator("#notices .notice", { hasNotText: "No hotkey is set" }).count()).toBe(0);
 	});
 
 	test("nothing is asked mid-line, in a heading, after a deletion, in a selection, while the cursor moves", async () => {
@@ -152,7 +152,7 @@ describe.runIf(browser)("as you type", () => {
 			await free();
 		}
 		await page.waitForFunction(() => Boolean(window.bench.ghost()));
-		expect(await page.evaluate(() => window.bench.lastRequest())).toMatchObject({ n: 3, vaultgpt: { note: { length: "paragraph" } } });
+		await expect.poll(() => page.evaluate(() => window.bench.lastRequest())).toMatchObject({ n: 3, vaultgpt: { note: { length: "paragraph" } } });
 		expect(asked.sent).toBe(3);
 		await page.keyboard.press("Escape");
 	});
@@ -167,7 +167,7 @@ describe.runIf(browser)("as you type", () => {
 		await page.keyboard.type(" was");
 		await pause();
 		expect(asked.sent).toBe(0);
-		expect(await page.locator("#notices .notice").count()).toBe(said);
+		await expect.poll(() => page.locator("#notices .notice").count()).toBe(said);
 	});
 
 	test("five dismissals in a row make it wait longer", async () => {

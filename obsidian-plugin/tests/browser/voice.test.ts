@@ -44,9 +44,9 @@ describe.runIf(browser)("the page of one's voice", () => {
 		const { sentences } = (await daemon.get("/v1/report")) as { sentences: string[] };
 		for (const sentence of sentences.slice(1).filter((line) => !line.startsWith("  "))) await page.getByText(sentence, { exact: true }).waitFor();
 		await page.locator(".voice .badge").waitFor();
-		expect(await page.locator("#months td[data-heat='4']").count()).toBeGreaterThan(0);
+		await expect.poll(() => page.locator("#months td[data-heat='4']").count()).toBeGreaterThan(0);
 		expect(page.url()).toBe(`${daemon.address}/`);
-		expect(await page.evaluate(() => document.cookie)).toBe("");
+		await expect.poll(() => page.evaluate(() => document.cookie)).toBe("");
 		expect(await page.evaluate(async () => (await fetch("/v1/status")).status)).toBe(401); // the cookie alone
 		const other = await visitor();
 		await other.goto(url);
@@ -65,9 +65,9 @@ describe.runIf(browser)("the page of one's voice", () => {
 		await page.fill("#seed", "7");
 		await page.keyboard.press("Enter"); // no pointer is needed
 		await page.waitForFunction((whole) => document.querySelector("#said")?.textContent === whole, text, { timeout: 60_000 });
-		expect(await page.locator("#written").textContent()).toBe(PROMPT + text);
-		expect(await page.locator("#label").textContent()).toMatch(/^Under #dream, as the voice learned (?:today|last night|yesterday)/);
-		expect(await page.title()).toBe("Your voice");
+		await expect.poll(() => page.locator("#written").textContent()).toBe(PROMPT + text);
+		await expect.poll(() => page.locator("#label").textContent()).toMatch(/^Under #dream, as the voice learned (?:today|last night|yesterday)/);
+		await expect.poll(() => page.title()).toBe("Your voice");
 	});
 
 	test("several are written at a time, under the strengths that were chosen", async () => {
@@ -78,7 +78,7 @@ describe.runIf(browser)("the page of one's voice", () => {
 		await page.getByRole("button", { name: "Write on" }).click();
 		expect((await asked).postDataJSON()).toMatchObject({ n: 2, seed: 7, vaultgpt: { tags: ["dream"], tag_strength: 1.5 } });
 		await page.waitForFunction(() => document.querySelector("#said")?.textContent?.includes("\n"), null, { timeout: 60_000 });
-		expect(await page.locator("#written blockquote").count()).toBe(2);
+		await expect.poll(() => page.locator("#written blockquote").count()).toBe(2);
 	});
 
 	test("a round is asked for, watched, stopped where it is long, and its outcome said", async () => {
@@ -102,10 +102,10 @@ describe.runIf(browser)("the page of one's voice", () => {
 		expect(Math.max(...lengths) - Math.min(...lengths)).toBeLessThanOrEqual(1);
 		await boxes.nth(0).press("Space");
 		await boxes.nth(1).press("Space");
-		expect(await boxes.nth(2).isDisabled()).toBe(true);
+		await expect.poll(() => boxes.nth(2).isDisabled()).toBe(true);
 		await page.getByRole("button", { name: "These two are mine" }).click();
 		const right = await page.locator(".blind:has(.yours) input:checked").count();
-		expect(await page.locator(".blind .yours").count()).toBe(2);
+		await expect.poll(() => page.locator(".blind .yours").count()).toBe(2);
 		await page.getByText(`You found ${right} of your two.`).waitFor();
 		await page.reload();
 		await page.locator("#score", { hasText: `you found ${right} of 2` }).waitFor();
@@ -116,9 +116,9 @@ describe.runIf(browser)("the page of one's voice", () => {
 		expect(nameless).toEqual([]);
 		await page.reload();
 		await page.keyboard.press("Tab");
-		expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("To the page");
+		await expect.poll(() => page.evaluate(() => document.activeElement?.textContent)).toBe("To the page");
 		await page.setViewportSize({ width: 360, height: 700 });
-		expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+		await expect.poll(() => page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
 	});
 
 	test("a daemon that does not answer is said in a sentence", async () => {
@@ -126,6 +126,6 @@ describe.runIf(browser)("the page of one's voice", () => {
 		await page.fill("#text", "Last night I");
 		await page.getByRole("button", { name: "Write on" }).click();
 		await page.locator("#refused", { hasText: "The mirror is not there" }).waitFor();
-		expect(await page.locator("#refused").textContent()).toContain("vaultgpt serve");
+		await expect.poll(() => page.locator("#refused").textContent()).toContain("vaultgpt serve");
 	});
 });
