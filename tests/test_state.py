@@ -102,3 +102,15 @@ def test_a_dropped_vault_is_forgotten(vault: Path) -> None:
     create_state(vault)
     drop_state(vault)
     assert known_vaults() == {}
+
+
+def test_the_phones_token_outlives_a_start_and_ends_when_it_is_rotated(vault: Path) -> None:
+    state = create_state(vault)
+    state.rotate_phone_token()  # none was made: nothing to end
+    assert not state.phone_token_path.exists()
+    first = state.phone_token()
+    assert len(first) == 64 and first != state.token()
+    state.renew_token()
+    assert state.phone_token() == first
+    state.rotate_phone_token()
+    assert state.phone_token() != first

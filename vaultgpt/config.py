@@ -147,6 +147,13 @@ class Server:
     host: str = option("127.0.0.1", "Address to listen on", "", r"127\.0\.0\.1|::1|localhost")
     port: int = option(0, "Port to listen on; 0 for any free one", "", "0..65535")
     origins: tuple[str, ...] = option([], "Exact Origins that may call the API from a browser")
+    phone: str = option(
+        "",
+        "Name of your own HTTPS proxy, as HOST or HOST:PORT, through which a phone may write; "
+        "empty for none",
+        "",
+        r"(?i)(([a-z0-9-]+\.)+[a-z][a-z0-9-]*(:[0-9]{1,5})?)?",
+    )
     max_body_kb: int = option(1024, "Largest request body", "KiB", "1..65536")
     queue: int = option(8, "Requests that may wait for the mirror", "requests", "1..1000")
 

@@ -9,10 +9,11 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ LEAST_ROOM_BYTES = 1 << 20  # below it the state is taken for full
 _BALLAST, _BALLAST_BYTES, _PLENTY_BYTES = "ballast", 4 << 20, 256 << 20
 _UNFINISHED = ".tmp"
 _WRITING_S = 600.0
+MAKING_S = 10.0  # at most, while another process makes a secret or token
 
 
 def make_private_dir(path: Path) -> Path:
@@ -175,3 +177,28 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def made_once(
+    path: Path, good: Callable[[str], bool], may_make: Callable[[], None] = lambda: None
+) -> str:
+    """The text of a file of 32 random bytes in hex, made by whoever comes first.
+
+    Where it is not `good`, `may_make` raises if what was there can't be made anew.
+    """
+    if good(text := ascii_text(path)):
+        return text
+    with FileLock(path.with_name("making.lock"), timeout=MAKING_S, mode=PRIVATE_FILE):
+        if good(text := ascii_text(path)):
+            return text
+        may_make()
+        write_atomic(path, secrets.token_hex(32))
+        return ascii_text(path)
+
+
+def ascii_text(path: Path) -> str:
+    """Its text, "" when it is missing or no text. Other errors of the disk are the caller's."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""

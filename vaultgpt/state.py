@@ -12,7 +12,7 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,11 @@ from filelock import FileLock
 
 from vaultgpt.errors import NotFound, StateError, VaultError
 from vaultgpt.files import (
+    MAKING_S,
     PRIVATE_DIR,
     PRIVATE_FILE,
+    ascii_text,
+    made_once,
     make_private_dir,
     read_json,
     write_atomic,
@@ -30,7 +33,6 @@ from vaultgpt.files import (
 
 _WHOSE = "vault.json"  # in a state folder: whose it is, from which vaults.json can be made anew
 _SHORTEST = 16  # characters of a token that the author sets by hand
-_MAKING_S = 10.0  # at most, while another process makes a secret or token
 
 
 def state_root() -> Path:
@@ -125,22 +127,40 @@ class VaultState:
         StateError when it is missing or damaged and hashes were made with it: a new one would make
         every forgotten note a stranger.
         """
-        return bytes.fromhex(_made_once(self.secret_path, _is_secret, self._has_hashes))
+        return bytes.fromhex(made_once(self.secret_path, _is_secret, self._check_no_hashes))
 
     def renew_secret(self) -> bytes:
         """A new secret where the old one is lost and the author gave up what was hashed with it."""
         write_atomic(self.secret_path, secrets.token_hex(32))
         return self.secret()
 
-    def _has_hashes(self) -> bool:
-        return any(
-            path.is_file() and path.stat().st_size
-            for path in (self.ledger, self.memory, *self.runs.glob("*.npy"))
-        )
+    def _check_no_hashes(self) -> None:
+        places = (self.ledger, self.memory, *self.runs.glob("*.npy"))
+        if any(path.is_file() and path.stat().st_size for path in places):
+            raise StateError(
+                "The file `secret` of the state folder is "
+                f"{'damaged' if self.secret_path.exists() else 'missing'}, and hashes were made "
+                "with it: forgotten notes could be relearned.",
+                "Put it back from a backup. If it is lost, say `vaultgpt train --fresh`: all is "
+                "learned anew, and you forget notes again.",
+            )
 
     def token(self) -> str:
         """The API's bearer token; made on first use, and where the file is empty or cut short."""
-        return _made_once(self.token_path, lambda text: len(text) >= _SHORTEST, lambda: False)
+        return made_once(self.token_path, _is_token)
+
+    @property
+    def phone_token_path(self) -> Path:
+        return self.folder / "token.phone"
+
+    def phone_token(self) -> str:
+        """The bearer token of the author's phone; it outlives the daemon. Made on first use."""
+        return made_once(self.phone_token_path, _is_token)
+
+    def rotate_phone_token(self) -> None:
+        """Phones that were paired are not let in any more."""
+        if self.phone_token_path.exists():
+            write_atomic(self.phone_token_path, secrets.token_hex(32))
 
     def rotate_token(self) -> str:
         """A new token; the old one stops working when the daemon next reads it."""
@@ -156,7 +176,7 @@ class VaultState:
         One that the author wrote into the file stays.
         """
         token = self.token()
-        ours = _text(self._made_token)
+        ours = ascii_text(self._made_token)
         by_hand = ours != _mark(token) if ours else not _is_secret(token)
         return token if by_hand else self.rotate_token()
 
@@ -174,34 +194,8 @@ def _is_secret(text: str) -> bool:
     return re.fullmatch("[0-9a-fA-F]{64}", text) is not None
 
 
-def _made_once(path: Path, good: Callable[[str], bool], needed: Callable[[], bool]) -> str:
-    """The text of a file of 32 random bytes in hex, made by whoever comes first.
-
-    StateError when it is not `good` and `needed` says that what was there can't be made anew.
-    """
-    if good(text := _text(path)):
-        return text
-    with FileLock(path.with_name("making.lock"), timeout=_MAKING_S, mode=PRIVATE_FILE):
-        if good(text := _text(path)):
-            return text
-        if needed():
-            raise StateError(
-                f"The file `{path.name}` of the state folder is "
-                f"{'damaged' if path.exists() else 'missing'}, and hashes were made with it: "
-                "forgotten notes could be relearned.",
-                "Put it back from a backup. If it is lost, say `vaultgpt train --fresh`: all is "
-                "learned anew, and you forget notes again.",
-            )
-        write_atomic(path, secrets.token_hex(32))
-        return _text(path)
-
-
-def _text(path: Path) -> str:
-    """Its text, "" when it is missing or no text. Other errors of the disk are the caller's."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
+def _is_token(text: str) -> bool:
+    return len(text) >= _SHORTEST
 
 
 def real_vault(path: Path) -> Path:
@@ -344,7 +338,7 @@ def drop_state(vault: Path) -> None:
 
 
 def _vaults_lock(root: Path) -> FileLock:
-    return FileLock(root / "vaults.lock", timeout=_MAKING_S, mode=PRIVATE_FILE)
+    return FileLock(root / "vaults.lock", timeout=MAKING_S, mode=PRIVATE_FILE)
 
 
 def find_state(

@@ -21,6 +21,7 @@ from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.wire import Piece, Prompt, Usage
 
 TOKEN = "5" * 64
+PHONE_TOKEN = "7" * 64
 ORIGIN = "https://notes.example"
 
 
@@ -44,6 +45,9 @@ class FakeService:
 
     def token(self) -> str:
         return TOKEN
+
+    def phone_token(self) -> str:
+        return PHONE_TOKEN
 
     def touch(self) -> None:
         self.touched += 1

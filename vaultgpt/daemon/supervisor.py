@@ -181,6 +181,10 @@ class Daemon:
                 write_runtime(self.state, self.port)
         return self._token
 
+    def phone_token(self) -> str:
+        """The phone's token."""
+        return self.state.phone_token()
+
     def touch(self) -> None:
         """The author writes."""
         self._requested = self._now()

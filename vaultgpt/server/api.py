@@ -1,7 +1,7 @@
 """The aiohttp application: who may speak to it, and one place where failures are answered.
 
-Host, Origin, bearer token (or the page's cookie) and content type are checked in this order. Knows
-nothing about what is asked, and the daemon only as a Service.
+Host, Origin, bearer token (or the page's cookie) and content type are checked in this order; of a
+phone also what it asks. Knows nothing about what is asked, and the daemon only as a Service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from vaultgpt.errors import Forbidden, VaultGPTError, expected
-from vaultgpt.server import page, problems
+from vaultgpt.server import page, phone, problems
 from vaultgpt.server.connections import answering
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING, Metrics, Service
 from vaultgpt.server.page import VISITS, Visits, own_origin
@@ -40,7 +40,7 @@ def _make_app(service: Service) -> web.Application:
         return service.settings.server.origins
 
     app = web.Application(
-        middlewares=[_answers, _gate(service.token, origins)],
+        middlewares=[_answers, _gate(service, origins)],
         client_max_size=service.settings.server.max_body_kb * 1024,
     )
     app[SERVICE] = service
@@ -111,11 +111,11 @@ def _check_host(request: web.Request) -> None:
 
 
 def _check_origin(request: web.Request, allowed: tuple[str, ...]) -> str | None:
-    """The Origin, exactly allowed or our own page's; None for none; Forbidden otherwise."""
+    """The Origin, exactly one of those allowed; None for none; Forbidden otherwise."""
     origins = request.headers.getall("Origin", [])
     if not origins:
         return None
-    if len(origins) != 1 or origins[0] not in (*allowed, own_origin(request)):
+    if len(origins) != 1 or origins[0] not in allowed:
         raise Forbidden(
             "This Origin is not allowed.",
             "origin_not_allowed",
@@ -157,22 +157,35 @@ def _preflight(request: web.Request) -> web.Response:
     return web.Response(status=204, headers=headers)
 
 
-def _gate(token: Callable[[], str], origins: Callable[[], tuple[str, ...]]) -> Middleware:
-    """The middleware that lets through what may speak; both callables are read on every request."""
+def _gate(service: Service, origins: Callable[[], tuple[str, ...]]) -> Middleware:
+    """The middleware that lets through what may speak; settings and tokens are read each time."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if phone.by_phone(request):
+            _check_phone(request, service.phone_token(), origins())
+            return await handler(request)
         _check_host(request)
-        origin = _check_origin(request, origins())
+        origin = _check_origin(request, (*origins(), own_origin(request)))
         if origin in origins() and request.method == "OPTIONS":
             return _preflight(request)
         if request.path not in _OPEN_PATHS:
             if not request.app[VISITS].may_ask(request):
-                _check_token(request, token())
+                _check_token(request, service.token())
             _check_content_type(request)
         return await handler(request)
 
     return middleware
+
+
+def _check_phone(request: web.Request, token: str, origins: tuple[str, ...]) -> None:
+    """What has come by the phone's name: no cookie counts there, and no token but the phone's."""
+    phone.check_not_public(request)
+    _check_origin(request, origins)
+    if request.path != "/health":
+        _check_token(request, token)
+        _check_content_type(request)
+    phone.check_may_ask(request)
 
 
 def _cors(origins: Callable[[], tuple[str, ...]]) -> _Signal:

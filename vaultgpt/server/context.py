@@ -37,6 +37,9 @@ class Service(Protocol):
     def token(self) -> str:
         """The bearer token as it stands now."""
 
+    def phone_token(self) -> str:
+        """The phone's bearer token as it stands now."""
+
     def touch(self) -> None:
         """Somebody writes: a request for text came in."""
 

@@ -36,6 +36,7 @@ MAY_ASK = frozenset(
         "GET /v1/page",
         "GET /v1/refrains",
         "GET /v1/blind",
+        "POST /v1/phone",
         "GET /v1/tags",
         "GET /v1/provenance",
         "GET /v1/events",

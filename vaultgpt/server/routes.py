@@ -20,6 +20,7 @@ from vaultgpt.server import completions, page
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import CONTENT_TYPE, METRICS, SERVICE, WRITING
 from vaultgpt.server.growing import Completion
+from vaultgpt.server.phone import by_phone
 from vaultgpt.server.problems import parse, parse_query
 from vaultgpt.tasks.client import CHALLENGE_BYTES, proof_of
 from vaultgpt.tasks.config import OPTIONS, RELOAD, SET_OPTION
@@ -27,7 +28,7 @@ from vaultgpt.tasks.continue_ import ACCEPT
 from vaultgpt.tasks.forget import FORGET
 from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS
 from vaultgpt.tasks.open_note import Label
-from vaultgpt.tasks.page import BLIND, OPEN, PAGE, REFRAINS
+from vaultgpt.tasks.page import BLIND, OPEN, PAGE, PHONE, REFRAINS
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE
 from vaultgpt.tasks.report import MEASURE, REPORT
 from vaultgpt.tasks.schemas import CompletionRequest, WarmRequest
@@ -132,10 +133,16 @@ async def _health(request: web.Request) -> web.Response:
     challenge = parse_query(request, _HealthRequest).challenge
     if challenge is None:
         return _json(_Health(ok=True))
+    return _json(_Health(ok=True, proof=proof_of(*_asked_where(request), bytes.fromhex(challenge))))
+
+
+def _asked_where(request: web.Request) -> tuple[str, int | str]:
+    """The token that counts where the daemon is asked, and that place."""
+    service = request.app[SERVICE]
+    if by_phone(request):
+        return service.phone_token(), request.host.lower()
     assert request.transport is not None
-    port = int(request.transport.get_extra_info("sockname")[1])
-    proof = proof_of(request.app[SERVICE].token(), port, bytes.fromhex(challenge))
-    return _json(_Health(ok=True, proof=proof))
+    return service.token(), int(request.transport.get_extra_info("sockname")[1])
 
 
 async def _report(request: web.Request) -> web.Response:
@@ -221,6 +228,7 @@ ROUTES = (
     _task(REFRAINS),
     _task(BLIND),
     Route("POST", OPEN.path, OPEN.request, OPEN.answer, _link, OPEN.sentence),
+    _task(PHONE),
     Route(
         "POST",
         "/v1/completions",

@@ -41,12 +41,13 @@ _Connection = http.client.HTTPConnection
 _GONE = (ConnectionError, http.client.RemoteDisconnected)
 
 
-def proof_of(token: str, port: int, challenge: bytes) -> str:
-    """What a holder of the token who listens on `port` answers to a challenge, in hex.
+def proof_of(token: str, place: int | str, challenge: bytes) -> str:
+    """What a holder of the token answers to a challenge, in hex.
 
-    The port is in it, so that a program on another port can't pass the question on to the daemon.
+    `place` is the port asked, or the name of the phone's proxy: whoever listens elsewhere can't
+    pass the question on to the daemon.
     """
-    message = _CONTEXT + str(port).encode() + b"\n" + challenge
+    message = _CONTEXT + str(place).encode() + b"\n" + challenge
     return hmac.new(token.encode(), message, hashlib.sha256).hexdigest()
 
 

@@ -92,6 +92,7 @@ def check_vault(state: VaultState, mend: bool = False) -> list[Finding]:
         ("ledger", lambda: _ledger(state)),
         ("base", lambda: _base(state)),
         ("copy guard", lambda: _guard(state)),
+        ("phone", lambda: _phone(state)),
         *((f"generation {folder.name}", _generation(folder)) for folder in _folders(state)),
         *((f"generation {folder.name}", _aside(folder)) for folder in those_set_aside(state)),
     ]
@@ -122,6 +123,16 @@ def _notes(state: VaultState) -> str:
     if said:
         raise VaultGPTError(" ".join(said), "The rest of the vault is read.")
     return "Every folder and every note can be read."
+
+
+def _phone(state: VaultState) -> str:
+    server = load_settings(state.config).server
+    if server.phone and not server.port:
+        raise VaultGPTError(
+            f"Phones are let in through {server.phone}, and the port changes at each start.",
+            "Set server.port, and let your proxy forward to it.",
+        )
+    return f"Let in through {server.phone}." if server.phone else "None is let in."
 
 
 def _quarantined(state: VaultState) -> list[str]:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import cache
 from importlib.resources import files
+from urllib.parse import urlencode
 
 from typing_extensions import TypedDict
 
@@ -39,6 +40,14 @@ class Link(TypedDict):
 
     url: str
     seconds: int
+
+
+class PhoneLink(TypedDict):
+    """Pairs the plugin of a phone that opens `link`, which holds the other two."""
+
+    link: str
+    address: str
+    token: str
 
 
 class _LeftOut(TypedDict):
@@ -264,6 +273,23 @@ PAGE = Task(
     Nothing,
     _PageAnswer,
     work=_page,
+)
+
+
+def _phone(desk: Desk, _asked: Nothing) -> PhoneLink:
+    """NotFound where no name is set for it."""
+    name = desk.settings.server.phone
+    if not name:
+        raise NotFound(
+            "No phone is let in.", "Give the name of your HTTPS proxy: docs/running.md says how."
+        )
+    address, token = f"https://{name.lower()}", desk.state.phone_token()
+    query = urlencode({"address": address, "token": token})
+    return PhoneLink(link=f"obsidian://vaultgpt?{query}", address=address, token=token)
+
+
+PHONE = Task(
+    "POST", "/v1/phone", "The link that pairs the author's phone", Nothing, PhoneLink, work=_phone
 )
 OPEN: Task[Nothing, Link] = Task(
     "POST", "/v1/open", "A link that opens the page of one's voice, once", Nothing, Link
