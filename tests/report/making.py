@@ -21,11 +21,13 @@ def make_adapter(base: Path, folder: Path) -> Path:
     from vaultgpt.training.device import choose_device
     from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
 
-    wrapped, config = wrap(load_base(base, choose_device("cpu", "float32", 1)), 4, 1)
+    loaded = load_base(base, choose_device("cpu", "float32", 1))
+    wrapped = wrap(loaded, 4, 1)
     torch.manual_seed(2)
     tensors = {name: 0.02 * torch.randn_like(p) for name, p in lora_parameters(wrapped).items()}
     folder.mkdir(parents=True)
-    save_adapter(folder, Adapter(4, 8, tensors, None), config, "tiny", None)
+    wrapped.unload()
+    save_adapter(folder, loaded, Adapter(4, 8, tensors, None), "tiny", None)
     return folder
 
 

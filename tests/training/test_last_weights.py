@@ -16,7 +16,7 @@ from vaultgpt.generations import EMBEDDING, LAST_WEIGHTS
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.last_weights import MOMENTS, LastWeights, load_last, save_last
 from vaultgpt.training.loop import Loop
-from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 
 
 def trained(base: BaseModel, folder: Path, steps: int = 4) -> tuple[Adapter, LastWeights, Loop]:
@@ -53,7 +53,8 @@ def test_a_voice_kept_in_float32_is_still_read(base: BaseModel, tmp_path: Path) 
     """As generations were written before: every tensor in float32, the moments in bfloat16."""
     mean, last, loop = trained(base, tmp_path / "work")
     assert mean.embedding is not None and last.weights.embedding is not None
-    loop.learner.save(tmp_path, mean, "tiny", None)
+    loop.learner.close()
+    save_adapter(tmp_path, base, mean, "tiny", None)
     save_file({"embedding": mean.embedding}, tmp_path / EMBEDDING)
     save_last(tmp_path, last)
     with safe_open(tmp_path / LAST_WEIGHTS, framework="pt") as file:

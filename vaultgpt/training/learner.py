@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device, release
 from vaultgpt.training.last_weights import MOMENTS, LastWeights
-from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
+from vaultgpt.training.lora import Adapter, lora_parameters, wrap
 from vaultgpt.training.written import write_out
 
 EMBEDDING = "embedding"
@@ -42,7 +41,7 @@ class Learner:
         last: LastWeights | None = None,
     ) -> None:
         self.base, self.recipe = base, recipe
-        self.wrapped, self.config = wrap(base, recipe.rank, seed)
+        self.wrapped = wrap(base, recipe.rank, seed)
         self.alpha = 2 * recipe.rank
         self.lora = lora_parameters(self.wrapped)
         keeps_delta = parent is not None and parent.embedding is not None
@@ -242,7 +241,3 @@ class Learner:
         self.optimiser.state.clear()
         self.base.model = self.wrapped.unload()
         release(self.base)
-
-    def save(self, folder: Path, adapter: Adapter, base_name: str, revision: str | None) -> None:
-        """Write `adapter` as a PEFT folder."""
-        save_adapter(folder, adapter, self.config, base_name, revision)

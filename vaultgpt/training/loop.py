@@ -47,7 +47,7 @@ class Plan:
     steps: int
     check_every: int  # steps between validations
     deadline: float | None
-    folder: Path  # of the checkpoint
+    folder: Path | None  # of the checkpoint; None keeps none
     job: str  # digest of the job
 
 
@@ -229,6 +229,8 @@ class Loop:
 
     def _resume(self) -> None:
         self._step_at_start = 0
+        if self.plan.folder is None:
+            return
         found = read_checkpoint(self.plan.folder, self.plan.job)
         if found is None:
             if (self.plan.folder / DAMAGED).exists():
@@ -244,6 +246,8 @@ class Loop:
         self.mixture.skip(self.progress.position)
 
     def _save(self) -> None:
+        if self.plan.folder is None:
+            return
         tensors = self.learner.state()
         if self.best is not None:
             tensors |= {f"best/{n}": t for n, t in self.best.tensors.items()}

@@ -70,10 +70,9 @@ def linear_suffixes(model: Any) -> tuple[list[str], bool]:
     return sorted(found), all(found.values())
 
 
-def wrap(base: BaseModel, rank: int, seed: int) -> tuple[PeftModel, LoraConfig]:
-    """Put fresh LoRA layers (B = 0) into the base, in float32; only they take gradients."""
+def _config(base: BaseModel, rank: int) -> LoraConfig:
     targets, conv = linear_suffixes(base.model)
-    config = LoraConfig(
+    return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=rank,
         lora_alpha=2 * rank,
@@ -82,6 +81,11 @@ def wrap(base: BaseModel, rank: int, seed: int) -> tuple[PeftModel, LoraConfig]:
         target_modules=targets,
         fan_in_fan_out=conv,
     )
+
+
+def wrap(base: BaseModel, rank: int, seed: int) -> PeftModel:
+    """Put fresh LoRA layers (B = 0) into the base, in float32; only they take gradients."""
+    config = _config(base, rank)
     torch.manual_seed(seed)
     try:
         wrapped = get_peft_model(base.model, config)
@@ -95,7 +99,7 @@ def wrap(base: BaseModel, rank: int, seed: int) -> tuple[PeftModel, LoraConfig]:
             parameter.data = parameter.data.float()
     if base.device.where.type == "cpu":
         fuse(wrapped)
-    return wrapped, config
+    return wrapped
 
 
 def lora_parameters(wrapped: Any) -> dict[str, nn.Parameter]:
@@ -108,13 +112,14 @@ def lora_parameters(wrapped: Any) -> dict[str, nn.Parameter]:
 
 
 def save_adapter(
-    folder: Path, adapter: Adapter, config: LoraConfig, base_name: str, revision: str | None
+    folder: Path, base: BaseModel, adapter: Adapter, base_name: str, revision: str | None
 ) -> None:
     """Write the PEFT files (and the delta's) into `folder`, mode 0600, each whole or not at all.
 
-    The delta in bfloat16, half as large: it is small beside what it is added to.
+    `base` is plain. The delta in bfloat16, half as large: it is small beside what it is added to.
     """
     write_atomic(folder / ADAPTER, save(adapter.tensors, {"format": "pt"}))
+    config = _config(base, adapter.rank)
     fields: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
     fields.update(base_model_name_or_path=base_name, revision=revision, inference_mode=True)
     fields["target_modules"] = sorted(fields["target_modules"])

@@ -30,9 +30,8 @@ from vaultgpt.training.choose import (
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.last_weights import LastWeights, load_last, save_last
-from vaultgpt.training.learner import Learner
-from vaultgpt.training.loop import Loop, Plan
-from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.training.lesson import Learned, Lesson, learn
+from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Item, Job, Report, job_from_json
 from vaultgpt.training.streams import (
@@ -85,50 +84,62 @@ class _Trainer:
         settings = self.settings
         device = choose_device(settings["device"], settings["dtype"], int(settings["threads"]))
         base = load_base(Path(self.job.base), device)
-        parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
         self.say("load", 1.0)
         measurer = Measurer(self.job, base, self.folder, self.digest, self.stop, self.say)
         measurer.before()
-        adapter, last, learner, progress, validation = self._train(base, parent, measurer)
-        learner.close()
-        adapter = adapter.as_saved()
-        measurer.after(adapter, last.weights if last and not self.fresh else None)
-        measurer.copying(adapter)
+        lesson = self._lesson(base, measurer)
+        learned = learn(base, lesson, self.folder, self.digest, self.stop, self._on_step)
+        return self._finish(base, measurer, lesson, learned)
+
+    def _finish(
+        self, base: BaseModel, measurer: Measurer, lesson: Lesson, learned: Learned
+    ) -> Report:
+        """Measure what was learned and leave it in job.out."""
+        measurer.scored_tokens += len(learned.progress.checks) * tokens_of(lesson.validation)
+        last = learned.last
+        measurer.after(learned.adapter, last.weights if last and not self.fresh else None)
+        measurer.copying(learned.adapter)
         out = make_private_dir(Path(self.job.out))
-        learner.save(out, adapter, self.job.base_name, self.job.base_revision)
+        save_adapter(out, base, learned.adapter, self.job.base_name, self.job.base_revision)
         lines.save(out, self._lines())
         if last:
             save_last(out, last)
-        report = self._report(base, learner.recipe, progress, measurer, validation)
+        report = self._report(lesson.recipe, learned, measurer)
         clear(self.folder)
         return report
 
     def say(self, phase: str, fraction: float, **more: Any) -> None:
         self.on_progress({"event": "progress", "phase": phase, "fraction": fraction, **more})
 
-    def _train(
-        self, base: BaseModel, parent: Adapter | None, measurer: Measurer
-    ) -> tuple[Adapter, LastWeights | None, Learner, Progress, list[Item]]:
+    def _texts(self) -> tuple[list[Item], list[Item]]:
+        """(to learn, to validate on): the latter none in a small round."""
         train = [i for i in self.job.items if i.role == "train"]
-        validation: list[Item] = []
-        if self.fresh:
-            train += [i for i in self.job.items if i.role == "replay"]
-            train, validation = split_validation(train, self.seed)
+        if not self.fresh:
+            return train, []
+        return split_validation(
+            [*train, *(i for i in self.job.items if i.role == "replay")], self.seed
+        )
+
+    def _lesson(self, base: BaseModel, measurer: Measurer) -> Lesson:
+        train, validation = self._texts()
+        parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
         last = self._last(parent, base.params)
         recipe, mixture, epoch_tokens, total = self._mixture(
             base, parent, train, last.tokens if last else 0
         )
         if mixture.empty:
             raise TrainingError("There is no text to learn from in this round.")
-        learner = Learner(base, recipe, self.seed, parent, last)
-        steps = max(1, round(total / recipe.batch_tokens))
-        check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
-        plan = Plan(steps, check, self._deadline(measurer), self.folder, self.digest)
-        looked = measurer.segments(validation)
-        loop = Loop(learner, mixture, looked, plan, stop=self.stop, on_step=self._on_step)
-        adapter = loop.run()
-        measurer.scored_tokens += len(loop.progress.checks) * tokens_of(looked)
-        return adapter, loop.last(adapter), learner, loop.progress, validation
+        return Lesson(
+            seed=self.seed,
+            recipe=recipe,
+            steps=max(1, round(total / recipe.batch_tokens)),
+            check_every=max(1, round(epoch_tokens / recipe.batch_tokens / 4)),
+            seconds=self._seconds(measurer),
+            mixture=mixture,
+            validation=measurer.segments(validation),
+            parent=parent,
+            last=last,
+        )
 
     def _last(self, parent: Adapter | None, params: int) -> LastWeights | None:
         """Where the parent's training stood."""
@@ -188,11 +199,13 @@ class _Trainer:
         ]
         return recipe, Mixture(streams), rough if self.fresh else total, total
 
-    def _deadline(self, measurer: Measurer) -> float | None:
+    def _seconds(self, measurer: Measurer) -> float | None:
+        """What a budget leaves for learning."""
         budget = self.job.round.budget_s
         if budget is None:
             return None
-        return self.began + budget - measurer.seconds_to_come - RESERVE_S
+        end = self.began + budget - measurer.seconds_to_come - RESERVE_S
+        return end - time.monotonic()
 
     def _on_step(self, progress: Progress) -> None:
         self.say(
@@ -211,14 +224,8 @@ class _Trainer:
         roles = ("train", "replay") if self.fresh else ("train",)
         return lines.by_tag(((i.tags, i.text) for i in self.job.items if i.role in roles), before)
 
-    def _report(
-        self,
-        base: BaseModel,
-        recipe: Recipe,
-        progress: Progress,
-        measurer: Measurer,
-        validation: list[Item],
-    ) -> Report:
+    def _report(self, recipe: Recipe, learned: Learned, measurer: Measurer) -> Report:
+        progress = learned.progress
         return Report(
             bits_per_byte=measurer.bits_per_byte(),
             by_tag=measurer.by_group("tags"),
@@ -229,10 +236,10 @@ class _Trainer:
             tokens=progress.tokens,
             seconds=time.monotonic() - self.began,
             tokens_per_s=progress.tokens / max(progress.seconds, 1e-9),
-            device=base.device.name,
+            device=learned.device,
             steps=progress.step,
             losses=progress.losses,
-            notes=[*base.notes, *progress.notes],
+            notes=learned.notes,
             scored_tokens=measurer.scored_tokens,
             written_in=measurer.written_in,
             new_text=measurer.new_text,
@@ -243,12 +250,12 @@ class _Trainer:
                 "embedding_rate": recipe.embedding_rate,
                 "batch_tokens": recipe.batch_tokens,
                 "block_tokens": recipe.block_tokens,
-                "dtype": str(base.device.dtype).removeprefix("torch."),
-                "threads": base.device.threads,
-                "packed": base.packs,
+                "dtype": learned.dtype,
+                "threads": learned.threads,
+                "packed": learned.packed,
                 "best_step": progress.best_step or progress.step,
                 "validation": progress.checks,
-                "set_aside": [i.id for i in validation],
+                "set_aside": [i.id for i in self._texts()[1]],
                 "planned_steps": progress.steps,
                 "segment_tokens": SEGMENT_TOKENS,
                 "scored_with": "full header and title; the base with the title alone",
