@@ -92,6 +92,9 @@ class Training:
     threads: int = option(
         0, "CPU threads of a round; 0 for the physical cores", "threads", "0..256"
     )
+    processes: int = option(
+        1, "Processes a round learns in, each on a graphics card of its own", "processes", "1..64"
+    )
     rank: int = option(0, "LoRA rank; 0 chooses by words and base", "", "0..256")
     learning_rate: float = option(
         0.0, "Peak learning rate; 0 chooses by the base's size", "", "0..1"

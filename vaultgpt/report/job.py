@@ -18,6 +18,7 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import read_json
 from vaultgpt.training import worker
 from vaultgpt.training.round import Item, item_from_json
+from vaultgpt.wire import Frame
 
 
 class StyleFigures(TypedDict):
@@ -133,14 +134,14 @@ def read_voice_job(path: Path) -> VoiceJob:
         ) from None
 
 
-def study(job: Path, say: worker.Say, stop: threading.Event, _began: float) -> Any:
-    """The figures of the VoiceJob in `job`."""
+def study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -> Any:
+    """The figures of the VoiceJob that the order names."""
     from vaultgpt.report.study import Study
 
     def tell(phase: str, fraction: float) -> None:
         say({"event": "progress", "phase": phase, "fraction": fraction})
 
-    return Study(read_voice_job(job), tell, stop).run()
+    return Study(read_voice_job(Path(str(order["job"]))), tell, stop).run()
 
 
 if __name__ == "__main__":

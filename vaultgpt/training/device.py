@@ -19,6 +19,7 @@ from vaultgpt.arithmetic import Dtype
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.config import device_named
 from vaultgpt.errors import TrainingError, Unavailable
+from vaultgpt.training.together import ALONE, Together
 
 if TYPE_CHECKING:
     from vaultgpt.training.base import BaseModel
@@ -52,16 +53,27 @@ class Device:
         )
 
 
-def choose_device(device: str, dtype: str, threads: int) -> Device:
-    """From [training] device, dtype and threads. TrainingError for a device that is not there."""
+def choose_device(device: str, dtype: str, threads: int, together: Together = ALONE) -> Device:
+    """From [training] device, dtype and threads. TrainingError for a device that is not there.
+
+    Of several processes each has a graphics card of its own, or its share of the cores.
+    """
     name = device_named(device, torch.cuda.is_available(), torch.backends.mps.is_available())
     if name is None:
         raise TrainingError(
             f"There is no usable {device.partition(':')[0].upper()} device here.",
             "Set training.device to auto or cpu.",
         )
+    if together.size > 1 and name.startswith("cuda"):
+        if together.size > (cards := torch.cuda.device_count()):
+            raise TrainingError(
+                f"There are {cards} graphics cards here for {together.size} processes.",
+                "Set training.processes to that number.",
+            )
+        name = f"cuda:{together.rank}"
+        torch.cuda.set_device(name)
     where = torch.device(name)
-    count = usable_cores(threads)
+    count = max(1, usable_cores(threads) // together.size)
     torch.set_num_threads(count)
     return Device(where, _dtype(where, dtype), count)
 

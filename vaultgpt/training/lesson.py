@@ -21,6 +21,7 @@ from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.streams import Mixture
+from vaultgpt.training.together import ALONE, Together
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def learn(
     job: str,
     stop: threading.Event,
     on_step: Callable[[Progress], None],
+    together: Together = ALONE,
 ) -> Learned:
     """Train to the end, going on from a checkpoint of this very `job` in `folder`; None keeps none.
 
@@ -67,7 +69,15 @@ def learn(
     learner = Learner(base, lesson.recipe, lesson.seed, lesson.parent, lesson.last)
     deadline = None if lesson.seconds is None else time.monotonic() + lesson.seconds
     plan = Plan(lesson.steps, lesson.check_every, deadline, folder, job)
-    loop = Loop(learner, lesson.mixture, lesson.validation, plan, stop=stop, on_step=on_step)
+    loop = Loop(
+        learner,
+        lesson.mixture,
+        lesson.validation,
+        plan,
+        stop=stop,
+        on_step=on_step,
+        together=together,
+    )
     adapter = loop.run()
     last = loop.last(adapter)
     learner.close()

@@ -23,8 +23,9 @@ from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
-from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
+from vaultgpt.training.loss import Batch, make_batch, total_nats
 from vaultgpt.training.streams import Mixture
+from vaultgpt.training.together import ALONE, Together
 from vaultgpt.training.written import ROWS
 
 CHECKPOINT_S = 30.0
@@ -65,7 +66,11 @@ def _best(progress: Progress) -> float:
 
 
 class Loop:
-    """One training run; `run` returns the best adapter. `progress` says how it went."""
+    """One training run; `run` returns the best adapter. `progress` says how it went.
+
+    Of several processes each takes the gradients of its share of a step's blocks; their sum is that
+    of one process, and so every one of them takes the same step.
+    """
 
     def __init__(
         self,
@@ -77,10 +82,12 @@ class Loop:
         stop: threading.Event,
         on_step: Callable[[Progress], None] = lambda progress: None,
         clock: Callable[[], float] = time.monotonic,
+        together: Together = ALONE,
     ) -> None:
         self.learner, self.mixture, self.validation = learner, mixture, validation
         self.plan, self.stop, self.on_step, self.clock = plan, stop, on_step, clock
         self.progress = Progress(steps=plan.steps, weight=learner.weight_before)
+        self.together = together
         self.best: Adapter | None = None
         self.began = clock()
         block, most = learner.recipe.block_tokens, learner.recipe.batch_tokens
@@ -125,7 +132,7 @@ class Loop:
         begin, state = self.clock(), self.progress
         blocks = self.mixture.step(self.learner.recipe.batch_tokens)
         self.learner.set_rate(rate_at(state.step, state.steps, self.learner.recipe))
-        loss = self._gradients(blocks)
+        loss = self._added_up(self._gradients(blocks))
         torch.nn.utils.clip_grad_norm_(
             list(self.learner.parameters.values()), self.learner.recipe.clip
         )
@@ -146,8 +153,22 @@ class Loop:
         self.learner.follow(weight / state.weight)
         state.seconds += self.clock() - begin
 
+    def _added_up(self, loss: float) -> float:
+        """The loss of all processes; the gradients of all in each."""
+        if self.together.size == 1:
+            return loss
+        slopes = []
+        for parameter in self.learner.parameters.values():
+            if parameter.grad is None:  # a step of fewer blocks than processes
+                parameter.grad = torch.zeros_like(parameter)
+            slopes.append(parameter.grad)
+        total = slopes[0].new_tensor([loss])
+        self.together.add_up([*slopes, total])
+        return float(total)
+
     def _gradients(self, blocks: list[Block]) -> float:
-        """Mean nats a token over the blocks; gradients accumulate in parts that fit the memory."""
+        """Mean nats a token over the blocks, as far as they are this process's; gradients
+        accumulate in parts that fit the memory."""
         while True:
             try:
                 return self._accumulate(blocks)
@@ -159,17 +180,18 @@ class Loop:
 
     def _accumulate(self, blocks: list[Block]) -> float:
         base = self.learner.base
+        count = max(1, sum(int(b.loss_mask[1:].sum()) for b in blocks))
+        blocks = self.together.mine(sorted(blocks, key=lambda b: -len(b.token_ids)))
         batches = [
             make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
             for part in self._parts(blocks)
         ]
-        count = max(1, sum(int((b.targets != IGNORE).sum()) for b in batches))
         return sum(backward_nats(base, batch, 1.0 / count) for batch in batches) / count
 
     def _parts(self, blocks: list[Block]) -> list[list[Block]]:
-        """Blocks of like length together, at most micro_tokens with padding (or one block)."""
+        """Blocks, long ones first, put together, at most micro_tokens with padding (or one)."""
         parts: list[list[Block]] = []
-        for block in sorted(blocks, key=lambda b: -len(b.token_ids)):
+        for block in blocks:
             if (
                 parts
                 and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= self.progress.micro_tokens
@@ -188,7 +210,7 @@ class Loop:
             state.notes.append(
                 f"out of memory: batch halved to {state.micro_tokens} tokens at once"
             )
-        elif base.device.where.type != "cpu":
+        elif base.device.where.type != "cpu" and self.together.size == 1:
             self.learner.move(on_cpu(base.device))
             state.notes.append("out of memory: moved to the CPU")
         else:
@@ -206,9 +228,11 @@ class Loop:
     def _check(self) -> bool:
         """Validate; keep the best; True when it is time to stop."""
         state = self.progress
+        mine = self.together.mine(self.validation)
         with self.learner.averaged(), self.learner.base.device.autocast():
-            nats = sum(score(self.learner.base, self.validation))
-        value = nats / LN2 / sum(s.bytes for s in self.validation)
+            total = torch.tensor([sum(score(self.learner.base, mine))], dtype=torch.float64)
+        self.together.add_up([total])
+        value = float(total) / LN2 / sum(s.bytes for s in self.validation)
         best = _best(state)
         state.checks.append((state.step, value))
         if value < best:
@@ -225,13 +249,16 @@ class Loop:
         here = state.step - self._step_at_start
         left = (self.plan.deadline - self.clock()) * SLACK
         can = state.step + max(0, int(left / max(run / max(1, here), 1e-6)))
-        state.steps = max(state.step, min(self.plan.steps, can))
+        state.steps = self.together.same(max(state.step, min(self.plan.steps, can)))
 
     def _resume(self) -> None:
         self._step_at_start = 0
         if self.plan.folder is None:
             return
-        found = read_checkpoint(self.plan.folder, self.plan.job)
+        first = self.together.first
+        found = self.together.same(
+            read_checkpoint(self.plan.folder, self.plan.job) if first else None
+        )
         if found is None:
             if (self.plan.folder / DAMAGED).exists():
                 self.progress.notes.append("Its checkpoint was damaged, so it began anew.")
@@ -246,7 +273,7 @@ class Loop:
         self.mixture.skip(self.progress.position)
 
     def _save(self) -> None:
-        if self.plan.folder is None:
+        if self.plan.folder is None or not self.together.first:
             return
         tensors = self.learner.state()
         if self.best is not None:

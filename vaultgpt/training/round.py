@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
 
 

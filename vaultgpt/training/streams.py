@@ -87,10 +87,25 @@ class Stream:
             number += 1
 
 
+class Stored:
+    """Blocks that were drawn before, in their order."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = blocks
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all of them."""
+        return sum(len(b.token_ids) for b in self._blocks)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self._blocks)
+
+
 class Mixture:
     """Blocks of several streams in fixed shares of tokens; empty ones give theirs to the rest."""
 
-    def __init__(self, streams: Sequence[tuple[Stream, float]]) -> None:
+    def __init__(self, streams: Sequence[tuple[Stream | Stored, float]]) -> None:
         self._streams = [(stream, share) for stream, share in streams if stream.tokens]
         self._sources = [iter(stream) for stream, _ in self._streams]
         self._taken = [0] * len(self._streams)

@@ -16,9 +16,9 @@ from typing import Any
 from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
 from vaultgpt.errors import TrainingError
-from vaultgpt.files import make_private_dir, read_json
+from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base import BaseModel, load_base
-from vaultgpt.training.checkpoint import Progress, clear
+from vaultgpt.training.checkpoint import clear
 from vaultgpt.training.choose import (
     FRESH_SHARES,
     SHARES,
@@ -30,10 +30,12 @@ from vaultgpt.training.choose import (
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.last_weights import LastWeights, load_last, save_last
-from vaultgpt.training.lesson import Learned, Lesson, learn
+from vaultgpt.training.learning import Place, learn_together, step_event
+from vaultgpt.training.lesson import Learned, Lesson
 from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.round import Item, Job, Report, job_from_json
+from vaultgpt.training.packed import pack_lesson, seal, unpack_learned, unpack_lesson, unseal
+from vaultgpt.training.round import LEARNED, LESSON, Item, Job, Report, job_from_json
 from vaultgpt.training.streams import (
     Mixture,
     Stream,
@@ -41,6 +43,7 @@ from vaultgpt.training.streams import (
     read_general,
     split_validation,
 )
+from vaultgpt.training.together import ALONE, Together
 
 OnProgress = Callable[[dict[str, Any]], None]
 CHARS_A_TOKEN = 5  # of plain English, generously
@@ -58,21 +61,50 @@ def read_job(path: Path) -> Job:
 
 
 def run_job(
-    path: Path, on_progress: OnProgress, stop: threading.Event, began: float | None = None
+    path: Path,
+    on_progress: OnProgress,
+    stop: threading.Event,
+    began: float | None = None,
+    together: Together = ALONE,
 ) -> Report:
     """Run the round in `path`, going on from a checkpoint beside it; fill job.out; the Report.
 
     `began` is the monotonic second at which the process started: a budget counts from there.
     loop.Stopped when `stop` is set; a VaultGPTError for every expected failure.
     """
-    return _Trainer(path, on_progress, stop, time.monotonic() if began is None else began).run()
+    return _Trainer(path, on_progress, stop, began, together).run()
+
+
+def pack_job(
+    path: Path, key: str, on_progress: OnProgress, stop: threading.Event, began: float
+) -> None:
+    """What comes before learning; the lesson is left sealed beside the job."""
+    _Trainer(path, on_progress, stop, began).pack(key)
+
+
+def finish_job(
+    path: Path, key: str, on_progress: OnProgress, stop: threading.Event, began: float
+) -> Report:
+    """What comes after: measure what another machine learned, whose result lies beside the job."""
+    return _Trainer(path, on_progress, stop, began).finish(key)
 
 
 class _Trainer:
     def __init__(
-        self, path: Path, on_progress: OnProgress, stop: threading.Event, began: float
+        self,
+        path: Path,
+        on_progress: OnProgress,
+        stop: threading.Event,
+        began: float | None = None,
+        together: Together = ALONE,
     ) -> None:
-        self.job, self.folder, self.stop, self.began = read_job(path), path.parent, stop, began
+        self.job, self.folder, self.stop, self.together = (
+            read_job(path),
+            path.parent,
+            stop,
+            together,
+        )
+        self.began = time.monotonic() if began is None else began
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self.on_progress = on_progress
         self.fresh = self.job.round.kind == "fresh"
@@ -80,27 +112,62 @@ class _Trainer:
         self.settings = self.job.settings
 
     def run(self) -> Report:
+        measurer = self._measured()
+        base, lesson = measurer.base, self._lesson(measurer)
+        learned = learn_together(
+            base,
+            lesson,
+            self.place,
+            self.folder,
+            self.digest,
+            self.stop,
+            lambda progress: self.on_progress(step_event(progress)),
+            self.together,
+        )
+        return self._finish(measurer, lesson, learned)
+
+    def pack(self, key: str) -> None:
+        """What comes before learning; the lesson is left sealed beside the job."""
+        lesson = self._lesson(self._measured())
+        write_atomic(self.folder / LESSON, seal(pack_lesson(lesson), key))
+
+    def finish(self, key: str) -> Report:
+        """What comes after, once what was learned lies beside the job."""
+        lesson = unpack_lesson(unseal((self.folder / LESSON).read_bytes(), key))
+        learned = unpack_learned(unseal((self.folder / LEARNED).read_bytes(), key))
+        if learned.adapter.rank != lesson.recipe.rank:
+            raise TrainingError(
+                "What the other machine learned is not what it was given.", "Run the round again."
+            )
+        return self._finish(self._measured(), lesson, learned)
+
+    @property
+    def place(self) -> Place:
+        """Where this round learns, if here."""
+        at = self.settings
+        return Place(Path(self.job.base), at["device"], at["dtype"], int(at["threads"]))
+
+    def _measured(self) -> Measurer:
+        """The base loaded, and all measured that is to be measured before learning."""
         self.say("load", 0.0)
-        settings = self.settings
-        device = choose_device(settings["device"], settings["dtype"], int(settings["threads"]))
-        base = load_base(Path(self.job.base), device)
+        at = self.place
+        device = choose_device(at.device, at.dtype, at.threads, self.together)
+        base = load_base(at.base, device)
         self.say("load", 1.0)
         measurer = Measurer(self.job, base, self.folder, self.digest, self.stop, self.say)
         measurer.before()
-        lesson = self._lesson(base, measurer)
-        learned = learn(base, lesson, self.folder, self.digest, self.stop, self._on_step)
-        return self._finish(base, measurer, lesson, learned)
+        return measurer
 
-    def _finish(
-        self, base: BaseModel, measurer: Measurer, lesson: Lesson, learned: Learned
-    ) -> Report:
+    def _finish(self, measurer: Measurer, lesson: Lesson, learned: Learned) -> Report:
         """Measure what was learned and leave it in job.out."""
         measurer.scored_tokens += len(learned.progress.checks) * tokens_of(lesson.validation)
         last = learned.last
         measurer.after(learned.adapter, last.weights if last and not self.fresh else None)
         measurer.copying(learned.adapter)
         out = make_private_dir(Path(self.job.out))
-        save_adapter(out, base, learned.adapter, self.job.base_name, self.job.base_revision)
+        save_adapter(
+            out, measurer.base, learned.adapter, self.job.base_name, self.job.base_revision
+        )
         lines.save(out, self._lines())
         if last:
             save_last(out, last)
@@ -120,8 +187,8 @@ class _Trainer:
             [*train, *(i for i in self.job.items if i.role == "replay")], self.seed
         )
 
-    def _lesson(self, base: BaseModel, measurer: Measurer) -> Lesson:
-        train, validation = self._texts()
+    def _lesson(self, measurer: Measurer) -> Lesson:
+        base, (train, validation) = measurer.base, self._texts()
         parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
         last = self._last(parent, base.params)
         recipe, mixture, epoch_tokens, total = self._mixture(
@@ -206,16 +273,6 @@ class _Trainer:
             return None
         end = self.began + budget - measurer.seconds_to_come - RESERVE_S
         return end - time.monotonic()
-
-    def _on_step(self, progress: Progress) -> None:
-        self.say(
-            "train",
-            progress.step / max(1, progress.steps),
-            step=progress.step,
-            steps=progress.steps,
-            loss=progress.losses[-1],
-            tokens_per_s=progress.tokens / max(progress.seconds, 1e-9),
-        )
 
     def _lines(self) -> dict[str, lines.Lines]:
         """How the author's lines run by tag: all that a fresh round reads, else what is new."""

@@ -17,12 +17,12 @@ from typing import IO, Any
 
 from vaultgpt.children import no_core
 from vaultgpt.errors import TrainingError, VaultGPTError
-from vaultgpt.wire import private_stdout, read_frame, write_frame
+from vaultgpt.wire import Frame, private_stdout, read_frame, write_frame
 
 GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
 LOWEST = 19
 Say = Callable[[dict[str, Any]], None]
-Work = Callable[[Path, Say, threading.Event, float], dict[str, Any]]  # job, say, stop, began
+Work = Callable[[Frame, Say, threading.Event, float], dict[str, Any]]  # order, say, stop, began
 
 
 class Channel:
@@ -51,7 +51,7 @@ def watch(stream: IO[bytes], stop: threading.Event) -> None:
 
 
 def main(work: Work | None = None, what: str = "round") -> int:
-    """Do `work` (a round) on the job named by the first frame.
+    """Do `work` (a round) as the first frame orders: its "job", and "polite" unless it is false.
 
     The exit status: 0, 1 for a failure, 130 when stopped. `what` is named in failures.
     """
@@ -59,25 +59,46 @@ def main(work: Work | None = None, what: str = "round") -> int:
     channel, source = Channel(private_stdout()), sys.stdin.buffer
     yield_memory()
     no_core()
+    if os.environ.get("RANK", "0") != "0":
+        return _beside()
     try:
-        message = read_frame(source)
-        job = Path(str(message["job"])) if message else None
-    except (ValueError, KeyError):
-        job = None
-    if job is None or message is None:
+        order = read_frame(source)
+    except ValueError:
+        order = None
+    if order is None or "job" not in order:
         return 1
-    if message.get("polite", True):
+    if order.get("polite", True):
         lower_priority()
     stop = threading.Event()
     threading.Thread(target=watch, args=(source, stop), daemon=True).start()
     channel.send({"event": "progress", "phase": "load", "fraction": 0.0})
-    return _answer(lambda: (work or _round)(job, channel.send, stop, began), channel, what)
+    return _answer(lambda: (work or _round)(order, channel.send, stop, began), channel, what)
 
 
-def _round(job: Path, say: Say, stop: threading.Event, began: float) -> dict[str, Any]:
-    from vaultgpt.training.trainer import run_job
+def _round(order: Frame, say: Say, stop: threading.Event, began: float) -> dict[str, Any]:
+    """A round whole, or the part of it that the order names."""
+    from vaultgpt.training import learning, together, trainer
 
-    return run_job(job, say, stop, began).to_json()
+    job, part, key = Path(str(order["job"])), order.get("part"), str(order.get("key"))
+    began -= float(order.get("spent_s", 0.0))
+    if part == "pack":
+        trainer.pack_job(job, key, say, stop, began)
+        return {}
+    if part == "finish":
+        return trainer.finish_job(job, key, say, stop, began).to_json()
+    others = together.join()
+    if part == "sealed":
+        return learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
+    return trainer.run_job(job, say, stop, began, others).to_json()
+
+
+def _beside() -> int:
+    """One of several processes of a round that is not the first: it follows that."""
+    from vaultgpt.training import learning, together
+
+    lower_priority()
+    learning.follow(together.join())
+    return 0
 
 
 def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> int:

@@ -108,13 +108,23 @@ def run_trainer(
     settings: Training,
     program: Sequence[str] | None = None,
     polite: Callable[[], bool] = _always,
+    order: Frame | None = None,
 ) -> Frame:
-    """Carry out the job and return its Report as a dictionary.
+    """Carry out the job, or the part of it that `order` names; its Report as a dictionary.
 
     It runs at the lowest priority from the moment that `polite` says so; there is no way back.
     RoundStopped once `stop` was set; the worker's own VaultGPTError; TrainingError when it died.
     """
-    return _run(_TRAINER, job_path, on_progress, stop, settings, program, polite)
+    learns = order is None or order["part"] == "sealed"
+    if program is None and learns and settings.processes > 1:
+        program = _several(settings.processes, command(_TRAINER.module))
+    return _run(_TRAINER, job_path, on_progress, stop, settings, program, polite, order)
+
+
+def _several(processes: int, program: Sequence[str]) -> list[str]:
+    """The program so many times, by torch's own launcher (torchrun), on this machine alone."""
+    each = ("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}")
+    return command("torch.distributed.run", *each, "--no-python", *program)
 
 
 def _run(
@@ -125,6 +135,7 @@ def _run(
     settings: Training,
     program: Sequence[str] | None,
     polite: Callable[[], bool] = _always,
+    order: Frame | None = None,
 ) -> Frame:
     process = subprocess.Popen(
         program or command(kind.module),
@@ -139,7 +150,8 @@ def _run(
         manners.look()
         with contextlib.suppress(OSError):  # it died already: its exit status tells
             assert process.stdin is not None
-            write_frame(process.stdin, {"job": str(job_path), "polite": manners.lowered})
+            first = {"job": str(job_path), "polite": manners.lowered, **(order or {})}
+            write_frame(process.stdin, first)
         return _follow(kind, process, on_progress, stop, manners)
     finally:
         _end(process)
@@ -151,7 +163,7 @@ def _environment(settings: Training) -> dict[str, str]:
     Spinning, beside a program that keeps both of two cores busy, a step takes 3.7 times as long;
     alone it is no faster. Writing is another matter: its steps are so small that waking costs more.
     """
-    threads = str(usable_cores(settings.threads))
+    threads = str(max(1, usable_cores(settings.threads) // settings.processes))
     patient = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     return environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, OMP_WAIT_POLICY=patient)
 
@@ -169,9 +181,15 @@ class _Manners:
 
 
 def _lower(pid: int) -> None:
-    """The lowest CPU and disk priority."""
+    """The lowest CPU and disk priority, of what it has started too."""
     with contextlib.suppress(psutil.Error, OSError):
-        process = psutil.Process(pid)
+        for child in psutil.Process(pid).children(recursive=True):
+            _lower_one(child)
+        _lower_one(psutil.Process(pid))
+
+
+def _lower_one(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error, OSError):
         if psutil.WINDOWS:
             process.nice(psutil.IDLE_PRIORITY_CLASS)  # type: ignore[attr-defined,unused-ignore]
         else:

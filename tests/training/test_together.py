@@ -1,0 +1,66 @@
+"""A round learned by two processes that torch's launcher starts is the round of one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from tests.training.conftest import MakeJob, item, some_items
+from vaultgpt.config import Training
+from vaultgpt.training.lora import load_adapter
+from vaultgpt.training.round import report_from_json
+from vaultgpt.training.together import Together
+from vaultgpt.training.trainer import run_job
+from vaultgpt.workers import RoundStopped, run_trainer
+
+TWO = Training(processes=2, threads=2)
+
+
+def test_two_processes_learn_what_one_does(make_job: MakeJob) -> None:
+    """1. A round by one process. 2. The same by two, over gloo, stopped after some steps. 3. Again.
+
+    Result: once stopped none of them is left; it goes on from its checkpoint to the same losses,
+    the same validation and the same adapter, within rounding.
+    """
+    items = [*some_items(90), *(item(200 + i, words=600) for i in range(12))]
+    jobs = [make_job(n, items=items, settings={"batch_tokens": 1024}) for n in ("one", "two")]
+    alone = run_job(jobs[0], lambda _: None, threading.Event())
+    stop, children, told = threading.Event(), list[psutil.Process](), list[Any]()
+
+    def until_some(event: Any) -> None:
+        if event.get("step") == 3:
+            children.extend(psutil.Process().children(recursive=True))
+            stop.set()
+
+    with pytest.raises(RoundStopped):
+        run_trainer(jobs[1], until_some, stop, settings=TWO)
+    assert len(children) == 3  # the launcher and two trainers
+    with suppress(psutil.NoSuchProcess):
+        assert not psutil.wait_procs(children, timeout=10)[1]
+    done = run_trainer(jobs[1], told.append, threading.Event(), settings=TWO)
+    both = report_from_json(json.loads(json.dumps(done)))
+    assert next(m["step"] for m in told if m["phase"] == "train") > 3
+    assert alone.steps == both.steps > 8 and alone.tokens == both.tokens
+    assert both.losses == pytest.approx(alone.losses, rel=1e-4)
+    checks = [report.learning["validation"] for report in (alone, both)]
+    assert len(checks[0]) > 1
+    assert [v for _, v in checks[1]] == pytest.approx([v for _, v in checks[0]], rel=1e-4)
+    one, two = (load_adapter(job.parent / "out") for job in jobs)
+    for name, tensor in one.tensors.items():
+        torch.testing.assert_close(two.tensors[name], tensor, atol=2e-4, rtol=2e-3)
+    held = [report.bits_per_byte["held_out"] for report in (alone, both)]
+    assert held[1] == pytest.approx(held[0], rel=1e-4)
+
+
+def test_every_block_is_one_process_s() -> None:
+    for count in (0, 1, 2, 5, 8):
+        shares = [Together(rank, 3).mine(range(count)) for rank in range(3)]
+        assert sorted(part for share in shares for part in share) == list(range(count))
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1

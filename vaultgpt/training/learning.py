@@ -1,0 +1,103 @@
+"""A lesson learned by several processes, and one that came sealed from another machine.
+
+Knows nothing about jobs, measuring or verdicts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaultgpt.errors import TrainingError
+from vaultgpt.files import write_atomic
+from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.checkpoint import Progress
+from vaultgpt.training.device import choose_device
+from vaultgpt.training.lesson import Learned, Lesson, learn
+from vaultgpt.training.packed import pack_learned, pack_lesson, seal, unpack_lesson, unseal
+from vaultgpt.training.round import LEARNED, LESSON
+from vaultgpt.training.together import ALONE, Together
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a lesson is learned: the base's folder, [training] device, dtype and threads."""
+
+    base: Path
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 0
+
+
+def learn_together(
+    base: BaseModel,
+    lesson: Lesson,
+    place: Place,
+    folder: Path | None,
+    job: str,
+    stop: threading.Event,
+    on_step: Callable[[Progress], None],
+    together: Together = ALONE,
+) -> Learned:
+    """As lesson.learn, handing the lesson to the other processes, which wait in `follow`."""
+    if together.size > 1:
+        packed = pack_lesson(lesson)
+        together.same((place, folder, job, packed))
+        lesson = unpack_lesson(packed)
+    return learn(base, lesson, folder, job, stop, on_step, together)
+
+
+def follow(together: Together) -> None:
+    """Learn beside the first process what that hands out."""
+    place, folder, job, packed = together.same(_NOTHING)
+    base = load_base(place.base, choose_device(place.device, place.dtype, place.threads, together))
+    learn(base, unpack_lesson(packed), folder, job, threading.Event(), lambda _: None, together)
+
+
+_NOTHING: tuple[Place, Path | None, str, bytes] = (Place(Path()), None, "", b"")
+
+
+def learn_sealed(
+    folder: Path,
+    base: Path,
+    key: str,
+    say: Callable[[dict[str, Any]], None],
+    stop: threading.Event,
+    together: Together = ALONE,
+) -> dict[str, Any]:
+    """Learn the sealed lesson in `folder` and leave what was learned there, sealed by the same key.
+
+    Nothing else is written, no checkpoint either: it would be the author's voice in clear.
+    """
+    try:
+        sealed = (folder / LESSON).read_bytes()
+    except OSError:
+        raise TrainingError(
+            "The lesson is gone from that machine.", "Run the round again."
+        ) from None
+    lesson = unpack_lesson(unseal(sealed, key))
+    place = Place(base)
+    loaded = load_base(base, choose_device(place.device, place.dtype, place.threads, together))
+
+    def on_step(progress: Progress) -> None:
+        say(step_event(progress))
+
+    learned = learn_together(loaded, lesson, place, None, "", stop, on_step, together)
+    write_atomic(folder / LEARNED, seal(pack_learned(learned), key))
+    return {}
+
+
+def step_event(progress: Progress) -> dict[str, Any]:
+    """What is told of a step."""
+    return {
+        "event": "progress",
+        "phase": "train",
+        "fraction": progress.step / max(1, progress.steps),
+        "step": progress.step,
+        "steps": progress.steps,
+        "loss": progress.losses[-1],
+        "tokens_per_s": progress.tokens / max(progress.seconds, 1e-9),
+    }
