@@ -22,7 +22,7 @@ _ROUND_BYTES, _PARAMETER_BYTES = 32 << 20, 4
 _CERTAIN = 0.8  # of the memory foreseen: what is less than that is surely too little
 
 
-def require_room(state: VaultState, base: BaseInfo, training: Training) -> None:
+def require_disk_and_memory(state: VaultState, base: BaseInfo, training: Training) -> None:
     """StateError with both figures where the disk or, on the CPU, the memory will not do."""
     disk = _ROUND_BYTES + _PARAMETER_BYTES * base.parameters
     if (free := shutil.disk_usage(state.folder).free) < disk:

@@ -24,7 +24,7 @@ from vaultgpt.ledger.round_log import FORGOTTEN
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
-from vaultgpt.rounds.room import require_room
+from vaultgpt.rounds.room import require_disk_and_memory
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled, Places, build_job
@@ -128,7 +128,7 @@ class _Run:
         if round_.kind == "none":
             self._drop_interrupted(None)
             return answer_of(round_, Verdict(False, round_.why))
-        require_room(self.state, self.base, self.settings.training)
+        require_disk_and_memory(self.state, self.base, self.settings.training)
         staged = self._stage(round_, notes, now)
         if staged is None:
             none = replace(round_, kind="none", why="nothing new to learn")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 # 20 tensors of hidden width and 3 of the feed-forward's, 4 bytes each, rounded up.
 _PER_LAYER = 160
 _SHARE = 0.35  # of the free memory that one pass may take
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
 
 @dataclass(frozen=True)
@@ -106,13 +105,6 @@ def _dtype(where: torch.device, asked: str) -> torch.dtype:
     if where.type == "cpu" and arithmetic.cpu_multiplies_bf16():
         return torch.bfloat16
     return torch.float32
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA and MPS raise kinds of RuntimeError, the CPU allocator a plain one, Python its own."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _SIGNS)
 
 
 def tokens_that_fit(base: BaseModel, least: int, most: int) -> int:

@@ -20,8 +20,8 @@ import torch
 from vaultgpt.arithmetic import Dtype
 from vaultgpt.corpus.documents import Document, Encoder, opening, prepare, title_text
 from vaultgpt.corpus.secrets import merge_ranges, outside
+from vaultgpt.errors import is_memory
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.device import is_out_of_memory
 from vaultgpt.training.loss import each_nats, make_batch
 from vaultgpt.training.round import Item, SegmentScores
 
@@ -137,7 +137,7 @@ def score(
         try:
             values = _score_rows(base, [documents[i] for i in part])
         except Exception as error:
-            if not is_out_of_memory(error) or rows == 1:
+            if not is_memory(error) or rows == 1:
                 raise
             tokens //= 2
             continue

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from vaultgpt.corpus.documents import Block
-from vaultgpt.errors import OutOfMemory, TrainingError
+from vaultgpt.errors import OutOfMemory, TrainingError, is_memory
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
 from vaultgpt.training.choose import rate_at
-from vaultgpt.training.device import is_out_of_memory, on_cpu, release, tokens_that_fit
+from vaultgpt.training.device import on_cpu, release, tokens_that_fit
 from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
@@ -173,7 +173,7 @@ class Loop:
             try:
                 return self._accumulate(blocks)
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not is_memory(error):
                     raise
             self.learner.optimiser.zero_grad(set_to_none=True)
             self._shrink(max(len(b.token_ids) for b in blocks))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vaultgpt.children import no_core
-from vaultgpt.errors import TrainingError, VaultGPTError
+from vaultgpt.errors import TrainingError, VaultGPTError, is_memory
 from vaultgpt.wire import Frame, private_stdout, read_frame, write_frame
 
 GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
@@ -102,7 +102,6 @@ def _beside() -> int:
 
 
 def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> int:
-    from vaultgpt.training.device import is_out_of_memory
     from vaultgpt.training.loop import Stopped
 
     try:
@@ -113,7 +112,7 @@ def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> 
         failure = error
     except Exception as error:
         # The process boundary: no traceback, and no text of the error, which may hold prose.
-        if is_out_of_memory(error):
+        if is_memory(error):
             failure = TrainingError(
                 f"There is not enough memory for this {what}.",
                 "Choose a smaller base, or close other programs.",
