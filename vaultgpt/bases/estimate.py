@@ -46,10 +46,11 @@ _LOOKS_PER_EPOCH, _OTHER_LOOKS = 4, 3  # evaluations; the others score base, bef
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of the first, budgeted round and of one over the whole vault."""
+    """Seconds of the first, budgeted round and of a full one, which reads `tokens`."""
 
     first_s: float
     full_s: float
+    tokens: int
     tokens_per_s: float
     device: str  # "cpu", "cuda" or "mps"
 
@@ -94,7 +95,7 @@ def estimate(
     learned = max(words * per_word - scored, 0.0) * passes
     looks = _LOOKS_PER_EPOCH * passes + _OTHER_LOOKS
     full_s = _START_S + (learned + looks * scored / _FORWARD_SPEEDUP) / rate
-    return Estimate(min(full_s, training.first_round_s), full_s, rate, device)
+    return Estimate(min(full_s, training.first_round_s), full_s, int(learned), rate, device)
 
 
 def fresh_passes(parameters: int) -> float:

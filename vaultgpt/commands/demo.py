@@ -25,6 +25,7 @@ from rich.text import Text
 from vaultgpt import children
 from vaultgpt.bases import Base, remarks, resolve
 from vaultgpt.bases.catalogue import PEBBLE
+from vaultgpt.bases.estimate import estimate, human
 from vaultgpt.commands.base import fetch_base
 from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress
 from vaultgpt.commands.train import show_on
@@ -52,6 +53,7 @@ _START_S, _NOTICE_S = 60.0, 60.0  # limits for the daemon to start, and to notic
 # The second half in all; of it what writing takes; and the share of the rest that a round is told,
 # for one told 163 s took 250 on a busy machine. LEAST is what a round is given in any case.
 _SECOND_S, _WRITING_S, _ROUND_SHARE, _LEAST_ROUND_S = 240.0, 45.0, 0.6, 45.0
+_FULL_SHARE = 0.8  # of a full round's tokens: less is said
 _NEXT_STEPS = """That was the whole of it. For your own notes:
 
   vaultgpt init ~/YourVault       what it finds there, what it will do
@@ -257,7 +259,7 @@ def _second_half(
         service = vault_service(state, [f"training.first_round_s={budget_s:.0f}"])
         with progress() as bar:
             answer = service.ask(TRAIN, TrainRequest(fresh=False), show_on(bar))
-        for sentence in round_sentences(answer):
+        for sentence in (*round_sentences(answer), *_of_a_full_round(state, base, answer)):
             show.say(sentence)
         save_option(state.config, "training.pause", True)  # the full round is for another night
         with _daemon(state):
@@ -269,6 +271,21 @@ def _second_half(
     show.title(f"Done in {seconds:.0f} seconds more")
     show.say(f"{base.name} stays in {base.folder}: `vaultgpt base {name}` finds it there.")
     return {"base": base.name, "round": answer, "continuations": texts, "seconds": seconds}
+
+
+def _of_a_full_round(state: VaultState, base: Base, answer: RoundAnswer) -> Iterator[str]:
+    """What the texts below are of, where the time did for a part of what a night learns."""
+    settings = load_settings(state.config)
+    words = census(read_vault(state.vault, settings.rules, {}).read)["words"]
+    whole = estimate(words, base.parameters, vocab=base.vocab, training=settings.training)
+    read = answer["report"]["tokens"] if answer["report"] else 0
+    if 0 < read < _FULL_SHARE * whole.tokens:
+        percent = max(1, round(100 * read / whole.tokens))
+        yield (
+            f"A full round reads about {whole.tokens:,} tokens, in {human(whole.full_s)} when "
+            f"nothing else runs; this one had time for {percent} % of them, so that what it "
+            f"writes is a first sketch."
+        )
 
 
 def _share_models(base: Base) -> None:
