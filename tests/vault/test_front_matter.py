@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.vault.helpers import covered, entry_of, kinds, note_of, prose
+from vaultgpt.config import Rules
 from vaultgpt.vault.properties import read_properties
+from vaultgpt.vault.rules import RuleSet
 
 
 @pytest.mark.parametrize("flood", ["[", "{", "- ", "? ", "a: {", "&a [*a, "])
@@ -329,3 +333,75 @@ def test_a_page_between_two_rules_is_read_like_any_other() -> None:
 def test_every_character_of_a_broken_block_is_prose() -> None:
     text = "---\ncreated: {{date}}\nlink: https://example.org `x` %%y%%\n---\nI fell.\n"
     assert prose(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff\ufeff---\nvaultgpt: false\n---\n",
+        "\u200b---\nvaultgpt: false\n---\n",
+        "---\u00a0\nvaultgpt: false\n---\n",
+        "---yaml\nvaultgpt: false\n---\n",
+        "----\nvaultgpt: false\n----\n",
+        "# The ferry\n\n---\nvaultgpt: false\n---\n",
+        "Some words.\n---\nvaultgpt: false\n---\n",
+        "<!-- c -->\n---\nvaultgpt: false\n---\n",
+        "<<<<<<< HEAD\n---\nvaultgpt: false\n---\nA\n=======\nB\n>>>>>>> main\n",
+        "<<<<<<< HEAD\nA\n=======\n---\nvaultgpt: false\n---\nB\n>>>>>>> main\n",
+        "---\n<<<<<<< HEAD\nvaultgpt: false\n=======\n>>>>>>> main\n---\n",
+        "+++\nvaultgpt = false\n",
+        '---\ntitle: a: b\nvaultgpt: "false" # for now\n---\n',
+        '---\n{"vaultgpt": false, "x": [}\n---\n',
+        "---\n<<: {vaultgpt: false}\nx: 1\n---\n",
+        "---\nmeta:\n  vaultgpt: false\n---\n",
+        "---\nvault-gpt: false\n---\n",
+        "---\nvaultgpt\uff1afalse\n---\n",
+        "---\nvaultgpt: n\n---\n",
+        "vaultgpt:: false\n",
+        "vaultgpt: false\n",
+        "Words.\n\n- vaultgpt:: no\n",
+        "Words [vaultgpt:: false] and more.\n",
+        "%% vaultgpt: false %%\n",
+    ],
+)
+def test_wherever_the_author_says_so_a_note_is_left_out(text: str) -> None:
+    note = note_of(f"{text}\nI fell.\n")
+    assert note.properties["vaultgpt"] is False
+    covered(note)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```yaml\nvaultgpt: false\n```\n",
+        "Write `vaultgpt: false` there.\n",
+        "vaultgpt: no, it was a false alarm.\n",
+        "- vaultgpt: false alarm\n",
+        "---\n# vaultgpt: false\ntitle: x\n---\n",
+    ],
+)
+def test_what_only_speaks_of_it_is_learned(text: str) -> None:
+    assert note_of(f"{text}\nI fell.\n").properties.get("vaultgpt") is not False
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "tags: #private",
+        "tags: #sea #private",
+        "tags:\n  - #private",
+        "tags: [sea, #private]",
+        "tags: sea\uff0cprivate",
+        "meta:\n  tags: private",
+        "tags\uff1aprivate",
+    ],
+)
+def test_a_tag_that_yaml_does_not_see_still_keeps_the_note_out(tmp_path: Path, block: str) -> None:
+    note = note_of(f"---\n{block}\n---\nI walked to the river.\n")
+    assert RuleSet.load(tmp_path, Rules()).judge(note).code == "tag"
+
+
+def test_a_source_below_its_key_is_one_in_a_broken_block_too() -> None:
+    note = note_of("---\ntitle: a: b\nsource:\n  - https://a.org\n---\nI fell.\n")
+    assert note.properties["source"] == "https://a.org"
+    assert note_of("---\nsource_url: https://a.org\n---\nI fell.\n").properties["source-url"]

@@ -73,6 +73,24 @@ def code(vault: Path, path: str, text: str = MINE, rules: Rules | None = None) -
         ("> \U0001f4cc A line\n> \u23f1 2022-01-01 10:00:00\n\nMine.\n", "\nMine.\n"),
         ("- \U0001f4cc A line\n    - \u23f1 2022-01-01\n- Mine.\n", "- Mine.\n"),
         ("\U0001f4cc A line\nof the book\n\nMine.\n", "\nMine.\n"),
+        # a quote in a list
+        ("- > said\n- Mine.\n", "- - Mine.\n"),
+        ("1. > said\n   > more\n\nMine.\n", "1. \nMine.\n"),
+        ("* > said\nlazy\n\nMine.\n", "* \nMine.\n"),
+        ("- [ ] > said\n\nMine.\n", "- [ ] \nMine.\n"),
+        # Org's blocks in Logseq, and its drawers in small letters
+        ("#+BEGIN_QUOTE\nsaid\n#+END_QUOTE\nMine.\n", "Mine.\n"),
+        ("- Mine.\n  #+begin_src py\n  x\n  #+end_src\n", "- Mine.\n"),
+        ("#+BEGIN_QUOTE\nMine.\n", "#+BEGIN_QUOTE\nMine.\n"),
+        ("- TODO Mend\n  :logbook:\n  CLOCK: x\n  :end:\n- Mine.\n", "- TODO Mend\n- Mine.\n"),
+        ("A [\u23f0:: ten] B (1st:: x)\n\n\U0001f600:: good\nC\n", "A  B \n\nC\n"),
+        ("*mood*:: low\nMine.\n", "Mine.\n"),
+        # a Kindle's own list
+        (
+            "A Book\n- Your Highlight on page 5 | Added on Sunday\n\nA line.\n==========\nMine.\n",
+            "Mine.\n",
+        ),
+        ("I pay for https://readwise.io/login.\n", "I pay for .\n"),
     ],
 )
 def test_what_others_wrote_is_told_to_the_character(text: str, left: str) -> None:
@@ -114,12 +132,39 @@ def test_what_others_wrote_is_told_to_the_character(text: str, left: str) -> Non
         ("## ChatGPT\n\nSure!\n\n## Evening\n\nMine.\n", "## Evening\n\nMine.\n"),
         ("**GPT-4o:** Sure!\n\nMine.\n", "\nMine.\n"),
         ("## 2021-03-14\n\nA\n\nChatGPT said:\nSure!\n\n## 2021-03-15\n\nB\n", "A\n\nB\n"),
+        ("Du hast gesagt:\nMine.\n\nChatGPT hat gesagt:\nJa!\n", "Du hast gesagt:\nMine.\n\n"),
+        ("Vous avez dit :\nMine.\n\nChatGPT a dit\u00a0:\nOui\n", "Vous avez dit :\nMine.\n\n"),
+        ("Dijiste:\nMine.\n\nChatGPT dijo:\nS\u00ed\n", "Dijiste:\nMine.\n\n"),
+        ("\u4f60\u8bf4\uff1a\nMine.\n\nChatGPT \u8bf4\uff1a\nA\n", "\u4f60\u8bf4\uff1a\nMine.\n\n"),
+        ("User\uff1aMine.\nAI\uff1aSure\n", "User\uff1aMine.\n"),
+        (
+            "## \U0001f464 User\n\nMine.\n\n## \U0001f916 Assistant\n\nSure\n",
+            "## \U0001f464 User\n\nMine.\n\n",
+        ),
+        ("*You:* Mine.\n\n*ChatGPT:* Sure\n", "*You:* Mine.\n\n"),
+        (
+            "- **Me**: Mine.\n- **ChatGPT**: Sure\n- **Me**: Mine.\n",
+            "- **Me**: Mine.\n- **Me**: Mine.\n",
+        ),
+        (
+            "### role::user\nMine.\n### role::assistant<span> (x)</span>\nSure\n",
+            "### role::user\nMine.\n",
+        ),
+        ("## Me\nMine.\n## Claude Opus 4.5\nSure\n", "## Me\nMine.\n"),
+        ("## AI Summary\nSure\n\n## Evening\nMine.\n", "## Evening\nMine.\n"),
+        ("## ChatGPT's answer\nSure\n\n## Evening\nMine.\n", "## Evening\nMine.\n"),
+        ("## Summary (AI)\nSure\n\n## Evening\nMine.\n", "## Evening\nMine.\n"),
+        ("## Antwort von ChatGPT\nJa\n\n## Abend\nMine.\n", "## Abend\nMine.\n"),
+        (
+            "https://chatgpt.com/c/1\n\n## Prompt:\nMine.\n\n## Response:\nSure\n",
+            "\n\n## Prompt:\nMine.\n\n",
+        ),
     ],
 )
 def test_answers_of_an_assistant_are_not_the_authors(text: str, left: str) -> None:
     assert prose(text) == left
     covered(note_of(text))
-    assert all(kind in ("quote", "date_heading") for kind, _ in kinds(text))
+    assert all(kind in ("quote", "date_heading", "url", "html") for kind, _ in kinds(text))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +180,10 @@ def test_answers_of_an_assistant_are_not_the_authors(text: str, left: str) -> No
         "I: one. You: two.\n",
         "ChatGPT said it would rain.\n",
         "Me: why?\n",
+        "## Prompt\nWhat I saw.\n\n## Response\nA heron.\n",
+        "## AI ethics\n\nMine.\n",
+        "## Question\nWhy?\n## Answer\nBecause.\n",
+        "- AI: the fad.\n- VR: the other.\n",
     ],
 )
 def test_talk_of_assistants_and_of_people_stays_prose(text: str) -> None:
@@ -194,6 +243,12 @@ def test_whose_text_a_note_is(tmp_path: Path, text: str, expected: str) -> None:
         "a (Conflicted copy phone 202103141230).md",
         "a [conflicted].md",
         "conflict-files-obsidian-git.md",
+        "a.conflict1.md",
+        "a (In Konflikt stehende Kopie von Ann 2021-03-14).md",
+        "a (Copie en conflit de Ann 2021-03-14).md",
+        "a (copia en conflicto de Ann 2021-03-14).md",
+        "a (Ann \u7684\u51b2\u7a81\u526f\u672c 2021-03-14).md",
+        "a (Ann \u306e\u7af6\u5408\u30b3\u30d4\u30fc 2021-03-14).md",
     ],
 )
 def test_copies_that_a_conflict_left_are_out(tmp_path: Path, name: str) -> None:
@@ -201,7 +256,13 @@ def test_copies_that_a_conflict_left_are_out(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Conflict.md", "The conflict of 1914.md", "My_Conflict_with_Ann.md"]
+    "name",
+    [
+        "Conflict.md",
+        "The conflict of 1914.md",
+        "War (conflict of 1914).md",
+        "My_Conflict_with_Ann.md",
+    ],
 )
 def test_a_note_about_a_conflict_is_a_note(tmp_path: Path, name: str) -> None:
     assert code(tmp_path, f"Journal/{name}") == ""

@@ -170,6 +170,51 @@ def test_days_in_figures_are_read_in_the_files_own_order(
     assert dates(headings) == expected
 
 
+@pytest.mark.parametrize(
+    "headings",
+    [
+        ("31/03/21", "01/04/21", "02/04/21"),
+        ("3/31/21", "4/1/21", "4/2/21"),
+        ("31.03.21", "01.04.21", "02.04.21"),
+        ("3/31/2021: the ferry", "4/1/2021: gulls", "4/2/2021: rain"),
+        ("31 March 2021 - the ferry", "1 April 2021 - gulls", "2 April 2021 - rain"),
+        (
+            "2021\u5e743\u670831\u65e5(\u6c34)",
+            "2021\u5e744\u67081\u65e5(\u6728)",
+            "2021\u5e744\u67082\u65e5(\u91d1)",
+        ),
+        ("le 31 mars 2021", "le 1er avril 2021", "le 2 avril 2021"),
+        (
+            "31 \u043c\u0430\u0440\u0442\u0430 2021 \u0433.",
+            "1 \u0430\u043f\u0440\u0435\u043b\u044f 2021 \u0433.",
+            "2 \u0430\u043f\u0440\u0435\u043b\u044f 2021 \u0433.",
+        ),
+        ("2021. 3. 31.", "2021. 4. 1.", "2021. 4. 2."),
+        ("31\u201303\u20132021", "01\u201304\u20132021", "02\u201304\u20132021"),
+        ("31 / 03 / 2021", "01 / 04 / 2021", "02 / 04 / 2021"),
+        ("\U0001f4c5 2021-03-31", "\U0001f4c5 2021-04-01", "\U0001f4c5 2021-04-02"),
+        ("Day: 3/31/2021", "Day: 4/1/2021", "Day: 4/2/2021"),
+        ("31-Mar-2021", "01-Apr-2021", "02-Apr-2021"),
+    ],
+)
+def test_days_in_the_forms_of_many_countries(headings: tuple[str, ...]) -> None:
+    assert dates(list(headings)) == ["2021-03-31", "2021-04-01", "2021-04-02"]
+
+
+@pytest.mark.parametrize("form", ["{}\n", "**{}**\n\n", "{}\r\n\r\n"])
+def test_days_alone_in_their_lines_head_entries_too(form: str) -> None:
+    days = ("31-03-2021, Wednesday", "Thursday 01-04-2021", "02-04-2021")
+    note = note_of("".join(form.format(day) + "I swam.\n\n" for day in days), "Swims.md")
+    covered(note)
+    assert [e.date for e in note.entries] == ["2021-03-31", "2021-04-01", "2021-04-02"]
+    assert [e.prose.strip() for e in note.entries] == ["I swam."] * 3
+
+
+def test_one_date_in_a_line_is_prose() -> None:
+    text = "14 March 2021\n\nDear Ann,\n\nit rained.\n"
+    assert len(note_of(text).entries) == 1 and note_of(text).entries[0].prose == text
+
+
 def test_another_date_of_the_file_decides_the_order() -> None:
     assert dates(["4/3/2021", "4/5/2021"], "2021-04.md") == ["2021-04-03", "2021-04-05"]
     assert dates(["4/3/2021", "4/5/2021"], "2021-03.md") == ["2021-03-04", "2021-05-04"]

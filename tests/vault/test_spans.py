@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -179,7 +180,20 @@ _PIECES = st.sampled_from(
 def test_any_mixture_of_marks_is_covered_without_gap_or_overlap(text: str) -> None:
     note = note_of(text)
     covered(note)
-    assert note.text == text
+    assert note.text == re.sub(r"\r(?!\n)", "\n", text)  # as editors show it
+
+
+def test_a_lone_return_ends_a_line_as_in_editors() -> None:
+    text = "---\rvaultgpt: false\r---\r# The ferry\rIt came.\r\r> said\rlazy\r\rMine.\r"
+    note = note_of(text)
+    assert note.properties["vaultgpt"] is False and note.entries[0].title == "The ferry"
+    assert note.entries[0].prose == "It came.\n\n\nMine.\n" and len(note.text) == len(text)
+
+
+def test_two_dollars_far_apart_are_money() -> None:
+    text = "It took $$ then.\n\nA page of mine.\n\nAnd $$ now.\n"
+    assert prose(text) == text
+    assert kinds("A\n$$\nx\n\ny\n$$\nB\n") == [("math", "$$\nx\n\ny\n$$")]
 
 
 _FOREIGN = st.sampled_from(
@@ -277,6 +291,21 @@ _FLOODS = [
     "> a\nb\n",
     "a\n===\n\n",
     "#a#",
+    "+++ a\n",
+    "---\na: b\n",
+    "#+BEGIN_QUOTE\n",
+    "vaultgpt: false\n",
+    "```\nvaultgpt: false\n```\n",
+    "<pre>\n",
+    "<b>\n\n",
+    "## ChatGPT summary\n",
+    "- > a\n",
+    "a\n- b | c\n\nd\n",
+    "==========\n",
+    "1/1/2021\n\n",
+    "%%#a%%",
+    "tags:: a\n",
+    "{{#a}}",
 ]
 
 

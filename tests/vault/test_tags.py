@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.vault.helpers import entry_of, kinds, note_of, prose
+from vaultgpt.config import Rules
 from vaultgpt.vault.entry import names_verse
+from vaultgpt.vault.rules import RuleSet
 
 
 @pytest.mark.parametrize(
@@ -141,3 +145,47 @@ def test_names_of_verse(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "#", "journal", "poetics", "reverse", "journal/poetry"])
 def test_other_names(name: str) -> None:
     assert not names_verse(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # what nobody sees stands before it
+        "x\u2060#private",
+        "\u200f#private",
+        "x\u202f#private",
+        # HTML that is over, or never began
+        "word\n<b>\n#private",
+        "<pre>\nx\n</pre>\n#private",
+        "<script>\nx\n</script>\n#private",
+        "a<br>#private",
+        "I was <font color=red>#private</font> then",
+        # where the text is data to some plugin
+        "[status:: #private]",
+        "(with:: #private)",
+        "{{ #private }}",
+        "<% #private %>",
+        "tags:: private",
+        "(tags:: sea, private)",
+        # a comment, a conflict's other side
+        "%% #private %%",
+        "%%\n#private\n%%",
+        "A\n%% #private",
+        "<<<<<<< HEAD\nA\n=======\n#private\n>>>>>>> main",
+        # what stands behind it, in other scripts
+        "#private\uff0c\u4eca\u5929",
+        "#private\u3002",
+        # far from a formula
+        "She had $$ then.\n\n#private\n\nAnd $$ now.",
+        "- > #private",
+    ],
+)
+def test_no_place_hides_an_excluded_tag(tmp_path: Path, text: str) -> None:
+    judged = RuleSet.load(tmp_path, Rules()).judge(note_of(f"{text}\n\nI walked to the river.\n"))
+    assert judged.code == "tag"
+
+
+def test_an_excluded_tag_is_the_same_in_both_forms_of_unicode(tmp_path: Path) -> None:
+    rules = RuleSet.load(tmp_path, Rules(exclude_tags=("priv\u00e9",)))
+    assert rules.judge(note_of("#prive\u0301 I walked to the river.\n")).code == "tag"
+    assert rules.judge(note_of("#Prive\u0301e I walked to the river.\n")).code == ""

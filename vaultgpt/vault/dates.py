@@ -32,33 +32,52 @@ _SHORT = frozenset(str.split("mon tue tues wed thu thur thurs fri sat sun"))
 _MORE_WEEKDAYS = "\ntues\n\nthu thur thurs\n\nsonnabend\n"
 
 _YEAR_AND = r"([12]\d{3})"
-_NUMERIC = re.compile(rf"{_YEAR_AND}([-/._])(\d{{1,2}})\2(\d{{1,2}})(?!\d)")
+_NUMERIC = re.compile(  # "2021. 3. 14." too, and "2021 03 14"
+    rf"{_YEAR_AND}(?:\s?([-/._])\s?(\d{{1,2}})\s?\2\s?(\d{{1,2}})|\x20(\d\d)\x20(\d\d))(?!\d)"
+)
 _COMPACT = re.compile(rf"{_YEAR_AND}(\d\d)(\d\d)(?:\d{{4}}|\d{{6}})?(?!\d)")
 _MONTH = re.compile(rf"{_YEAR_AND}[-/](\d\d)(?![-/._\d])")
 _WEEK = re.compile(rf"{_YEAR_AND}-?W(\d{{1,2}})(?!\d)")
 _QUARTER = re.compile(rf"{_YEAR_AND}-?Q[1-4](?!\d)", re.IGNORECASE)
 _TO = r"(?:\.?[ \t]*[-–—][ \t]*\d{1,2})?"  # "14-16 March": the first of them
-_LAST = re.compile(rf"(\d{{1,2}}){_TO}([/.-])(\d{{1,2}})\2{_YEAR_AND}(?!\d)")
+_LAST = re.compile(rf"(\d{{1,2}}){_TO}\s?([/._–-])\s?(\d{{1,2}})\s?\2\s?{_YEAR_AND}(?!\d)")
+_SHORT_YEAR = re.compile(r"(?:(\d{1,2})(/)(\d{1,2})/|(\d\d)([.-])(\d\d)\5)(\d\d)(?![\d./-])")
 _EAST = re.compile(rf"{_YEAR_AND}\s?[年년]\s?(\d{{1,2}})\s?[月월](?:\s?(\d{{1,2}})\s?[日일号號])?")
 _MONTH_NAME = r"([^\W\d_][^\d\s,/]{1,18}?)"
 _DAY_MONTH = re.compile(
-    rf"(\d{{1,2}}){_TO}(?:st|nd|rd|th|\.|er|ª|º|-?[aeй])?(?:\s+(?:of|de|d'))?[\s-]+{_MONTH_NAME}\.?,?"
-    rf"(?:\s+(?:of|de|del))?[\s-]+{_YEAR_AND}(?!\d)"
+    rf"(\d{{1,2}}){_TO}(?:st|nd|rd|th|\.|er|ª|º|-?[aeй])?(?:\s+(?:of|de|d'))?[\s-]*{_MONTH_NAME}\.?,?"
+    rf"(?:\s+(?:of|de|del))?[\s-]*{_YEAR_AND}(?!\d)"
 )
 _MONTH_DAY = re.compile(
     rf"{_MONTH_NAME}\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:\s*[-–—]\s*\d{{1,2}}(?:st|nd|rd|th)?)?"
     rf",?\s+{_YEAR_AND}(?!\d)"
 )
+_YEAR_MONTH_DAY = re.compile(rf"{_YEAR_AND}[.,]?[\s-]+{_MONTH_NAME}\.?[\s-]+(\d{{1,2}})\.?(?!\d)")
+_VIETNAMESE = re.compile(
+    rf"(?:ngày\s+)?(\d{{1,2}})\s+tháng\s+(\d{{1,2}}),?\s+(?:năm\s+)?{_YEAR_AND}", re.IGNORECASE
+)
+_NO_YEAR = re.compile(  # the first day of a range whose year stands at its end
+    rf"(?:(\d{{1,2}})(?:st|nd|rd|th|\.)?\s+(?:of\s+|de\s+)?{_MONTH_NAME}"
+    rf"|{_MONTH_NAME}\s+(\d{{1,2}})(?:st|nd|rd|th)?)\.?(?=\s*(?:[-–—→~]|\.\.|to\s|until\s|bis\s|au\s))"
+)
 _MONTH_YEAR = re.compile(rf"{_MONTH_NAME}\.?,?(?:\s+de)?\s+{_YEAR_AND}(?!\d)")
 _YEAR = re.compile(r"[12]\d{3}(?!\d)")
-_WEEKDAY = re.compile(r"\s*[(,]?\s*([^\W\d_][^\W\d_.-]{1,15}(?:-feira)?)\.?[,)]?[\s_–—-]*")
+_WEEKDAY = re.compile(r"\s*[(,]?\s*([^\W\d_][^\W\d_.-]{0,15}(?:-feira)?)\.?[,)]?[\s_–—-]*")
 _TIME = re.compile(
-    r"(?:[T\s,]\s*\d{1,2}[:.h]\d{2}\S{0,20}(?:\s*[AaPp]\.?[Mm]\.?)?"
+    r"(?:(?:[T\s,_]|\s(?:at|um|à|alle|om|às|kl\.?|в)\s)\s*\d{1,2}[:.h]\d{2}\S{0,20}(?:\s*[AaPp]\.?[Mm]\.?)?"
     r"(?:\s(?:(?:GMT|UTC)[+-]\d{4}(?:\s\([^()]{1,40}\))?|\S{1,6}))?)?\Z"
 )
+_OPENING = re.compile(  # signs and small words that stand before a date
+    r"(?:[\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f]+\s*)?"
+    r"(?:(?:le|el|il|am|den|the|on|op|dne|ngày|день|date|day|datum|fecha|дата|日付|日期)[:：]?\s+(?=\d))?",
+    re.IGNORECASE,
+)
+_YEAR_WORD = re.compile(r"\s?(?:г\.|года?|р\.|року|г)(?!\w)")
+_HYPHENS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2212", "-"))
 _LINK = re.compile(r"\[\[([^\]|#]{1,200})(?:#[^\]|]*)?(?:\|[^\]]*)?\]\]")
 _RANGE = re.compile(r"\s*(?:[-–—/→~]|\.\.+|(?:to|until|till|bis|au|al|tot)(?=\s))\s*")
-_EPOCH = re.compile(r"\d{10}|\d{13}")
+_ALSO = re.compile(r"\s*(?:[,;&+]|(?:and|und|et|y|e|и)(?=\s))\s*")
+_EPOCH = re.compile(r"\d{10}(?:\.\d{1,9})?|\d{13}")
 _LONGEST = 120  # characters; nobody writes a longer date
 
 
@@ -133,7 +152,7 @@ def _is_weekday(name: str, alone: bool) -> bool:
 
 def _month(name: str) -> int:
     """The month of a name that has only one; else 0."""
-    found = months_named(name)
+    found = months_named(name) or months_named(name.removesuffix("ta").removeprefix("ב"))
     return next(iter(found)) if len(found) == 1 else 0
 
 
@@ -158,7 +177,7 @@ def week_month(year: int, week: int) -> str | None:
 def leading_date(text: str) -> Found | None:
     """A date in figures at the very start: a day, a month, a week, a quarter, a run of digits."""
     if m := _NUMERIC.match(text):
-        found = calendar_date(int(m[1]), int(m[3]), int(m[4]))
+        found = calendar_date(int(m[1]), int(m[3] or m[5]), int(m[4] or m[6]))
         return Found(found, text[m.end() :], True)
     if m := _WEEK.match(text):
         return Found(week_month(int(m[1]), int(m[2])), text[m.end() :], False)
@@ -176,6 +195,11 @@ def _worded(text: str) -> Found | None:
     """ "14 March 2021", "March 14, 2021", "14.3.2021", "March 2021", in any language."""
     if m := _LAST.match(text):
         return _ordered(int(m[1]), m[2], int(m[3]), int(m[4]), text[m.end() :])
+    if m := _SHORT_YEAR.match(text):
+        year = int(m[7]) + (1900 if int(m[7]) > 68 else 2000)
+        return _ordered(int(m[1] or m[4]), m[2] or m[5], int(m[3] or m[6]), year, text[m.end() :])
+    if m := _VIETNAMESE.match(text):
+        return Found(calendar_date(int(m[3]), int(m[2]), int(m[1])), text[m.end() :], True)
     if m := _EAST.match(text):
         year, month, rest = int(m[1]), int(m[2]), text[m.end() :]
         if m[3]:
@@ -185,9 +209,22 @@ def _worded(text: str) -> Found | None:
         return Found(calendar_date(int(m[3]), month, int(m[1])), text[m.end() :], True)
     if (m := _MONTH_DAY.match(text)) and (month := _month(m[1])):
         return Found(calendar_date(int(m[3]), month, int(m[2])), text[m.end() :], True)
+    if (m := _YEAR_MONTH_DAY.match(text)) and (month := _month(m[2])):
+        return Found(calendar_date(int(m[1]), month, int(m[3])), text[m.end() :], True)
+    if (m := _NO_YEAR.match(text)) and (month := _month(m[2] or m[3])):
+        return _with_the_ends_year(text[m.end() :], month, int(m[1] or m[4]))
     if (m := _MONTH_YEAR.match(text)) and (month := _month(m[1])):
         return Found(f"{m[2]}-{month:02d}", text[m.end() :], False)
     return None
+
+
+def _with_the_ends_year(rest: str, month: int, day: int) -> Found | None:
+    """ "14 March" before "- 2 April 2021"."""
+    range_ = _RANGE.match(rest)
+    end = _worded(rest[range_.end() :]) if range_ else None
+    if end is None or not end.day or end.date is None:
+        return None
+    return Found(calendar_date(int(end.date[:4]), month, day), end.rest, True)
 
 
 def _ordered(first: int, mark: str, second: int, year: int, rest: str) -> Found:
@@ -204,7 +241,9 @@ def _plain(text: str) -> tuple[str, str]:
     """Without link brackets, emphasis and a weekday in front, which comes second; figures ASCII."""
     text = text.strip()[:_LONGEST].strip("*_:= \t")
     if not text.isascii():
-        text = ascii_figures(unicodedata.normalize("NFC", text))
+        text = ascii_figures(unicodedata.normalize("NFC", text)).translate(_HYPHENS)
+    if m := _OPENING.match(text):
+        text = text[m.end() :]
     if m := _LINK.match(text):
         text = m[1].rsplit("/", 1)[-1].removesuffix(".md") + text[m.end() :]
     m = _WEEKDAY.match(text)
@@ -215,7 +254,9 @@ def _plain(text: str) -> tuple[str, str]:
 
 def _after(rest: str, day: bool) -> tuple[str, str]:
     """What follows a date, without a range's end, a weekday, which comes second, and a time."""
-    if (m := _RANGE.match(rest)) and (end := _plain(rest[m.end() :])[0]):
+    if m := _YEAR_WORD.match(rest):
+        rest = rest[m.end() :]
+    if (m := _RANGE.match(rest) or _ALSO.match(rest)) and (end := _plain(rest[m.end() :])[0]):
         until = leading_date(end) or _worded(end)
         if until is not None and until.day:
             rest = until.rest
@@ -241,6 +282,15 @@ def _on_weekday(found: Found, weekday: str) -> Found:
     return Found(date, found.rest, True, order=order)
 
 
+def _in_the_ends_order(found: Found, rest: str) -> Found:
+    """Of two dates the one that is written as the end of its range is, "3/4/2021 - 20/4/2021"."""
+    m = _RANGE.match(rest)
+    end = _worded(_plain(rest[m.end() :])[0]) if found.other is not None and m else None
+    if end is None or not end.order:
+        return found
+    return Found(found.date if end.order == "day" else found.other, found.rest, True)
+
+
 def _read(text: str) -> tuple[Found | None, bool]:
     """A date at the start with what follows it, and whether it may have a title beside it."""
     plain, before = _plain(text)
@@ -248,8 +298,9 @@ def _read(text: str) -> tuple[Found | None, bool]:
     if found is None:
         return None, False
     rest, behind = _after(found.rest, found.day)
-    found = _on_weekday(found, before or behind)
-    titled = found.day and plain[:1].isdigit() and _NUMERIC.match(plain) is not None
+    found = _in_the_ends_order(_on_weekday(found, before or behind), found.rest)
+    figures = plain[:1].isdigit() and (_NUMERIC.match(plain) or _LAST.match(plain))
+    titled = found.day and (bool(figures) or found.rest.lstrip()[:1] in tuple(":：-–—|"))
     return Found(found.date, rest, found.day, found.other, found.order), titled
 
 

@@ -6,6 +6,7 @@ A tag is what Obsidian counts as one; spans.py keeps it out of code, links and h
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,6 +145,10 @@ INLINE = re.compile(rf"#({_TAG_CHARS}+)")
 _GAP = "[ \t,;\u00a0\u3000]*"
 TAG_LINE = re.compile(rf"[ \t]*(?:[Tt]ags?[ \t]*::?[ \t]*)?(#{_TAG_CHARS}+{_GAP})+(?=\r?\n|\Z)")
 _SPLIT = re.compile(r"[\s,;]+")
+_SIGNS = re.compile(
+    "[\u3001-\u3003\u3008-\u3020\uff01-\uff0c\uff0e\uff1a-\uff20\uff3b-\uff3d\uff5b-\uff65"
+    "\u060c\u061b\u061f\u06d4\u0964\u0965\u00a1-\u00bf]+"
+)
 _MOST = 2_000  # values of one note that are looked at
 _NOTHING = frozenset({"", "null", "~"})
 # Under these names people keep verse: as a tag, a folder or the language of a fenced block.
@@ -155,6 +160,7 @@ _VERSE = frozenset(
 def clean_tag(name: str) -> str | None:
     """Lower-case, without "#", quotes and a trailing "/"; None when nothing is left."""
     name = name.strip("\"'[](){}").lstrip("#").strip("/").lower()
+    name = name if name.isascii() else unicodedata.normalize("NFC", name)
     return None if name in _NOTHING else name
 
 
@@ -187,6 +193,12 @@ def property_tags(value: object) -> tuple[str, ...]:
 def below(tag: str, parent: str) -> bool:
     """Whether `tag` is `parent` or nested under it."""
     return tag == parent or tag.startswith(parent + "/")
+
+
+def parts(tag: str) -> list[str]:
+    """A tag, and what it holds between signs of East Asia and the like, which Obsidian lets stand
+    in it: "private。今天" was meant as "private"."""
+    return [tag] if tag.isascii() else [tag, *filter(None, _SIGNS.split(tag))]
 
 
 def names_verse(name: str) -> bool:

@@ -106,7 +106,9 @@ _NAMELESS = re.compile(
     re.IGNORECASE,
 )
 _ONLY_FORMAT = re.compile(  # W24, 2021-Q2, Q2 2021, Week 24
-    r"(?:\d{2,4}[-_. ]?)?(?:[WQKS]|KW|week)[-_. ]?\d{1,2}(?:[-_., ]{1,2}\d{4})?", re.IGNORECASE
+    r"(?:\d{2,4}[-_. ]?)?(?:[WQKS]|KW|wk|week|woche|semaine|semana|settimana|vecka|uge|неделя|第)"
+    r"[-_. ]?\d{1,2}[周週]?(?:[-_., ]{1,2}\d{4})?",
+    re.IGNORECASE,
 )
 _SERIAL = re.compile(r"([^\W\d]+)[ _-]*\d+")
 _LINK = re.compile(r"\[\[(?:[^\]|]{0,300}\|)?([^\]|]{0,300})\]\]|\[([^\]]{0,300})\]\([^)]{0,500}\)")

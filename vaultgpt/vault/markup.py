@@ -17,13 +17,16 @@ _QUERIES = frozenset(
 )
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^\n]*)")
 _HEADING = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(?=\S)([^\n]*)")
+_PICTURE = r"[\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f\u200d]"
 _FIELD = re.compile(
-    r"[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__|_)?[^\W\d_][\w /-]{0,40}(?:\*\*|__|_)?"
+    rf"[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__|_|\*)?(?:[^\W_]|{_PICTURE})(?:[\w /-]|{_PICTURE}){{0,40}}"
+    r"(?:\*\*|__|_|\*)?"
     r"::(?=[ \t\r\n]|\Z)[ \t]*"
 )
 _REFERENCE = re.compile(r"[ ]{0,3}\[(?!\^)[^\]\n]{1,200}\]:[ \t]+\S+[^\n]{0,500}(?=\n|\Z)")
 _CALLOUT = re.compile(r"[ \t]*>[ \t]*\[!")
 _QUOTE_MARKS = re.compile(r"[ \t]*>[ \t>]*")
+_QUOTED_ITEM = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)+(?:\[.\][ \t]+)?(?=>)")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?$)")
 # Lines that no paragraph goes on through: headings, fences, rules, maths, comments, HTML, anchors.
 _BREAKS = re.compile(
@@ -38,9 +41,11 @@ _HTML_BLOCK = re.compile(
     r"|dialog|dir|div|dl|dt|fieldset|figcaption|figure|footer|form|frame|h[1-6]|head|header|hr|html"
     r"|iframe|legend|li|link|main|menu|nav|ol|optgroup|option|p|param|section|summary|table|tbody"
     r"|td|tfoot|th|thead|title|tr|track|ul)(?=[\s>]|/>|\Z)"
-    r"|</?[A-Za-z][A-Za-z0-9-]*(?:[ \t][^<>\n]{0,300})?/?>[ \t]*(?=\r?\n|\Z))",
+    r"|(?P<alone></?[A-Za-z][A-Za-z0-9-]*(?:[ \t][^<>\n]{0,300})?/?>[ \t]*(?=\r?\n|\Z)))",
     re.IGNORECASE,
 )
+_RAW_BLOCK = re.compile(r"[ ]{0,3}<(?:pre|script|style|textarea)(?=[\s>]|\Z)", re.IGNORECASE)
+_RAW_END = re.compile(r"</(?:pre|script|style|textarea)>", re.IGNORECASE)
 _CODEY_END = ("{", "}", ");", "];", "};", "):", "=>", "/>")  # a ";" alone ends verses too
 _CODEY = re.compile(
     r"[ \t]*(?:def |class \w+[(:]|import [\w.]+$|from [\w.]+ import|(?:var|let|const) \w+ ?="
@@ -99,13 +104,31 @@ def setext(text: str, at: int) -> tuple[int, int, str] | None:
     return under.end(), 1 if under[1][0] == "=" else 2, line
 
 
-def html_block(text: str, at: int) -> int | None:
-    """End of the HTML block that begins at `at`: through the next blank line, as CommonMark."""
+def same_paragraph(text: str, at: int, end: int) -> bool:
+    """Whether no blank line stands between two places."""
+    return _BLANK_LINE.search(text, at, end) is None
+
+
+def html_block(text: str, at: int, after_blank: bool) -> int | None:
+    """End of the HTML block that begins at `at`, as CommonMark: through the next blank line.
+
+    `<pre>` and its like end where they are closed; a tag alone in its line begins one only below a
+    blank line, here of any name.
+    """
+    if m := _RAW_BLOCK.match(text, at):
+        closing = _RAW_END.search(text, m.end())
+        return line_end(text, closing.end()) if closing else len(text)
     m = _HTML_BLOCK.match(text, at)
-    if not m:
+    if not m or (m["alone"] and not after_blank):
         return None
     blank = _BLANK_LINE.search(text, m.end())
     return blank.start() if blank else len(text)
+
+
+def quoted_item(text: str, at: int) -> int | None:
+    """Where the quote begins that a list item holds, as in "- > said"."""
+    m = _QUOTED_ITEM.match(text, at)
+    return m.end() if m else None
 
 
 class Fences:
@@ -148,6 +171,9 @@ class Fences:
             at = end
         self._unclosed[mark] = size
         return None
+
+
+TAGS_FIELD = re.compile(r"[ \t]*(?:[-*+][ \t]+)?[*_\[(]{0,2}tags?[*_]{0,2}::", re.IGNORECASE)
 
 
 def tag_line(text: str, at: int) -> int | None:
@@ -212,8 +238,10 @@ LINK_TARGET = re.compile(
     r"(?:[ \t]{1,8}(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)"
 )
 INLINE_FIELD = re.compile(
-    r"\[[^\W\d_][\w /-]{0,40}::(?:[^\[\]\n]|\[\[[^\[\]\n]{0,200}\]\]|\[[^\[\]\n]{0,200}\]){0,300}\]"
-    r"|\([^\W\d_][\w /-]{0,40}::(?:[^()\n]|\([^()\n]{0,200}\)){0,300}\)"
+    rf"\[(?:[^\W_]|{_PICTURE})(?:[\w /-]|{_PICTURE}){{0,40}}::"
+    r"(?:[^\[\]\n]|\[\[[^\[\]\n]{0,200}\]\]|\[[^\[\]\n]{0,200}\]){0,300}\]"
+    rf"|\((?:[^\W_]|{_PICTURE})(?:[\w /-]|{_PICTURE}){{0,40}}::"
+    r"(?:[^()\n]|\([^()\n]{0,200}\)){0,300}\)"
 )
 BLOCK_REFERENCE = re.compile(r"\(\([0-9a-fA-F-]{36}\)\)")  # Logseq's
 INLINE_MATH = re.compile(r"\$(?=[^\s$])([^$\n]{1,200})(?<=[^\s\\])\$(?!\d)")

@@ -26,9 +26,10 @@ from vaultgpt.vault.entry import (
     property_tags,
     unique,
 )
+from vaultgpt.vault.keys import CREATED_KEYS, DATE_KEYS, wish, with_rules
 from vaultgpt.vault.markup import blank_lines
 from vaultgpt.vault.others import is_export
-from vaultgpt.vault.properties import CREATED_KEYS, DATE_KEYS, Properties, read_properties
+from vaultgpt.vault.properties import Properties, read_properties
 from vaultgpt.vault.spans import Heading, Scan, scan
 
 TOO_LONG = "reading it takes too long"
@@ -38,6 +39,7 @@ _WORDS_A_PLACEHOLDER = 40  # more prose for each than that, and somebody wrote h
 _OPENING_KINDS = LEFT_OUT | {"embed", "html"}  # may stand above a title
 
 
+_LONE_RETURN = re.compile(r"\r(?!\n)")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
@@ -70,7 +72,12 @@ def _decode(data: bytes) -> _Decoded:
             problem = "it is not UTF-8 and was read as Latin-1"
     if "\0" in text:
         return _Decoded(None, "it holds NUL bytes, so it is not text")
-    return _Decoded(text, problem)
+    return _Decoded(_line_ends(text), problem)
+
+
+def _line_ends(text: str) -> str:
+    """With "\\n" for a lone "\\r", as editors show it; offsets stay as they were."""
+    return _LONE_RETURN.sub("\n", text) if "\r" in text else text
 
 
 def read_note(path: str, data: bytes, daily: DailyFormat) -> Note:
@@ -83,7 +90,7 @@ def read_note(path: str, data: bytes, daily: DailyFormat) -> Note:
 
 def read_text(path: str, text: str, daily: DailyFormat, problem: str | None = None) -> Note:
     """Read a note whose text is at hand, as in an editor; `problem` is one known already."""
-    return _Reader(path, text, problem, daily).read()
+    return _Reader(path, _line_ends(text), problem, daily).read()
 
 
 def unreadable(path: str, problem: str) -> Note:
@@ -106,6 +113,11 @@ class _Reader:
         entries = self._entries(head, own, found)
         properties = dict(head.values)
         self._complain(found.problem)
+        if properties.get("vaultgpt") is not False and self._forbidden(found):
+            properties["vaultgpt"] = False
+            self._complain("`vaultgpt: false` stands outside its front matter")
+        if found.barring:
+            properties = with_rules(properties, {"rule_tags": unique(found.barring)})
         if self._is_template(head, found, entries):
             properties["template"] = True
         if is_export(self.text):
@@ -126,6 +138,16 @@ class _Reader:
         if head.end:
             found.marks.insert(0, (0, head.end, "front_matter"))
         return found
+
+    def _forbidden(self, found: Scan) -> bool:
+        """Whether `vaultgpt: false` stands anywhere but in code."""
+        at = wish(self.text)
+        while at is not None:
+            before = found.marks[: bisect_left(found.marks, (at + 1,))]
+            if not (before and before[-1][1] > at and before[-1][2] == "code"):
+                return True
+            at = wish(self.text, at + 1)
+        return False
 
     def _walk(self, head: Properties, own: tuple[str, ...], begin: int) -> Scan:
         """The body's marks; a drawing has no prose, and verse no indented code."""
@@ -156,7 +178,7 @@ class _Reader:
     # Entries
 
     def _entries(self, head: Properties, own: tuple[str, ...], found: Scan) -> tuple[Entry, ...]:
-        days = headings.day_headings(found.headings, self._known_date(head))
+        days = headings.day_headings(found.headings + found.day_lines, self._known_date(head))
         title, heading = self._title_heading(head, found, bool(days))
         self._mark_headings(found, heading, days)
         date = self._date(head, heading)

@@ -17,16 +17,19 @@ import pathspec
 from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.entry import Judgement, Note, below, clean_tag, property_tags
+from vaultgpt.vault.entry import Judgement, Note, below, clean_tag, parts, property_tags
+from vaultgpt.vault.keys import SOURCE_KEYS
 from vaultgpt.vault.note import CRASHED, TOO_LONG
 from vaultgpt.vault.obsidian import Pattern, settings, settings_or_problem
-from vaultgpt.vault.properties import SOURCE_KEYS
 
 # Syncthing; Dropbox, Nextcloud, Obsidian Sync; Seafile; Synology Drive; Resilio; ownCloud; pCloud.
 CONFLICT = re.compile(
     r"\.sync-conflict-\d|\(.{0,80}conflicted copy|\bconflicted copy\b|\(case conflict"
     r"|^\.syncthing\.|~syncthing~|\(SFConflict |_(?:Case|Unicode)?Conflict(?:\(\d+\))?\.\w+$"
-    r"|\.Conflict(?:\(\d+\))?\.\w+$|_conflict-\d{8}|\[conflicted\]",
+    r"|\.Conflict(?:\(\d+\)|\d+)?\.\w+$|_conflict-\d{8}|\[conflicted\]"
+    # as Dropbox calls its copies in other languages, with the day in the brackets
+    r"|[(（][^()（）]{0,80}(?:konflikt|conflit|conflict|conflitto|conflito|конфликт|冲突|衝突|競合|충돌)"
+    r"[^()（）]{0,80}\d{4}[-.年]\d\d?[^()（）]{0,40}[)）]",
     re.IGNORECASE,
 )
 _GIT_CONFLICT = "conflict-files-obsidian-git.md"  # the note in which obsidian-git lists them
@@ -202,7 +205,7 @@ class RuleSet:
 
     def judge_tags(self, tags: Iterable[str]) -> Judgement:
         """Whether none of these tags is an excluded one or stands below one."""
-        for tag in tags:
+        for tag in (part for whole in tags for part in parts(whole)):
             if barred := next((bar for bar in self.tags if below(tag, bar)), None):
                 return _no("tag", f"It has the excluded tag #{barred}.")
         return USED

@@ -39,7 +39,7 @@ _UNTOUCHED = {
     "symlink": Judgement(False, "symlink", "It is a symbolic link, which is not followed."),
     "placeholder": Judgement(False, "placeholder", "It lies in the cloud, not on this machine."),
 }
-_READER = 3  # counted up when a note is read otherwise than before: then all are read anew
+_READER = 4  # counted up when a note is read otherwise than before: then all are read anew
 _SOME_NOTES = 500  # whose stamps are compared at once
 _PART_BYTES = 1 << 20
 _NEVER_OPENED = frozenset({*_UNTOUCHED, "conflict copy"})

@@ -7,15 +7,19 @@ recognise is prose.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 from vaultgpt.vault import markup, others
-from vaultgpt.vault.entry import INLINE, Kind, Mark, inline_tag
+from vaultgpt.vault.dates import day_or_month
+from vaultgpt.vault.entry import INLINE, Kind, Mark, inline_tag, property_tags
 
 _STOP = re.compile(r"[\n\\`%<$!\[\]({#^:]|www\.")
 _LIST = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
 _TICKS = re.compile(r"`+")
-_BEFORE_TAG = frozenset("*|\u200b\ufeff")  # besides white space of every kind; emphasis, a cell
+_LONGEST_DAY = 60  # characters of a line that is a day
+_YEAR = re.compile(r"\d{4}|\d[/.-]\d\d?[/.-]\d\d")
+_BEFORE_TAG = frozenset("*|")  # besides white space and what nobody sees: emphasis, a cell
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class Scan:
     marks: list[Mark] = field(default_factory=list)  # in order, without overlap
     headings: list[Heading] = field(default_factory=list)
     tags: list[tuple[int, str]] = field(default_factory=list)
+    day_lines: list[Heading] = field(default_factory=list)  # a date alone, in bold or plain
     opened: int | None = None  # where a fence begins that is never closed
     problem: str | None = None  # what was odd
+    barring: list[str] = field(default_factory=list)  # tags in comments: only the rules heed them
 
 
 def scan(text: str, start: int = 0, verse: bool = False) -> Scan:
@@ -50,12 +56,13 @@ class _Walk:
         self.found = Scan()
         self.fences = markup.Fences(text)
         self.ticks: markup.Ticks | None = None
+        self.org_end: int | None = None  # where the last of Org's blocks ends
         self.missing: dict[str, int] = {}  # closing mark -> from here on there is none
         self.in_list = False
         self.after_blank = True
         self.prose_until = start  # indented lines up to here were judged: verse
         self.untagged = start  # up to here nothing is a tag: HTML, a formula
-        self.tag_end = -1  # a tag may be joined to the one that ends here
+        self.tag_end = self.html_end = -1  # a tag may be joined to what ends here
         self.theirs = (-1, -1)  # the other side of a conflict
         self.highlights = others.has_highlights(text)
         self.answers = others.answers(text)[::-1]
@@ -130,27 +137,42 @@ class _Walk:
         if first in "`~" and (marks := self.fences.match(at)):
             self.found.marks += marks
             return marks[-1][1]
-        if (self.foreign or first in "<:") and (
+        if (self.foreign or first in "<:#") and (
             stop := self._others(at, first, after_blank or item)
         ) is not None:
             return stop
-        if first == ">":
-            end, kind = markup.quote(text, at)
-            return self._quoted(at, end, kind)
+        begin = at if first == ">" else markup.quoted_item(text, at) if item else None
+        if begin is not None:
+            end, kind = markup.quote(text, begin)
+            return self._quoted(begin, end, kind)
         if first == "#":
             return self._hash_line(at, end, after_blank)
         if first == "[" and (stop := markup.reference(text, at)):
             return self._mark(at, stop, "url")
         if first in "tT" and (stop := markup.tag_line(text, at)):
             return self._tags_line(at, stop, after_blank)
-        if first == "<" and at >= self.untagged and (stop := markup.html_block(text, at)):
+        if (
+            first == "<"
+            and at >= self.untagged
+            and (stop := markup.html_block(text, at, after_blank))
+        ):
             self.untagged = stop
         underlined = after_blank and text.startswith(("=", "-"), end)
         if underlined and (line := markup.setext(text, at)):
             self.found.headings.append(Heading(at, *line))
+        if after_blank and not item:
+            self._day_line(at, end)
         if first == "%" and self._never_closed(at):
-            return self._mark(at, len(text), "comment")
+            return self._hidden(at, len(text))
         return self._data_or_code(at, after_blank)
+
+    def _day_line(self, at: int, end: int) -> None:
+        """A day alone in its line, in bold or plain, heads what it stands above in many diaries."""
+        if end - at > _LONGEST_DAY or not _YEAR.search(self.text, at, end):
+            return
+        line = self.text[at:end].strip()
+        if (found := day_or_month(line)) and found.day and not found.rest:
+            self.found.day_lines.append(Heading(at, end, 7, line.strip("*_")))
 
     def _others(self, at: int, first: str, begins: bool) -> int | None:
         """End of what somebody else wrote, or a tool: an answer, a highlight, a conflict, a log."""
@@ -159,10 +181,11 @@ class _Walk:
             self.answers.pop()
         if self.answers and self.answers[-1][0] == at:
             return self._quoted(at, self.answers[-1][1], "quote")
-        if begins and self.highlights and (stop := others.highlight(text, at)):
+        reads = begins and self.highlights
+        if reads and (stop := others.clipping(text, at) or others.highlight(text, at)):
             return self._quoted(at, stop, "quote")
         if at == self.theirs[0]:
-            return self._mark(at, self.theirs[1], "comment")
+            return self._hidden(at, self.theirs[1])
         if first == "<" and text.startswith("<<<<<<<", at) and at > self.theirs[1]:
             found = others.conflict(text, at)
             self.theirs, self.foreign = found[1:] if found else (-1, len(text)), True
@@ -170,11 +193,24 @@ class _Walk:
                 self.found.problem = "it holds a conflict of git that is not resolved"
                 return self._mark(at, found[0], "comment")
         if first == ":" and (stop := others.drawer(text, at)):
-            closing = self._find(":END:", stop)
-            return self._mark(
-                at, markup.line_end(text, closing) if closing >= 0 else stop, "comment"
-            )
+            return self._mark(at, self._drawer(stop), "comment")
+        if first == "#" and text.startswith("#+", text.index("#", at)):
+            return self._org(at)
         return None
+
+    def _drawer(self, at: int) -> int:
+        if ":END:" in self.missing:
+            return at
+        end = others.drawer_end(self.text, at)
+        if end is None:
+            self.missing[":END:"] = at
+        return at if end is None else end
+
+    def _org(self, at: int) -> int | None:
+        if self.org_end is None:
+            self.org_end = self.text.lower().rfind("#+end_")
+        found = others.org_block(self.text, at) if at < self.org_end else None
+        return self._quoted(at, *found) if found else None
 
     def _quoted(self, at: int, end: int, kind: Kind) -> int:
         self._tags_within(at, end)
@@ -191,8 +227,7 @@ class _Walk:
     def _data_or_code(self, at: int, after_blank: bool) -> int | None:
         text = self.text
         if found := markup.field(text, at):
-            self._tags_within(at, found[0])
-            self._mark(at, found[0], "dataview")
+            self._field(at, found[0])
             if found[1]:
                 return found[0]
             self.at = found[0]
@@ -208,6 +243,14 @@ class _Walk:
             if code:
                 return self._mark(at, self.prose_until, "code")
         return None
+
+    def _hidden(self, at: int, end: int) -> int:
+        """A comment, or a conflict's other side: a tag there only may bar the note."""
+        for m in INLINE.finditer(self.text, at, end):
+            before = self.text[m.start() - 1 : m.start()]
+            if (not before or before.isspace() or before == "%") and (tag := inline_tag(m[1])):
+                self.found.barring.append(tag)
+        return self._mark(at, end, "comment")
 
     def _hash_line(self, at: int, end: int, after_blank: bool) -> int | None:
         """A line that begins with "#": a heading, a line of tags, or a tag in a sentence."""
@@ -229,6 +272,12 @@ class _Walk:
             self.after_blank = True
         return self._mark(at, end, "tags")
 
+    def _field(self, at: int, end: int) -> int:
+        """Dataview's and Logseq's data; what stands under `tags::` is a tag to the rules."""
+        if m := markup.TAGS_FIELD.match(self.text, at):
+            self.found.barring += property_tags(self.text[m.end() : end])
+        return self._quoted(at, end, "dataview")
+
     def _tags_within(self, at: int, end: int, before: str = ">") -> None:
         for m in INLINE.finditer(self.text, at, end):
             self._note_tag(m, before)
@@ -242,7 +291,12 @@ class _Walk:
         last = self.text[at - 1] if at else " "
         marked = self.text[max(0, at - 2) : at] in ("==", "~~")
         if at < self.untagged or not (
-            last.isspace() or last in _BEFORE_TAG or at == self.tag_end or last in before or marked
+            last.isspace()
+            or last in _BEFORE_TAG
+            or last in before
+            or marked
+            or at in (self.tag_end, self.html_end)
+            or unicodedata.category(last) == "Cf"  # a mark of direction, a joiner
         ):
             return
         self.tag_end = m.end()
@@ -275,13 +329,15 @@ class _Walk:
     def _comment(self, at: int) -> int:
         if not self.text.startswith("%%", at):
             return at + 1
-        return self._between(at, "%%", "%%", "comment")
+        found = self._find("%%", at + 2)
+        return self._hidden(at, found + 2) if found >= 0 else at + 2
 
     def _angle(self, at: int) -> int:
         if self.text.startswith("<!--", at):
             return self._between(at, "<!--", "-->", "comment")
         if self.text.startswith("<%", at):
-            return self._between(at, "<%", "%>", "template")
+            found = self._find("%>", at + 2)
+            return self._quoted(at, found + 2, "template") if found >= 0 else at + 2
         if m := markup.AUTOLINK.match(self.text, at):
             return self._mark(at, m.end(), "url")
         m = markup.HTML_TAG.match(self.text, at)
@@ -293,16 +349,25 @@ class _Walk:
             if closing >= 0:
                 kind: Kind = "html" if name in markup.RAW_TAGS else "code"
                 return self._mark(at, closing + len(name) + 3, kind)
+        self.html_end = m.end()
         return self._mark(at, m.end(), "html")
 
     def _dollar(self, at: int) -> int:
         if self.text.startswith("$$", at):
-            return self._between(at, "$$", "$$", "math")
+            return self._formula(at)
         m = markup.INLINE_MATH.match(self.text, at)
         if m and (len(m[1]) == 1 or markup.MATHS.search(m[1])):
             return self._mark(at, m.end(), "math")
         self.untagged = max(self.untagged, m.end() if m else 0)
         return at + 1
+
+    def _formula(self, at: int) -> int:
+        """Within a line it ends in its paragraph: two "$$" far apart are money."""
+        found = self._find("$$", at + 2)
+        begins = not self.text[self.text.rfind("\n", 0, at) + 1 : at].strip(" \t>")
+        if found < 0 or not (begins or markup.same_paragraph(self.text, at, found)):
+            return at + 2
+        return self._mark(at, found + 2, "math")
 
     def _in_line(self, closing: str, at: int) -> int:
         """Position of `closing` in this line, within a link's limit; -1 for none."""
@@ -324,12 +389,12 @@ class _Walk:
             closing = self._in_line("]]", at + 2)
             return closing + 2 if closing >= 0 else at + 2
         if m := markup.INLINE_FIELD.match(self.text, at):
-            return self._mark(at, m.end(), "dataview")
+            return self._field(at, m.end())
         return at + 1
 
     def _parenthesis(self, at: int) -> int:
         if m := markup.INLINE_FIELD.match(self.text, at):
-            return self._mark(at, m.end(), "dataview")
+            return self._field(at, m.end())
         if m := markup.BLOCK_REFERENCE.match(self.text, at):
             return self._mark(at, m.end(), "embed")
         return at + 1
@@ -342,7 +407,7 @@ class _Walk:
         if not self.text.startswith("{{", at) or markup.CLOZE.match(self.text, at):
             return at + 1
         closing = self._in_line("}}", at + 2)
-        return self._mark(at, closing + 2, "template") if closing >= 0 else at + 2
+        return self._quoted(at, closing + 2, "template") if closing >= 0 else at + 2
 
     def _tag(self, at: int) -> int:
         m = INLINE.match(self.text, at)
