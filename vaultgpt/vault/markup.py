@@ -173,9 +173,6 @@ class Fences:
         return None
 
 
-TAGS_FIELD = re.compile(r"[ \t]*(?:[-*+][ \t]+)?[*_\[(]{0,2}tags?[*_]{0,2}::", re.IGNORECASE)
-
-
 def tag_line(text: str, at: int) -> int | None:
     """End of a line that holds tags only."""
     m = TAG_LINE.match(text, at)

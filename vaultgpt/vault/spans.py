@@ -7,19 +7,18 @@ recognise is prose.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
 
 from vaultgpt.vault import markup, others
 from vaultgpt.vault.dates import day_or_month
-from vaultgpt.vault.entry import INLINE, Kind, Mark, inline_tag, property_tags
+from vaultgpt.vault.entry import INLINE, Kind, Mark
+from vaultgpt.vault.inline_tags import InlineTags
 
 _STOP = re.compile(r"[\n\\`%<$!\[\]({#^:]|www\.")
 _LIST = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
 _TICKS = re.compile(r"`+")
 _LONGEST_DAY = 60  # characters of a line that is a day
 _YEAR = re.compile(r"\d{4}|\d[/.-]\d\d?[/.-]\d\d")
-_BEFORE_TAG = frozenset("*|")  # besides white space and what nobody sees: emphasis, a cell
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,12 @@ class _Walk:
         self.found = Scan()
         self.fences = markup.Fences(text)
         self.ticks: markup.Ticks | None = None
-        self.org_end: int | None = None  # where the last of Org's blocks ends
+        self.org_end, self.drawer_end = map(text.lower().rfind, ("#+end_", ":end:"))  # the last
         self.missing: dict[str, int] = {}  # closing mark -> from here on there is none
         self.in_list = False
         self.after_blank = True
         self.prose_until = start  # indented lines up to here were judged: verse
-        self.untagged = start  # up to here nothing is a tag: HTML, a formula
-        self.tag_end = self.html_end = -1  # a tag may be joined to what ends here
+        self.tags = InlineTags(text, start)
         self.theirs = (-1, -1)  # the other side of a conflict
         self.highlights = others.has_highlights(text)
         self.answers = others.answers(text)[::-1]
@@ -98,6 +96,7 @@ class _Walk:
             else:
                 self.at = self.handlers[m[0][0]](self.at)
         self.found.opened = self.fences.opened
+        self.found.tags, self.found.barring = self.tags.found, self.tags.barring
         return self.found
 
     def _mark(self, start: int, end: int, kind: Kind) -> int:
@@ -153,10 +152,10 @@ class _Walk:
             return self._tags_line(at, stop, after_blank)
         if (
             first == "<"
-            and at >= self.untagged
+            and at >= self.tags.none_until
             and (stop := markup.html_block(text, at, after_blank))
         ):
-            self.untagged = stop
+            self.tags.none_until = stop
         underlined = after_blank and text.startswith(("=", "-"), end)
         if underlined and (line := markup.setext(text, at)):
             self.found.headings.append(Heading(at, *line))
@@ -193,27 +192,18 @@ class _Walk:
                 self.found.problem = "it holds a conflict of git that is not resolved"
                 return self._mark(at, found[0], "comment")
         if first == ":" and (stop := others.drawer(text, at)):
-            return self._mark(at, self._drawer(stop), "comment")
+            end = None if stop > self.drawer_end else others.drawer_end(text, stop)
+            return self._mark(at, end or stop, "comment")
         if first == "#" and text.startswith("#+", text.index("#", at)):
             return self._org(at)
         return None
 
-    def _drawer(self, at: int) -> int:
-        if ":END:" in self.missing:
-            return at
-        end = others.drawer_end(self.text, at)
-        if end is None:
-            self.missing[":END:"] = at
-        return at if end is None else end
-
     def _org(self, at: int) -> int | None:
-        if self.org_end is None:
-            self.org_end = self.text.lower().rfind("#+end_")
         found = others.org_block(self.text, at) if at < self.org_end else None
         return self._quoted(at, *found) if found else None
 
     def _quoted(self, at: int, end: int, kind: Kind) -> int:
-        self._tags_within(at, end)
+        self.tags.within(at, end)
         return self._mark(at, end, kind)
 
     def _never_closed(self, at: int) -> bool:
@@ -245,11 +235,7 @@ class _Walk:
         return None
 
     def _hidden(self, at: int, end: int) -> int:
-        """A comment, or a conflict's other side: a tag there only may bar the note."""
-        for m in INLINE.finditer(self.text, at, end):
-            before = self.text[m.start() - 1 : m.start()]
-            if (not before or before.isspace() or before == "%") and (tag := inline_tag(m[1])):
-                self.found.barring.append(tag)
+        self.tags.hidden(at, end)
         return self._mark(at, end, "comment")
 
     def _hash_line(self, at: int, end: int, after_blank: bool) -> int | None:
@@ -263,9 +249,9 @@ class _Walk:
         return None
 
     def _tags_line(self, at: int, end: int, after_blank: bool) -> int | None:
-        before = len(self.found.tags)
-        self._tags_within(at, end, ",;")
-        if len(self.found.tags) == before:
+        before = len(self.tags.found)
+        self.tags.within(at, end, ",;")
+        if len(self.tags.found) == before:
             return None  # "#1 #2" are no tags
         if after_blank:
             end = markup.blank_lines(self.text, end)
@@ -273,35 +259,8 @@ class _Walk:
         return self._mark(at, end, "tags")
 
     def _field(self, at: int, end: int) -> int:
-        """Dataview's and Logseq's data; what stands under `tags::` is a tag to the rules."""
-        if m := markup.TAGS_FIELD.match(self.text, at):
-            self.found.barring += property_tags(self.text[m.end() : end])
-        return self._quoted(at, end, "dataview")
-
-    def _tags_within(self, at: int, end: int, before: str = ">") -> None:
-        for m in INLINE.finditer(self.text, at, end):
-            self._note_tag(m, before)
-
-    def _note_tag(self, m: re.Match[str], before: str = "") -> None:
-        """As in Obsidian: after white space, or joined to another; "(#x)" and "_#x_" are none.
-
-        What it does within a highlight is not written down, so that such a tag counts.
-        """
-        at = m.start()
-        last = self.text[at - 1] if at else " "
-        marked = self.text[max(0, at - 2) : at] in ("==", "~~")
-        if at < self.untagged or not (
-            last.isspace()
-            or last in _BEFORE_TAG
-            or last in before
-            or marked
-            or at in (self.tag_end, self.html_end)
-            or unicodedata.category(last) == "Cf"  # a mark of direction, a joiner
-        ):
-            return
-        self.tag_end = m.end()
-        if tag := inline_tag(m[1]):
-            self.found.tags.append((at, tag))
+        self.tags.field(at, end)
+        return self._mark(at, end, "dataview")
 
     # Within a line
 
@@ -349,7 +308,7 @@ class _Walk:
             if closing >= 0:
                 kind: Kind = "html" if name in markup.RAW_TAGS else "code"
                 return self._mark(at, closing + len(name) + 3, kind)
-        self.html_end = m.end()
+        self.tags.html_end = m.end()
         return self._mark(at, m.end(), "html")
 
     def _dollar(self, at: int) -> int:
@@ -358,7 +317,7 @@ class _Walk:
         m = markup.INLINE_MATH.match(self.text, at)
         if m and (len(m[1]) == 1 or markup.MATHS.search(m[1])):
             return self._mark(at, m.end(), "math")
-        self.untagged = max(self.untagged, m.end() if m else 0)
+        self.tags.none_until = max(self.tags.none_until, m.end() if m else 0)
         return at + 1
 
     def _formula(self, at: int) -> int:
@@ -413,7 +372,7 @@ class _Walk:
         m = INLINE.match(self.text, at)
         if not m:
             return at + 1
-        self._note_tag(m)
+        self.tags.note(m)
         return m.end()
 
     def _block_id(self, at: int) -> int:
