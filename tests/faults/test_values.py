@@ -60,7 +60,7 @@ def test_half_a_surrogate_in_front_matter_stops_nothing(vault: Vault, head: str)
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
         assert len(ledger.entries.all()) == 4 and ledger.pending(NOW, 0).notes == 4
-        assert ledger.entries.census()["tags"]
+        assert dict(ledger.entries.census()[0])
 
 
 def test_half_a_surrogate_in_a_heading_stops_nothing(vault: Vault) -> None:

@@ -15,6 +15,7 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger import ledger as of_ledger
 from vaultgpt.tasks import status
+from vaultgpt.tasks.scan import scanned, tried
 from vaultgpt.tasks.service import NOTHING, Here
 from vaultgpt.vault import scan, walk
 
@@ -50,10 +51,10 @@ def test_a_stop_loses_one_part_and_the_rest_is_read_alone(vault: Vault) -> None:
         with pytest.raises(Stopped):
             ledger.follow(Rules(), NOW, heard=stop_after(3))
         before = ledger.notes.count()
-        assert 2 <= before < 20 and ledger.scanned() is None
+        assert 2 <= before < 20 and ledger.compared() is None
     with Ledger.open(vault.state) as ledger:
         assert ledger.follow(Rules(), NOW + HOUR).read == 20 - before
-        assert ledger.notes.count() == 20 and ledger.scanned() is not None
+        assert ledger.notes.count() == 20 and ledger.compared() is not None
         assert ledger.meta("held_out_chosen") == "1" or ledger.entries.usable_words() < 2_000
 
 
@@ -72,20 +73,38 @@ def test_nothing_changed_opens_no_note_and_what_changed_is_known(
         assert ledger.follow(Rules(min_words=4), NOW + HOUR).read == 19  # by other rules: all
 
 
-def test_status_does_not_look_at_the_folder_again_at_once_and_says_how_old_it_is(
+def test_status_opens_no_note_and_says_how_old_its_figures_are(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Here(vault.state)
-    first = here.ask(status.STATUS, NOTHING)
-    assert first["notes"] == 20 and first["as_of"] is not None
-    monkeypatch.setattr(status, "_FRESH_TIMES", 1e6)
-    with monkeypatch.context() as patch:
-        patch.setattr(of_ledger, "Changes", None)
-        assert here.ask(status.STATUS, NOTHING)["as_of"] == first["as_of"]
-    monkeypatch.setattr(status, "_FRESH_TIMES", 0.0)
+    assert here.ask(status.STATUS, NOTHING)["as_of"] is None
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
     vault.write("new.md", body("new"), age_s=0)
-    later = here.ask(status.STATUS, NOTHING)
-    assert later["notes"] == 21 and later["as_of"] and later["as_of"] > first["as_of"]
+    monkeypatch.setattr(walk, "read_bytes", None)
+    monkeypatch.setattr(of_ledger, "Changes", None)
+    told = here.ask(status.STATUS, NOTHING)
+    assert (told["notes"], told["as_of"], told["problems"]) == (20, NOW, [])
+
+
+def test_a_scan_with_nothing_changed_opens_no_note_and_counts_as_if_all_were_read(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.write("Dream/far.md", "---\ndate: 2001-02-03\ntags: [dream]\n---\n" + body("far"))
+    vault.write("Clips/one.md", "---\nsource: x\n---\n" + body("clip"))
+    vault.write("broken.md", "---\ntags: [\n---\n" + body("broken"))
+    here = Here(vault.state)
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        ledger.forgotten.add("note003.md", NOW)
+    first = here.with_desk(lambda desk: scanned(desk, lambda event: None))
+    whole = here.with_desk(tried)
+    assert first.census == whole.census
+    assert first.census["left_out"] == {"clipping": 1, "forgotten": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(walk, "read_bytes", None)
+        again = here.with_desk(lambda desk: scanned(desk, lambda event: None))
+        assert again.census == first.census
 
 
 def test_counts_of_what_is_new_are_kept_until_a_row_changes_or_a_note_grows_quiet(

@@ -241,7 +241,6 @@ def test_the_author_may_say_go(vault: Vault) -> None:
 def test_census_counts_entries_in_use(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        census = ledger.entries.census()
-        assert census["tags"] == {"journal": 14, "dream": 13, "poetry": 13}
-        assert sum(census["years"].values()) == 40
+        tags, years = ledger.entries.census()
+        assert tags == {"journal": 14, "dream": 13, "poetry": 13} and years.total() == 40
         assert ledger.notes.totals() == {"notes": 40, "used": 40, "words": 40 * 240}

@@ -34,7 +34,7 @@ def known(ledger: Ledger) -> dict[str, Any]:
         "rounds": [(r.number, r.kind, r.promoted, r.verdict) for r in ledger.rounds.all()],
         "held_out": sorted(row.id for row in rows if row.held_out),
         "forgotten": sorted(row.id for row in rows if row.forgotten),
-        "tags": ledger.entries.census()["tags"],
+        "tags": dict(ledger.entries.census()[0]),
         "pending": sorted(ledger.pending(NOW + 9 * DAY).entries),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import warnings
@@ -16,10 +17,13 @@ from watchdog.events import (
     FileModifiedEvent,
     FileMovedEvent,
     FileOpenedEvent,
+    FileSystemEvent,
 )
 
 from tests.vault.helpers import write
-from vaultgpt.vault.watch import Debouncer, Watcher, matters
+from vaultgpt.config import Rules
+from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, matters
 
 LIMIT_S = 20.0  # of waiting for a state on a busy machine
 
@@ -101,6 +105,22 @@ def test_a_save_by_rename_is_noticed(watched: Watched) -> None:
     place = write(watched.watcher.vault, ".a.md.tmp")
     place.rename(watched.watcher.vault / "a.md")
     assert watched.called.wait(LIMIT_S)
+
+
+def test_the_system_tells_of_no_reading_for_a_large_vault_would_overrun_its_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        write(tmp_path, f"{number % 5}/{number}.md")
+    told: list[FileSystemEvent] = []
+    monkeypatch.setattr(_Handler, "dispatch", lambda self, event: told.append(event))
+    watcher = Watcher(tmp_path, lambda: None, 60.0, 60.0)
+    watcher.start()
+    assert len(read_vault(tmp_path, Rules()).read) == 20
+    (tmp_path / "0" / "0.md").unlink()  # events come in order: after it there is none of reading
+    assert until(threading.Event(), lambda: told)
+    watcher.stop()
+    assert Path(os.fsdecode(told[0].src_path)).name == "0.md"
 
 
 def test_after_the_root_is_deleted_it_says_it_is_not_healthy(watched: Watched) -> None:

@@ -27,14 +27,12 @@ from vaultgpt.errors import Conflict, UsageError, VaultGPTError
 from vaultgpt.report.sentences import round_sentences
 from vaultgpt.state import VaultState, create_state, real_vault
 from vaultgpt.tasks.at_login import available, install, status
-from vaultgpt.tasks.forget import without_forgotten
 from vaultgpt.tasks.init import findings, offered
 from vaultgpt.tasks.plugin import bundled, install_plugin
-from vaultgpt.tasks.service import vault_service
+from vaultgpt.tasks.scan import scanned
+from vaultgpt.tasks.service import Here, vault_service
 from vaultgpt.tasks.train import train
 from vaultgpt.tasks.vaults import moved_from, nested, to_take_over
-from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import read_vault
 
 
 @command("Begin")
@@ -79,9 +77,10 @@ def init(
             save_option(state.config, "base", fetched.name)
         settings = load_settings(state.config)
         found = resolve(settings.base, state)
-        seen = read_vault(state.vault, settings.rules, {})
-        counts = census(without_forgotten(state, seen.read))
-    sentences = [*seen.said(), *findings(counts, state.vault, found, settings)]
+        hear = show_on(bar)
+        seen = Here(state).with_desk(lambda desk: scanned(desk, hear))
+        counts = seen.census
+    sentences = [*seen.said, *findings(counts, state.vault, found, settings)]
     sentences += [said for said in remarks(found) if said not in sentences]
     better = None if base or no_base else offered(counts, found)
     if better and as_json:

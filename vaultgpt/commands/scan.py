@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -17,12 +16,13 @@ from vaultgpt.commands.common import (
     locate,
     out,
     print_json,
+    progress,
 )
-from vaultgpt.config import load_settings
-from vaultgpt.tasks.forget import without_forgotten
+from vaultgpt.commands.train import show_on
 from vaultgpt.tasks.init import reason
-from vaultgpt.vault.census import census, sentence
-from vaultgpt.vault.scan import ScannedNote, read_vault
+from vaultgpt.tasks.scan import Scanned, scanned, tried
+from vaultgpt.tasks.service import Here
+from vaultgpt.vault.census import sentence
 from vaultgpt.vault.walk import note_id
 
 
@@ -40,23 +40,24 @@ def scan(
     as_json: JsonOption = False,
 ) -> None:
     """Count what is learned, what is left out and why, by tag and by year."""
-    state = locate(vault or vault_argument)
-    settings = load_settings(state.config, changes or ())
-    seen = read_vault(state.vault, settings.rules, {})
-    notes = without_forgotten(state, seen.read)
-    found = census(notes)
+    service = Here(locate(vault or vault_argument), changes or ())
+    with progress(as_json) as bar:
+        hear = show_on(bar)
+        seen, rows = service.with_desk(
+            lambda desk: _listed(
+                tried(desk) if changes else scanned(desk, hear), problems, left_out
+            )
+        )
+    found = seen.census
     if as_json:
-        wanted = {"problems_of": _problems(notes)} if problems else {}
-        wanted |= {"left_out_notes": _left_out(notes)} if left_out else {}
-        print_json({**found, "closed_folders": list(seen.closed), **wanted})
+        print_json({**found, "closed_folders": list(seen.closed), **rows})
         return
-    for said in seen.said():
+    for said in seen.said:
         err.print(said, style="yellow", markup=False)
-    if problems or left_out:
-        listed = [*(_problems(notes) if problems else []), *(_left_out(notes) if left_out else [])]
-        for row in listed:
+    if rows:
+        for row in (row for some in rows.values() for row in some):
             out.print(f"{row['path']}: {row['why']}", markup=False)
-        if not listed:
+        if not any(rows.values()):
             out.print("There are none.", markup=False)
         return
     out.print(sentence({**found, "left_out": {}}), markup=False)
@@ -70,20 +71,22 @@ def scan(
     out.print("`vaultgpt why NOTE` tells about one note.", style="dim", markup=False)
 
 
-def _problems(notes: Iterable[ScannedNote]) -> list[dict[str, str]]:
-    return [
-        {"path": n.note.path, "id": note_id(n.note.path), "why": n.note.problem}
-        for n in notes
-        if n.note.problem
-    ]
-
-
-def _left_out(notes: Iterable[ScannedNote]) -> list[dict[str, str]]:
-    return [
-        {"path": n.note.path, "code": n.judgement.code, "why": n.judgement.why}
-        for n in notes
-        if not n.judgement.used
-    ]
+def _listed(
+    seen: Scanned, problems: bool, left_out: bool
+) -> tuple[Scanned, dict[str, list[dict[str, str]]]]:
+    """With the notes that are to be named, by the key of each list."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    if problems:
+        rows["problems_of"] = [
+            {"path": n.note.path, "id": note_id(n.note.path), "why": n.note.problem or ""}
+            for n in seen.some(lambda note: note.problem)
+        ]
+    if left_out:
+        rows["left_out_notes"] = [
+            {"path": n.note.path, "code": n.judgement.code, "why": n.judgement.why}
+            for n in seen.some(lambda note: not note.used)
+        ]
+    return seen, rows
 
 
 def _problem_line(count: int) -> str:

@@ -12,8 +12,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from vaultgpt.config import Rules
@@ -35,8 +34,9 @@ from vaultgpt.ledger.rows import Pending, Recorded
 from vaultgpt.ledger.schema import connect
 from vaultgpt.state import VaultState
 from vaultgpt.vault.scan import Changes, FileStamp, Scan, ScannedNote, fingerprint
+from vaultgpt.vault.walk import walk_folders
 
-_RULES, _SCANNED = "daemon_rules", "scanned"
+_RULES, _COMPARED = "daemon_rules", "compared"
 _PART = 2_000  # notes that are recorded at once
 _PAUSES = {
     "lost": (
@@ -57,16 +57,9 @@ class Followed:
     read: int  # notes that are new or changed
     gone: int
     said: list[str]  # what the author should know of the vault as a whole
+    closed: tuple[str, ...] = ()  # folders that can't be listed
+    recorded: bool = True  # False without the right secret: the ledger is as it was
     saved: float = 0.0  # when the last of those read was written, seconds since the epoch
-
-
-def mark_of(vault: Path) -> str:
-    """What tells the vault's own folder from another in its place, and a change of its names."""
-    try:
-        status = vault.stat()
-    except OSError:
-        return ""
-    return f"{status.st_dev} {status.st_ino} {status.st_mtime_ns}"
 
 
 def _unknown(paths: Sequence[str]) -> dict[str, FileStamp]:
@@ -277,7 +270,9 @@ class Ledger:
         parts = [scan.read[at : at + _PART] for at in range(0, len(scan.read), _PART)]
         gone = [path for path in self.notes.paths() if path not in scan.stamps]
         empty = not scan.stamps
-        return self._recording.record(gone, parts, now, vanished_percent, empty=empty)
+        done = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
+        self._db.note(_COMPARED, json.dumps([now, scan.said()]))
+        return done
 
     def follow(
         self,
@@ -291,7 +286,6 @@ class Ledger:
         Nothing changed costs a stat a note. `heard` is told how many bytes of how many are read.
         VaultError when the vault is not there; without the right secret nothing is written.
         """
-        began = time.perf_counter()
         mark = fingerprint(self.state.vault, rules)
         known = self.notes.count()
         if not known:  # so that a first scan that is stopped goes on where it was
@@ -301,28 +295,33 @@ class Ledger:
         gone: list[str] = []
         if not same or changes.known < known:
             gone = changes.gone(self.notes.paths())
-        done = Followed(read=len(changes.files), gone=len(gone), said=changes.said())
+        done = Followed(len(changes.files), len(gone), changes.said(), changes.closed())
         if self._key_trouble():
-            return done
+            return replace(done, recorded=False)
         if not same:  # while some notes are judged by other rules, none are known
             self._db.note(_RULES, "")
-        if changes.files or gone or self._recording.unfinished() or not self.scanned():
+        if changes.files or gone or self._recording.unfinished() or self.compared() is None:
             parts = _told(changes, heard, done)
             empty = changes.count == 0
             self._recording.record(gone, parts, now, vanished_percent, empty=empty)
-        seconds = time.perf_counter() - began
         self._db.note(_RULES, mark)
-        self._db.note(_SCANNED, json.dumps([now + seconds, seconds, mark_of(self.state.vault)]))
+        self._db.note(_COMPARED, json.dumps([now, done.said]))
         return done
 
-    def scanned(self) -> tuple[float, float, str] | None:
-        """When the folder was last compared with the ledger, the seconds that took, and mark_of
-        it; None when it never was, or a scan was stopped on its way."""
-        known = self.meta(_SCANNED)
+    def compared(self) -> tuple[float, list[str]] | None:
+        """When the folder was last compared with the ledger, and what was to be said of it; None
+        when it never was, or a scan was stopped on its way."""
+        known = self.meta(_COMPARED)
         if known is None or self._recording.unfinished():
             return None
-        at, seconds, mark = json.loads(known)
-        return float(at), float(seconds), str(mark)
+        at, said = json.loads(known)
+        return float(at), list(said)
+
+    def require_vault(self) -> None:
+        """VaultError where the folder can't be read, or holds no note any more. It is listed as far
+        as its first note alone."""
+        if next(walk_folders(self.state.vault, []), None) is None:
+            self._recording.require_notes(self.notes.count())
 
     def recall(self) -> None:
         """Bar again what memory.jsonl has as forgotten: its lines are checksummed, rows are not."""

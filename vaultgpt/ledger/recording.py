@@ -65,13 +65,8 @@ class Recording:
         empty: bool,
     ) -> Recorded:
         """One scan; see Ledger.record. `empty`: the folder holds no note now."""
-        if empty and len(gone) >= _LEAST_GONE:  # as the mount point of a drive looks
-            raise VaultError(
-                f"The vault holds no note any more, where there were {len(gone)}; nothing is taken "
-                "for deleted.",
-                "Is its drive mounted? If they are deleted, `vaultgpt remove` erases what was "
-                "learned of them.",
-            )
+        if empty:
+            self.require_notes(len(gone))
         recorder: Recorder | None = None
         recorded = 0
         for part, last in _marked(parts):
@@ -94,6 +89,16 @@ class Recording:
         if recorded > 1 and recorder.first:
             self._db.pack()  # rows that came in no order leave a quarter of their pages empty
         return recorder.done
+
+    def require_notes(self, gone: int) -> None:
+        """VaultError where none is left of so many: so the mount point of a drive looks."""
+        if gone >= _LEAST_GONE:
+            raise VaultError(
+                f"The vault holds no note any more, where there were {gone}; nothing is taken "
+                "for deleted.",
+                "Is its drive mounted? If they are deleted, `vaultgpt remove` erases what was "
+                "learned of them.",
+            )
 
     def _enter(self, recorder: Recorder, now: float) -> None:
         """The text of the last part: against what the mirror said, the other entries, the guard."""

@@ -5,7 +5,7 @@ Knows nothing about terminals or HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from typing_extensions import TypedDict
@@ -13,7 +13,6 @@ from typing_extensions import TypedDict
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.forgotten import SHORTEST
 from vaultgpt.ledger.paragraphs import entry_places, split_paragraphs
-from vaultgpt.state import VaultState
 from vaultgpt.tasks.schemas import NotePath
 from vaultgpt.tasks.service import Desk, Question, Task
 from vaultgpt.vault.entry import Entry, Judgement
@@ -68,14 +67,6 @@ def less_forgotten(ledger: Ledger) -> Callable[[ScannedNote], ScannedNote]:
         return kept if kept.note.words else replace(kept, judgement=_GONE)
 
     return less
-
-
-def without_forgotten(state: VaultState, notes: Sequence[ScannedNote]) -> list[ScannedNote]:
-    """The same of a vault whose ledger is not open; one that has none forgot nothing."""
-    if not state.ledger.exists():
-        return list(notes)
-    with Ledger.open(state) as ledger:
-        return [*map(less_forgotten(ledger), notes)]
 
 
 def _forget(desk: Desk, asked: ForgetRequest) -> _ForgetAnswer:

@@ -10,16 +10,12 @@ from typing_extensions import TypedDict
 from vaultgpt import __version__
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.errors import VaultError, VaultGPTError
-from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.ledger import mark_of
 from vaultgpt.rounds import RoundProgress, under_way, what_is_due
 from vaultgpt.tasks.client import API_VERSION
 from vaultgpt.tasks.forget import silenced
 from vaultgpt.tasks.report import Judged, judged
 from vaultgpt.tasks.service import Desk, Here, Nothing, Task
 from vaultgpt.wire import Hear
-
-_FRESH_S, _FRESH_TIMES = 600.0, 300.0
 
 
 class Figures(TypedDict):
@@ -91,7 +87,7 @@ def figures(desk: Desk) -> Figures:
     ledger, settings = desk.ledger, desk.settings
     totals = ledger.notes.totals()
     pending = ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)
-    scanned = ledger.scanned()
+    compared = ledger.compared()
     rounds = ledger.rounds.all()
     last = next((r for r in rounds if r.promoted is not None and r.verdict), None)
     learned = next((r.ended for r in rounds if r.promoted), None)
@@ -113,7 +109,7 @@ def figures(desk: Desk) -> Figures:
         ready_words=pending.ready_words,
         paused=ledger.paused() or ("training.pause is set" if settings.training.pause else None),
         quarantined=ledger.notes.quarantined(),
-        as_of=scanned[0] if scanned else None,
+        as_of=compared[0] if compared else None,
     )
 
 
@@ -135,19 +131,18 @@ def quarantine(ids: list[str]) -> str:
 
 
 def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
-    """The vault is compared first, unless that was done a moment ago."""
+    """From the ledger alone, whatever the vault's size: no note is opened, no folder compared."""
 
     def look(desk: Desk) -> Status:
-        state, settings, ledger, now = desk.state, desk.settings, desk.ledger, desk.now
-        problems = []
+        state, ledger = desk.state, desk.ledger
+        compared = ledger.compared()
+        problems = list(compared[1]) if compared else []
         try:
-            if not _fresh(ledger, now):
-                percent = settings.schedule.vanished_percent
-                problems += ledger.follow(settings.rules, now, percent).said
+            ledger.require_vault()
         except VaultError as error:  # its drive is not there: what is known is told all the same
             problems.append(str(error))
         try:
-            why = what_is_due(state, settings, ledger, now).why
+            why = what_is_due(state, desk.settings, ledger, desk.now).why
         except VaultGPTError as error:  # the base can't be used: the rest is told all the same
             why = ""
             problems.append(str(error))
@@ -156,7 +151,7 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
             **told,
             "training": under_way(state),
             "next_training": NextRound(when=None, why=why),
-            "device": settings.mirror.device,
+            "device": desk.settings.mirror.device,
             "problems": [*told_problems(told).values(), *problems],
             "worker": None,
             "daemon": None,
@@ -165,21 +160,12 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
     return service.with_desk(look)
 
 
-def _fresh(ledger: Ledger, now: float) -> bool:
-    """Whether the folder was compared so lately that it need not be again: 300 times as long ago as
-    that took, so that a small vault's figures are of now and a large one's cost nothing. Not where
-    the vault's own folder is another, as that of an unmounted drive, or has other names in it."""
-    if (scanned := ledger.scanned()) is None:
-        return False
-    at, seconds, mark = scanned
-    old = not 0 <= now - at < min(_FRESH_S, _FRESH_TIMES * seconds)
-    return not old and mark == mark_of(ledger.state.vault)
-
-
 def first_step(status: Status) -> str | None:
     """The first thing to do where something is missing; None where all goes by itself."""
     if status["training"]:
         return None
+    if status["as_of"] is None and status["daemon"] is None:
+        return "`vaultgpt scan` reads the vault."
     if status["silenced"]:
         return "`vaultgpt train` makes a voice without what was forgotten."
     if status["writes"] is None and status["words"] >= LEAST_WORDS:
@@ -190,8 +176,8 @@ def first_step(status: Status) -> str | None:
 
 
 def _tags(desk: Desk, _asked: Nothing) -> _Census:
-    counts = desk.ledger.entries.census()
-    return _Census(tags=counts["tags"], years=counts["years"])
+    tags, years = desk.ledger.entries.census()
+    return _Census(tags=dict(tags.most_common()), years=dict(sorted(years.items())))
 
 
 STATUS: Task[Nothing, Status] = Task(

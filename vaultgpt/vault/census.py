@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypedDict
 
 from vaultgpt.corpus.words import count_words, norms
+from vaultgpt.vault.entry import Judged
 from vaultgpt.vault.scan import ScannedNote
 
 _SAMPLE = 4000  # characters of each note that vote on the language
@@ -106,38 +107,66 @@ class _Votes:
         return language if best >= 0.12 and best >= 1.4 * second else None
 
 
-def census(notes: Iterable[ScannedNote]) -> dict[str, Any]:
-    """CONTRACT's `scan` JSON with folders (top folder -> words), language and problems.
+class Census(TypedDict):
+    """CONTRACT's `scan` JSON, with folders (top folder -> words), language and problems.
 
     `tags` and `years` count entries (a file of many days is many) with prose in used notes;
     `foreign` counts, by top folder, the notes that somebody else wrote and the other ones.
     """
+
+    notes: int
+    used: int
+    left_out: dict[str, int]
+    words: int
+    tags: dict[str, int]
+    years: dict[str, int]
+    folders: dict[str, int]
+    language: str | None
+    problems: int
+    foreign: dict[str, list[int]]
+
+
+def census(notes: Iterable[ScannedNote]) -> Census:
+    """The census of notes as they were read."""
+    tags, years, votes = Counter[str](), Counter[str](), _Votes()
+
+    def counting() -> Iterator[Judged]:
+        for scanned in notes:
+            yield judged(scanned)
+            for entry in scanned.note.entries if scanned.judgement.used else ():
+                prose = entry.prose
+                if count_words(prose[:_SAMPLE]) or count_words(prose):
+                    votes.add(prose[:_SAMPLE])
+                    tags.update(entry.tags)
+                    years.update([entry.date[:4]] if entry.date else [])
+
+    found = counted(counting(), tags, years)
+    return {**found, "language": votes.language()}
+
+
+def judged(scanned: ScannedNote) -> Judged:
+    """A note that was read, in short."""
+    note, judgement = scanned.note, scanned.judgement
+    return Judged(note.path, judgement.used, judgement.code, note.words, note.problem is not None)
+
+
+def counted(notes: Iterable[Judged], tags: Counter[str], years: Counter[str]) -> Census:
+    """The census of judged notes; its entries are counted by tag and year when they are all read.
+    The language is not known."""
     total = used = words = problems = 0
-    left_out: Counter[str] = Counter()
-    tags: Counter[str] = Counter()
-    years: Counter[str] = Counter()
-    folders: Counter[str] = Counter()
+    left_out, folders = Counter[str](), Counter[str]()
     foreign: dict[str, list[int]] = {}
-    votes = _Votes()
-    for scanned in notes:
-        note, total = scanned.note, total + 1
-        problems += note.problem is not None
+    for note in notes:
+        total, problems = total + 1, problems + note.problem
         folder = note.path.split("/")[0] if "/" in note.path else ""
-        theirs = scanned.judgement.code in _FOREIGN
-        if theirs or scanned.judgement.used:
+        theirs = note.code in _FOREIGN
+        if theirs or note.used:
             foreign.setdefault(folder, [0, 0])[0 if theirs else 1] += 1
-        if not scanned.judgement.used:
-            left_out[scanned.judgement.code] += 1
-            continue
-        used, words = used + 1, words + note.words
-        folders[folder] += note.words
-        for entry in note.entries:
-            prose = entry.prose
-            if not count_words(prose[:_SAMPLE]) and not count_words(prose):
-                continue
-            votes.add(prose[:_SAMPLE])
-            tags.update(entry.tags)
-            years.update([entry.date[:4]] if entry.date else [])
+        if note.used:
+            used, words = used + 1, words + note.words
+            folders[folder] += note.words
+        else:
+            left_out[note.code] += 1
     return {
         "notes": total,
         "used": used,
@@ -146,13 +175,13 @@ def census(notes: Iterable[ScannedNote]) -> dict[str, Any]:
         "tags": _most_first(tags),
         "years": dict(sorted(years.items())),
         "folders": _most_first(folders),
-        "language": votes.language(),
+        "language": None,
         "problems": problems,
         "foreign": {name: counts for name, counts in foreign.items() if counts[0]},
     }
 
 
-def sentence(found: dict[str, Any]) -> str:
+def sentence(found: Mapping[str, Any]) -> str:
     """The census in one line for people."""
     notes, used, words = found["notes"], found["used"], found["words"]
     if not notes:

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vaultgpt.corpus.words import count_words
 
@@ -137,6 +137,16 @@ class Judgement:
     used: bool
     code: str  # "" when used; else e.g. "folder", "pattern", "tag", "template", "clipping"
     why: str
+
+
+class Judged(NamedTuple):
+    """What a scan found of one note, in short."""
+
+    path: str
+    used: bool
+    code: str  # of the rule that leaves it out
+    words: int  # of prose
+    problem: bool
 
 
 # Obsidian's own definition: everything but white space and punctuation, save "_", "-" and "/".

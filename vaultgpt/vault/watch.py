@@ -13,13 +13,36 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from vaultgpt.vault.walk import is_markdown
 
 _CHANGES = frozenset({"created", "modified", "deleted", "moved", "closed"})
+# The system is asked for nothing else. Events of our own reading overran its queue in a vault of
+# 100,000 notes, and watchdog, which then opens every folder anew, span for ever on those it made.
+_ASKED: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+]
 
 
 class Debouncer:
@@ -108,7 +131,8 @@ class Watcher:
         observer = Observer()
         try:
             status = os.stat(self.vault)
-            observer.schedule(_Handler(self.vault, self._poke), str(self.vault), recursive=True)
+            handler = _Handler(self.vault, self._poke)
+            observer.schedule(handler, str(self.vault), recursive=True, event_filter=_ASKED)
             observer.start()
         except OSError as error:
             self.problem = f"The vault can't be watched ({type(error).__name__}, {error.errno})."

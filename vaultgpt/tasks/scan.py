@@ -1,0 +1,80 @@
+"""What is learned from a vault and what is not, counted from the ledger once it is in step.
+
+Opens the notes that are new or changed, and now and then some more to tell the language. Knows
+nothing about terminals.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vaultgpt.tasks.forget import less_forgotten
+from vaultgpt.tasks.service import Desk
+from vaultgpt.vault.census import Census, census, counted, judged
+from vaultgpt.vault.entry import Judged
+from vaultgpt.vault.scan import ScannedNote, read_some, read_vault
+from vaultgpt.wire import Hear
+
+_LANGUAGE = "language"
+_SOME_NOTES = 300  # that tell the language
+_GROWN = 0.2  # share of its words by which a vault changes until they are asked again
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What was found. `some` reads the notes whose short form a test holds for."""
+
+    census: Census
+    said: list[str]  # what the author should know of the vault as a whole
+    closed: tuple[str, ...]  # folders that can't be listed
+    some: Callable[[Callable[[Judged], bool]], Iterable[ScannedNote]]
+
+
+def scanned(desk: Desk, hear: Hear) -> Scanned:
+    """Bring the ledger in step with the folder, and count; `hear` is told how far that is.
+
+    VaultError when the vault is not there, or holds nothing any more.
+    """
+    ledger, settings = desk.ledger, desk.settings
+
+    def heard(read: int, of: int) -> None:
+        hear({"event": "progress", "phase": "read", "fraction": read / max(1, of)})
+
+    done = ledger.follow(settings.rules, desk.now, settings.schedule.vanished_percent, heard)
+    if not done.recorded:  # without its secret the ledger can't say what changed since
+        return tried(desk)
+    found = counted(ledger.notes.judged(), *ledger.entries.census())
+    found["language"] = _language(desk, found["words"])
+
+    def some(wanted: Callable[[Judged], bool]) -> Iterable[ScannedNote]:
+        paths = [note.path for note in ledger.notes.judged() if wanted(note)]
+        notes = read_some(desk.state.vault, settings.rules, sorted(paths))
+        return map(less_forgotten(ledger), notes)
+
+    return Scanned(found, done.said, done.closed, some)
+
+
+def tried(desk: Desk) -> Scanned:
+    """The same by settings that are not the vault's own: all is read and nothing recorded."""
+    scan = read_vault(desk.state.vault, desk.settings.rules)
+    notes = [*map(less_forgotten(desk.ledger), scan.read)]
+    return Scanned(
+        census(notes),
+        scan.said(),
+        scan.closed,
+        lambda wanted: [note for note in notes if wanted(judged(note))],
+    )
+
+
+def _language(desk: Desk, words: int) -> str | None:
+    """As so many notes tell it, spread over the vault; kept until that has grown by a fifth."""
+    language, then = json.loads(desk.ledger.meta(_LANGUAGE) or "[null, -1]")
+    if then < 0 or abs(words - then) > _GROWN * then:
+        paths = desk.ledger.notes.named("used")
+        some = paths[:: -(-len(paths) // _SOME_NOTES) or 1]
+        language = census(read_some(desk.state.vault, desk.settings.rules, some))["language"]
+        desk.ledger.set_meta(_LANGUAGE, json.dumps([language, words]))
+    known: str | None = language
+    return known
