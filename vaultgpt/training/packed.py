@@ -209,7 +209,8 @@ def new_key() -> str:
     require_package("cryptography", _SEALING, TrainingError)
     from cryptography.fernet import Fernet
 
-    return Fernet.generate_key().decode("ascii")
+    made: str = Fernet.generate_key().decode("ascii")
+    return made
 
 
 def seal(data: bytes, key: str) -> bytes:
@@ -217,7 +218,8 @@ def seal(data: bytes, key: str) -> bytes:
     require_package("cryptography", _SEALING, TrainingError)
     from cryptography.fernet import Fernet
 
-    return Fernet(key).encrypt(data)
+    sealed: bytes = Fernet(key).encrypt(data)
+    return sealed
 
 
 def unseal(sealed: bytes, key: str) -> bytes:
@@ -226,6 +228,7 @@ def unseal(sealed: bytes, key: str) -> bytes:
     from cryptography.fernet import Fernet, InvalidToken
 
     try:
-        return Fernet(key).decrypt(sealed)
+        opened: bytes = Fernet(key).decrypt(sealed)
     except (InvalidToken, ValueError):
         raise _DAMAGED from None
+    return opened
