@@ -1,4 +1,5 @@
-// Bundles src/main.ts and copies what Obsidian needs into the Python package (or --out FOLDER).
+// Bundles src/main.ts and copies what Obsidian needs into the Python package (or --out FOLDER); and for the
+// page of one's voice the library that draws the phone's code.
 import { build } from "esbuild";
 import { builtinModules } from "node:module";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
@@ -29,7 +30,21 @@ const { outputFiles } = await build({
 });
 const [main] = outputFiles;
 if (main.contents.byteLength >= MOST_BYTES) throw new Error(`main.js has ${main.contents.byteLength} bytes; ${MOST_BYTES} is the limit`);
+const library = JSON.parse(await readFile(join(here, "node_modules", "lean-qr", "package.json"), "utf8"));
+const code = await build({
+	absWorkingDir: here,
+	stdin: { contents: 'export { correction, generate } from "lean-qr"; export { toSvgPath } from "lean-qr/extras/svg";', resolveDir: here },
+	bundle: true,
+	write: false,
+	format: "iife",
+	globalName: "qr",
+	target: "es2022",
+	minify: true,
+	legalComments: "none",
+	banner: { js: `/* lean-qr ${library.version}, https://github.com/davidje13/lean-qr, ${library.license} licence, copyright ${library.author.name ?? library.author} */` },
+});
 await mkdir(out, { recursive: true });
+await writeFile(given > 0 ? join(out, "qr.js") : join(here, "..", "vaultgpt", "server", "voice_page", "qr.js"), code.outputFiles[0].contents);
 await writeFile(join(out, "main.js"), main.contents);
 for (const name of ["manifest.json", "styles.css"]) await copyFile(join(here, name), join(out, name));
 // The community's directory reads these two at the root of the repository.

@@ -2,16 +2,20 @@
  * What the features share: the settings, this device, the daemon, and one way to say something.
  * The network begins when Obsidian has drawn its windows, not before.
  */
-import { Component, FileSystemAdapter, Notice, type App, type Plugin } from "obsidian";
+import { Component, FileSystemAdapter, Notice, Platform, requestUrl, type App, type Plugin } from "obsidian";
 import { Api } from "./daemon/api.ts";
 import { Connection } from "./daemon/connection.ts";
 import { Model } from "./daemon/model.ts";
+import type { Node } from "./daemon/nodeTransport.ts";
+import { PhoneTransport } from "./daemon/phoneTransport.ts";
 import { isAbort, Problem, sentenceOf } from "./daemon/problem.ts";
 import { DEFAULTS, readSettings, type Settings } from "./settings.ts";
 import { learned } from "./words.ts";
 import { Device } from "./ui/device.ts";
 
 const NOTICE_MS = 8_000;
+/** Between two tries to reach home (ms): a phone away from it must not spend its battery on that. */
+const PHONE_RETRY_MS = [2_000, 10_000, 60_000, 300_000];
 /** Where Obsidian keeps its settings unless it is told otherwise, and where the daemon looks for them. */
 const USUAL = [".", "obsidian"].join("");
 
@@ -33,9 +37,11 @@ export class Core extends Component {
 		this.device = new Device(this.app);
 		const { adapter } = this.app.vault;
 		const folder = adapter instanceof FileSystemAdapter ? adapter.getBasePath() : null;
-		this.link = new Connection(folder, () => this.device.stateFolder, () => this.device.pairing, window);
+		const pairing = () => this.device.pairing;
+		const phone = Platform.isMobile ? new PhoneTransport(pairing, (asked) => requestUrl({ ...asked, throw: false }), activeDocument) : null;
+		this.link = new Connection(folder, () => this.device.stateFolder, pairing, window, nodeOfDesktop, phone);
 		this.api = new Api(this.link);
-		this.model = new Model(this.api);
+		this.model = phone ? new Model(this.api, PHONE_RETRY_MS) : new Model(this.api);
 	}
 
 	override onload(): void {
@@ -112,5 +118,16 @@ export class Core extends Component {
 
 	notePath(): string | null {
 		return this.app.workspace.getActiveFile()?.path ?? null;
+	}
+}
+
+/** Node's modules, loaded when they are first needed; null where there are none, as on a phone or in a browser. */
+async function nodeOfDesktop(): Promise<Node | null> {
+	if (!Platform.isDesktop) return null;
+	try {
+		const [http, fs, os, process] = await Promise.all([import("node:http"), import("node:fs/promises"), import("node:os"), import("node:process")]);
+		return { http, fs, os, process };
+	} catch {
+		return null;
 	}
 }

@@ -28,6 +28,7 @@ export interface SessionHost {
 	noteOf(state: EditorState): NoteFile | null;
 	keys(): Keys;
 	look(): string;
+	touch(): boolean;
 	/** What is said beside the ghost of its voice; "" for nothing. */
 	voice(label: Label): string;
 }
@@ -87,6 +88,10 @@ export class Session implements GhostHost {
 
 	look(): string {
 		return this.host.look();
+	}
+
+	touch(): boolean {
+		return this.host.touch();
 	}
 
 	/** Put up an empty ghost at `pos` and fill it; comes back when the stream has ended. */

@@ -183,11 +183,16 @@ def _html(text: str, policy: str, status: int = 200) -> web.Response:
 
 @cache
 def _document() -> tuple[str, str]:
-    """The page with its style and script in it, and the policy that lets these two run alone."""
+    """The page with its style and script in it, and the policy that lets these two run alone.
+
+    qr.js is a library's, bundled by the plugin's build.
+    """
     folder = files("vaultgpt.server") / "voice_page"
-    html, style, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
+    html, style, library, own = (
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", "qr.js", "page.js")
     )
+    script = f"{library}\n{own}"
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
         "connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'"

@@ -1,9 +1,9 @@
 /**
- * Chooses the transport when the first request is made: an explicit pairing wins, then Node with
- * the vault's folder. Loads nothing before.
+ * Chooses the transport when the first request is made: a phone's where this is one; else an explicit
+ * pairing wins, then Node with the vault's folder. Loads nothing before.
  */
 import { FetchTransport, type Pairing } from "./fetchTransport.ts";
-import { NodeTransport, thisMachine } from "./nodeTransport.ts";
+import { machineOf, NodeTransport, type Node } from "./nodeTransport.ts";
 import { Problem } from "./problem.ts";
 import type { ServerEvent } from "./sse.ts";
 import type { Method, Transport } from "./transport.ts";
@@ -12,12 +12,17 @@ export class Connection implements Transport {
 	private node: Promise<Transport | null> | null = null;
 	private current: Transport | null = null;
 
-	/** `vault` is the vault's folder, null where it has none on a disk. */
+	/**
+	 * `vault` is the vault's folder, null where it has none on a disk; `load` brings Node's modules, null
+	 * where there are none; `phone` is null on a desktop.
+	 */
 	constructor(
 		private readonly vault: string | null,
 		private readonly stateFolder: () => string,
 		private readonly pairing: () => Pairing | null,
 		private readonly window: Pick<Window, "fetch">,
+		private readonly load: () => Promise<Node | null>,
+		private readonly phone: Transport | null = null,
 	) {}
 
 	notePath(path: string): string {
@@ -38,6 +43,7 @@ export class Connection implements Transport {
 	}
 
 	private async transport(): Promise<Transport> {
+		if (this.phone) return this.phone;
 		const paired = this.pairing() !== null;
 		const chosen = paired ? new FetchTransport(this.pairing, this.window) : await (this.node ??= this.makeNode());
 		if (!chosen) throw new Problem("no transport", "Give the daemon's address and token in the settings of this plugin.");
@@ -46,7 +52,7 @@ export class Connection implements Transport {
 	}
 
 	private async makeNode(): Promise<Transport | null> {
-		const here = this.vault === null ? null : await thisMachine();
-		return here && new NodeTransport(here.http, here.machine, this.vault ?? "", this.stateFolder);
+		const node = this.vault === null ? null : await this.load();
+		return node && new NodeTransport(node.http, machineOf(node), this.vault ?? "", this.stateFolder);
 	}
 }

@@ -77,7 +77,7 @@ export class FetchTransport implements Transport {
 				throw brokenOff();
 			});
 		};
-		return prove(token, port, ask, signal, () => otherToken(address));
+		return prove(token, port, ask, signal, { strange: () => otherToken(address) });
 	}
 
 	private fetch(address: string, path: string, options: RequestInit): Promise<Response> {

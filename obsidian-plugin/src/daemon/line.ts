@@ -2,19 +2,21 @@
  * One connection of Node's to the daemon: it proves itself on it, and then the request goes over the
  * same connection and no other, so that what listens there then is what has answered.
  */
-import type { Agent, IncomingMessage, RequestOptions } from "node:http";
 import { abortError } from "./problem.ts";
 import { prove } from "./proof.ts";
 import type { Endpoint } from "./places.ts";
 import type { Method } from "./transport.ts";
 
 export type Http = typeof import("node:http");
+type Agent = InstanceType<Http["Agent"]>;
+export type Incoming = InstanceType<Http["IncomingMessage"]>;
+type RequestOptions = Parameters<Http["request"]>[1];
 
 /** A proof is shorter than this. */
 const MOST_PROOF_CHARS = 4_096;
 
 /** The response to a request that was sent over a proven connection. Throws Problem or AbortError. */
-export async function ask(http: Http, to: Endpoint, method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+export async function ask(http: Http, to: Endpoint, method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<Incoming> {
 	const agent = oneConnection(http);
 	try {
 		await prove(to.token, to.port, (at, limit) => short(http, agent, to.port, at, limit), signal);
@@ -41,7 +43,7 @@ async function short(http: Http, agent: Agent, port: number, path: string, limit
 	return answer;
 }
 
-function send(http: Http, options: RequestOptions, data: string): Promise<IncomingMessage> {
+function send(http: Http, options: RequestOptions, data: string): Promise<Incoming> {
 	return new Promise((resolve, reject) => {
 		const request = http.request(options, resolve);
 		request.on("error", reject);

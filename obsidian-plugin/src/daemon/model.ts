@@ -26,7 +26,10 @@ export class Model {
 	private readonly reached = new Set<() => void>();
 	private stopper = new AbortController();
 
-	constructor(private readonly api: Api) {}
+	constructor(
+		private readonly api: Api,
+		private readonly retryMs = RETRY_MS,
+	) {}
 
 	/** Hear of every change until the function that comes back is called. */
 	subscribe(listener: (daemon: Daemon) => void): () => void {
@@ -52,7 +55,7 @@ export class Model {
 				if (isAbort(error) || signal.aborted) return;
 				this.set({ online: false, progress: null, problem: sentenceOf(error) });
 			}
-			await pause(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)] ?? 10_000, signal);
+			await pause(this.retryMs[Math.min(tries, this.retryMs.length - 1)] ?? 10_000, signal);
 		}
 	}
 

@@ -1,9 +1,8 @@
 /**
  * The desktop's transport: finds the daemon by its runtime.json and speaks over Node's http, so
- * that there is no CORS and no token to copy. Node's modules are loaded on first use, not before.
+ * that there is no CORS and no token to copy. Node's modules are given, and none is loaded here.
  */
-import type { IncomingMessage } from "node:http";
-import { ask, type Http } from "./line.ts";
+import { ask, type Http, type Incoming } from "./line.ts";
 import { findEndpoint, type Endpoint, type Machine } from "./places.ts";
 import { abortError, brokenOff, isAbort, notRunning, Problem, refusal } from "./problem.ts";
 import { SseParser, type ServerEvent } from "./sse.ts";
@@ -12,21 +11,19 @@ import type { Method, Transport } from "./transport.ts";
 /** An answer of this size or more is not one of ours. */
 const MOST_ANSWER_CHARS = 32_000_000;
 
-/** The machine as Node tells it; null where there is no Node, as in a browser. */
-export async function thisMachine(): Promise<{ machine: Machine; http: Http } | null> {
-	try {
-		const [http, fs, os] = await Promise.all([
-			import("node:http"),
-			import("node:fs/promises"),
-			import("node:os"),
-		]);
-		const read = (path: string) => fs.readFile(path, "utf8").catch(() => null);
-		const files = { read, realpath: (path: string) => fs.realpath(path).catch(() => path), exists: (path: string) => fs.access(path).then(() => true, () => false) };
-		const { platform, env } = process;
-		return { http, machine: { platform, env, home: os.homedir(), files } };
-	} catch {
-		return null;
-	}
+/** What of Node is needed. */
+export interface Node {
+	readonly http: Http;
+	readonly fs: typeof import("node:fs/promises");
+	readonly os: typeof import("node:os");
+	readonly process: Pick<typeof import("node:process"), "platform" | "env">;
+}
+
+/** The machine as Node tells it. */
+export function machineOf({ fs, os, process: { platform, env } }: Node): Machine {
+	const read = (path: string) => fs.readFile(path, "utf8").catch(() => null);
+	const files = { read, realpath: (path: string) => fs.realpath(path).catch(() => path), exists: (path: string) => fs.access(path).then(() => true, () => false) };
+	return { platform, env, home: os.homedir(), files };
 }
 
 export class NodeTransport implements Transport {
@@ -74,7 +71,7 @@ export class NodeTransport implements Transport {
 	}
 
 	/** The response to a request that was accepted; looks the daemon up again when it has moved. */
-	private async open(method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+	private async open(method: Method, path: string, body: unknown, signal?: AbortSignal): Promise<Incoming> {
 		const send = async (to: Endpoint) => accepted(await ask(this.http, to, method, path, body, signal));
 		const known = this.endpoint;
 		try {
@@ -105,7 +102,7 @@ function isAway(error: unknown): boolean {
 	return error instanceof Problem ? error.kind === "not running" || error.status === 401 : !isAbort(error);
 }
 
-async function accepted(response: IncomingMessage): Promise<IncomingMessage> {
+async function accepted(response: Incoming): Promise<Incoming> {
 	const status = response.statusCode ?? 0;
 	if (status < 400) return response;
 	let text = "";
@@ -113,7 +110,7 @@ async function accepted(response: IncomingMessage): Promise<IncomingMessage> {
 	throw refusal(status, text);
 }
 
-async function* decoded(response: IncomingMessage): AsyncGenerator<string> {
+async function* decoded(response: Incoming): AsyncGenerator<string> {
 	response.setEncoding("utf8");
 	for await (const chunk of response) yield String(chunk);
 }

@@ -47,6 +47,19 @@ export function silent(port: number): Problem {
 	return new Problem("not running", `The daemon on port ${port} took the call and says nothing: stop it, and start it again with vaultgpt serve.`);
 }
 
+/** The same where a phone asks. */
+export function codeRefused(address: string): Problem {
+	return new Problem("not running", `What answers at ${address} is not the daemon that this phone was paired with, or lets it in no more: scan the code on the page that vaultgpt open shows at home.`);
+}
+
+export function unreachable(address: string): Problem {
+	return new Problem("not running", `Nothing answers at ${address}: is the computer at home awake, its daemon running, and this phone in the same private network?`);
+}
+
+export function silentHome(address: string): Problem {
+	return new Problem("not running", `What answers at ${address} takes too long: try again when the network is better.`);
+}
+
 export function notSetUp(vault: string): Problem {
 	return new Problem("not set up", `This vault is not set up yet: run vaultgpt init "${vault}" in a terminal.`);
 }

@@ -40,6 +40,8 @@ export interface GhostHost {
 	keys(): Keys;
 	/** The name of a style: "plain", "italic" or "underlined". */
 	look(): string;
+	/** Whether a finger writes here, which needs buttons. */
+	touch(): boolean;
 }
 
 const hostFacet = Facet.define<GhostHost>();
@@ -57,7 +59,7 @@ export const ghostField = StateField.define<Ghost | null>({
 function drawn(state: EditorState, ghost: Ghost | null): DecorationSet {
 	if (!ghost || ghost.composing !== null) return Decoration.none;
 	const widget = GhostWidget.of(ghost, state.facet(hostFacet)[0]?.look() ?? "plain");
-	const note = NoteWidget.of(ghost);
+	const note = NoteWidget.of(ghost, state.facet(hostFacet)[0]?.touch() ? pressed : null);
 	const text = Decoration.widget({ widget, side: 1 }).range(ghost.pos);
 	const end = state.doc.lineAt(ghost.pos).to;
 	return Decoration.set(note ? [text, Decoration.widget({ widget: note, side: 2 }).range(end)] : [text]);
@@ -135,6 +137,11 @@ export function writingPoint(view: EditorView): number {
 function run(view: EditorView, act: Exclude<Act, "dismiss">): void {
 	if (act === "next" || act === "previous") cycle(view, act === "next" ? 1 : -1);
 	else accept(view, act);
+}
+
+function pressed(view: EditorView, act: Act): void {
+	if (act === "dismiss") dismiss(view);
+	else run(view, act);
 }
 
 /**

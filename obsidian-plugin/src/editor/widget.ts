@@ -2,7 +2,8 @@
  * How a ghost is drawn: its text at the cursor, and at the end of the line, past the author's own
  * words, a quiet "2/3" and whose voice it is. createSpan is Obsidian's own global.
  */
-import { WidgetType } from "@codemirror/view";
+import { WidgetType, type EditorView } from "@codemirror/view";
+import type { Act } from "./keys.ts";
 import { offered, rest, type Ghost } from "./ghost.ts";
 
 /** The proposed text. */
@@ -42,37 +43,60 @@ export class GhostWidget extends WidgetType {
 	}
 }
 
-/** What is said of it. */
+/** What a finger does with a ghost, where there may be no keys. */
+export type Press = (view: EditorView, act: Act) => void;
+
+const BUTTONS: Partial<Record<Act, string>> = { all: "Take it", word: "A word", next: "Another", dismiss: "No" };
+
+/** What is said of it, and its buttons on a touch screen. */
 export class NoteWidget extends WidgetType {
 	private constructor(
 		readonly counter: string,
 		readonly label: string,
+		/** Those that can be pressed now; none where there are keys. */
+		readonly acts: readonly Act[],
+		private readonly press: Press | null,
 	) {
 		super();
 	}
 
 	/** Null where there is nothing to say. */
-	static of(ghost: Ghost): NoteWidget | null {
+	static of(ghost: Ghost, press: Press | null): NoteWidget | null {
 		const all = offered(ghost);
 		const at = all.indexOf(ghost.index) + 1;
 		const counter = rest(ghost) && all.length > 1 ? `${at}/${all.length}` : "";
-		return counter || ghost.label ? new NoteWidget(counter, ghost.label) : null;
+		const can: Act[] = rest(ghost) ? ["all", "word", ...(counter ? (["next"] as const) : []), "dismiss"] : ["dismiss"];
+		const acts = press ? can : [];
+		return counter || ghost.label || press ? new NoteWidget(counter, ghost.label, acts, press) : null;
 	}
 
 	override eq(other: NoteWidget): boolean {
-		return this.counter === other.counter && this.label === other.label;
+		return this.counter === other.counter && this.label === other.label && this.acts.join() === other.acts.join();
 	}
 
-	override toDOM(): HTMLElement {
-		const box = createSpan({ cls: "vaultgpt-ghost-note", attr: { "aria-hidden": "true" } });
-		for (const part of ["counter", "voice"]) box.createSpan({ cls: `vaultgpt-ghost-${part}` });
+	override toDOM(view: EditorView): HTMLElement {
+		const box = createSpan({ cls: "vaultgpt-ghost-note" });
+		for (const part of ["counter", "voice"]) box.createSpan({ cls: `vaultgpt-ghost-${part}`, attr: { "aria-hidden": "true" } });
+		const buttons = box.createSpan({ cls: "vaultgpt-ghost-buttons" });
+		for (const act of this.acts) {
+			const button = buttons.createEl("button", { text: BUTTONS[act] ?? act, attr: { type: "button", "data-act": act } });
+			button.addEventListener("pointerdown", (event) => event.preventDefault()); // the note keeps the focus, and its keyboard
+			button.addEventListener("mousedown", (event) => event.preventDefault());
+			button.addEventListener("click", () => this.press?.(view, act));
+		}
 		this.updateDOM(box);
 		return box;
 	}
 
+	/** The editor leaves the buttons alone. */
+	override ignoreEvent(): boolean {
+		return this.acts.length > 0;
+	}
+
 	override updateDOM(box: HTMLElement): boolean {
-		const [counter, voice] = Array.from(box.children);
-		if (!counter || !voice) return false;
+		const [counter, voice, buttons] = Array.from(box.children);
+		if (!counter || !voice || !buttons) return false;
+		if (Array.from(buttons.children, (button) => button.getAttribute("data-act")).join() !== this.acts.join()) return false;
 		counter.textContent = this.counter;
 		voice.textContent = this.label;
 		return true;

@@ -1,7 +1,7 @@
 /** The settings tab, pairing by a link, and the one greeting that offers a hotkey. */
-import { Component, Notice } from "obsidian";
+import { Component, Notice, Platform } from "obsidian";
 import type { Core } from "../core.ts";
-import { loopback } from "../daemon/fetchTransport.ts";
+import { addressOf } from "../ui/device.ts";
 import { ConfirmModal } from "../ui/confirmModal.ts";
 import { SettingTab } from "../ui/settingTab.ts";
 
@@ -17,7 +17,7 @@ export class Preferences extends Component {
 		plugin.addSettingTab(new SettingTab(this.core, () => this.openHotkeys()));
 		plugin.registerObsidianProtocolHandler("vaultgpt", ({ address = "", token = "" }) => this.offerPairing(address, token));
 		app.workspace.onLayoutReady(() => {
-			if (!this.core.settings.greeted) void this.greet();
+			if (!this.core.settings.greeted && !Platform.isMobile) void this.greet();
 		});
 	}
 
@@ -35,9 +35,9 @@ export class Preferences extends Component {
 	}
 
 	private offerPairing(address: string, token: string): void {
-		const place = loopback(address);
-		if (!place || !token) return void this.core.say("That link names no daemon on this computer.");
-		const question = `Let this vault write with the daemon at ${place}? Text around the cursor is sent there.`;
+		const place = addressOf(address);
+		if (!place || !token) return void this.core.say(Platform.isMobile ? "That link names no HTTPS address of yours." : "That link names no daemon on this computer.");
+		const question = `Let the vault ${this.core.app.vault.getName()} write with the daemon at ${place}? Text around the cursor is sent there.`;
 		new ConfirmModal(this.core.app, "Pair with a daemon", question, () => {
 			this.core.device.address = place;
 			this.core.device.token = token;

@@ -1,9 +1,10 @@
 /**
  * Lets the daemon read the note while its author pauses, so that the next hotkey is answered at
- * once. Only after a first continuation was asked for: who does not use it does not pay for it.
+ * once. Only after a first continuation was asked for: who does not use it does not pay for it. Not from a
+ * phone, where every pause would cost its battery and go over the network.
  */
 import type { EditorView, ViewUpdate } from "@codemirror/view";
-import { Component } from "obsidian";
+import { Component, Platform } from "obsidian";
 import type { Core } from "../core.ts";
 import { ghostOf } from "../editor/extension.ts";
 import { afterPause } from "../editor/pauses.ts";
@@ -23,7 +24,7 @@ export class Reading extends Component {
 	}
 
 	override onload(): void {
-		const wanted = () => this.writing.used && this.core.settings.readAhead && this.core.model.daemon.online;
+		const wanted = () => !Platform.isMobile && this.writing.used && this.core.settings.readAhead && this.core.model.daemon.online;
 		const msAfter = ({ docChanged }: ViewUpdate) => (docChanged && wanted() ? PAUSE_MS : undefined);
 		this.core.plugin.registerEditorExtension(afterPause(msAfter, (view) => void this.read(view)));
 		this.register(this.writing.session.onStart(() => this.asking.abort()));

@@ -1,9 +1,10 @@
 /**
  * As you type: after a pause at the end of a line, the next few words, where the mirror is sure of them.
- * Off unless it is turned on. It says nothing, never delays a key, and gives way to the hotkey.
+ * Off unless it is turned on, and on a phone, which can't call a request off. It says nothing, never delays
+ * a key, and gives way to the hotkey.
  */
 import type { EditorView } from "@codemirror/view";
-import { Component, MarkdownView } from "obsidian";
+import { Component, MarkdownView, Platform } from "obsidian";
 import type { Core } from "../core.ts";
 import type { Completion } from "../daemon/api.ts";
 import { ghostOf, takesText } from "../editor/extension.ts";
@@ -37,7 +38,7 @@ export class Typing extends Component {
 	}
 
 	private wanted(): boolean {
-		return this.core.settings.asYouType && this.core.model.daemon.online;
+		return this.core.settings.asYouType && this.core.model.daemon.online && !Platform.isMobile;
 	}
 
 	private callOff(): void {

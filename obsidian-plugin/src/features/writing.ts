@@ -1,7 +1,7 @@
 /** Writing on at the cursor: the commands, the ghost in every editor, and what was accepted. */
 import type { EditorState } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
-import { Component, editorInfoField, MarkdownView, type Editor } from "obsidian";
+import { Component, editorInfoField, MarkdownView, Platform, type Editor } from "obsidian";
 import type { Core } from "../core.ts";
 import type { Completion, Label } from "../daemon/api.ts";
 import { Outbox } from "../daemon/outbox.ts";
@@ -11,6 +11,9 @@ import { completion, vaultTag, type Ask } from "../note/request.ts";
 import { Session, type NoteFile } from "../session.ts";
 import { voiceLabel } from "../words.ts";
 import { AsModal } from "../ui/asModal.ts";
+
+/** After this long (ms) the editor has read what an input method left. */
+const COMPOSED_MS = 60;
 
 export class Writing extends Component {
 	readonly session: Session;
@@ -32,6 +35,7 @@ export class Writing extends Component {
 			noteOf: fileOf,
 			keys: () => core.settings.keys,
 			look: () => core.settings.look,
+			touch: () => Platform.isMobile,
 			voice: (label) => (core.settings.showVoice ? this.voice(label) : ""),
 		});
 	}
@@ -59,6 +63,7 @@ export class Writing extends Component {
 	async write(editor: Editor, ask: Ask | null): Promise<void> {
 		const view = viewOf(editor);
 		const refusal = view ? refused(view.state) : "The mirror can't write in this editor.";
+		if (view && Platform.isMobile) await composed(view);
 		if (!view || view.composing) return;
 		if (refusal) return void this.core.say(refusal);
 		const file = fileOf(view.state);
@@ -165,6 +170,14 @@ export class Writing extends Component {
 		act("stop", "Stop writing and keep what has come", (view) => this.session.stop(view));
 		act("dismiss", "Dismiss the continuation", dismiss);
 	}
+}
+
+/** A phone's keyboard composes every word as it is typed: end that, so that it stands in the note. */
+async function composed(view: EditorView): Promise<void> {
+	if (!view.composing) return;
+	view.contentDOM.blur();
+	await sleep(COMPOSED_MS);
+	view.focus();
 }
 
 /** Why nothing can be written in an editor as it stands; null where it can. */

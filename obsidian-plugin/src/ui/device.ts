@@ -2,9 +2,10 @@
  * What stays on this device and out of the vault: the state folder, the pairing of the second
  * transport, what waits to be reported. The token lies in Obsidian's keychain where there is one.
  */
-import type { App } from "obsidian";
+import { Platform, type App } from "obsidian";
 import type { Acceptance, Shelf } from "../daemon/outbox.ts";
-import type { Pairing } from "../daemon/fetchTransport.ts";
+import { loopback, type Pairing } from "../daemon/fetchTransport.ts";
+import { homeAddress } from "../daemon/phoneTransport.ts";
 
 const TOKEN = "vaultgpt-token";
 const KEYS = { folder: "vaultgpt-state-folder", address: "vaultgpt-address", tokenName: "vaultgpt-token-name", outbox: "vaultgpt-accepted" };
@@ -12,6 +13,11 @@ const KEYS = { folder: "vaultgpt-state-folder", address: "vaultgpt-address", tok
 /** Obsidian has a keychain since 1.11.4. */
 interface Keychain {
 	secretStorage?: { getSecret(id: string): string | null; setSecret(id: string, secret: string): void };
+}
+
+/** An address that this device may be paired with, without a path; null for any other. */
+export function addressOf(address: string): string | null {
+	return Platform.isMobile ? homeAddress(address) : loopback(address);
 }
 
 export class Device implements Shelf {

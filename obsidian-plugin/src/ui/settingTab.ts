@@ -5,26 +5,28 @@
 import { Platform, PluginSettingTab, Setting, type SettingDefinitionItem } from "obsidian";
 import type { Core } from "../core.ts";
 import type { Option } from "../daemon/api.ts";
-import { loopback } from "../daemon/fetchTransport.ts";
 import { sentenceOf } from "../daemon/problem.ts";
-import { chordName, chordOf, DEFAULT_KEYS, type Act } from "../editor/keys.ts";
+import { DEFAULT_KEYS, type Act } from "../editor/keys.ts";
 import { LOOKS, type Settings } from "../settings.ts";
-import { optionRow, secretRow, wrong } from "./settingRows.ts";
-
-interface Row {
-	name: string;
-	desc: string;
-	show: (setting: Setting) => unknown;
-}
+import { addressOf } from "./device.ts";
+import { keyRow, optionRow, secretRow, wrong, type Row } from "./settingRows.ts";
 
 interface Group {
 	heading: string;
 	rows: Row[];
 }
 
-const ACTS: Record<Act, string> = {
-	all: "Take all of it", word: "Take a word", sentence: "Take a sentence", paragraph: "Take a paragraph",
-	next: "The next alternative", previous: "The alternative before", dismiss: "Dismiss",
+const OF_DESKTOP = {
+	example: "127.0.0.1:8123",
+	wrong: "That is no address on this computer: give it as 127.0.0.1:8123.",
+	address: "Only where Obsidian can't find the daemon by itself: its address on this computer. Allow this app there with vaultgpt config server.origins.",
+	token: "What vaultgpt token prints.",
+};
+const OF_PHONE = {
+	example: "desk.example.ts.net",
+	wrong: "That is no HTTPS address: give it as desk.example.ts.net.",
+	address: "Your own HTTPS address of the computer at home. Scanned with this phone's camera, the code on the page that vaultgpt open shows there fills in both.",
+	token: "As it stands below that code.",
 };
 const LENGTHS = { sentence: "A sentence", paragraph: "A paragraph", page: "A page" };
 /** After the last key of a place (ms) the daemon is looked for there. */
@@ -90,9 +92,9 @@ export class SettingTab extends PluginSettingTab {
 		this.live.clear();
 	}
 
-	/** Ask for the daemon's options, once each time the tab is opened. */
+	/** Ask for the daemon's options, once each time the tab is opened. They are set at home, not by phone. */
 	private begin(again: () => void): void {
-		if (this.options !== null || !this.core.model.daemon.online) return;
+		if (this.options !== null || !this.core.model.daemon.online || Platform.isMobile) return;
 		this.options = [];
 		this.core.api.options().then(
 			(options) => {
@@ -105,7 +107,8 @@ export class SettingTab extends PluginSettingTab {
 
 	/** The plugin's own groups: those before the daemon's, and those after. */
 	private own(): [Group[], Group[]] {
-		const keys = (Object.keys(ACTS) as Act[]).map((act) => this.key(act));
+		if (Platform.isMobile) return [this.ofPhone(), []];
+		const keys = (Object.keys(DEFAULT_KEYS) as Act[]).map((act) => keyRow(this.core, act));
 		const before = [
 			{ heading: "Writing", rows: this.writing() },
 			{ heading: "Keys while a continuation is shown", rows: keys },
@@ -113,6 +116,18 @@ export class SettingTab extends PluginSettingTab {
 			{ heading: "Daemon", rows: this.daemon() },
 		];
 		return [before, [{ heading: "Pairing by hand", rows: this.pairing() }]];
+	}
+
+	/** A phone's: no keys, no place on a disk, and nothing that would ask at every pause. */
+	private ofPhone(): Group[] {
+		const writing = this.writing().filter(({ name }) => name === "Length" || name === "Alternatives");
+		const looks = this.looks().filter(({ name }) => name !== "Status bar");
+		const [connection] = this.daemon();
+		return [
+			{ heading: "The computer at home", rows: [...(connection ? [connection] : []), ...this.pairing()] },
+			{ heading: "Writing", rows: writing },
+			{ heading: "Looks", rows: looks },
+		];
 	}
 
 	private ofDaemons(): Group[] {
@@ -146,49 +161,6 @@ export class SettingTab extends PluginSettingTab {
 		];
 	}
 
-	/** A key is changed by pressing it; the commands stay whatever it is. */
-	private key(act: Act): Row {
-		const show = (setting: Setting) => {
-			const { keys } = this.core.settings;
-			const name = (chord: string) => (chord ? chordName(chord, Platform.isMacOS) : "No key");
-			const set = (chord: string) => void this.core.change({ keys: { ...this.core.settings.keys, [act]: chord } });
-			setting.addButton((button) => {
-				const { buttonEl } = button.setButtonText(name(keys[act]));
-				buttonEl.setAttribute("aria-label", `${ACTS[act]}: ${name(keys[act])}. Press to change.`);
-				let waiting = false;
-				button.onClick(() => {
-					waiting = true;
-					button.setButtonText("Press a key…");
-				});
-				buttonEl.addEventListener("keydown", (event) => {
-					if (!waiting || ["Control", "Shift", "Alt", "Meta"].includes(event.key)) return;
-					event.preventDefault();
-					event.stopPropagation();
-					waiting = false;
-					const chord = chordOf(event);
-					const other = (Object.keys(ACTS) as Act[]).find((each) => each !== act && this.core.settings.keys[each] === chord);
-					const plain = event.key.length === 1 && !/^(?:Mod|Alt)/.test(chord);
-					wrong(setting, other ? `That key is taken: ${ACTS[other]}.` : plain ? "A letter alone is for writing." : "");
-					if (!other && !plain) set(chord);
-					button.setButtonText(name(other || plain ? keys[act] : chord));
-				});
-			});
-			setting.addExtraButton((button) =>
-				button.setIcon("x").setTooltip("No key").onClick(() => {
-					set("");
-					setting.controlEl.querySelector("button")?.replaceChildren("No key");
-				}),
-			);
-			setting.addExtraButton((button) =>
-				button.setIcon("rotate-ccw").setTooltip("As it was").onClick(() => {
-					set(DEFAULT_KEYS[act]);
-					setting.controlEl.querySelector("button")?.replaceChildren(name(DEFAULT_KEYS[act]));
-				}),
-			);
-		};
-		return { name: ACTS[act], desc: "", show };
-	}
-
 	private daemon(): Row[] {
 		const { core } = this;
 		const connection = (setting: Setting) => {
@@ -214,11 +186,12 @@ export class SettingTab extends PluginSettingTab {
 
 	private pairing(): Row[] {
 		const { device } = this.core;
+		const said = Platform.isMobile ? OF_PHONE : OF_DESKTOP;
 		const address = (setting: Setting) =>
 			setting.addText((text) => {
-				text.setPlaceholder("127.0.0.1:8123").setValue(device.address).onChange((value) => {
-					const good = value.trim() === "" || loopback(value) !== null;
-					wrong(setting, good ? "" : "That is no address on this computer: give it as 127.0.0.1:8123.");
+				text.setPlaceholder(said.example).setValue(device.address).onChange((value) => {
+					const good = value.trim() === "" || addressOf(value) !== null;
+					wrong(setting, good ? "" : said.wrong);
 					if (!good) return;
 					device.address = value;
 					this.lookLater();
@@ -227,12 +200,12 @@ export class SettingTab extends PluginSettingTab {
 		return [
 			{
 				name: "Address",
-				desc: "Only where Obsidian can't find the daemon by itself: its address on this computer. Allow this app there with vaultgpt config server.origins.",
+				desc: said.address,
 				show: address,
 			},
 			{
 				name: "Token",
-				desc: "What vaultgpt token prints. Kept in Obsidian's keychain where there is one, never in the vault.",
+				desc: `${said.token} Kept in Obsidian's keychain where there is one, never in the vault.`,
 				show: (setting) => secretRow(this.core, setting, () => this.lookLater()),
 			},
 		];

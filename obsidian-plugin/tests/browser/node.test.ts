@@ -2,7 +2,7 @@
 import { beforeAll, expect, inject, test, vi } from "vitest";
 import { Api, type Completion, type Piece } from "../../src/daemon/api.ts";
 import { Model } from "../../src/daemon/model.ts";
-import { NodeTransport, thisMachine } from "../../src/daemon/nodeTransport.ts";
+import { machineOf, NodeTransport } from "../../src/daemon/nodeTransport.ts";
 import type { Machine } from "../../src/daemon/places.ts";
 import { Daemon } from "./daemon.ts";
 import { vaultgpt, own } from "./stage.ts";
@@ -18,10 +18,9 @@ beforeAll(async () => {
 });
 
 async function transport(): Promise<NodeTransport> {
-	const here = await thisMachine();
-	if (!here) throw new Error("this is Node");
-	const machine: Machine = { ...here.machine, env: { VAULTGPT_HOME: stage.home } };
-	return new NodeTransport(here.http, machine, stage.vault);
+	const [http, fs, os] = await Promise.all([import("node:http"), import("node:fs/promises"), import("node:os")]);
+	const machine: Machine = { ...machineOf({ http, fs, os, process }), env: { VAULTGPT_HOME: stage.home } };
+	return new NodeTransport(http, machine, stage.vault);
 }
 
 function asked(length = "sentence", n = 1, path: string | null = null): Completion {

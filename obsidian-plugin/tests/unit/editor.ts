@@ -31,6 +31,10 @@ export class Heard implements GhostHost {
 	look(): string {
 		return "plain";
 	}
+
+	touch(): boolean {
+		return false;
+	}
 }
 
 export interface Bench {

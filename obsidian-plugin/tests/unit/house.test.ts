@@ -8,6 +8,7 @@ import { expect, test } from "vitest";
 
 const HERE = join(import.meta.dirname, "..", "..");
 const BUILT = join(HERE, "..", "vaultgpt", "plugin_build");
+const PAGE = join(HERE, "..", "vaultgpt", "server", "voice_page");
 const read = (...parts: string[]) => readFileSync(join(HERE, ...parts), "utf8");
 const sources = readdirSync(join(HERE, "src"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
 
@@ -15,8 +16,8 @@ test("the committed build is what the sources build, byte for byte", () => {
 	const out = mkdtempSync(join(tmpdir(), "vaultgpt-build-"));
 	try {
 		execFileSync(process.execPath, [join(HERE, "scripts", "build.mjs"), "--out", out]);
-		for (const name of ["main.js", "manifest.json", "styles.css"])
-			expect(readFileSync(join(out, name)).equals(readFileSync(join(BUILT, name))), `${name} is stale: npm run build`).toBe(true);
+		for (const [name, folder] of [["main.js", BUILT], ["manifest.json", BUILT], ["styles.css", BUILT], ["qr.js", PAGE]] as const)
+			expect(readFileSync(join(out, name)).equals(readFileSync(join(folder, name))), `${name} is stale: npm run build`).toBe(true);
 		expect(statSync(join(out, "main.js")).size).toBeLessThan(90_000);
 	} finally {
 		rmSync(out, { recursive: true });

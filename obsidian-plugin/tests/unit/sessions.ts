@@ -49,6 +49,7 @@ export function setup(doc: string) {
 		noteOf: () => file,
 		keys: () => DEFAULT_KEYS,
 		look: () => "plain",
+		touch: () => false,
 		voice: ({ tags }) => `as #${tags.join(" #")}`,
 	});
 	const host = new Heard();

@@ -511,6 +511,40 @@
 		say("score", `In ${many(done.length, "test")}, the first ${dayOf(new Date(done[0].at))}, you found ${part(done)}; guessing finds ${chance(done)}.${lately} The nearer to guessing, the more it sounds like you.`);
 	}
 
+	// The phone's code --------------------------------------------------------------------------
+
+	const CODE_MS = 120_000;
+	const EDGE = 4; // modules of white paper around a code, by its standard
+	let hiding;
+
+	function hideCode() {
+		clearTimeout(hiding);
+		$("code").hidden = true;
+		for (const id of ["code-drawn", "code-address", "code-token"]) $(id).replaceChildren();
+		$("pair").textContent = "Show the code";
+		$("pair").setAttribute("aria-expanded", "false");
+	}
+
+	async function showCode() {
+		say("pairing", "");
+		if (!$("code").hidden) return hideCode();
+		try {
+			const { link, address, token } = await ask("/v1/phone", {});
+			const drawing = qr.generate(link, { minCorrectionLevel: qr.correction.M });
+			const size = drawing.size + 2 * EDGE;
+			const paper = drawn("rect", { class: "paper", x: -EDGE, y: -EDGE, width: size, height: size });
+			$("code-drawn").replaceChildren(drawn("svg", { viewBox: `${-EDGE} ${-EDGE} ${size} ${size}`, role: "img", "aria-label": "The code that pairs your phone" }, paper, drawn("path", { d: qr.toSvgPath(drawing) })));
+			$("code-address").textContent = address;
+			$("code-token").textContent = token;
+			$("code").hidden = false;
+			$("pair").textContent = "Hide the code";
+			$("pair").setAttribute("aria-expanded", "true");
+			hiding = setTimeout(hideCode, CODE_MS);
+		} catch (error) {
+			say("pairing", error.message);
+		}
+	}
+
 	async function everything() {
 		try {
 			await readVoices();
@@ -530,6 +564,7 @@
 	$("of-tag").onchange = showMonths;
 	$("look").onclick = () => void lookForTurns();
 	$("deal").onclick = () => void deal();
+	$("pair").onclick = () => void showCode();
 	$("blind-form").onsubmit = judge;
 	showScore();
 	void everything().then(listen);

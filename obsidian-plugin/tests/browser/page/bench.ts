@@ -23,6 +23,8 @@ export class Bench {
 	readonly state = state;
 	/** Keys as the author might have set them. */
 	readonly hotkeys: Record<string, string> = { "Ctrl+;": "continue", "Ctrl+'": "again" };
+	/** What the plugin asked to be given. */
+	readonly required: string[] = [];
 	plugin: obsidian.Plugin | null = null;
 	editor: view.EditorView | null = null;
 	/** Open notes in the stand-in for Live Preview, in place of plain source. */
@@ -35,6 +37,7 @@ export class Bench {
 		const manifest = (await (await fetch("/manifest.json")).json()) as { id: string; name: string };
 		const module = { exports: {} as Record<string, unknown> };
 		const require = (name: string) => {
+			this.required.push(name);
 			if (name in modules) return modules[name];
 			throw new Error(`there is no ${name} here`);
 		};
@@ -97,6 +100,10 @@ export class Bench {
 		if (!tab) throw new Error("no settings");
 		tab.display();
 		document.querySelector("#settings")?.replaceChildren(tab.containerEl);
+	}
+
+	undo(): void {
+		if (this.editor) commands.undo(this.editor);
 	}
 
 	doc(): string {

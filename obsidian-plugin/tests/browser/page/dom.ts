@@ -41,6 +41,7 @@ export function installDom(): void {
 		this.classList.toggle(name, on);
 	};
 	Object.assign(window, {
+		activeDocument: document,
 		createEl: (tag: string, info?: Info) => make.call(undefined, tag, info),
 		createDiv: (info?: Info) => make.call(undefined, "div", info),
 		createSpan: (info?: Info) => make.call(undefined, "span", info),

@@ -142,6 +142,10 @@ export class Vault {
 
 	constructor(readonly adapter: object) {}
 
+	getName(): string {
+		return "Notes";
+	}
+
 	on(_name: string, listener: (file: TFile) => void): Undo {
 		this.listeners.add(listener);
 		return () => this.listeners.delete(listener);
@@ -472,7 +476,20 @@ export const editorInfoField = StateField.define<{ file: TFile | null }>({
 	update: (value) => value,
 });
 
-export const Platform = { isMacOS: false };
+/** A phone where the page was told so before it loaded. */
+const isMobile = (globalThis as { isPhone?: boolean }).isPhone === true;
+export const Platform = { isMacOS: false, isMobile, isDesktop: !isMobile };
+
+/**
+ * Obsidian's own request, made outside the page: no CORS, no stream, no calling off. Only a phone's page was
+ * given one.
+ */
+export async function requestUrl(asked: object): Promise<{ status: number; text: string }> {
+	const { outside } = globalThis as { outside?: (asked: object) => Promise<{ status: number; text: string } | null> };
+	const answer = await outside?.(asked);
+	if (!answer) throw new Error("net::ERR");
+	return answer;
+}
 
 /** This stand-in is an Obsidian without the newest parts. */
 export function requireApiVersion(): boolean {
