@@ -1,5 +1,5 @@
 // Bundles src/main.ts and copies what Obsidian needs into the Python package (or --out FOLDER); and for the
-// page of one's voice the library that draws the phone's code.
+// page of one's voice the library that draws the phone's code, and how the plugin judges a sentence.
 import { build } from "esbuild";
 import { builtinModules } from "node:module";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
@@ -10,6 +10,10 @@ const here = join(dirname(fileURLToPath(import.meta.url)), "..");
 const given = process.argv.indexOf("--out");
 const out = given > 0 ? resolve(process.argv[given + 1]) : join(here, "..", "vaultgpt", "plugin_build");
 const MOST_BYTES = 90_000;
+const OF_PAGE = `export { correction, generate } from "lean-qr";
+	export { toSvgPath } from "lean-qr/extras/svg";
+	export { judged, passagesOf } from "./src/note/likeness.ts";
+	export { scoresOf } from "./src/daemon/answers.ts";`;
 
 const { version } = JSON.parse(await readFile(join(here, "manifest.json"), "utf8"));
 const { outputFiles } = await build({
@@ -30,21 +34,24 @@ const { outputFiles } = await build({
 });
 const [main] = outputFiles;
 if (main.contents.byteLength >= MOST_BYTES) throw new Error(`main.js has ${main.contents.byteLength} bytes; ${MOST_BYTES} is the limit`);
-const library = JSON.parse(await readFile(join(here, "node_modules", "lean-qr", "package.json"), "utf8"));
-const code = await build({
+const ofLibrary = (file) => readFile(join(here, "node_modules", "lean-qr", file), "utf8");
+const { version: ofQr } = JSON.parse(await ofLibrary("package.json"));
+const page = await build({
 	absWorkingDir: here,
-	stdin: { contents: 'export { correction, generate } from "lean-qr"; export { toSvgPath } from "lean-qr/extras/svg";', resolveDir: here },
+	stdin: { contents: OF_PAGE, resolveDir: here },
 	bundle: true,
 	write: false,
 	format: "iife",
-	globalName: "qr",
+	globalName: "kit",
 	target: "es2022",
 	minify: true,
 	legalComments: "none",
-	banner: { js: `/* lean-qr ${library.version}, https://github.com/davidje13/lean-qr, ${library.license} licence, copyright ${library.author.name ?? library.author} */` },
+	banner: { js: `/* With lean-qr ${ofQr}:
+
+${(await ofLibrary("LICENSE")).trim()} */` },
 });
 await mkdir(out, { recursive: true });
-await writeFile(given > 0 ? join(out, "qr.js") : join(here, "..", "vaultgpt", "server", "voice_page", "qr.js"), code.outputFiles[0].contents);
+await writeFile(given > 0 ? join(out, "library.js") : join(here, "..", "vaultgpt", "server", "voice_page", "library.js"), page.outputFiles[0].contents);
 await writeFile(join(out, "main.js"), main.contents);
 for (const name of ["manifest.json", "styles.css"]) await copyFile(join(here, name), join(out, name));
 // The community's directory reads these two at the root of the repository.

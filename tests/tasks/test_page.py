@@ -11,7 +11,7 @@ from vaultgpt.errors import NotFound
 from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.state import create_state
-from vaultgpt.tasks.page import BLIND, PAGE, REFRAINS
+from vaultgpt.tasks.page import BLIND, MONTH, PAGE, REFRAINS
 from vaultgpt.tasks.service import NOTHING, Here
 from vaultgpt.vault.scan import read_vault
 
@@ -91,3 +91,11 @@ def test_what_was_forgotten_is_read_once_for_all_notes(
     monkeypatch.setattr(Entries, "all", counted)
     assert service.ask(REFRAINS, NOTHING)["refrains"]
     assert len(reads) == 2 < DAYS  # for the rows, and for the forgotten ones among them
+
+
+def test_a_months_prose_is_that_of_its_notes_in_use_the_newest_first(service: Here) -> None:
+    found = service.ask(MONTH, MONTH.request(month="2021-06"))["notes"]
+    assert [note["name"] for note in found] == [str(day) for day in range(DAYS, 0, -1)]
+    assert all(note["tags"] == ["dream"] and note["date"] == "2021-06" for note in found)
+    assert f"On page 7, {TURN}." in found[0]["text"] and "nobody knows" not in str(found)
+    assert service.ask(MONTH, MONTH.request(month="2021-07"))["notes"] == []

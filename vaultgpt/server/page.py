@@ -25,7 +25,8 @@ from aiohttp import web
 from vaultgpt.tasks.page import LINK_S, Link
 
 PATHS = frozenset({"/", "/open"})  # they see for themselves who asks
-# All that a browser with the cookie may ask. Of notes come refrains, and two pages of a blind test.
+# All that a browser with the cookie may ask. Of notes come refrains, two pages of a blind test, and
+# a month's prose, in which the page looks for surprises.
 MAY_ASK = frozenset(
     {
         "GET /v1/status",
@@ -36,6 +37,7 @@ MAY_ASK = frozenset(
         "GET /v1/page",
         "GET /v1/refrains",
         "GET /v1/blind",
+        "GET /v1/month",
         "POST /v1/phone",
         "GET /v1/tags",
         "GET /v1/provenance",
@@ -185,12 +187,13 @@ def _html(text: str, policy: str, status: int = 200) -> web.Response:
 def _document() -> tuple[str, str]:
     """The page with its style and script in it, and the policy that lets these two run alone.
 
-    qr.js is a library's, bundled by the plugin's build.
+    library.js is bundled by the plugin's build: what draws the phone's code, and how the plugin
+    tells how like its author a sentence is.
     """
     folder = files("vaultgpt.server") / "voice_page"
     html, style, library, own = (
         (folder / name).read_text(encoding="utf-8")
-        for name in ("page.html", "page.css", "qr.js", "page.js")
+        for name in ("page.html", "page.css", "library.js", "page.js")
     )
     script = f"{library}\n{own}"
     policy = (

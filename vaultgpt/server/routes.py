@@ -28,7 +28,7 @@ from vaultgpt.tasks.continue_ import ACCEPT
 from vaultgpt.tasks.forget import FORGET
 from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS
 from vaultgpt.tasks.open_note import Label
-from vaultgpt.tasks.page import BLIND, OPEN, PAGE, PHONE, REFRAINS
+from vaultgpt.tasks.page import BLIND, MONTH, OPEN, PAGE, PHONE, REFRAINS
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE
 from vaultgpt.tasks.report import MEASURE, REPORT
 from vaultgpt.tasks.schemas import CompletionRequest, WarmRequest
@@ -227,6 +227,7 @@ ROUTES = (
     _task(PAGE),
     _task(REFRAINS),
     _task(BLIND),
+    _task(MONTH),
     Route("POST", OPEN.path, OPEN.request, OPEN.answer, _link, OPEN.sentence),
     _task(PHONE),
     Route(

@@ -12,8 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import cache
 from importlib.resources import files
+from itertools import islice
+from pathlib import PurePosixPath
 from urllib.parse import urlencode
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from vaultgpt.corpus.words import Word, norms, split_words
@@ -22,7 +25,7 @@ from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.report.plot import series
 from vaultgpt.tasks.forget import less_forgotten
 from vaultgpt.tasks.init import reason
-from vaultgpt.tasks.service import Desk, Nothing, Task
+from vaultgpt.tasks.service import Desk, Nothing, Question, Task
 from vaultgpt.vault.scan import ScannedNote, read_one
 
 LINK_S = 60  # a link opens the page once, and no later than this
@@ -32,6 +35,7 @@ _LEAST_ENTRIES = 3  # in so many entries a run is a refrain
 _MOST_REFRAINS = 12
 _BLIND = (5, 2)  # pages shown, and of them the author's
 _BLIND_WORDS = (8, 60)  # words that open a page, and of all of it
+_MONTH_NOTES = 20  # of a month, in which surprises are looked for
 _Run = tuple[str, ...]  # normal forms of words
 
 
@@ -214,6 +218,47 @@ def _plain_english() -> str:
     return f" {' '.join(' '.join(norms(text)) for text in texts)} "
 
 
+class _MonthRequest(Question):
+    """A month that `months` of the page names: "2021-06", or "2021" where no more is known."""
+
+    month: str = Field(pattern=r"^\d{4}(-\d{2})?$", description="As the page's months have it")
+
+
+class _MonthNote(TypedDict):
+    """An entry's prose, under which tags and date it is read, and what it is called."""
+
+    name: str
+    text: str
+    tags: list[str]
+    date: str
+
+
+class _Month(TypedDict):
+    """The newest entries of a month."""
+
+    notes: list[_MonthNote]
+
+
+def _month(desk: Desk, asked: _MonthRequest) -> _Month:
+    rows = [
+        row
+        for row in desk.ledger.entries.all()
+        if row.live and row.words and (row.date or "")[:7] == asked.month
+    ]
+    rows.sort(key=lambda row: row.date or "", reverse=True)
+    return _Month(
+        notes=[
+            _MonthNote(
+                name=row.heading or PurePosixPath(row.path).stem,
+                text=prose,
+                tags=list(row.tags),
+                date=asked.month,
+            )
+            for row, prose in islice(_read(desk, rows), _MONTH_NOTES)
+        ]
+    )
+
+
 class _BlindPage(TypedDict):
     """How a page that was held out from learning begins; `rest` goes on, of the author's two."""
 
@@ -257,6 +302,14 @@ def _opened(row: EntryRow, prose: str, words: Sequence[Word], own: bool) -> _Bli
 
 REFRAINS = Task(
     "GET", "/v1/refrains", "The author's most repeated turns", Nothing, _Refrains, work=_refrains
+)
+MONTH = Task(
+    "GET",
+    "/v1/month",
+    "The prose of a month's newest entries, to look for its surprises in",
+    _MonthRequest,
+    _Month,
+    work=_month,
 )
 BLIND = Task(
     "GET",

@@ -246,10 +246,11 @@ describe.runIf(browser)("the phone", () => {
 		await page.locator(".notice", { hasText: "Nothing answers at" }).waitFor();
 		daemon = await Daemon.start(stage, port);
 		proxy = await Proxy.open(port, Number(at.split(":")[1]));
-		await proposed();
-		await button("No").tap();
-		await vaultgpt(stage.home, "token", stage.vault, "--rotate");
 		await page.evaluate(() => document.querySelector("#notices")?.replaceChildren());
+		await page.evaluate(() => window.bench.settings());
+		await setting(page, "Connection").locator("button", { hasText: "Look again" }).tap();
+		await setting(page, "Connection").locator(".setting-item-description", { hasText: "The daemon is running" }).waitFor(WAIT);
+		await vaultgpt(stage.home, "token", stage.vault, "--rotate");
 		await page.evaluate(() => window.bench.run("continue"));
 		await page.locator(".notice", { hasText: "lets it in no more" }).waitFor();
 	});

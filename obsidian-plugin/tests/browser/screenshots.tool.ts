@@ -6,6 +6,7 @@ import { afterAll, beforeAll, inject, test } from "vitest";
 import type { Daemon } from "./daemon.ts";
 import { film } from "./demo.ts";
 import type { Pages } from "./pages.ts";
+import { NAME } from "./proxy.ts";
 import { own, vaultgpt } from "./stage.ts";
 import { arrive, enter, propose } from "./visit.ts";
 
@@ -76,9 +77,15 @@ test("voice", async () => {
 	await page.fill("#tags", "dream");
 	await page.getByRole("button", { name: "Write on" }).click();
 	await page.waitForFunction(() => document.querySelector("#said")?.textContent);
-	for (const colorScheme of ["light", "dark"] as const) {
+	await page.getByRole("button", { name: "Look for surprises" }).click();
+	await page.getByRole("heading", { name: "Most your own" }).waitFor({ timeout: 120_000 });
+	await vaultgpt(stage.home, "config", "server.phone", NAME, "--vault", stage.vault);
+	await page.getByRole("button", { name: "Show the code" }).click();
+	await page.getByRole("img", { name: "The code that pairs your phone" }).waitFor();
+	for (const [look, colorScheme, width] of [["light", "light", 900], ["dark", "dark", 900], ["narrow", "light", 360]] as const) {
 		await page.emulateMedia({ colorScheme });
-		await page.screenshot({ path: join(FOLDER, `voice-${colorScheme}.png`), fullPage: true });
+		await page.setViewportSize({ width, height: 800 });
+		await page.screenshot({ path: join(FOLDER, `voice-${look}.png`), fullPage: true });
 	}
 });
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeEach, describe, expect, inject, test } from "vitest";
 import type { Daemon } from "./daemon.ts";
-import { REPOSITORY, own } from "./stage.ts";
+import { REPOSITORY, own, vaultgpt } from "./stage.ts";
 import { brief, open, propose, shows, visiting, writes } from "./visit.ts";
 
 const stage = own(inject("stages"));
@@ -92,6 +92,29 @@ describe.runIf(browser)("the side view", () => {
 		await agreed(newest.id);
 		await side("button", /^Back to the voice learned /).click();
 		await agreed(first.id);
+	});
+
+	test("the page of one's voice rolls back by one press, and forward again", async () => {
+		const usable = (await rows()).filter(({ barred }) => !barred);
+		const newest = usable[0];
+		const before = usable.slice(1).find(({ promoted }) => promoted);
+		if (!newest || !before) throw new Error(`two generations are needed: ${JSON.stringify(await rows())}`);
+		await daemon.post(`/v1/generations/${newest.id}/activate`, {});
+		const { url } = JSON.parse(await vaultgpt(stage.home, "open", stage.vault, "--json")) as { url: string };
+		const home = await page.context().newPage();
+		home.on("dialog", (dialog) => void dialog.accept()); // of a voice that was not taken it asks first
+		await home.goto(url);
+		const now = (id: string) => home.locator(".voice", { hasText: `${id}.` }).locator(".badge", { hasText: "writes now" });
+		await now(newest.id).waitFor();
+		await home.getByRole("button", { name: "Roll back" }).press("Enter");
+		await home.locator("#verdict", { hasText: "From now on it writes in the voice learned" }).waitFor();
+		await now(before.id).waitFor();
+		expect(await active()).toBe(before.id);
+		expect(await home.evaluate(() => document.activeElement?.id)).toBe("voice-list");
+		await home.locator(".voice", { hasText: `${newest.id}.` }).getByRole("button", { name: /^Write in the voice learned / }).click();
+		await now(newest.id).waitFor();
+		expect(await active()).toBe(newest.id);
+		await home.close();
 	});
 
 	test("the command goes back too, and says so; before the first there is nothing", async () => {

@@ -11,14 +11,19 @@ const EXAMPLE = join(REPOSITORY, "examples", "vault");
 
 /** Enough of the example for one short round. */
 const PARTS = [".obsidian", "Dreams", "Poems"];
-/** Half a pass over it, and arithmetic in which the same seed gives the same text warm or cold. */
+/**
+ * Half a pass over it, and arithmetic in which the same seed gives the same text warm or cold. One thread each:
+ * two wait for the slower one at every product, and beside a busy neighbour a round of half a minute took twelve.
+ */
 const SETTINGS = `[training]
 epochs = 0.5
+threads = 1
 first_round_s = 3600
 pause = true
 
 [mirror]
 dtype = "float32"
+threads = 1
 
 [server]
 origins = []

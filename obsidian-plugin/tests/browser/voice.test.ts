@@ -111,6 +111,21 @@ describe.runIf(browser)("the page of one's voice", () => {
 		await page.locator("#score", { hasText: `you found ${right} of 2` }).waitFor();
 	});
 
+	test("a month's surprises: its sentences least foretold, and those most the author's own", async () => {
+		await page.getByLabel("Month", { exact: true }).selectOption({ index: 0 });
+		const month = await page.getByLabel("Month", { exact: true }).inputValue();
+		const { notes } = (await daemon.get(`/v1/month?month=${month}`)) as { notes: { text: string }[] };
+		await page.getByRole("button", { name: "Look for surprises" }).press("Enter");
+		await page.getByRole("heading", { name: "Most your own" }).waitFor({ timeout: 60_000 });
+		const told = async (list: string) => page.locator(`#${list} li`).evaluateAll((rows) => rows.map((row) => [row.querySelector("q")?.textContent ?? "", row.querySelector("span")?.textContent ?? ""] as const));
+		const [least, most] = [await told("least"), await told("most")];
+		const gain = (said: string) => Number(/^(\d+) %/.exec(said)?.[1]) * (said.includes("less") ? 1 : -1);
+		const gains = [...least, ...[...most].reverse()].map(([, said]) => gain(said));
+		expect(gains).toEqual([...gains].sort((a, b) => a - b));
+		expect(new Set([...least, ...most].map(([text]) => text)).size).toBe(least.length + most.length);
+		for (const [text] of [...least, ...most]) expect(notes.some((note) => note.text.includes(text)), text).toBe(true);
+	});
+
 	test("every control has a name, and the first key leads past the head", async () => {
 		const nameless = await page.evaluate(() => [...document.querySelectorAll("input, select, textarea, button, progress")].filter((one) => !(one as HTMLInputElement).labels?.length && !one.textContent && !one.getAttribute("aria-label")).map((one) => one.id));
 		expect(nameless).toEqual([]);

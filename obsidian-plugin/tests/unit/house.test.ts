@@ -16,7 +16,7 @@ test("the committed build is what the sources build, byte for byte", () => {
 	const out = mkdtempSync(join(tmpdir(), "vaultgpt-build-"));
 	try {
 		execFileSync(process.execPath, [join(HERE, "scripts", "build.mjs"), "--out", out]);
-		for (const [name, folder] of [["main.js", BUILT], ["manifest.json", BUILT], ["styles.css", BUILT], ["qr.js", PAGE]] as const)
+		for (const [name, folder] of [["main.js", BUILT], ["manifest.json", BUILT], ["styles.css", BUILT], ["library.js", PAGE]] as const)
 			expect(readFileSync(join(out, name)).equals(readFileSync(join(folder, name))), `${name} is stale: npm run build`).toBe(true);
 		expect(statSync(join(out, "main.js")).size).toBeLessThan(90_000);
 	} finally {

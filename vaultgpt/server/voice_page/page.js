@@ -373,6 +373,9 @@
 		const years = yearsWritten();
 		fill($("of-tag"), ["", ...tags.slice(0, 40)], (tag) => (tag ? `#${tag}` : "every tag and none"));
 		fill($("year"), ["", ...years], (year) => year || "no date");
+		const months = Object.keys(state.months).filter(Boolean).reverse();
+		fill($("of-month"), months, monthName);
+		$("seek").disabled = months.length === 0;
 		$("known-tags").replaceChildren(...tags.slice(0, 40).map((value) => made("option", { value })));
 		showMonths();
 		relabel();
@@ -429,6 +432,47 @@
 			say("looking", error.message);
 		}
 		$("look").disabled = false;
+	}
+
+	const MOST_SHOWN = 5;
+
+	/** A month's sentences, judged as the plugin judges them: by the voice beside the base it was learned on. */
+	async function lookForSurprises() {
+		$("seek").disabled = true;
+		for (const id of ["least", "most"]) $(id).replaceChildren();
+		$("surprise-lists").hidden = true;
+		try {
+			if (!active()) throw new Error("Nothing has been learned yet.");
+			const { notes } = await ask(`/v1/month?month=${$("of-month").value}`);
+			const read = notes.map((note) => ({ ...note, passages: kit.passagesOf(note.text) })).filter(({ passages }) => passages.length);
+			for (const [turn, model] of ["mirror", "base"].entries())
+				for (const [at, note] of read.entries()) {
+					say("seeking", `Reading… ${turn * read.length + at + 1} of ${2 * read.length}`);
+					note[model] = await scored(note, model);
+				}
+			const found = read.flatMap(({ name, passages, mirror, base }) => passages.flatMap((passage, n) => kit.judged(passage, mirror[n], base[n])).map((sentence) => ({ ...sentence, name })));
+			found.sort((a, b) => a.gain - b.gain);
+			const half = Math.min(MOST_SHOWN, Math.floor(found.length / 2));
+			$("least").replaceChildren(...found.slice(0, half).map(sentenceRow));
+			$("most").replaceChildren(...found.slice(-half).reverse().map(sentenceRow));
+			$("surprise-lists").hidden = half === 0;
+			say("seeking", half ? `Of ${many(found.length, "sentence")} in ${many(read.length, "note")}.` : "There are too few sentences in that month to compare.");
+		} catch (error) {
+			say("seeking", error.message);
+		}
+		$("seek").disabled = false;
+	}
+
+	/** What a model says of each token of a note's passages. Nothing is written. */
+	async function scored({ passages, tags, date }, model) {
+		const prompt = passages.map(({ text }) => text);
+		const { choices } = await ask("/v1/completions", { prompt, model, max_tokens: 0, echo: true, logprobs: 0, vaultgpt: { tags, date } });
+		return prompt.map((text, n) => kit.scoresOf(choices.find(({ index }) => index === n)?.logprobs ?? {}, text));
+	}
+
+	function sentenceRow({ text, gain, name }) {
+		const share = `${Math.abs(100 * gain).toFixed(0)} % ${gain >= 0 ? "less" : "more"} surprising to your voice than to its base`;
+		return made("li", { class: "turn" }, made("q", {}, text), made("span", { class: "quiet" }, `${share}; ${name}`));
 	}
 
 	let dealt = [];
@@ -530,10 +574,10 @@
 		if (!$("code").hidden) return hideCode();
 		try {
 			const { link, address, token } = await ask("/v1/phone", {});
-			const drawing = qr.generate(link, { minCorrectionLevel: qr.correction.M });
+			const drawing = kit.generate(link, { minCorrectionLevel: kit.correction.M });
 			const size = drawing.size + 2 * EDGE;
 			const paper = drawn("rect", { class: "paper", x: -EDGE, y: -EDGE, width: size, height: size });
-			$("code-drawn").replaceChildren(drawn("svg", { viewBox: `${-EDGE} ${-EDGE} ${size} ${size}`, role: "img", "aria-label": "The code that pairs your phone" }, paper, drawn("path", { d: qr.toSvgPath(drawing) })));
+			$("code-drawn").replaceChildren(drawn("svg", { viewBox: `${-EDGE} ${-EDGE} ${size} ${size}`, role: "img", "aria-label": "The code that pairs your phone" }, paper, drawn("path", { d: kit.toSvgPath(drawing) })));
 			$("code-address").textContent = address;
 			$("code-token").textContent = token;
 			$("code").hidden = false;
@@ -563,6 +607,7 @@
 	$("stop").onclick = () => void ask("/v1/train/cancel", {}).catch((error) => say("verdict", error.message));
 	$("of-tag").onchange = showMonths;
 	$("look").onclick = () => void lookForTurns();
+	$("seek").onclick = () => void lookForSurprises();
 	$("deal").onclick = () => void deal();
 	$("pair").onclick = () => void showCode();
 	$("blind-form").onsubmit = judge;
