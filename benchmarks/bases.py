@@ -9,6 +9,7 @@ docs/bases.md. Knows nothing about how a round works.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -60,10 +61,14 @@ class _Person:
         return answer
 
 
-def measure(base: str, vault: Path) -> Row:
-    """One row: the base learns a copy of the vault and writes. To be called once a process."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
+    """One row: the base learns a copy of the vault and writes. To be called once a process.
+
+    The copy and its state stay in `keep`, as vault/ and home/, for other benchmarks to read.
+    """
+    with contextlib.ExitStack() as stack:
+        place = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        place.mkdir(parents=True, exist_ok=True)
         shutil.copytree(vault, place / "vault")
         person = _Person(place)
         person("init", str(person.vault), "--base", base, "--no-plugin", "--json")
@@ -139,12 +144,14 @@ def main() -> None:
     parser.add_argument("bases", nargs="+", help="names, folders or GGUF files")
     parser.add_argument("--vault", type=Path, action="append", help="the example vault if none")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--keep", type=Path, help="the vaults and voices stay in this new folder")
     options = parser.parse_args()
     rows: list[Row] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else []
     for vault in options.vault or [EXAMPLE]:
         for base in options.bases:
             with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                row = alone.submit(measure, base, vault).result()
+                keep = options.keep and options.keep / f"{Path(base).name}-{vault.name}"
+                row = alone.submit(measure, base, vault, keep).result()
             same = (row["base"], row["vault"])
             rows = [r for r in rows if (r["base"], r["vault"]) != same] + [row]
             options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -210,9 +211,10 @@ def test_settings_take_effect_without_a_restart(daemon: Serving) -> None:
     assert daemon.status()["worker"]["pid"] == pid, "how it samples needs no other worker"
 
 
-def generation(state: VaultState, base: Path, tmp_path: Path) -> str:
+def generation(state: VaultState, base: Path, tmp_path: Path, seed: int = 1) -> str:
     """Publish a random generation and enter it in the ledger, not active."""
-    return publish_voice(state, base, make_adapter(base, tmp_path / "staged", "llama"))
+    staged = tmp_path / f"staged {seed}"
+    return publish_voice(state, base, make_adapter(base, staged, "llama", seed=seed))
 
 
 def test_another_generation_writes_from_the_next_request_on(
@@ -248,6 +250,49 @@ def test_another_generation_writes_from_the_next_request_on(
         assert refused((daemon.client, "POST", "/v1/completions", unknown))[0] == 404
         with pytest.raises(VaultGPTError, match="g000077"):
             daemon.client.post("/v1/generations/g000077/activate", {})
+
+
+def test_voices_change_places_under_constant_load(
+    state: VaultState, tiny_llama: Path, tmp_path: Path
+) -> None:
+    """1. Four clients ask without a pause. 2. Two voices take turns, six times.
+
+    Result: each has it from the next request on, none fails, and every text is what the voice that
+    it names writes alone. (How soon is measured by benchmarks/swap.py.)
+    """
+    save_option(state.config, "training.pause", True)
+    voices = [generation(state, tiny_llama, tmp_path, seed) for seed in (1, 2)]
+
+    def ask(serving: Serving, number: int, **more: Any) -> tuple[str, str]:
+        body = {"prompt": f"I walked {number} times", "max_tokens": 12, "seed": number}
+        answer = serving.ask(**body, user=f"{number}", **more)
+        return answer["vaultgpt"]["generation"], answer["choices"][0]["text"]
+
+    with Serving(state) as serving, ThreadPoolExecutor(4) as pool:
+        serving.scanned()
+        known = {
+            ask(serving, number, model=voice): number for voice in voices for number in range(4)
+        }
+        assert len(known) == 8
+        over = threading.Event()
+
+        def go_on(number: int) -> list[tuple[str, str]]:
+            said = []
+            while not over.is_set():
+                said.append(ask(serving, number))
+            return said
+
+        serving.client.post(f"/v1/generations/{voices[1]}/activate", {})
+        clients = [pool.submit(go_on, number) for number in range(4)]
+        for turn in range(6):
+            voice = voices[turn % 2]
+            serving.client.post(f"/v1/generations/{voice}/activate", {})
+            assert ask(serving, 9)[0] == voice
+        over.set()
+        for number, client in enumerate(clients):
+            answers = client.result()
+            assert {voice for voice, _ in answers} == set(voices)
+            assert all(known.get(answer) == number for answer in answers)
 
 
 def test_forgetting_over_http_bars_the_note(daemon: Serving) -> None:

@@ -1,0 +1,143 @@
+"""Does a voice take over while requests never cease? One daemon, two voices, busy clients.
+
+    python -m benchmarks.swap KEPT [--swaps 6] [--clients 3]
+
+KEPT holds vault/ and home/ as `python -m benchmarks.bases --keep` leaves them; a vault with one
+voice learns a second one first. Each client asks the same seeded question over and over. Printed:
+seconds from the wish for the other voice until the daemon has it, and until a client has its first
+text; how many requests failed; and how many texts were not what the voice that they name writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vaultgpt.errors import VaultGPTError
+from vaultgpt.state import find_state
+from vaultgpt.tasks.client import DaemonClient, find_daemon
+
+PROMPTS = ("Grey, then less grey. I went", "I am in a house that", "The heron stood")
+PAUSE_S = 4.0  # between two swaps
+
+
+@dataclass
+class Load:
+    """What the clients were told: per answer its end, its client, its voice and its text."""
+
+    answers: list[tuple[float, int, str, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    over: bool = False
+
+    def ask(self, client: DaemonClient, number: int) -> tuple[str, str]:
+        """The voice and the text of one seeded answer."""
+        body = {
+            "prompt": PROMPTS[number % len(PROMPTS)],
+            "max_tokens": 24,
+            "seed": number,
+            "user": f"client {number}",
+            "vaultgpt": {"length": "tokens"},
+        }
+        answer = client.post("/v1/completions", body)
+        return answer["vaultgpt"]["generation"], answer["choices"][0]["text"]
+
+    def go_on(self, client: DaemonClient, number: int) -> None:
+        """Ask until it is over."""
+        while not self.over:
+            try:
+                voice, text = self.ask(client, number)
+            except VaultGPTError as error:
+                self.failures.append(str(error))
+            else:
+                self.answers.append((time.monotonic(), number, voice, text))
+
+
+def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
+    """Figures of one daemon; the vault has two voices."""
+    state = find_state(vault)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaultgpt", "serve", str(vault)], stdout=subprocess.DEVNULL
+    )
+    try:
+        daemon = _daemon(state)
+        voices = [v["id"] for v in daemon.get("/v1/generations")["generations"] if v["kept"]][:2]
+        load, known = Load(), {}
+        for voice in voices:
+            daemon.post(f"/v1/generations/{voice}/activate", {})
+            for number in range(clients):
+                known[voice, number] = load.ask(daemon, number)[1]
+        threads = [threading.Thread(target=load.go_on, args=(daemon, n)) for n in range(clients)]
+        for thread in threads:
+            thread.start()
+        had, told = [], []
+        for number in range(swaps):
+            time.sleep(PAUSE_S)
+            voice, wished = voices[number % 2], time.monotonic()
+            daemon.post(f"/v1/generations/{voice}/activate", {})
+            had.append(time.monotonic() - wished)
+            while not (ends := [e for e, _, v, _ in load.answers if v == voice and e > wished]):
+                time.sleep(0.01)
+            told.append(min(ends) - wished)
+        load.over = True
+        for thread in threads:
+            thread.join()
+    finally:
+        process.terminate()
+        process.wait(20)
+    return {
+        "base": state.vault.parent.name,
+        "clients": clients,
+        "swaps": swaps,
+        "had_s": [round(s, 2) for s in had],
+        "told_s": [round(s, 2) for s in told],
+        "answers": len(load.answers),
+        "failures": len(load.failures),
+        "mixed": sum(text != known[voice, n] for _, n, voice, text in load.answers),
+    }
+
+
+def _daemon(state: Any) -> DaemonClient:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if found := find_daemon(state):
+            return found
+        time.sleep(0.1)
+    raise SystemExit("The daemon did not start.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("kept", type=Path, nargs="+")
+    parser.add_argument("--swaps", type=int, default=6)
+    parser.add_argument("--clients", type=int, default=3)
+    args = parser.parse_args()
+    rows = []
+    for kept in args.kept:
+        os.environ["VAULTGPT_HOME"] = str(kept.resolve() / "home")
+        command = [sys.executable, "-m", "vaultgpt", "train", str(kept / "vault"), "--fresh"]
+        state = find_state(kept / "vault")
+        if len(list(state.generations.glob("g*"))) < 2:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        rows.append(measure(kept / "vault", args.swaps, args.clients))
+    print("| | daemon has it, s (worst) | its text, s (worst) | answers | failed | mixed |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        had, told = sorted(row["had_s"]), sorted(row["told_s"])
+        print(
+            f"| {row['base']} | {had[len(had) // 2]} ({had[-1]}) "
+            f"| {told[len(told) // 2]} ({told[-1]}) "
+            f"| {row['answers']} | {row['failures']} | {row['mixed']} |"
+        )
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
