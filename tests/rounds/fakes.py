@@ -67,7 +67,9 @@ class FakeTrainer:
         on_progress({"event": "progress", "phase": "train", "fraction": 0.5})
         self.before_answer(job_path.parent)
         out = Path(job.out)
-        (out / "adapter_model.safetensors").write_bytes(b"weights" + bytes([job.round.number]))
+        (out / "adapter_model.safetensors").write_bytes(
+            b"weights" + job.round.number.to_bytes(4, "big")
+        )
         (out / "adapter_config.json").write_text('{"r": 8}')
         (out / "README.md").write_text("peft's own")
         return self.report(job).to_json()
