@@ -42,6 +42,7 @@ TORCH_FREE = {
     "training/gate.py",
     "training/gate_night.py",
     "training/round.py",
+    "training/sealing.py",
     "training/__init__.py",
     "mirror/__init__.py",
 }

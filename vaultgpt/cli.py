@@ -62,7 +62,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Everything stays on this machine."""
+    """Everything stays on this machine unless you ask otherwise."""
 
 
 def _assembled(wanted: str | None = None) -> typer.Typer:

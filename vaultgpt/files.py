@@ -121,6 +121,11 @@ def atomic_writer(path: Path, mode: int = PRIVATE_FILE) -> Iterator[IO[bytes]]:
         raise
 
 
+def appending(path: Path) -> IO[bytes]:
+    """Open `path` to append to it, its owner's alone."""
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE))
+
+
 def write_atomic(path: Path, data: bytes | str, mode: int = PRIVATE_FILE) -> None:
     """Replace `path` whole: a reader sees the old bytes or the new ones, never a part."""
     with atomic_writer(path, mode) as stream:

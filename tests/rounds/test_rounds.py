@@ -314,7 +314,7 @@ def test_a_large_vault_is_sampled_first_and_then_due_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if the machine had the room: nothing of this size is loaded.
-    monkeypatch.setattr("vaultgpt.rounds.run.require_disk_and_memory", lambda *_: None)
+    monkeypatch.setattr("vaultgpt.rounds.run.require_disk_and_memory", lambda *_, **__: None)
     vault = Vault(tmp_path)
     vault.fill(60, paragraphs=4)
     trainer = FakeTrainer()

@@ -14,15 +14,8 @@ from tests.training.test_trainer import run
 from vaultgpt.errors import TrainingError
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.lesson import Learned, Lesson, learn
-from vaultgpt.training.packed import (
-    new_key,
-    pack_learned,
-    pack_lesson,
-    seal,
-    unpack_learned,
-    unpack_lesson,
-    unseal,
-)
+from vaultgpt.training.packed import pack_learned, pack_lesson, unpack_learned, unpack_lesson
+from vaultgpt.training.sealing import new_key, seal, unseal
 from vaultgpt.training.trainer import _Trainer
 
 

@@ -246,11 +246,15 @@ def keep_embedded(state: VaultState) -> Path:
     return target
 
 
-def base_of_generation(state: VaultState, manifest: Mapping[str, Any]) -> Base:
-    """The very base a generation was trained on, by its manifest's hashes. BaseModelError."""
+def base_of_generation(state: VaultState | None, manifest: Mapping[str, Any]) -> Base:
+    """The very base a generation was trained on, by its manifest's hashes. BaseModelError.
+
+    `state` is the vault's, which keeps earlier pebbles.
+    """
     name, wanted = str(manifest["base"]), dict(manifest["base_sha256"])
     if name == PEBBLE:
-        kept = sorted(p for p in state.bases.glob(f"{PEBBLE}-*") if p.is_dir())
+        places = state.bases.glob(f"{PEBBLE}-*") if state else ()
+        kept = sorted(p for p in places if p.is_dir())
         for folder in (pebble_folder(), *kept):
             if _matches(base := _open(folder, PEBBLE), wanted):
                 return base

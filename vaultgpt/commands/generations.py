@@ -50,7 +50,7 @@ def _cells(row: Generation) -> tuple[str, ...]:
         "*" if row["active"] else " ",
         row["id"],
         time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"])),
-        row["kind"],
+        row["kind"] + (f", on {row['machine']}" if row.get("machine") else ""),
         row["base"],
         f"{row['held_out']:.3f}" if row["held_out"] is not None else "-",
         row["why"] + (" (barred: it learned what was forgotten)" if row["barred"] else ""),

@@ -26,6 +26,7 @@ from vaultgpt.report.sentences import round_sentences
 from vaultgpt.tasks.service import vault_service
 from vaultgpt.tasks.train import train as train_round
 from vaultgpt.wire import Hear, ProgressEvent
+from vaultgpt.workers import Machine
 
 
 @command("Learn")
@@ -38,13 +39,22 @@ def train(
             "--fresh", help="Learn the whole vault anew from the base rather than only what is new."
         ),
     ] = False,
+    host: Annotated[
+        str | None,
+        typer.Option("--on", metavar="HOST", help="Learn on another machine, by ssh."),
+    ] = None,
+    program: Annotated[
+        str, typer.Option("--program", help="With --on: the command that is vaultgpt there.")
+    ] = "vaultgpt",
     changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn now. A generation that is not shown to be as good as the last is not used."""
     state = locate(vault or vault_argument)
+    machine = Machine(host, program) if host else None
+    service = vault_service(state, changes or (), here=machine is not None)
     with progress() as bar:
-        answer = train_round(vault_service(state, changes or ()), fresh, show_on(bar))
+        answer = train_round(service, fresh, show_on(bar), machine)
     if as_json:
         print_json(answer)
     else:
@@ -55,7 +65,9 @@ def train(
 _PHASES = {
     "load": "Loading the base",
     "evaluate": "Measuring",
+    "send": "Sending",
     "train": "Learning",
+    "fetch": "Fetching",
     "measure": "Measuring",
 }
 _LOOK_BACK_S = 30.0  # the pace of which the time left is reckoned

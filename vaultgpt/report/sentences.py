@@ -30,9 +30,11 @@ def round_sentences(answer: Mapping[str, Any]) -> list[str]:
         return [answer["verdict"]["why"]]
     kind = "A fresh round" if answer["kind"] == "fresh" else "An incremental round"
     if report:
+        machine = (report.get("learning") or {}).get("machine")
+        where = f", on {machine}" if machine else ""
         lines.append(
             f"{kind}: {report['tokens']:,} tokens in {report['seconds']:.0f} s "
-            f"({report['tokens_per_s']:,.0f} tokens/s on {report['device']})."
+            f"({report['tokens_per_s']:,.0f} tokens/s on {report['device']}{where})."
         )
     if sentence := _gain_sentence(bits.get("held_out"), bits.get("held_out_base")):
         lines.append(sentence)

@@ -22,7 +22,9 @@ _ROUND_BYTES, _PARAMETER_BYTES = 32 << 20, 4
 _CERTAIN = 0.8  # of the memory foreseen: what is less than that is surely too little
 
 
-def require_disk_and_memory(state: VaultState, base: BaseInfo, training: Training) -> None:
+def require_disk_and_memory(
+    state: VaultState, base: BaseInfo, training: Training, *, learns_here: bool = True
+) -> None:
     """StateError with both figures where the disk or, on the CPU, the memory will not do."""
     disk = _ROUND_BYTES + _PARAMETER_BYTES * base.parameters
     if (free := shutil.disk_usage(state.folder).free) < disk:
@@ -31,7 +33,7 @@ def require_disk_and_memory(state: VaultState, base: BaseInfo, training: Trainin
             f"free where the state lies.",
             "Free some there, or keep fewer generations (`vaultgpt config training.keep 2`).",
         )
-    if guess_device(training.device) != "cpu":
+    if not learns_here or guess_device(training.device) != "cpu":
         return
     memory, free_gb = _foreseen_gb(base), _free_gb()
     if free_gb < _CERTAIN * memory:

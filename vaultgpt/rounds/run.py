@@ -42,6 +42,7 @@ from vaultgpt.training.round import (
 from vaultgpt.vault.census import census
 from vaultgpt.vault.scan import ScannedNote, read_vault
 from vaultgpt.wire import Hear
+from vaultgpt.workers.elsewhere import Machine, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
 
 _SPENT_SHARE = 0.95  # of its budget: such a first round was cut short, and the full one is due
@@ -61,6 +62,7 @@ def run_round(
     in_use: Callable[[], bool] = lambda: False,
     base: BaseInfo | None = None,
     on_promoted: Callable[[str], None] = lambda generation: None,
+    machine: Machine | None = None,
 ) -> RoundAnswer:
     """Run what is due and return CONTRACT's `train`, with "sampled", "why" and more.
 
@@ -69,6 +71,7 @@ def run_round(
     VaultGPTError of the trainer. `on_promoted` is called with the new generation's id last.
     A round that a person asked for (`manual`) runs at normal priority until the mirror is `in_use`:
     on a busy machine the lowest gave it a third of a core, nineteen minutes for four.
+    Another `machine` does the learning; all else stays here.
     """
     far = how_far(under_way(state))
     busy = Conflict(
@@ -84,7 +87,9 @@ def run_round(
         ledger.recall()
         found = base or resolve(settings.base, state)
         run = _Run(state, settings, ledger, found, now, Asked(fresh, manual, nightly))
-        polite = partial(run_trainer, polite=lambda: not manual or in_use())
+        run.learns_here = machine is None
+        work = partial(run_elsewhere, machine=machine) if machine else run_trainer
+        polite = partial(work, polite=lambda: not manual or in_use())
         answer = run.go(trainer or polite, tell, stop or threading.Event())
     if (generation := answer["generation"]) is not None:
         on_promoted(generation)
@@ -117,6 +122,7 @@ class _Run:
     ) -> None:
         self.state, self.settings, self.ledger, self.base = state, settings, ledger, base
         self.now, self.asked = now, asked
+        self.learns_here = True
 
     def go(self, trainer: JobRunner, on_progress: Hear, stop: threading.Event) -> RoundAnswer:
         if self.asked.fresh and self.asked.manual and self.ledger.paused():
@@ -128,7 +134,8 @@ class _Run:
         if round_.kind == "none":
             self._drop_interrupted(None)
             return answer_of(round_, Verdict(False, round_.why))
-        require_disk_and_memory(self.state, self.base, self.settings.training)
+        training, here = self.settings.training, self.learns_here
+        require_disk_and_memory(self.state, self.base, training, learns_here=here)
         staged = self._stage(round_, notes, now)
         if staged is None:
             none = replace(round_, kind="none", why="nothing new to learn")

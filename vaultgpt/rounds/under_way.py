@@ -24,7 +24,9 @@ _DOING = {
     "read": "reading the vault",
     "load": "loading the base",
     "evaluate": "measuring",
+    "send": "sending to the other machine",
     "train": "learning",
+    "fetch": "fetching from the other machine",
     "measure": "measuring",
 }
 

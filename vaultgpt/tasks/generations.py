@@ -31,6 +31,7 @@ class Generation(TypedDict):
     why: str
     held_out: float | None
     held_out_base: float | None
+    machine: str | None  # another one that it was learned on
 
 
 class _GenerationList(TypedDict):
@@ -64,7 +65,8 @@ def _list(desk: Desk, _asked: Nothing) -> _GenerationList:
     rows = []
     for row in reversed(kept.all()):
         done = rounds.get(row.id)
-        bits = ((done.report or {}).get("bits_per_byte") or {}) if done else {}
+        report = (done.report or {}) if done else {}
+        bits = report.get("bits_per_byte") or {}
         rows.append(
             Generation(
                 id=row.id,
@@ -79,6 +81,7 @@ def _list(desk: Desk, _asked: Nothing) -> _GenerationList:
                 why=(done.verdict or "") if done else "",
                 held_out=bits.get("held_out"),
                 held_out_base=bits.get("held_out_base"),
+                machine=(report.get("learning") or {}).get("machine"),
             )
         )
     return _GenerationList(generations=rows)

@@ -132,13 +132,15 @@ def _request_of(daemon: DaemonClient, task: Task[_Q, _A], request: _Q) -> _A:
     return answer
 
 
-def vault_service(state: VaultState, changes: Sequence[str] = ()) -> VaultService:
+def vault_service(
+    state: VaultState, changes: Sequence[str] = (), *, here: bool = False
+) -> VaultService:
     """The vault's daemon when one runs, else this process.
 
-    With settings of its own a call is always done here: the daemon's workers are not rebuilt for
-    it. A daemon that runs beside it is told afterwards.
+    With settings of its own, or when told so (`here`), a call is done here: the daemon's workers
+    are not rebuilt for it. A daemon that runs beside it is told afterwards.
     """
     daemon = find_daemon(state)
-    if daemon is None or changes:
+    if daemon is None or changes or here:
         return Here(state, changes, daemon)
     return ByDaemon(state, daemon)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -17,6 +19,7 @@ from vaultgpt.rounds import RoundAnswer, how_far, run_round
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.service import Here, Nothing, Question, Task, VaultService
 from vaultgpt.wire import Hear
+from vaultgpt.workers import Machine
 
 _LEAVE_S = 15.0  # for the trainer, once it was told to stop
 
@@ -46,13 +49,17 @@ class CancelAnswer(TypedDict):
     cancelled: bool
 
 
-def train(service: VaultService, fresh: bool, hear: Hear) -> RoundAnswer | _TwoRounds:
+def train(
+    service: VaultService, fresh: bool, hear: Hear, machine: Machine | None = None
+) -> RoundAnswer | _TwoRounds:
     """CONTRACT's `train`: one round, and after a vault's first (sampled) one the full one.
 
-    `hear` is told progress, and sentences as {"event": "say", "text": ...}.
+    `hear` is told progress, and sentences as {"event": "say", "text": ...}. Another `machine` may
+    learn, and then the service is this process: no request over HTTP makes it reach out.
     """
+    task = TRAIN if machine is None else replace(TRAIN, here=partial(_here, machine=machine))
     request = TrainRequest(fresh=fresh)
-    first = service.ask(TRAIN, request, hear)
+    first = service.ask(task, request, hear)
     if not (first["sampled"] and first["verdict"]["promoted"]):
         return first
     said = (
@@ -60,11 +67,13 @@ def train(service: VaultService, fresh: bool, hear: Hear) -> RoundAnswer | _TwoR
         "of it. Ctrl-C keeps what there is."
     )
     hear({"event": "say", "text": said})
-    second = service.ask(TRAIN, request, hear)
+    second = service.ask(task, request, hear)
     return {**second, "rounds": [first, second]}
 
 
-def _here(service: Here, asked: TrainRequest, hear: Hear) -> RoundAnswer:
+def _here(
+    service: Here, asked: TrainRequest, hear: Hear, machine: Machine | None = None
+) -> RoundAnswer:
     """In a thread, so that Ctrl-C ends it and keeps its checkpoint."""
     stop = threading.Event()
     box: dict[str, Any] = {}
@@ -79,6 +88,7 @@ def _here(service: Here, asked: TrainRequest, hear: Hear) -> RoundAnswer:
                 on_progress=hear,
                 stop=stop,
                 now=time.time,
+                machine=machine,
             )
         except BaseException as error:
             box["error"] = error

@@ -17,8 +17,9 @@ from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.lesson import Learned, Lesson, learn
-from vaultgpt.training.packed import pack_learned, pack_lesson, seal, unpack_lesson, unseal
+from vaultgpt.training.packed import pack_learned, pack_lesson, unpack_lesson
 from vaultgpt.training.round import LEARNED, LESSON
+from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.together import ALONE, Together
 
 

@@ -1,7 +1,6 @@
-"""A lesson and what was learned as bytes, for another process, and sealed for another machine.
+"""A lesson and what was learned as bytes, for another process.
 
-Tensors and numbers alone, never a pickle. The seal is Fernet of the package cryptography: its one
-recipe leaves nothing to choose. Knows nothing about how bytes travel.
+Tensors and numbers alone, never a pickle. Knows nothing about sealing or about how bytes travel.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vaultgpt.corpus.documents import Block, Document
-from vaultgpt.errors import TrainingError, require_package
+from vaultgpt.errors import TrainingError
 from vaultgpt.training.checkpoint import Progress
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.evaluate import Segment
@@ -30,7 +29,6 @@ from vaultgpt.training.lora import Adapter
 from vaultgpt.training.streams import Mixture, Stored
 
 _ABOUT = "about"  # the tensor that holds all that is no tensor, as JSON
-_SEALING = "Learning on another machine"
 _DAMAGED = TrainingError("What came from another process can't be read.", "Run the round again.")
 
 
@@ -202,33 +200,3 @@ def unpack_learned(data: bytes) -> Learned:
 def _progress(value: Mapping[str, Any]) -> Progress:
     checks = [(int(step), float(bits)) for step, bits in value["checks"]]
     return Progress(**{**value, "checks": checks})
-
-
-def new_key() -> str:
-    """A key for one lesson and what comes of it. TrainingError without the package for it."""
-    require_package("cryptography", _SEALING, TrainingError)
-    from cryptography.fernet import Fernet
-
-    made: str = Fernet.generate_key().decode("ascii")
-    return made
-
-
-def seal(data: bytes, key: str) -> bytes:
-    """Encrypted and authenticated, as ASCII. TrainingError without the package for it."""
-    require_package("cryptography", _SEALING, TrainingError)
-    from cryptography.fernet import Fernet
-
-    sealed: bytes = Fernet(key).encrypt(data)
-    return sealed
-
-
-def unseal(sealed: bytes, key: str) -> bytes:
-    """The inverse. TrainingError for another key, or for bytes that were changed on the way."""
-    require_package("cryptography", _SEALING, TrainingError)
-    from cryptography.fernet import Fernet, InvalidToken
-
-    try:
-        opened: bytes = Fernet(key).decrypt(sealed)
-    except (InvalidToken, ValueError):
-        raise _DAMAGED from None
-    return opened

@@ -15,7 +15,7 @@ from typing import Any
 
 from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
-from vaultgpt.errors import TrainingError
+from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import clear
@@ -34,8 +34,9 @@ from vaultgpt.training.learning import Place, learn_together, step_event
 from vaultgpt.training.lesson import Learned, Lesson
 from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.packed import pack_lesson, seal, unpack_learned, unpack_lesson, unseal
+from vaultgpt.training.packed import pack_lesson, unpack_learned, unpack_lesson
 from vaultgpt.training.round import LEARNED, LESSON, Item, Job, Report, job_from_json
+from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import (
     Mixture,
     Stream,
@@ -134,12 +135,12 @@ class _Trainer:
     def finish(self, key: str) -> Report:
         """What comes after, once what was learned lies beside the job."""
         lesson = unpack_lesson(unseal((self.folder / LESSON).read_bytes(), key))
-        learned = unpack_learned(unseal((self.folder / LEARNED).read_bytes(), key))
-        if learned.adapter.rank != lesson.recipe.rank:
-            raise TrainingError(
-                "What the other machine learned is not what it was given.", "Run the round again."
-            )
-        return self._finish(self._measured(), lesson, learned)
+        try:
+            learned = unpack_learned(unseal((self.folder / LEARNED).read_bytes(), key))
+            return self._finish(self._measured(), lesson, learned)
+        except (TrainingError, GenerationError):
+            (self.folder / LEARNED).unlink()  # or the next round would take it up again
+            raise
 
     @property
     def place(self) -> Place:

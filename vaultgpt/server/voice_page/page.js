@@ -3,7 +3,7 @@
 	const key = ownKey();
 	const $ = (id) => document.getElementById(id);
 	const state = { status: null, voices: [], months: {}, writing: null };
-	const DOING = { read: "reading the vault", load: "loading the base", train: "learning" };
+	const DOING = { read: "reading the vault", load: "loading the base", send: "sending to the other machine", train: "learning", fetch: "fetching from the other machine" };
 	const SVG = "http://www.w3.org/2000/svg";
 
 	/** What proves that this page, of this port, asks: it came once, in the address. */
@@ -243,7 +243,7 @@
 		const name = made("h3", {}, upper(learned(voice)));
 		if (voice.active) name.append(made("span", { class: "badge" }, "writes now"));
 		if (!voice.promoted) name.append(made("span", { class: "badge not" }, "not taken"));
-		const from = `${many(voice.words, "word")} learned, ${voice.kind === "fresh" ? "the whole vault anew" : "on top of the voice before"}; ${voice.id}.`;
+		const from = `${many(voice.words, "word")} learned, ${voice.kind === "fresh" ? "the whole vault anew" : "on top of the voice before"}${voice.machine ? `, on ${voice.machine}` : ""}; ${voice.id}.`;
 		const told = made("div", {}, name, made("p", {}, voice.why || ""), made("p", { class: "quiet" }, voice.barred ? "It learned a note that you had forgotten, so it never writes again." : from));
 		const row = made("div", { class: "row" }, told);
 		if (!voice.active && !voice.barred) row.append(made("button", { type: "button", onclick: () => activate(voice), "aria-label": `Write in the voice ${learned(voice)}` }, "Write in this voice"));
