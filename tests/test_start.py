@@ -10,10 +10,21 @@ from vaultgpt import cli
 HEAVY = {"numpy", "pydantic", "sqlite3", "torch", "vaultgpt.ledger", "vaultgpt.tasks"}
 
 
-def test_the_help_is_read_from_the_source_and_imports_no_command() -> None:
-    code = "import sys; from vaultgpt.cli import _assembled; _assembled(''); print(*sys.modules)"
+def imported_for(command: str) -> set[str]:
+    """The modules that are there when `command` begins."""
+    code = f"import sys, vaultgpt.cli as c; c._assembled({command!r}); print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not HEAVY & set(said.stdout.split())
+    return set(said.stdout.split())
+
+
+def test_the_help_is_read_from_the_source_and_imports_no_command() -> None:
+    assert not HEAVY & imported_for("")
+
+
+def test_a_status_that_a_daemon_answers_imports_no_ledger() -> None:
+    there = imported_for("status")
+    assert "vaultgpt.tasks.status" in there
+    assert not {"numpy", "filelock", "regex", "vaultgpt.bases", "psutil"} & there
 
 
 def test_the_help_names_what_there_is() -> None:

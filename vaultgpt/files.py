@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from vaultgpt.errors import DiskFull
 
 PRIVATE_FILE = 0o600
@@ -92,6 +90,8 @@ def sweep_unfinished(folder: Path, now: float) -> None:
 @contextlib.contextmanager
 def locked(path: Path, busy: Exception) -> Iterator[None]:
     """Hold the lock file at `path` meanwhile; raise `busy` at once when somebody else does."""
+    from filelock import FileLock, Timeout  # 25 ms, which a command that only asks does not need
+
     lock = FileLock(path, timeout=0, mode=PRIVATE_FILE)
     try:
         lock.acquire()
@@ -193,6 +193,8 @@ def made_once(
     """
     if good(text := ascii_text(path)):
         return text
+    from filelock import FileLock
+
     with FileLock(path.with_name("making.lock"), timeout=MAKING_S, mode=PRIVATE_FILE):
         if good(text := ascii_text(path)):
             return text

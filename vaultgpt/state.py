@@ -15,8 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from vaultgpt.errors import NotFound, StateError, VaultError
 from vaultgpt.files import (
@@ -30,6 +29,9 @@ from vaultgpt.files import (
     write_atomic,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _WHOSE = "vault.json"  # in a state folder: whose it is, from which vaults.json can be made anew
 _SHORTEST = 16  # characters of a token that the author sets by hand
@@ -338,6 +340,8 @@ def drop_state(vault: Path) -> None:
 
 
 def _vaults_lock(root: Path) -> FileLock:
+    from filelock import FileLock
+
     return FileLock(root / "vaults.lock", timeout=MAKING_S, mode=PRIVATE_FILE)
 
 

@@ -255,10 +255,10 @@ def test_a_folder_that_becomes_a_link_outward_is_not_read(
     write(outside, "b.md", "Secret.\n")
     read = walking.read_bytes
 
-    def swap(root: Path, place: str) -> bytes:
+    def swap(way: walking.Way, place: str) -> bytes:
         (vault / "in").rename(tmp_path / "away")
         (vault / "in").symlink_to(outside)
-        return read(root, place)
+        return read(way, place)
 
     monkeypatch.setattr(walking, "read_bytes", swap)
     (scanned,) = read_vault(vault, Rules()).read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ from vaultgpt.config import Rules
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger import ledger as of_ledger
 from vaultgpt.tasks import status
 from vaultgpt.tasks.scan import scanned, tried
 from vaultgpt.tasks.service import NOTHING, Here
@@ -58,6 +58,18 @@ def test_a_stop_loses_one_part_and_the_rest_is_read_alone(vault: Vault) -> None:
         assert ledger.meta("held_out_chosen") == "1" or ledger.entries.usable_words() < 2_000
 
 
+def test_a_first_scan_holds_a_few_notes_however_many_there_are(vault: Vault) -> None:
+    vault.fill(60, paragraphs=2, words=30)
+    held: list[int] = []
+
+    def count(done: int, of: int) -> None:
+        held.append(sum(isinstance(one, scan.ScannedNote) for one in gc.get_objects()))
+
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.follow(Rules(), NOW, heard=count).read == 60
+    assert len(held) > 10 and max(held) <= 12  # three parts: told, recorded, read
+
+
 def test_nothing_changed_opens_no_note_and_what_changed_is_known(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +94,7 @@ def test_status_opens_no_note_and_says_how_old_its_figures_are(
         ledger.follow(Rules(), NOW)
     vault.write("new.md", body("new"), age_s=0)
     monkeypatch.setattr(walk, "read_bytes", None)
-    monkeypatch.setattr(of_ledger, "Changes", None)
+    monkeypatch.setattr(scan, "Changes", None)
     told = here.ask(status.STATUS, NOTHING)
     assert (told["notes"], told["as_of"], told["problems"]) == (20, NOW, [])
 

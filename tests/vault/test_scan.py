@@ -159,7 +159,7 @@ def test_a_note_that_may_not_be_read_is_left_out_with_a_problem(
 ) -> None:
     write(tmp_path, "a.md")
 
-    def refuse(vault: Path, place: str) -> bytes:
+    def refuse(way: walking.Way, place: str) -> bytes:
         raise PermissionError(13, "denied", place)
 
     monkeypatch.setattr(walking, "read_bytes", refuse)  # tests may run as root, whom nothing stops
@@ -175,10 +175,10 @@ def test_a_note_that_vanishes_during_the_scan_is_gone(
     first = read_vault(tmp_path, Rules())
     read = walking.read_bytes
 
-    def vanish(vault: Path, place: str) -> bytes:
+    def vanish(way: walking.Way, place: str) -> bytes:
         if place.endswith("b.md"):
             os.unlink(place)
-        return read(vault, place)
+        return read(way, place)
 
     monkeypatch.setattr(walking, "read_bytes", vanish)
     assert paths(read_vault(tmp_path, Rules())) == ["a.md"]

@@ -13,17 +13,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
 from vaultgpt.commands import PANELS
 from vaultgpt.errors import NotFound, StateError, UsageError, VaultGPTError, expected
 from vaultgpt.options import option_of
 from vaultgpt.state import VaultState, find_state, known_vaults, real_vault
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -250,6 +252,8 @@ def _is_vault(text: str) -> bool:
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Progress]:
     """A progress display on standard error; silent when it is not a terminal."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

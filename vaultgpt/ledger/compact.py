@@ -26,7 +26,7 @@ def pack_runs(hashes: Hashes) -> bytes:
 
 def unpack_runs(raw: bytes) -> Hashes:
     """The inverse of pack_runs, as `coarse` gives them."""
-    count = _count_runs(raw)
+    count = count_runs(raw)
     if count <= _PLAIN_RUNS:
         plain = np.zeros((count, 8), dtype=np.uint8)
         plain[:, :5] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 5)
@@ -40,16 +40,22 @@ def unpack_runs(raw: bytes) -> Hashes:
     return found
 
 
-def _count_runs(raw: bytes) -> int:
+def is_plain(raw: bytes) -> bool:
+    """Whether pack_runs packed so few that each stands alone."""
+    return len(raw) <= 5 * _PLAIN_RUNS
+
+
+def count_runs(raw: bytes) -> int:
     """How many hashes pack_runs packed."""
-    return len(raw) // 5 if len(raw) <= 5 * _PLAIN_RUNS else (len(raw) - 32) * 8 // 33
+    return len(raw) // 5 if is_plain(raw) else (len(raw) - 32) * 8 // 33
 
 
 def lower_bits(raws: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """uint32: the lower bits that pack_runs kept, of all of them together, quickly."""
-    plain = [unpack_runs(raw) for raw in raws if len(raw) <= 5 * _PLAIN_RUNS]
+    """uint32: the lower bits that pack_runs kept, of all of them together, quickly; those of
+    `is_plain` come first."""
+    plain = [unpack_runs(raw) for raw in raws if is_plain(raw)]
     short = np.concatenate([np.zeros(0, dtype=np.uint64), *plain]) >> _LOST_BITS
-    long = b"".join(raw[: 4 * _count_runs(raw)] for raw in raws if len(raw) > 5 * _PLAIN_RUNS)
+    long = b"".join(raw[: 4 * count_runs(raw)] for raw in raws if not is_plain(raw))
     return np.concatenate([short.astype(np.uint32), np.frombuffer(long, dtype="<u4")])
 
 

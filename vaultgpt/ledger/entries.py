@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaultgpt.corpus.runs import Hashes, among, coarse
-from vaultgpt.ledger.compact import lower_bits, unpack_runs
+from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, unpack_runs
 from vaultgpt.ledger.database import Database, in_parts
 from vaultgpt.ledger.memory_file import Line
 from vaultgpt.ledger.paragraphs import place_of
@@ -192,15 +192,18 @@ class Entries:
         some or have none; those that stay before those that may be dropped."""
         shared = np.concatenate([self._shared(quarter) for quarter in range(4)])
         found = {}
-        for row in self._db.rows(
+        for rows in self._db.batches(
             "SELECT e.n, r.ten FROM entries e JOIN runs r ON r.entry = e.n "
             f"WHERE {LIVE} AND e.words"
         ):
-            if not row["ten"]:
-                found[row["n"]] = (0, unpack_runs(b""))
-            elif (held := _held(lower_bits([row["ten"]]), shared)).any():
-                own = unpack_runs(row["ten"])
-                found[row["n"]] = (len(own), own[held])
+            rows.sort(key=lambda row: not is_plain(row["ten"]))  # as lower_bits gives them
+            held = _held(lower_bits([row["ten"] for row in rows]), shared)
+            ends = np.cumsum([count_runs(row["ten"]) for row in rows])
+            sharing = set(np.searchsorted(ends, np.flatnonzero(held), "right").tolist())
+            for at, row in enumerate(rows):
+                if at in sharing or not row["ten"]:
+                    own = unpack_runs(row["ten"])
+                    found[row["n"]] = (len(own), own[held[ends[at] - len(own) : ends[at]]])
         order = self._db.read(
             f"SELECT e.n FROM entries e WHERE {LIVE} AND e.words "
             "ORDER BY e.held_out != 1, -e.words, e.first_seen, e.id"

@@ -7,6 +7,7 @@ while generations exist, learning pauses until the author says go.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import sqlite3
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from vaultgpt.config import Rules
 from vaultgpt.errors import StateError
@@ -33,8 +35,10 @@ from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.ledger.rows import Pending, Recorded
 from vaultgpt.ledger.schema import connect
 from vaultgpt.state import VaultState
-from vaultgpt.vault.scan import Changes, FileStamp, Scan, ScannedNote, fingerprint
-from vaultgpt.vault.walk import walk_folders
+from vaultgpt.vault.walk import FileStamp, walk_folders
+
+if TYPE_CHECKING:
+    from vaultgpt.vault.scan import Changes, Scan, ScannedNote
 
 _RULES, _COMPARED = "daemon_rules", "compared"
 _PART = 2_000  # notes that are recorded at once
@@ -60,6 +64,19 @@ class Followed:
     closed: tuple[str, ...] = ()  # folders that can't be listed
     recorded: bool = True  # False without the right secret: the ledger is as it was
     saved: float = 0.0  # when the last of those read was written, seconds since the epoch
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles, of which reading makes none: it looked at every path that
+    is held each time, an eighth of a first scan."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _unknown(paths: Sequence[str]) -> dict[str, FileStamp]:
@@ -286,6 +303,14 @@ class Ledger:
         Nothing changed costs a stat a note. `heard` is told how many bytes of how many are read.
         VaultError when the vault is not there; without the right secret nothing is written.
         """
+        with _uncollected():
+            return self._follow(rules, now, vanished_percent, heard)
+
+    def _follow(
+        self, rules: Rules, now: float, vanished_percent: int, heard: Callable[[int, int], None]
+    ) -> Followed:
+        from vaultgpt.vault.scan import Changes, fingerprint  # 0.1 s, which `status` does not need
+
         mark = fingerprint(self.state.vault, rules)
         known = self.notes.count()
         if not known:  # so that a first scan that is stopped goes on where it was

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from vaultgpt.errors import Conflict, NotFound
 from vaultgpt.ledger.database import Database, in_parts
+from vaultgpt.ledger.entries import LIVE
 from vaultgpt.ledger.memory_file import Line, Restated
 from vaultgpt.ledger.rows import GenerationRow, Learned
 from vaultgpt.ledger.schema import given_id, kept_id
@@ -109,6 +110,20 @@ class Generations:
                 "SELECT * FROM learned WHERE generation=? ORDER BY entry, digest", (one.id,)
             )
         ]
+
+    def words_gone(self, generation: str | None, before: float) -> int:
+        """Words that the generation and its forebears learned of entries that left the vault before
+        that time, and that stand nowhere in it now."""
+        chain = [one.id for one in self.lineage(generation)]
+        marks = ",".join("?" * len(chain))
+        rows = self._db.read(
+            f"SELECT COALESCE(SUM(l.words), 0) AS n FROM learned l WHERE l.generation IN ({marks}) "
+            "AND l.entry IN (SELECT id FROM entries WHERE absent_since <= ? AND NOT forgotten) "
+            "AND NOT EXISTS (SELECT 1 FROM texts t JOIN paragraphs p ON p.text = t.n "
+            f"JOIN entries e ON e.n = p.entry WHERE t.digest = l.digest AND {LIVE})",
+            [*chain, before],
+        )
+        return int(rows[0]["n"])
 
     def barred(self) -> set[str]:
         """Ids of generations that learned what was forgotten since, they or their forebears."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.schema import given_text, kept_text
-from vaultgpt.vault.entry import Judged
+from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.walk import FileStamp, note_id
 
 # With the words of its forgotten entries, and whether another one has any.
-_JUDGED = (
+_FACTS = (
     "SELECT o.path, o.used, o.code, o.words, o.problem, COALESCE(f.words, 0) AS less, f.left "
     "FROM notes o LEFT JOIN (SELECT note, SUM(forgotten * words) AS words, "
     "MAX(NOT forgotten AND words > 0) AS left FROM entries WHERE absent_since IS NULL AND note IN "
@@ -68,13 +68,13 @@ class Notes:
         rows = self._db.rows(f"SELECT path FROM notes WHERE gone_since IS NULL AND ({condition})")
         return sorted(given_text(row["path"]) for row in rows)
 
-    def judged(self) -> Iterator[Judged]:
+    def facts(self) -> Iterator[NoteFacts]:
         """What was found of every note there is, without its forgotten entries."""
-        for row in self._db.rows(_JUDGED):
+        for row in self._db.rows(_FACTS):
             words = max(0, row["words"] - row["less"])
             gone = row["used"] and row["less"] and not row["left"]
             used, code = bool(row["used"]) and not gone, "forgotten" if gone else row["code"]
-            yield Judged(given_text(row["path"]), used, code, words, bool(row["problem"]))
+            yield NoteFacts(given_text(row["path"]), used, code, words, bool(row["problem"]))
 
     def totals(self) -> dict[str, int]:
         """Counts for status: notes, used notes, words of their prose as `scan` counts them.

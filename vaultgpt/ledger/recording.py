@@ -15,8 +15,8 @@ from vaultgpt.corpus.runs import (
     COPY_WORDS,
     Hashes,
     among,
-    coarse,
-    run_hashes_of,
+    ascending,
+    run_hashes,
 )
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger.database import Database, Key
@@ -104,24 +104,27 @@ class Recording:
         """The text of the last part: against what the mirror said, the other entries, the guard."""
         if reads := recorder.fresh:
             self._emitted.match(lambda: _eight(reads, self._key()), now)
-        every = np.sort(_together([coarse(now) for now, _ in recorder.runs]))
-        if recorder.repeated or self._copied(recorder.runs, every[1:][every[1:] == every[:-1]]):
+        every = np.sort(_together([now for now, _ in recorder.runs]))
+        again = every[1:][every[1:] == every[:-1]]  # that several of these entries have
+        shared = ascending(np.concatenate([again, every[self._guard.known(every)]]))
+        if recorder.repeated or self._copied(recorder.runs, shared):
             self._entries.forget_copies()
         self._guard.add(every)
 
-    def _copied(self, runs: Sequence[tuple[Hashes, Hashes]], again: Hashes) -> bool:
+    def _copied(self, runs: Sequence[tuple[Hashes, Hashes]], shared: Hashes) -> bool:
         """Whether one of these entries, by its runs now and before, may be a copy now or have one.
-        `again`: the runs that several of them have."""
-        come = [now[~among(now, before)] for now, before in runs]
-        seen = among(_together(come), again) | self._guard.known(coarse(_together(come)))
+        `shared`: the runs that another one has or had."""
+        if not len(shared):
+            return False
         few: list[Hashes] = []
-        at = 0
-        for (now, _), new in zip(runs, come, strict=True):
-            shared = new[seen[at : at + len(new)]]
-            at += len(new)
-            if len(shared) >= (_COPIED_RUNS if len(now) > _COPIED_RUNS else 1):
+        held = among(_together([now for now, _ in runs]), shared)
+        ends = np.cumsum([len(now) for now, _ in runs])
+        for at in np.unique(np.searchsorted(ends, np.flatnonzero(held), "right")):
+            now, before = runs[at]
+            found = now[among(now, shared) & ~among(now, before)]
+            if len(found) >= (_COPIED_RUNS if len(now) > _COPIED_RUNS else 1):
                 return True
-            few.append(shared)
+            few.append(found)
         return self._entries.with_only(np.sort(_together(few)))
 
     def _vanished(self, done: Recorded, percent: int) -> None:
@@ -151,7 +154,7 @@ def _marked(
 
 def _eight(reads: Sequence[Read], key: bytes) -> Hashes:
     """All 8-word runs of entries."""
-    return _together(run_hashes_of([words_in(read) for read in reads], COPY_WORDS, key))
+    return _together([run_hashes(words_in(read), COPY_WORDS, key) for read in reads])
 
 
 def _together(hashes: Sequence[Hashes]) -> Hashes:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from typing_extensions import TypedDict
 
 from vaultgpt.files import read_json, write_json
@@ -83,6 +82,8 @@ def under_way(state: VaultState) -> RoundProgress | None:
     """The round that some process runs now; None where none does."""
     try:
         found: RoundProgress = read_json(_place(state))
+        import psutil  # 20 ms, and there is seldom a round
+
         return found if psutil.pid_exists(int(found["pid"])) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from vaultgpt import __version__, errors
 from vaultgpt.errors import StateError, Unavailable, VaultGPTError
 from vaultgpt.files import read_json, write_json
@@ -209,6 +207,8 @@ def read_runtime(state: VaultState) -> Runtime | None:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise StateError(f"{state.runtime} is damaged.", "Delete it and restart `serve`.") from None
+    import psutil  # 20 ms, where no daemon runs in vain
+
     return found if psutil.pid_exists(found.pid) else None
 
 

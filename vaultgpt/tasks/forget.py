@@ -81,17 +81,6 @@ def _forget(desk: Desk, asked: ForgetRequest) -> _ForgetAnswer:
     return _ForgetAnswer(path=asked.path, entries=len(ids), generations=barred, writes=writes)
 
 
-def silenced(ledger: Ledger) -> str | None:
-    """Why the active generation does not write, and what to do; None where it does."""
-    active, writes = ledger.generations.active(), ledger.generations.writing()
-    if active == writes:
-        return None
-    return (
-        f"{active} learned a note that was forgotten, so {writes or 'the bare base'} writes. "
-        "`vaultgpt train` makes a voice without that note."
-    )
-
-
 FORGET = Task(
     "POST", "/v1/forget", "Unlearn one note", ForgetRequest, _ForgetAnswer, _forget, writes="voice"
 )

@@ -11,27 +11,15 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import NotFound
-from vaultgpt.ledger import Ledger, RoundRow
+from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import fingerprint, measure_voice, stored
 from vaultgpt.report.sentences import report_sentences
 from vaultgpt.tasks.service import Desk, Here, Nothing, Task
+from vaultgpt.tasks.status import Judged, judged
 from vaultgpt.wire import Hear, Sampling
 
 _EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to be read
-
-
-class Judged(TypedDict):
-    """What the gate said of a round."""
-
-    round: int
-    kind: str
-    promoted: bool
-    why: str
-    generation: str | None
-    at: float | None
-    checks: list[dict[str, Any]]
-    written_in: str | None  # the arithmetic that was judged; None for rounds before it was noted
 
 
 class ReportAnswer(TypedDict):
@@ -56,20 +44,6 @@ class ReportAnswer(TypedDict):
     new_text: NotRequired[dict[str, float]]
     last_weights: NotRequired[dict[str, float]]
     written_in: NotRequired[str]
-
-
-def judged(row: RoundRow) -> Judged:
-    """The verdict of a closed round."""
-    return Judged(
-        round=row.number,
-        kind=row.kind,
-        promoted=bool(row.promoted),
-        why=row.verdict or "",
-        generation=row.generation,
-        at=row.ended,
-        checks=row.checks,
-        written_in=(row.report or {}).get("written_in"),
-    )
 
 
 def report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:

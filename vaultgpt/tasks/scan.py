@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from vaultgpt.tasks.forget import less_forgotten
 from vaultgpt.tasks.service import Desk
-from vaultgpt.vault.census import Census, census, counted, judged
-from vaultgpt.vault.entry import Judged
+from vaultgpt.vault.census import Census, census, counted, facts_of
+from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.scan import ScannedNote, read_some, read_vault
 from vaultgpt.wire import Hear
 
@@ -29,7 +29,7 @@ class Scanned:
     census: Census
     said: list[str]  # what the author should know of the vault as a whole
     closed: tuple[str, ...]  # folders that can't be listed
-    some: Callable[[Callable[[Judged], bool]], Iterable[ScannedNote]]
+    some: Callable[[Callable[[NoteFacts], bool]], Iterable[ScannedNote]]
 
 
 def scanned(desk: Desk, hear: Hear) -> Scanned:
@@ -45,11 +45,12 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
     done = ledger.follow(settings.rules, desk.now, settings.schedule.vanished_percent, heard)
     if not done.recorded:  # without its secret the ledger can't say what changed since
         return tried(desk)
-    found = counted(ledger.notes.judged(), *ledger.entries.census())
+    ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)  # `status` finds it counted
+    found = counted(ledger.notes.facts(), *ledger.entries.census())
     found["language"] = _language(desk, found["words"])
 
-    def some(wanted: Callable[[Judged], bool]) -> Iterable[ScannedNote]:
-        paths = [note.path for note in ledger.notes.judged() if wanted(note)]
+    def some(wanted: Callable[[NoteFacts], bool]) -> Iterable[ScannedNote]:
+        paths = [note.path for note in ledger.notes.facts() if wanted(note)]
         notes = read_some(desk.state.vault, settings.rules, sorted(paths))
         return map(less_forgotten(ledger), notes)
 
@@ -64,7 +65,7 @@ def tried(desk: Desk) -> Scanned:
         census(notes),
         scan.said(),
         scan.closed,
-        lambda wanted: [note for note in notes if wanted(judged(note))],
+        lambda wanted: [note for note in notes if wanted(facts_of(note))],
     )
 
 

@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict
 
-from vaultgpt.config import Settings, load_settings
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.wire import Hear, ProgressEvent
+
+if TYPE_CHECKING:
+    from vaultgpt.config import Settings
+    from vaultgpt.ledger import Ledger
 
 _Q = TypeVar("_Q", bound=BaseModel)
 _A = TypeVar("_A")
@@ -84,6 +86,8 @@ class Here:
     def __init__(
         self, state: VaultState, changes: Sequence[str] = (), daemon: DaemonClient | None = None
     ) -> None:
+        from vaultgpt.config import load_settings
+
         self.state, self.settings = state, load_settings(state.config, changes)
         self._daemon = daemon
 
@@ -102,6 +106,8 @@ class Here:
 
     def with_desk(self, work: Callable[[Desk], _A]) -> _A:
         """The result of `work`, the ledger open meanwhile."""
+        from vaultgpt.ledger import Ledger  # numpy and more, which who asks the daemon never needs
+
         with Ledger.open(self.state) as ledger:
             return work(Desk(self.state, self.settings, ledger, time.time()))
 

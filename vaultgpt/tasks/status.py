@@ -5,17 +5,33 @@ The figures are the ledger's; what runs is only known to a daemon. Knows nothing
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from typing_extensions import TypedDict
 
 from vaultgpt import __version__
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.errors import VaultError, VaultGPTError
-from vaultgpt.rounds import RoundProgress, under_way, what_is_due
+from vaultgpt.rounds import RoundProgress, under_way
 from vaultgpt.tasks.client import API_VERSION
-from vaultgpt.tasks.forget import silenced
-from vaultgpt.tasks.report import Judged, judged
 from vaultgpt.tasks.service import Desk, Here, Nothing, Task
 from vaultgpt.wire import Hear
+
+if TYPE_CHECKING:
+    from vaultgpt.ledger import Ledger, RoundRow
+
+
+class Judged(TypedDict):
+    """What the gate said of a round."""
+
+    round: int
+    kind: str
+    promoted: bool
+    why: str
+    generation: str | None
+    at: float | None
+    checks: list[dict[str, Any]]
+    written_in: str | None  # the arithmetic that was judged; None for rounds before it was noted
 
 
 class Figures(TypedDict):
@@ -82,6 +98,31 @@ class _Census(TypedDict):
     years: dict[str, int]
 
 
+def judged(row: RoundRow) -> Judged:
+    """The verdict of a closed round."""
+    return Judged(
+        round=row.number,
+        kind=row.kind,
+        promoted=bool(row.promoted),
+        why=row.verdict or "",
+        generation=row.generation,
+        at=row.ended,
+        checks=row.checks,
+        written_in=(row.report or {}).get("written_in"),
+    )
+
+
+def silenced(ledger: Ledger) -> str | None:
+    """Why the active generation does not write, and what to do; None where it does."""
+    active, writes = ledger.generations.active(), ledger.generations.writing()
+    if active == writes:
+        return None
+    return (
+        f"{active} learned a note that was forgotten, so {writes or 'the bare base'} writes. "
+        "`vaultgpt train` makes a voice without that note."
+    )
+
+
 def figures(desk: Desk) -> Figures:
     """The ledger's part of `status`. Blocks."""
     ledger, settings = desk.ledger, desk.settings
@@ -134,6 +175,9 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
     """From the ledger alone, whatever the vault's size: no note is opened, no folder compared."""
 
     def look(desk: Desk) -> Status:
+        from vaultgpt.bases import resolve  # these two take 0.2 s, and the daemon's answer none
+        from vaultgpt.training.plan import due
+
         state, ledger = desk.state, desk.ledger
         compared = ledger.compared()
         problems = list(compared[1]) if compared else []
@@ -142,7 +186,8 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
         except VaultError as error:  # its drive is not there: what is known is told all the same
             problems.append(str(error))
         try:
-            why = what_is_due(state, desk.settings, ledger, desk.now).why
+            base = resolve(desk.settings.base, state)
+            why = due(ledger, desk.settings, base, desk.now).why
         except VaultGPTError as error:  # the base can't be used: the rest is told all the same
             why = ""
             problems.append(str(error))

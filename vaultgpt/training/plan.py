@@ -131,22 +131,7 @@ def _fresh_cause(
 def deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
     """Learned words of entries that left the vault long enough ago and stand nowhere else in it."""
     border = now - settings.schedule.deletion_days * DAY_S
-    gone = {
-        e.id for e in ledger.entries.where("e.absent_since <= ? AND NOT e.forgotten", (border,))
-    }
-    if not gone:
-        return 0
-    here = {
-        p.digest
-        for entry in ledger.entries.all()
-        if entry.live
-        for p in ledger.entries.paragraphs().get(entry.id, ())
-    }
-    return sum(
-        words
-        for entry, digest, words in ledger.generations.learned_rows(ledger.generations.active())
-        if entry in gone and digest not in here
-    )
+    return ledger.generations.words_gone(ledger.generations.active(), border)
 
 
 def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:

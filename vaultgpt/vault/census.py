@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from vaultgpt.corpus.words import count_words, norms
-from vaultgpt.vault.entry import Judged
+from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.scan import ScannedNote
 
 _SAMPLE = 4000  # characters of each note that vote on the language
@@ -130,9 +130,9 @@ def census(notes: Iterable[ScannedNote]) -> Census:
     """The census of notes as they were read."""
     tags, years, votes = Counter[str](), Counter[str](), _Votes()
 
-    def counting() -> Iterator[Judged]:
+    def counting() -> Iterator[NoteFacts]:
         for scanned in notes:
-            yield judged(scanned)
+            yield facts_of(scanned)
             for entry in scanned.note.entries if scanned.judgement.used else ():
                 prose = entry.prose
                 if count_words(prose[:_SAMPLE]) or count_words(prose):
@@ -144,13 +144,14 @@ def census(notes: Iterable[ScannedNote]) -> Census:
     return {**found, "language": votes.language()}
 
 
-def judged(scanned: ScannedNote) -> Judged:
+def facts_of(scanned: ScannedNote) -> NoteFacts:
     """A note that was read, in short."""
     note, judgement = scanned.note, scanned.judgement
-    return Judged(note.path, judgement.used, judgement.code, note.words, note.problem is not None)
+    bad = note.problem is not None
+    return NoteFacts(note.path, judgement.used, judgement.code, note.words, bad)
 
 
-def counted(notes: Iterable[Judged], tags: Counter[str], years: Counter[str]) -> Census:
+def counted(notes: Iterable[NoteFacts], tags: Counter[str], years: Counter[str]) -> Census:
     """The census of judged notes; its entries are counted by tag and year when they are all read.
     The language is not known."""
     total = used = words = problems = 0

@@ -139,7 +139,7 @@ class Judgement:
     why: str
 
 
-class Judged(NamedTuple):
+class NoteFacts(NamedTuple):
     """What a scan found of one note, in short."""
 
     path: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import pickle
 import queue
@@ -16,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from vaultgpt import children
@@ -29,9 +31,10 @@ _BUDGET_S = 3.0  # a note of 100 kB takes 10 ms
 _BUDGET_S_MB = 3.0  # more for each megabyte
 _PATIENCE = 20  # such budgets may pass while the machine leaves the reader no time
 _START_S = 60.0
-_IN_FLIGHT = 32
-_IN_FLIGHT_BYTES = 1 << 20
+_AT_ONCE, _AT_ONCE_BYTES = 32, 128 << 10  # notes in one message, which share the first's budget
+_IN_FLIGHT = 4  # messages
 _HEAD = struct.Struct(">I")
+_Asked = tuple[str, bytes | str]  # a note's path and its bytes, or an editor's text
 
 
 class _Child:
@@ -101,12 +104,20 @@ class NoteReader:
         self._child: _Child | None = None
         self._lock = threading.Lock()
 
-    def read(self, daily: DailyFormat, notes: Sequence[tuple[str, bytes | str]]) -> list[Note]:
+    def read(self, daily: DailyFormat, notes: Sequence[_Asked]) -> list[Note]:
         """Read (path, bytes, or an editor's text) in order. VaultError when no child starts."""
         with self._lock:
             out: list[Note] = []
-            while len(out) < len(notes):
-                out += self._run(daily, notes[len(out) :])
+            waiting = deque(_together(notes))
+            while waiting:
+                why = self._run(daily, waiting, out)
+                if not why:
+                    continue
+                failed = waiting.popleft()
+                if len(failed) == 1:
+                    out.append(unreadable(failed[0][0], why))
+                else:  # which of them it was is found by reading each alone
+                    waiting.extendleft([one] for one in reversed(failed))
             return out
 
     def close(self) -> None:
@@ -119,27 +130,28 @@ class NoteReader:
             self._child.end()
             self._child = None
 
-    def _run(self, daily: DailyFormat, notes: Sequence[tuple[str, bytes | str]]) -> list[Note]:
-        """Notes up to the first that fails, which is among them."""
+    def _run(self, daily: DailyFormat, waiting: deque[Sequence[_Asked]], out: list[Note]) -> str:
+        """Have all that waits read into `out`; why the first that is left could not be, or ""."""
         child = self._child = self._child or _Child(self._command)
         child.ask(daily)
-        out: list[Note] = []
         sent = 0
-        while len(out) < len(notes):
-            while sent < len(notes) and self._has_room(notes, len(out), sent):
-                child.ask(notes[sent])
+        while waiting:
+            while sent < min(len(waiting), _IN_FLIGHT):
+                child.ask(waiting[sent])
                 sent += 1
-            path, data = notes[len(out)]
+            size = sum(len(data) for _, data in waiting[0])
             try:
-                note = self._await(child, self.budget_s + _BUDGET_S_MB * len(data) / (1 << 20))
+                notes = self._await(child, self.budget_s + _BUDGET_S_MB * size / (1 << 20))
             except TimeoutError:
                 self._end()
-                return [*out, unreadable(path, TOO_LONG)]
-            if note is None:
+                return TOO_LONG
+            if notes is None:
                 self._end()
-                return [*out, unreadable(path, CRASHED)]
-            out.append(note)
-        return out
+                return CRASHED
+            out += notes
+            waiting.popleft()
+            sent -= 1
+        return ""
 
     def _await(self, child: _Child, budget_s: float) -> Any:
         """The next note. TimeoutError when the budget is spent; a busy machine spends none of it.
@@ -157,10 +169,17 @@ class NoteReader:
         self._end()
         raise VaultError("The process that reads the notes does not answer.", "It is started anew.")
 
-    @staticmethod
-    def _has_room(notes: Sequence[tuple[str, bytes | str]], done: int, sent: int) -> bool:
-        waiting = sum(len(data) for _, data in notes[done:sent])
-        return sent == done or (sent - done < _IN_FLIGHT and waiting < _IN_FLIGHT_BYTES)
+
+def _together(notes: Sequence[_Asked]) -> Iterator[Sequence[_Asked]]:
+    """Notes in the messages that they are sent in."""
+    begin = size = 0
+    for n, (_, data) in enumerate(notes):
+        if n > begin and (n - begin == _AT_ONCE or size + len(data) > _AT_ONCE_BYTES):
+            yield notes[begin:n]
+            begin, size = n, 0
+        size += len(data)
+    if notes:
+        yield notes[begin:]
 
 
 READER = NoteReader()  # of this process
@@ -190,10 +209,11 @@ def _leave_with(parent: int) -> None:
 
 
 def main() -> None:
-    """The child: a format of daily notes or a note in, the note as it was read out."""
+    """The child: a format of daily notes or some notes in, these as they were read out."""
     children.no_core()
     if os.name == "posix":  # elsewhere a closed pipe alone tells it
         threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    gc.freeze()  # what is imported is looked through for cycles no more: a tenth of its time
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     daily = DailyFormat()
     _put(sink, "ready")
@@ -201,12 +221,15 @@ def main() -> None:
         if isinstance(message, DailyFormat):
             daily = message
             continue
-        if isinstance(message[1], str):
-            _put(sink, read_text(message[0], message[1], daily))
-            continue
-        note = read_note(message[0], message[1], daily)
-        _ = note.words  # counted here, and sent along
-        _put(sink, note)
+        _put(sink, [_read(path, data, daily) for path, data in message])
+
+
+def _read(path: str, data: bytes | str, daily: DailyFormat) -> Note:
+    if isinstance(data, str):
+        return read_text(path, data, daily)
+    note = read_note(path, data, daily)
+    _ = note.words  # counted here, and sent along
+    return note
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from vaultgpt.vault.entry import Judgement, Note, below, clean_tag, parts, prope
 from vaultgpt.vault.keys import SOURCE_KEYS
 from vaultgpt.vault.note import CRASHED, TOO_LONG
 from vaultgpt.vault.obsidian import Pattern, settings, settings_or_problem
+from vaultgpt.vault.walk import PLACEHOLDER
 
 # Syncthing; Dropbox, Nextcloud, Obsidian Sync; Seafile; Synology Drive; Resilio; ownCloud; pCloud.
 CONFLICT = re.compile(
@@ -35,7 +36,6 @@ CONFLICT = re.compile(
 _GIT_CONFLICT = "conflict-files-obsidian-git.md"  # the note in which obsidian-git lists them
 _CHATS = re.compile(r"(?:^|/)(?:copilot-conversations|copilot-custom-prompts|smart-chats)/")
 _CHAT_TAG = "copilot-conversation"
-PLACEHOLDER = re.compile(r"^\.(.+\.(?:md|markdown))\.icloud$", re.IGNORECASE)
 USED = Judgement(True, "", "It is used.")
 
 

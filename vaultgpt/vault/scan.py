@@ -135,7 +135,7 @@ class Changes:
 
     def closed(self) -> tuple[str, ...]:
         """Folders that can't be listed."""
-        return tuple(folder.rstrip("/") for folder in self._closed)
+        return tuple(folder.rstrip("/") for folder in sorted(self._closed))
 
     def problems(self) -> tuple[str, ...]:
         """Sentences about the rules."""
@@ -278,19 +278,20 @@ class _Reader:
     def _take(self, files: Sequence[Found]) -> list[ScannedNote | _Opened]:
         """The files' bytes; what needs no reading, or can't be opened, is judged already."""
         out: list[ScannedNote | _Opened] = []
-        for found in files:
-            barred = _UNTOUCHED.get(found.code) or self.rules.judge_path(found.path)
-            if barred.code in _NEVER_OPENED:
-                empty = Note(found.path, "", (), {}, (), None)
-                out.append(ScannedNote(empty, barred, found.stamp, ""))
-                continue
-            try:
-                out.append(_Opened(found, walking.read_bytes(self.vault, found.place)))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                note = unreadable(found.path, _reason(error))
-                out.append(ScannedNote(note, self.rules.judge(note), found.stamp, ""))
+        with walking.Way(self.vault) as way:
+            for found in files:
+                barred = _UNTOUCHED.get(found.code) or self.rules.judge_path(found.path)
+                if barred.code in _NEVER_OPENED:
+                    empty = Note(found.path, "", (), {}, (), None)
+                    out.append(ScannedNote(empty, barred, found.stamp, ""))
+                    continue
+                try:
+                    out.append(_Opened(found, walking.read_bytes(way, found.place)))
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    note = unreadable(found.path, _reason(error))
+                    out.append(ScannedNote(note, self.rules.judge(note), found.stamp, ""))
         return out
 
     def _judged(

@@ -10,16 +10,17 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from vaultgpt.errors import VaultError
-from vaultgpt.vault.rules import PLACEHOLDER
 
+PLACEHOLDER = re.compile(r"^\.(.+\.(?:md|markdown))\.icloud$", re.IGNORECASE)
 MAX_NOTE_BYTES = 16 << 20
 _SF_DATALESS = 0x40000000  # macOS, sys/stat.h
 _SUFFIXES = (".md", ".markdown")
@@ -95,23 +96,24 @@ def walk_folders(vault: Path, closed: list[str]) -> Iterator[dict[str, Found]]:
     """The notes of each folder that has any, by their paths. Folders that can't be listed go into
     `closed`. VaultError as `walk`."""
     waiting = [("", str(vault))]
-    while waiting:
-        folder, place = waiting.pop()
-        found = _Folder({}, set(), waiting)
-        try:
-            with _folder(vault, place) as opened, os.scandir(opened) as entries:
-                for entry in sorted(entries, key=_order):
-                    _take(entry, folder, place, found)
-        except OSError as error:
-            if not folder:
-                raise VaultError(
-                    "The vault's folder can't be read.",
-                    "Is its drive mounted, and may you open it?",
-                ) from error
-            if not _is_gone(error):
-                closed.append(folder)
-        if found.files:
-            yield found.files
+    with Way(vault) as way:
+        while waiting:
+            folder, place = waiting.pop()
+            found = _Folder({}, set(), waiting)
+            try:
+                with os.scandir(way.folder(place)) as entries:
+                    for entry in _ordered(entries):
+                        _take(entry, folder, place, found)
+            except OSError as error:
+                if not folder:
+                    raise VaultError(
+                        "The vault's folder can't be read.",
+                        "Is its drive mounted, and may you open it?",
+                    ) from error
+                if not _is_gone(error):
+                    closed.append(folder)
+            if found.files:
+                yield found.files
 
 
 def _is_gone(error: OSError) -> bool:
@@ -119,26 +121,50 @@ def _is_gone(error: OSError) -> bool:
     return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-@contextlib.contextmanager
-def _folder(vault: Path, place: str) -> Iterator[int | str]:
-    """A folder below the vault, opened part by part; where the system has no such call, its path,
-    which is checked to lie in the vault. OSError."""
-    root = str(vault)
-    if not _BY_DESCRIPTOR:
-        if not _lies_in(place, root):
-            raise OSError(errno.ELOOP, "outside the vault")
-        yield place
-        return
-    parts = place[len(root) :].split(os.sep) if place != root else []
-    opened = os.open(root, os.O_RDONLY)
-    try:
-        for part in filter(None, parts):
-            inner = os.open(part, _FOLDER, dir_fd=opened)
-            os.close(opened)
-            opened = inner
-        yield opened
-    finally:
-        os.close(opened)
+class Way(contextlib.AbstractContextManager["Way"]):
+    """The folders from the vault's own down to one, each opened from the one above and kept open:
+    the next one asked for stands near it, as a rule."""
+
+    def __init__(self, vault: Path) -> None:
+        self._vault, self._root = vault, str(vault)
+        self._open: list[tuple[str, int]] = []  # part of the place, descriptor; the vault first
+
+    def folder(self, place: str) -> int | str:
+        """A folder below the vault; where the system has no such call, its path, which is checked
+        to lie in the vault. OSError."""
+        if not _BY_DESCRIPTOR:
+            if not _lies_in(place, self._root):
+                raise OSError(errno.ELOOP, "outside the vault")
+            return place
+        parts = ["", *filter(None, place[len(self._root) :].split(os.sep))]
+        same = 0
+        for (name, _), part in zip(self._open, parts, strict=False):
+            if name != part:
+                break
+            same += 1
+        self._leave(same)
+        for part in parts[same:]:
+            if self._open:
+                opened = os.open(part, _FOLDER, dir_fd=self._open[-1][1])
+            else:
+                opened = os.open(self._root, os.O_RDONLY)
+            self._open.append((part, opened))
+        return self._open[-1][1]
+
+    def note(self, place: str) -> int:
+        """A descriptor of a note. OSError."""
+        folder, name = os.path.split(place)
+        opened = self.folder(folder)
+        if isinstance(opened, int):
+            return os.open(name, _FILE, dir_fd=opened)
+        return os.open(place, _FILE | getattr(os, "O_BINARY", 0))
+
+    def _leave(self, kept: int) -> None:
+        while len(self._open) > kept:
+            os.close(self._open.pop()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._leave(0)
 
 
 def _lies_in(place: str, root: str) -> bool:
@@ -146,9 +172,12 @@ def _lies_in(place: str, root: str) -> bool:
     return real == home or real.startswith(home.rstrip(os.sep) + os.sep)
 
 
-def _order(entry: os.DirEntry[str]) -> tuple[bool, str]:
+def _ordered(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
     """Names in NFC first: they keep their path when another form of the same name lies beside."""
-    return not unicodedata.is_normalized("NFC", entry.name), entry.name
+    found = list(entries)
+    if not all(entry.name.isascii() for entry in found):
+        found.sort(key=lambda e: (not unicodedata.is_normalized("NFC", e.name), e.name))
+    return found
 
 
 def _take(
@@ -159,7 +188,7 @@ def _take(
 ) -> None:
     """File one directory entry: a note into `files`, a folder into `waiting`."""
     name = entry.name if entry.name.isascii() else unicodedata.normalize("NFC", entry.name)
-    own = os.path.join(place, entry.name)
+    own = f"{place}{os.sep}{entry.name}"
     cloud = PLACEHOLDER.match(name)
     path = folder + (cloud[1] if cloud else name)
     try:
@@ -191,14 +220,9 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
     return bool(check and check())
 
 
-def read_bytes(vault: Path, place: str) -> bytes:
+def read_bytes(way: Way, place: str) -> bytes:
     """A note's bytes. OSError when it can't be read, a link is on its way, or it exceeds 16 MB."""
-    folder, name = os.path.split(place)
-    with _folder(vault, folder) as opened:
-        if isinstance(opened, int):
-            fd = os.open(name, _FILE, dir_fd=opened)
-        else:
-            fd = os.open(place, _FILE | getattr(os, "O_BINARY", 0))
+    fd = way.note(place)
     with os.fdopen(fd, "rb") as stream:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
