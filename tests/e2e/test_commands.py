@@ -121,6 +121,8 @@ def test_why_shows_the_spans_of_the_file(trained: Trained) -> None:
     prose = "".join(text[s["start"] : s["end"]] for s in answer["spans"] if s["kind"] == "prose")
     assert prose == answer["prose"]
     assert answer["prose"].split()[-1] in trained("why", str(note)).out
+    named = trained("why", str(note.with_suffix("")), "--json").json  # as Obsidian shows it
+    assert named == answer
 
 
 def test_continue_writes_and_has_the_fixed_keys(trained: Trained) -> None:

@@ -214,3 +214,15 @@ def test_init_asks_last_whether_to_serve_from_login_on(tmp_path: Path) -> None:
     assert f'ExecStart="{sys.executable}" "-P" "-m" "vaultgpt"' in unit.read_text()
     assert "at every login" not in on_terminal(*args, home=home, more=more), "it is installed"
     assert "at every login" not in run(*args, home=home, limit_s=60).out
+
+
+def test_a_pause_is_told_once_and_no_step_contradicts_it(cli: Cli, tmp_path: Path) -> None:
+    vault = tmp_path / "Vault"
+    vault.mkdir()
+    (vault / "a.md").write_text("I walked to the river and it was low. " * 300)
+    assert cli("init", str(vault), "--no-plugin").status == 0
+    assert cli("forget", str(vault / "a.md"), "--yes").status == 0
+    (secret,) = tmp_path.rglob("secret")
+    secret.unlink()
+    told = cli("status", str(vault)).out
+    assert told.count("is missing") == 1 and "Next step" not in told

@@ -36,8 +36,8 @@ def test_max_tokens_counts_new_tokens_and_not_those_taken_back(engine: Engine, t
             usage, answer = writing.usage(), writing.answers[0]
             assert usage.tokens - usage.overtime <= most and usage.overtime <= 8
             new = engine.vocabulary.bytes_of(answer.tail)[answer.frame.skip :]
-            if answer.finish == "length" and new.decode("utf-8", "ignore").strip():
-                assert shown, (most, seed, new)
+            if answer.finish == "length":
+                assert shown.strip() or usage.overtime == 8, (most, seed, new)
 
 
 def test_one_long_word_is_cut_rather_than_left_out(tiny_llama: Path) -> None:

@@ -210,9 +210,10 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
 
     `note` is relative to the current folder or to the vault. NotFound, UsageError.
     """
-    for base in (Path.cwd(), vault):
-        full = (base / note) if base else note
-        if not full.exists():
+    # Obsidian shows names without their suffix, and so people write them.
+    names = (note, note.parent / f"{note.name}.md")
+    for full in [(base or Path()) / name for name in names for base in (Path.cwd(), vault)]:
+        if not full.is_file():
             continue
         real = full.parent.resolve() / full.name
         for place in (vault, *real.parents):
@@ -224,8 +225,9 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
                 ).as_posix()
         raise NotFound(f"{note} is in no vault that is set up.", "Run `vaultgpt init VAULT` first.")
     state = locate(vault)
-    if (state.vault / note).exists() and not note.is_absolute():
-        return state, note.as_posix()
+    for name in names:
+        if (state.vault / name).is_file() and not name.is_absolute():
+            return state, name.as_posix()
     raise NotFound(f"There is no note {note}.", "Give its path, from here or from the vault.")
 
 

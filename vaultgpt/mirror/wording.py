@@ -126,8 +126,10 @@ class Wording:
 
         None while that goes on; before it, when the writer is not `patient` any more.
         """
-        if self._limit_at is None:
+        if self._limit_at is None or not self.text[: self._limit_at].strip():
             self._limit_at = len(self.text)
+            if patient and not self.text.strip():
+                return None  # a space, or a part of a letter: a token is asked for, so a word is
         at = self._limit_at
         if _OPEN.search(self.text[:at][-80:]):
             found = _BREAK.search(self.text, at)

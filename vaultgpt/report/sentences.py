@@ -91,8 +91,10 @@ def _style_sentences(style: dict[str, Any], beside: bool) -> list[str]:
     closer = f"closer to your average page than {style['percentile']:.0f} % of your own pages"
     if style["percentile"] < 1:
         closer = "further from your average page than nearly all of your own pages"
+    low, high = f"{style['low']:.0f}", f"{style['high']:.0f}"
+    between = f"{low} %" if low == high else f"between {low} and {high} %"
     return [
-        f"What it writes is {closer} (between {style['low']:.0f} and {style['high']:.0f} %; "
+        f"What it writes is {closer} ({between}; "
         f"{style['mirror_pages']} of its pages, {style['own_pages']} of yours, "
         f"{style['page_words']} words each, {style['together']} at a time).",
         "That counts words, marks and the length of sentences: a page may be close and make no "

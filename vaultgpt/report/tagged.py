@@ -108,8 +108,8 @@ def judge(
     }
     if len(tags) < 2:
         answer["why"] = (
-            f"Fewer than two tags have {LEAST_PIECES} pieces of {PIECE_WORDS} words "
-            "that can be told apart."
+            "Whether it writes otherwise under one tag than under another is not measured: that "
+            f"takes two tags with {LEAST_PIECES} pieces of {PIECE_WORDS} words each."
         )
         return answer
     table = {t: [counts(part) for part in real[t]] for t in tags}

@@ -146,7 +146,9 @@ def _ledger(state: VaultState) -> str:
     with Ledger.open(state) as ledger:
         active = ledger.generations.active()
         said = ledger.meta("brought_over")
-        return f"{len(ledger.generations.all())} generations, active: {active or 'none'}." + (
+        kept = len(ledger.generations.all())
+        voices = "1 generation" if kept == 1 else f"{kept} generations"
+        return f"{voices}, active: {active or 'none'}." + (
             f" It was brought over from an older vaultgpt: {said}" if said else ""
         )
 

@@ -252,7 +252,7 @@ class CompletionRequest(WarmRequest):
         if self.logit_bias:
             raise ValueError("logit_bias is not offered")
         if self.written < (self.n or 1):
-            raise ValueError("best_of must be n at least")
+            raise ValueError("`best_of` must be at least `n`")
         if self.stream and self.written > (self.n or 1):
             raise ValueError("best_of beyond n can't be streamed")
         if self.vaultgpt.note is not None and (self.echo or self.logprobs is not None):

@@ -20,6 +20,8 @@ from vaultgpt.wire import Hear
 if TYPE_CHECKING:
     from vaultgpt.ledger import Ledger, RoundRow
 
+_BY_SETTING = "training.pause is set"  # only what starts by itself is paused
+
 
 class Judged(TypedDict):
     """What the gate said of a round."""
@@ -148,7 +150,7 @@ def figures(desk: Desk) -> Figures:
         used=totals["used"],
         pending_words=pending.words,
         ready_words=pending.ready_words,
-        paused=ledger.paused() or ("training.pause is set" if settings.training.pause else None),
+        paused=ledger.paused() or (_BY_SETTING if settings.training.pause else None),
         quarantined=ledger.notes.quarantined(),
         as_of=compared[0] if compared else None,
     )
@@ -207,8 +209,8 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
 
 def first_step(status: Status) -> str | None:
     """The first thing to do where something is missing; None where all goes by itself."""
-    if status["training"]:
-        return None
+    if status["training"] or status["paused"] not in (None, _BY_SETTING):
+        return None  # what paused it says itself what to do
     if status["as_of"] is None and status["daemon"] is None:
         return "`vaultgpt scan` reads the vault."
     if status["silenced"]:
