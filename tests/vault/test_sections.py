@@ -210,6 +210,11 @@ def test_days_alone_in_their_lines_head_entries_too(form: str) -> None:
     assert [e.prose.strip() for e in note.entries] == ["I swam."] * 3
 
 
+def test_dates_at_the_end_of_letters_begin_nothing() -> None:
+    text = "Dear Ann, it rained.\n\n14 March 2021\n\nDear Bo, it rained.\n\n20 March 2021\n"
+    assert len(note_of(text).entries) == 1 and note_of(text).entries[0].prose == text
+
+
 def test_one_date_in_a_line_is_prose() -> None:
     text = "14 March 2021\n\nDear Ann,\n\nit rained.\n"
     assert len(note_of(text).entries) == 1 and note_of(text).entries[0].prose == text

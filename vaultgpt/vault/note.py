@@ -178,7 +178,8 @@ class _Reader:
     # Entries
 
     def _entries(self, head: Properties, own: tuple[str, ...], found: Scan) -> tuple[Entry, ...]:
-        days = headings.day_headings(found.headings + found.day_lines, self._known_date(head))
+        lines = found.day_lines if self._opens_days(found) else []
+        days = headings.day_headings(found.headings + lines, self._known_date(head))
         title, heading = self._title_heading(head, found, bool(days))
         self._mark_headings(found, heading, days)
         date = self._date(head, heading)
@@ -229,6 +230,11 @@ class _Reader:
             start=part.start,
             spans=fill(_slice(found.marks, part.start, part.end), part.start, part.end),
         )
+
+    def _opens_days(self, found: Scan) -> bool:
+        """Whether text follows the last day that stands alone in its line: under a letter it is
+        written at the end."""
+        return bool(found.day_lines) and bool(self.text[found.day_lines[-1].end :].strip())
 
     def _title_heading(
         self, head: Properties, found: Scan, many: bool
