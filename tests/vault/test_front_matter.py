@@ -365,9 +365,12 @@ def test_every_character_of_a_broken_block_is_prose() -> None:
     ],
 )
 def test_wherever_the_author_says_so_a_note_is_left_out(text: str) -> None:
-    note = note_of(f"{text}\nI fell.\n")
-    assert note.properties["vaultgpt"] is False
-    covered(note)
+    whole = f"{text}\nI fell.\n"
+    forms = (whole, whole.replace("\n", "\r\n"), whole.replace("\n", "\r"), "\ufeff" + whole)
+    for data in (*(form.encode() for form in forms), whole.encode("utf-16")):
+        note = note_of(data)
+        assert note.properties["vaultgpt"] is False
+        covered(note)
 
 
 @pytest.mark.parametrize(
