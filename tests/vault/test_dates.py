@@ -265,6 +265,13 @@ def test_dates_of_properties(line: str, date: str | None) -> None:
     assert entry_of(f"---\n{line}\n---\nText\n").date == date
 
 
+@pytest.mark.parametrize("title", ["Mon", "W24", "2021-Q2", "Sonntag", "Week 24"])
+def test_a_title_that_is_only_the_format_is_none(title: str) -> None:
+    assert entry_of(f"---\ntitle: {title}\n---\nText\n", "Untitled.md").title is None
+    entry = entry_of(f"# {title}\n\nText\n", "The ferry.md")
+    assert entry.title == "The ferry" and entry.prose == "Text\n"
+
+
 def _moment_names() -> dict[str, dict[str, dict[str, str]]]:
     place = Path(__file__).parent / "moment_names.json"
     names: dict[str, dict[str, dict[str, str]]] = json.loads(place.read_text(encoding="utf-8"))

@@ -124,11 +124,18 @@ def clean_title(text: str) -> str | None:
     return " ".join(text.split())[:_LONGEST].strip() or None
 
 
+def is_format(text: str) -> bool:
+    """Whether a title says no more than when: "Mon", "W24", "2021-Q2", a date."""
+    plain = text.strip()
+    named = len(plain) > 1 and weekdays_named(plain)
+    return bool(parse_date(plain) or _ONLY_FORMAT.fullmatch(plain) or named)
+
+
 def title_of_name(path: str, tags: Collection[str]) -> str | None:
     """The file's name as a title; None for a date, "Untitled 3", or "poetry 433" in Poetry/."""
     pure = PurePosixPath(path)
     stem = re.sub(r"\.(md|markdown)\Z", "", pure.name, flags=re.IGNORECASE).strip()
-    if parse_date(stem) or _ONLY_FORMAT.fullmatch(stem) or weekdays_named(stem):
+    if is_format(stem):
         return None
     found, figures = named_date(stem), leading_date(stem)
     if found and (found.day or (figures and figures.rest.strip()[:1] in "-–—_")):

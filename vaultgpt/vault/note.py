@@ -246,7 +246,7 @@ class _Reader:
         above = fill(found.marks, 0, top.start)
         if any(s.kind not in _OPENING_KINDS and self.text[s.start : s.end].strip() for s in above):
             return None, None
-        if parse_date(top.text):
+        if headings.is_format(top.text):
             return None, top
         level_one = sum(h.level == 1 for h in found.headings)
         if level_one > 1 and (many or self.daily.date_of(self.path)):
@@ -262,7 +262,7 @@ class _Reader:
             dated += headings.above_days(found.headings, days[0][0].level)
         kinds: dict[Heading, Kind] = dict.fromkeys(dated, "date_heading")
         if title is not None and title not in kinds:
-            kinds[title] = "date_heading" if parse_date(title.text) else "title"
+            kinds[title] = "date_heading" if headings.is_format(title.text) else "title"
         marks = [(h.start, blank_lines(self.text, h.end), kind) for h, kind in kinds.items()]
         found.marks[:] = sorted(found.marks + marks)  # fill() lets the heading's mark win
 
@@ -329,6 +329,6 @@ def _slice(marks: list[Mark], start: int, end: int) -> list[Mark]:
 
 def _property_title(head: Properties) -> str | None:
     value = head.values.get("title")
-    if not isinstance(value, str) or parse_date(value):
+    if not isinstance(value, str) or headings.is_format(value):
         return None
     return headings.clean_title(value)
