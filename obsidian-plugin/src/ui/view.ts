@@ -102,7 +102,7 @@ export class MirrorView extends ItemView {
 
 	private fill(box: HTMLElement): void {
 		const { daemon } = this.core.model;
-		box.createEl("h4", { text: statusLine(daemon) });
+		box.createEl("h4", { text: capital(statusLine(daemon)) });
 		if (!this.facts) {
 			box.createEl("p", { text: daemon.problem ?? "Looking for the daemon…" });
 			return;
@@ -149,7 +149,7 @@ export class MirrorView extends ItemView {
 		const box = parent.createDiv({ cls: "vaultgpt-generation", attr: { "data-key": id, "data-generation": id } });
 		box.toggleClass("is-active", active);
 		const top = box.createDiv({ cls: "vaultgpt-generation-top" });
-		const said = `${name.charAt(0).toUpperCase()}${name.slice(1)}${active ? " (writes now)" : ""}`;
+		const said = `${capital(name)}${active ? " (writes now)" : ""}`;
 		top.createSpan({ cls: "vaultgpt-generation-name", text: said, attr: { title: id } });
 		if (heldOut !== null) box.createDiv({ text: `${heldOut.toFixed(3)} bits per byte of pages it never saw; lower is better.` });
 		box.createDiv({ cls: "vaultgpt-view-quiet", text: verdict(generation) });
@@ -185,6 +185,10 @@ export class MirrorView extends ItemView {
 				void this.refresh();
 			});
 	}
+}
+
+function capital(text: string): string {
+	return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function section(box: HTMLElement, title: string, sentences: readonly string[]): void {

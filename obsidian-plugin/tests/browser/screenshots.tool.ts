@@ -1,12 +1,14 @@
 // Pictures of the real thing, a strip of them, and a film for the README. `npm run screenshots`.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
+import { chromium, type Page } from "playwright-core";
+import { PNG } from "pngjs";
 import { afterAll, beforeAll, inject, test } from "vitest";
 import type { Daemon } from "./daemon.ts";
 import { film } from "./demo.ts";
 import type { Pages } from "./pages.ts";
-import { NAME } from "./proxy.ts";
+import { followLink, openPhone } from "./phones.ts";
+import { NAME, Proxy } from "./proxy.ts";
 import { own, vaultgpt } from "./stage.ts";
 import { arrive, enter, propose } from "./visit.ts";
 
@@ -50,17 +52,18 @@ test("looks", async () => {
 	await page.evaluate(() => window.bench.wish({ length: "sentence" }));
 	const frames: [string, Buffer][] = [];
 	const look = async (title: string, change: () => void, width = 1120) => {
-		await page.setViewportSize({ width, height: 420 });
+		await page.setViewportSize({ width, height: 640 });
 		await page.evaluate(change);
 		await page.evaluate(([path, note]) => window.bench.open(path ?? "", note ?? ""), [PATH, `${NOTE}\n\nAfter it.`.replace("whistle. ", "whistle. ¦")]);
 		await page.evaluate(() => document.querySelector("#notices")?.replaceChildren());
 		await propose(page, daemon);
-		frames.push([title, await page.screenshot({ clip: { x: 0, y: 0, width: Math.min(width, 800), height: 300 } })]);
+		frames.push([title, await paneOf(page)]);
 		await page.keyboard.press("Escape");
 	};
 	await look("Light", () => void (document.body.className = "theme-light"));
 	await look("Dark", () => void (document.body.className = "theme-dark"));
 	await look("A narrow pane", () => void (document.body.className = "theme-light"), 620);
+	await page.addStyleTag({ content: ".cm-cursorLayer { animation: none !important; }" }); // its block, not a blink
 	await look("Vim", () => void Object.assign(window.bench, { vim: true }));
 	await strip(page, frames, "looks.png");
 });
@@ -89,6 +92,31 @@ test("voice", async () => {
 	}
 });
 
+/** A phone: a continuation with its buttons in both looks, and the settings. */
+test("phone", async () => {
+	const stage = own(inject("stages"));
+	const proxy = await Proxy.open(daemon.port);
+	await vaultgpt(stage.home, "config", "server.phone", proxy.name, "--vault", stage.vault);
+	const { link } = (await daemon.post("/v1/phone", {})) as { link: string };
+	const { page } = await openPhone(await chromium.connect(stage.browser), stage.origin, (what) => proxy.ask(what), SCALE);
+	await followLink(page, link);
+	const frames: [string, Buffer][] = [["The code was scanned", await page.screenshot()]];
+	await page.locator(".modal button", { hasText: "Agree" }).tap();
+	await page.locator(`.vaultgpt-status[data-generation="${stage.generation}"]`).waitFor({ state: "attached" });
+	for (const look of ["theme-light", "theme-dark"]) {
+		await page.evaluate((name) => void (document.body.className = name), look);
+		await page.evaluate(([path, note]) => window.bench.open(path ?? "", note ?? ""), [PATH, `${NOTE}¦\n\nAfter it.`]);
+		await page.evaluate(() => window.bench.run("continue"));
+		await page.waitForFunction(() => Boolean(window.bench.ghost()));
+		frames.push(["Continue in my voice", await page.screenshot()]);
+	}
+	await page.evaluate(() => (window.bench.settings(), void (document.body.className = "theme-light")));
+	frames.push(["Settings", await page.screenshot()]);
+	proxy.close();
+	await strip(page, frames, "phone.png", 4);
+	await page.context().close();
+});
+
 test("film", async () => {
 	const { page } = await pages.load();
 	await arrive(page, daemon);
@@ -100,10 +128,7 @@ test("film", async () => {
 /** A continuation as it is met: waited for, shown, partly taken, another one, taken. */
 async function written(page: Page, daemon: Daemon): Promise<[string, Buffer][]> {
 	const frames: [string, Buffer][] = [];
-	const pane = async (title: string) => {
-		const clip = { x: 0, y: 0, width: 800, height: 300 };
-		frames.push([title, await page.screenshot({ clip })]);
-	};
+	const pane = async (title: string) => frames.push([title, await paneOf(page)]);
 	await page.evaluate(() => window.bench.editor?.focus());
 	await propose(page, daemon);
 	await page.screenshot({ path: join(FOLDER, "ghost.png") });
@@ -117,10 +142,24 @@ async function written(page: Page, daemon: Daemon): Promise<[string, Buffer][]> 
 	return frames;
 }
 
-async function strip(page: Page, frames: readonly [string, Buffer][], name = "strip.png"): Promise<void> {
-	const cells = frames.map(([title, image]) => `<figure><figcaption>${title}</figcaption><img src="data:image/png;base64,${image.toString("base64")}"></figure>`);
+/** The note's pane, down to the end of what it shows. */
+async function paneOf(page: Page): Promise<Buffer> {
+	const { width, bottom } = await page.evaluate(() => {
+		const [pane, text] = [document.querySelector("#pane"), document.querySelector("#note .cm-content")];
+		return { width: pane?.getBoundingClientRect().width ?? 0, bottom: text?.getBoundingClientRect().bottom ?? 0 };
+	});
+	return page.screenshot({ clip: { x: 0, y: 0, width, height: Math.ceil(bottom) + 20 } });
+}
+
+async function strip(page: Page, frames: readonly [string, Buffer][], name = "strip.png", columns = 2): Promise<void> {
+	const widest = Math.max(...frames.map(([, image]) => PNG.sync.read(image).width));
+	const cell = ([title, image]: [string, Buffer]) => {
+		const share = (100 * PNG.sync.read(image).width) / widest; // all at one scale
+		return `<figure><figcaption>${title}</figcaption><img style="width:${share}%" src="data:image/png;base64,${image.toString("base64")}"></figure>`;
+	};
+	const cells = frames.map(cell);
 	await page.setViewportSize({ width: 1120, height: 500 });
-	await page.setContent(`<style>body{margin:0;padding:12px;display:grid;grid-template-columns:1fr 1fr;gap:12px;font:14px "DejaVu Sans",sans-serif;background:#fff}
-		figure{margin:0;border:1px solid #ddd;border-radius:6px;overflow:hidden}figcaption{padding:6px 12px;background:#f6f6f6;color:#444}img{width:100%;display:block}</style>${cells.join("")}`);
+	await page.setContent(`<!doctype html><meta name="viewport" content="width=device-width"><style>body{margin:0;padding:12px;display:grid;grid-template-columns:repeat(${columns},1fr);grid-auto-rows:max-content;gap:12px;align-items:start;font:14px "DejaVu Sans",sans-serif;background:#fff}
+		figure{margin:0;border:1px solid #ddd;border-radius:6px;overflow:hidden}figcaption{padding:6px 12px;background:#f6f6f6;color:#444}img{display:block}</style>${cells.join("")}`);
 	await page.screenshot({ path: join(FOLDER, name), fullPage: true });
 }

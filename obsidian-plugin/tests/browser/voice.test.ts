@@ -134,6 +134,8 @@ describe.runIf(browser)("the page of one's voice", () => {
 		await expect.poll(() => page.evaluate(() => document.activeElement?.textContent)).toBe("To the page");
 		await page.setViewportSize({ width: 360, height: 700 });
 		await expect.poll(() => page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+		// The curve is drawn anew for the width there is, so that its letters can be read.
+		await page.waitForFunction(() => (document.querySelector("#curve text")?.getBoundingClientRect().height ?? 0) >= 10);
 	});
 
 	test("a daemon that does not answer is said in a sentence", async () => {

@@ -2,7 +2,7 @@
 (() => {
 	const key = ownKey();
 	const $ = (id) => document.getElementById(id);
-	const state = { status: null, voices: [], months: {}, writing: null };
+	const state = { status: null, voices: [], months: {}, curves: null, writing: null };
 	const DOING = { read: "reading the vault", load: "loading the base", send: "sending to the other machine", train: "learning", fetch: "fetching from the other machine" };
 	const SVG = "http://www.w3.org/2000/svg";
 
@@ -317,6 +317,7 @@
 	async function readPage() {
 		const page = await ask("/v1/page");
 		state.months = page.months;
+		state.curves = page;
 		showCurves(page);
 		showTags();
 		$("left-list").replaceChildren(...(page.left_out.length ? page.left_out.map((row) => made("li", {}, `${row.notes.toLocaleString()} ${row.why}`)) : [made("li", {}, "Nothing: every note is learned from.")]));
@@ -471,8 +472,9 @@
 	}
 
 	function sentenceRow({ text, gain, name }) {
-		const share = `${Math.abs(100 * gain).toFixed(0)} % ${gain >= 0 ? "less" : "more"} surprising to your voice than to its base`;
-		return made("li", { class: "turn" }, made("q", {}, text), made("span", { class: "quiet" }, `${share}; ${name}`));
+		const share = Math.abs(100 * gain).toFixed(0);
+		const said = share === "0" ? "As surprising to your voice as to its base" : `${share} % ${gain > 0 ? "less" : "more"} surprising to your voice than to its base`;
+		return made("li", { class: "turn" }, made("q", {}, text), made("span", { class: "quiet" }, `${said}; ${name}`));
 	}
 
 	let dealt = [];
@@ -611,6 +613,12 @@
 	$("deal").onclick = () => void deal();
 	$("pair").onclick = () => void showCode();
 	$("blind-form").onsubmit = judge;
+	let width = innerWidth;
+	addEventListener("resize", () => {
+		if (innerWidth === width || !state.curves) return;
+		width = innerWidth;
+		showCurves(state.curves); // drawn for the width there is: its letters keep their size
+	});
 	showScore();
 	void everything().then(listen);
 })();

@@ -384,7 +384,7 @@ class Control<Element extends HTMLElement, Value> {
 	}
 
 	setIcon(name: string): this {
-		this.inputEl.classList.add(`icon-${name}`);
+		this.inputEl.classList.add("clickable-icon", `icon-${name}`);
 		return this;
 	}
 
