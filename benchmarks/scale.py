@@ -306,14 +306,16 @@ def one_size(home: Path, notes: int, idle_s: float) -> dict[str, Any]:
     found["scan_first"] = measured(ours("scan", str(vault), "--json"))  # tells the language
     found["scan_again"] = best(ours("scan", str(vault), "--json"), 2)
     found["status"] = best(ours("status", str(vault), "--json"), 3)
+    save_option(state.config, "training.pause", True)
+    found["daemon"] = daemon(vault, state, idle_s)
+    save_option(state.config, "training.pause", False)
     alone("learn", vault)
+    found["plan_after"] = alone("plan", vault)
     change(vault, "one changed note")
     found["one_changed"] = alone("settle", vault)
     change(vault, "words for a round", NEW_WORDS)
     alone("settle", vault)
     found["plan"] = alone("plan", vault)
-    save_option(state.config, "training.pause", True)
-    found["daemon"] = daemon(vault, state, idle_s)
     found["ledger_share"] = round(found["ledger_mb"] * 1e6 / found["prose_bytes"], 2)
     return found
 
@@ -329,6 +331,7 @@ ROWS = (  # title, keys (of seconds those of a processor too, where they are kno
     ("its peak memory", ("status", "peak_mb"), "MB", ""),
     ("one changed note, in all", ("one_changed", "s"), "s", "1"),
     ("`status` of a daemon", ("daemon", "asked", "s"), "s", "0.3"),
+    ("plan after a fresh voice", ("plan_after", "plan_s"), "s", ""),
     ("plan for 1,500 new words", ("plan", "plan_s"), "s", "2"),
     ("its peak memory", ("plan", "peak_mb"), "MB", "flat"),
     ("daemon answers after", ("daemon", "first_status_s"), "s", "2"),

@@ -193,3 +193,17 @@ async def test_a_server_without_connections_does_not_wake(monkeypatch: pytest.Mo
     await asyncio.wait([watch], timeout=0.02)
     assert len(woken) == 1
     watch.cancel()
+
+
+async def test_a_connection_that_owes_nothing_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hears of events stays open all day; the look for half-open ones sleeps meanwhile."""
+    woken: list[float] = []
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: woken.append(seconds))
+    limits = connections._Limits(lambda: None, 8)
+    one = connections._Guarded(None, limits)
+    limits.opened(one)
+    one.owes_since = None
+    watch = asyncio.create_task(limits.watch())
+    await asyncio.wait([watch], timeout=0.02)
+    assert not woken and not watch.done()
+    watch.cancel()

@@ -57,7 +57,6 @@ class Generations:
                         "A fresh round makes one without it: `vaultgpt train`.",
                     )
             self._db.remember("active", now, generation=generation)
-            self._db.set_meta(KNOWN_OF, None)
             sql.execute("INSERT OR REPLACE INTO active VALUES (1, ?, ?)", (generation, now))
 
     def get(self, generation: str) -> GenerationRow:
@@ -188,7 +187,8 @@ class Generations:
                 "INSERT OR REPLACE INTO learned VALUES (?,?,?,?)",
                 [(kept_id(digest), kept_id(entry), row.id, n) for entry, digest, n in learned],
             )
-            self._db.set_meta(KNOWN_OF, None)
+            if self._db.meta(KNOWN_OF) == row.id:
+                self._db.set_meta(KNOWN_OF, None)
 
 
 def _chain(generation: str | None, known: Mapping[str, GenerationRow]) -> list[GenerationRow]:

@@ -41,6 +41,13 @@ _LEARNED = (
     "JOIN texts r ON r.digest = l.digest WHERE r.n = texts.same_as AND l.generation IN ({marks})))"
 )
 
+_BY_THESE = "(SELECT digest FROM learned WHERE generation IN ({marks}))"
+_LEARNED_SINCE = (
+    f"UPDATE texts SET known = 1 WHERE digest IN {_BY_THESE}",
+    "UPDATE texts SET known = 1 WHERE same_as IN "
+    f"(SELECT n FROM texts WHERE digest IN {_BY_THESE})",
+)
+
 
 class PendingText:
     """What waits to be learned, from the other parts of the ledger."""
@@ -95,13 +102,18 @@ class PendingText:
         return Pending(words, notes, ready_words, ready_notes, ready), grows_quiet
 
     def _mark_known(self) -> None:
-        """Have `known` say what the active generation and its forebears learned."""
-        active = self._generations.active()
-        if self._db.meta(KNOWN_OF) == str(active):
+        """Have `known` say what the active generation and its forebears learned; of one that goes
+        on from what it said last, what is new alone."""
+        active, last = self._generations.active(), self._db.meta(KNOWN_OF)
+        if last == str(active):
             return
         chain = [one.id for one in self._generations.lineage(active)]
+        new = chain[: chain.index(last)] if last in chain else []
         with self._db.write(touch=False) as sql:
-            sql.execute(_LEARNED.format(marks=",".join("?" * len(chain))), chain + chain)
+            marks = ",".join("?" * len(new or chain))
+            for statement in _LEARNED_SINCE if new else [_LEARNED]:
+                times = statement.count("{marks}")
+                sql.execute(statement.format(marks=marks), (new or chain) * times)
             self._db.set_meta(KNOWN_OF, str(active))
 
     def _unlearned(self) -> Iterator[tuple[sqlite3.Row, list[sqlite3.Row]]]:

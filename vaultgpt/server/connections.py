@@ -71,6 +71,7 @@ class _Guarded(asyncio.Protocol):
         assert self.transport is not None
         if self.owes_since is None and not _answers.get(self.transport, (0.0, False))[1]:
             self.owes_since = time.monotonic()
+            self._limits.owing.set()
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -122,7 +123,7 @@ class _Limits:
     def __init__(self, make: Callable[[], Any], most: int) -> None:
         self._make, self._most = make, most
         self.open: set[_Guarded] = set()
-        self._first = asyncio.Event()  # a connection where there was none
+        self.owing = asyncio.Event()  # a connection owes a request
 
     def __call__(self) -> _Guarded:
         inner = self._make()
@@ -132,7 +133,7 @@ class _Limits:
     def opened(self, one: _Guarded) -> None:
         """One more. Beyond the limit the one that has owed a request longest gives way."""
         self.open.add(one)
-        self._first.set()
+        self.owing.set()
         if len(self.open) > self._most:
             owing = [c for c in self.open if c.owes_since is not None and c is not one]
             self._abort(min(owing, key=lambda c: c.owes_since or 0.0, default=one))
@@ -143,15 +144,18 @@ class _Limits:
             one.transport.abort()
 
     async def watch(self) -> None:
-        """Close what is half open, until cancelled. Without connections nothing wakes it."""
+        """Close what is half open, until cancelled. Where no connection owes a request, as one that
+        hears of events, nothing wakes it."""
         while True:
-            if not self.open:
-                self._first.clear()
-                await self._first.wait()
-            await asyncio.sleep(_LOOK_S)
+            self.owing.clear()
             now = time.monotonic()
             for one in [c for c in self.open if c.late(now)]:
                 self._abort(one)
+            since = [c.owes_since for c in self.open if c.owes_since is not None]
+            if since:
+                await asyncio.sleep(max(_LOOK_S, min(since) + HALF_OPEN_S - now))
+            else:
+                await self.owing.wait()
 
 
 class _Listening:

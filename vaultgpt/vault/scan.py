@@ -105,25 +105,23 @@ class Changes:
     ) -> None:
         self._reader = _Reader(vault, rules)
         self._closed: list[str] = []
-        self._there: set[str] = set()
-        self.known = 0  # notes that are here and were known
+        self.count = self.known = 0  # notes that are here, and how many of them were known
         changed: list[Found] = []
         for some in _some(walking.walk_folders(vault, self._closed)):
             before = known([*some])
             self.known += len(before)
             changed += [file for path, file in some.items() if before.get(path) != file.stamp]
-            self._there |= some.keys()
+            self.count += len(some)
         self.files = sorted(changed)
 
-    @property
-    def count(self) -> int:
-        """How many notes there are, where folders can be listed."""
-        return len(self._there)
-
     def gone(self, known: Iterable[str]) -> list[str]:
-        """Which of all known paths are no longer here; what lies in a closed folder is."""
+        """Which of all known paths are no longer here; what lies in a closed folder is. The folder
+        is listed again: the paths of 100,000 notes, held where none is gone, took 20 MB."""
+        there: set[str] = set()
+        for files in walking.walk_folders(self._reader.vault, self._closed):
+            there |= files.keys()
         closed = tuple(self._closed)
-        return [p for p in known if p not in self._there and not (closed and p.startswith(closed))]
+        return [p for p in known if p not in there and not (closed and p.startswith(closed))]
 
     def parts(self) -> Iterator[list[ScannedNote]]:
         """New and changed notes, some at a time, read meanwhile."""
@@ -135,7 +133,7 @@ class Changes:
 
     def closed(self) -> tuple[str, ...]:
         """Folders that can't be listed."""
-        return tuple(folder.rstrip("/") for folder in sorted(self._closed))
+        return tuple(folder.rstrip("/") for folder in sorted(set(self._closed)))
 
     def problems(self) -> tuple[str, ...]:
         """Sentences about the rules."""
