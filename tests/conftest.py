@@ -138,6 +138,12 @@ def tiny_gpt2(tiny_models: Callable[..., Path]) -> Path:
     return tiny_models("gpt2")
 
 
+@pytest.fixture(scope="session")
+def tiny_writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Llama that writes words (float32, byte-level tokenizer)."""
+    return tiny.tiny_writer(tmp_path_factory.mktemp("tiny-writer"))
+
+
 @pytest.fixture
 def vault(tmp_path: Path) -> Path:
     """A vault of 24 dated, tagged notes, 3,000 words, in tmp_path / "vault"."""

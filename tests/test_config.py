@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.config import Settings, load_settings, save_option
+from vaultgpt.config import Mirror, Settings, load_settings, save_option
 from vaultgpt.errors import UsageError
 from vaultgpt.options import describe, with_option
 
@@ -66,3 +66,28 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
     path.write_text("[schedule\n")
     with pytest.raises(UsageError, match="not valid TOML"):
         load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://127.9.9.9:8080/v1", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost:8080", True),
+        ("http://10.0.0.7:8080", False),
+        ("https://box.example", False),
+        ("http://localhost.example:8080", False),
+        ("http://127.0.0.1.example:8080", False),
+        ("http://127.0.0.1@box.example:8080", False),
+        ("http://0.0.0.0:8080", False),
+        ("http://[::1", False),
+        ("", False),
+    ],
+)
+def test_text_goes_to_this_machine_alone_unless_the_author_says_otherwise(
+    url: str, here: bool
+) -> None:
+    assert (Mirror(engine="openai", engine_url=url).refused() == "") == here
+    elsewhere = Mirror(engine="openai", engine_url=url, engine_off_machine=True)
+    assert (elsewhere.refused() == "") == (url not in ("", "http://[::1"))

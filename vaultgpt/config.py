@@ -6,10 +6,12 @@ file lies (state.py) or who reads an option. `config.toml` holds only what the a
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
@@ -137,10 +139,57 @@ class Mirror(Sampling):
     idle_minutes: float = option(
         15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"
     )
+    engine: str = option(
+        "own",
+        "Who writes: own, or openai for the completions server at mirror.engine_url",
+        "",
+        "own|openai",
+    )
+    engine_url: str = option(
+        "",
+        "That server's address, such as http://127.0.0.1:8080",
+        "",
+        r"|https?://[^\s/?#]+(/\S*)?",
+    )
+    engine_model: str = option("", "Its name for the base; empty takes the first one it lists")
+    engine_key_file: str = option("", "File that holds its API key; empty for none")
+    engine_voices: str = option(
+        "", "What its machine calls the state's folder engine; empty where that is this machine"
+    )
+    engine_off_machine: bool = option(
+        False, "Let your text leave this machine: the engine may have an address elsewhere"
+    )
+
+    def refused(self) -> str:
+        """Why nothing may be sent to the engine's address, in a sentence; "" where it may."""
+        host = _host(self.engine_url)
+        if not host:
+            return "mirror.engine is openai and mirror.engine_url names no server."
+        if self.engine_off_machine or _is_loopback(host):
+            return ""
+        return (
+            f"mirror.engine_url ({host}) is not this machine, so nothing is sent there. "
+            "mirror.engine_off_machine lets your text leave it."
+        )
 
     def sampling(self) -> Sampling:
         """How it writes where a request says nothing else."""
         return Sampling(**{f.name: getattr(self, f.name) for f in fields(Sampling)})
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    """A name other than localhost may mean any machine, today or tomorrow."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,8 @@ class Usage:
     )  # tokens after the first over the seconds after the first, one sequence
     overtime: int = 0  # of `tokens`, those beyond max_tokens that ended a word
     sure: tuple[float, ...] = ()  # chance of the first one, two and three words of alternative 0
+    engine: str = "own"  # who wrote: our own decoder, or "openai" for a completions server
+    engine_problem: str = ""  # why it was not the one that the settings name
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for the wire."""

@@ -18,7 +18,8 @@ from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, learned_text, open_engine, trained, write
 from benchmarks.voice.pieces import Opening, half_sentences
 from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, main, writing, yes
-from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
 JOURNAL, SEED = "thoreau", 1

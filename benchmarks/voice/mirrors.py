@@ -23,7 +23,8 @@ from benchmarks.voice.stage import home, make_start, open_state
 from vaultgpt.config import Mirror, Settings, Training
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
-from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.options import with_option
 from vaultgpt.rounds import RoundAnswer, run_round
 from vaultgpt.state import VaultState

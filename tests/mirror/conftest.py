@@ -15,6 +15,7 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.generations import Manifest, publish
 from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.remote import RemoteEngine
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
@@ -51,7 +52,7 @@ def engine_of(base: Path, runs: Any = None, **settings: Any) -> Engine:
 
 
 def write(
-    engine: Engine, prompt: Prompt, cancelled: Callable[[], bool] = never
+    engine: Engine | RemoteEngine, prompt: Prompt, cancelled: Callable[[], bool] = never
 ) -> tuple[list[str], list[Piece], Usage]:
     """(texts by alternative, pieces, usage)."""
     said = list(engine.generate(prompt, cancelled))
@@ -97,6 +98,17 @@ def make_adapter(
         shape = net.get_input_embeddings().weight.shape
         save_file({"embedding": 0.1 * torch.randn(shape)}, folder / "embedding_delta.safetensors")
     return folder
+
+
+def mild_adapter(base: Path, folder: Path, seed: int, *, embedding: bool = False) -> Path:
+    """A voice that still writes words, and others than its base."""
+    from safetensors.torch import load_file, save_file
+
+    voice = make_adapter(base, folder, "llama", embedding=embedding, seed=seed)
+    path = voice / "adapter_model.safetensors"
+    mild = {k: v * (0.25 if "lora_B" in k else 1) for k, v in load_file(path).items()}
+    save_file(mild, path, {"format": "pt"})
+    return voice
 
 
 def publish_voice(state: VaultState, base: Path, staged: Path) -> str:

@@ -40,6 +40,8 @@ async def test_a_whole_answer_has_openai_s_shape_and_ours_beside_it(api: Api) ->
     ) == (7, 5, 12)
     assert body["vaultgpt"] == {
         "generation": "g000001",
+        "engine": "own",
+        "engine_problem": None,
         "tags": ["dream"],
         "first_token_ms": 12.5,
         "cached_tokens": 4,

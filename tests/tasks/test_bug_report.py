@@ -31,6 +31,7 @@ CANARIES = {
     "base": "walnutharbour",
     "log": "SilverpondError",
     "rule": "pearlmeadow",
+    "engine": "russetlagoon",
 }
 
 
@@ -51,6 +52,9 @@ def state(home: Path, tmp_path: Path) -> VaultState:
     (note.parent / f"{word['note']} broken.md").write_text(f"---\ntags: [{word['tag']}\n---\nx\n")
     save_option(state.config, "rules.exclude", [f"{word['pattern']}/**", "!!["])
     save_option(state.config, "rules.exclude_tags", [word["rule"]])
+    save_option(state.config, "mirror.engine_url", f"https://{word['engine']}.example/v1")
+    for name in ("model", "key_file", "voices"):
+        save_option(state.config, f"mirror.engine_{name}", f"/mnt/{word['engine']}")
     save_option(state.config, "base", str(tmp_path / word["base"]))
     state.token_path.write_text(word["token"])
     (state.folder / f"{word['note']}.{word['tag']}").write_text(word["prose"])

@@ -112,6 +112,8 @@ def continue_(
         out.print()
     else:
         out.print("\n\n---\n\n".join(answer["texts"]), markup=False)
+    if answer["engine_problem"]:
+        err.print(answer["engine_problem"], style="yellow", markup=False)
     voice = " ".join(f"#{t}" for t in answer["tags"]) or "no tag"
     speed = f", {answer['tokens_per_s']:.0f} tokens/s" if answer["tokens_per_s"] else ""
     err.print(f"{answer['generation']} · {voice}{speed}", style="dim", markup=False)

@@ -49,6 +49,9 @@ class Writing:
         found = dict(self._troubles)
         if why := self.mirror.problem:
             found["worker"] = why
+        mirror = self._settings().mirror
+        if mirror.engine != "own" and (why := mirror.refused() or self.mirror.engine_problem):
+            found["engine"] = why
         if why := self.pause():
             found["unsaid"] = why
         try:

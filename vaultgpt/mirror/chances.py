@@ -8,13 +8,16 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaultgpt.mirror.lean import Model
-from vaultgpt.mirror.sampling import Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import TokenChance
+
+if TYPE_CHECKING:
+    from vaultgpt.mirror.lean import Model
+    from vaultgpt.mirror.sampling import Logits
 
 
 def log_softmax(row: Logits) -> Logits:

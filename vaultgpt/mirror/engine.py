@@ -17,7 +17,7 @@ import numpy as np
 from vaultgpt import config
 from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
 from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
-from vaultgpt.errors import NotFound, Unavailable, UsageError
+from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.chances import prompt_chances
@@ -25,7 +25,7 @@ from vaultgpt.mirror.decoding import Cancelled, Lane, Mix, PrefixStore
 from vaultgpt.mirror.echo import NoRuns, Runs
 from vaultgpt.mirror.families import build, count_parameters
 from vaultgpt.mirror.lean import Model
-from vaultgpt.mirror.prompting import Encoded, budget, encode
+from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint
@@ -35,7 +35,6 @@ from vaultgpt.wire import Piece, Prompt, TokenChance, Usage
 BASE = "base"
 _MODELS = 3  # merged copies kept
 _MODEL_BYTES = 3 << 30  # and their weights together, the active one aside
-MOST_ALTERNATIVES = 16
 _SAMPLE_TOKENS = 48  # with which a model of 135 M parameters is looked at in about 0.3 s
 _SAMPLE = """It was late in the afternoon when we came down to the harbour. The boats were in, and
 the men were mending their nets. I asked one of them what he had caught, and he laughed: "Nothing,
@@ -44,6 +43,8 @@ and I would do it again." Why do I always dream of water?""".replace("\n", " ")
 
 class Engine:
     """Writes with the active generation, the base, or any generation it was told of."""
+
+    problem = ""  # why it writes in place of the one that the settings name
 
     def __init__(self, settings: config.Mirror, runs: Runs | None = None) -> None:
         self.settings = settings
@@ -179,8 +180,7 @@ class Engine:
         asked at every token and every prefill chunk. NotFound, UsageError.
         """
         began = perf_counter() if received is None else received
-        if not 1 <= prompt.n <= MOST_ALTERNATIVES:
-            raise UsageError(f"n must lie between 1 and {MOST_ALTERNATIVES}.")
+        check_alternatives(prompt)
         if prompt.form == "question":
             yield from self._ask(prompt, cancelled, began)
             return

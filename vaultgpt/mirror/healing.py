@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vaultgpt.mirror.chances import log_softmax
-from vaultgpt.mirror.sampling import Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from vaultgpt.mirror.sampling import Logits  # needs torch, which cutting text does not
 
 # The white space at the end, or the word there with one space or newline before it.
 _TAIL = re.compile(r"\s+\Z|\s?[^\W_]+(?:['’\-][^\W_]+)*['’\-]?\Z")

@@ -9,10 +9,12 @@ import re
 from dataclasses import dataclass
 
 from vaultgpt.corpus.documents import opening, title_text
+from vaultgpt.errors import UsageError
 from vaultgpt.mirror.healing import Cut, cut_tail
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt
 
+MOST_ALTERNATIVES = 16
 SPARE = 24  # tokens kept free: healing, and the word that may finish beyond max_tokens
 LONGEST = 4096  # tokens of context used at most, whatever the base could take
 CHARS = 12  # of a token, at most, when a very long text is cut before it is tokenised
@@ -27,6 +29,12 @@ class Encoded:
 
     cut: Cut
     head: int  # tokens before the author's text (end-of-text and opening)
+
+
+def check_alternatives(prompt: Prompt) -> None:
+    """UsageError where it asks for none, or for too many."""
+    if not 1 <= prompt.n <= MOST_ALTERNATIVES:
+        raise UsageError(f"n must lie between 1 and {MOST_ALTERNATIVES}.")
 
 
 def budget(context: int, max_tokens: int) -> tuple[int, int]:
@@ -50,17 +58,24 @@ def encode(
     The opening shrinks before the text does, to half of `room`. `text` replaces the prompt's own,
     and is cut alike with the header and without it.
     """
-    text = prompt.text if text is None else text
-    full, bare = opening(prompt.tags, prompt.date, prompt.title), title_text(prompt.title)
-    if len(vocabulary.encode(full)) > room // 2:
-        full = bare = ""
-    kept = fit(vocabulary, text, room - len(vocabulary.encode(full)) - 1)
+    full, bare, kept = conditioned(vocabulary, prompt, room, text)
     top = full if header else bare
     spent = len(vocabulary.encode(top)) + 1
     whole = top + kept
     ids = vocabulary.encode(whole)
     cut = cut_tail(vocabulary, whole, ids) if heal else Cut(ids, b"", ((),))
     return Encoded(Cut([vocabulary.start, *cut.ids], cut.tail, cut.paths), spent)
+
+
+def conditioned(
+    vocabulary: Vocabulary, prompt: Prompt, room: int, text: str | None = None
+) -> tuple[str, str, str]:
+    """(opening with header, without it, the end of the text) in at most `room` tokens."""
+    text = prompt.text if text is None else text
+    full, bare = opening(prompt.tags, prompt.date, prompt.title), title_text(prompt.title)
+    if len(vocabulary.encode(full)) > room // 2:
+        full = bare = ""
+    return full, bare, fit(vocabulary, text, room - len(vocabulary.encode(full)) - 1)
 
 
 def fit(vocabulary: Vocabulary, text: str, room: int) -> str:

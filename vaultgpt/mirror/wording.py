@@ -7,12 +7,14 @@ does cuts it back where a Fault says so.
 from __future__ import annotations
 
 import re
+import sys
 
+from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.words import split_words
-from vaultgpt.mirror.echo import Echo
+from vaultgpt.mirror.echo import Echo, Runs
 from vaultgpt.mirror.lengths import MAY_BE_SHORT, Ender, Ending
 from vaultgpt.mirror.manner import Fault, Manner
-from vaultgpt.wire import Finish, Piece
+from vaultgpt.wire import Finish, Piece, Prompt
 
 LEAST_WORDS = 3  # of an answer that ends by itself; a shorter one is written anew
 _MOST_SHORT = 4  # times, before a short one stands
@@ -25,6 +27,30 @@ _CLOSERS = re.compile(r"[.!?…]*[\"”’»)\]]*")
 
 class Wording:
     """The text of alternative `index`. `finish` is set once its last piece has been given."""
+
+    @staticmethod
+    def of(
+        prompt: Prompt,
+        index: int,
+        most: int,
+        runs: Runs,
+        habits: Habits | None,
+        *,
+        poetry: bool,
+        apart: bool = False,
+    ) -> Wording:
+        """Of a prompt's alternative in at most so many tokens. `apart`: it begins a paragraph."""
+        sampling, before = prompt.sampling, "" if apart else prompt.text
+        strip = " \t\n\r"
+        if before and before[-1] not in "\r\n":
+            strip = " \t" if before[-1].isspace() else ""
+        return Wording(
+            index,
+            Echo(runs, before, sampling.guard),
+            Manner(habits, before, sampling.dry_multiplier > 0),
+            Ender(prompt.length, most, prompt.stop, prompt.suffix, poetry),
+            strip,
+        )
 
     def __init__(
         self, index: int, echo: Echo, manner: Manner, ender: Ender, strip: str = ""
@@ -59,9 +85,9 @@ class Wording:
         ending = Ending(at, "stop", own=at == len(self.text.rstrip()))
         return self._fault(ending.at, ending.at) or self._too_short(ending) or ending
 
-    def pardon(self) -> None:
-        """What stands may stand but for copies: there was no other way."""
-        self._manner.pardon(len(self.text))
+    def pardon(self, *, to_come: bool = False) -> None:
+        """What stands, and what is to come, may stand but for copies: there was no other way."""
+        self._manner.pardon(sys.maxsize if to_come else len(self.text))
 
     def _fault(self, upto: int, ended: int) -> Fault | None:
         copied = self._echo.copied(self.text, ended)

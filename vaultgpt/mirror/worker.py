@@ -11,15 +11,21 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vaultgpt import config
 from vaultgpt.children import no_core
 from vaultgpt.errors import Unavailable, UsageError, VaultGPTError, is_memory
 from vaultgpt.options import with_option
 from vaultgpt.wire import Frame, Piece, Prompt, private_stdout, read_frame, write_frame
+
+if TYPE_CHECKING:
+    from vaultgpt.corpus.runs import RunIndex
+    from vaultgpt.mirror.engine import Engine
+    from vaultgpt.mirror.remote import RemoteEngine
 
 GRACE_S = 1.0  # between the end of the input and a hard exit
 Message = Frame
@@ -86,8 +92,9 @@ class Worker:
     def __init__(self, inbox: Inbox, out: IO[bytes]) -> None:
         self.inbox, self.out, self._writing = inbox, out, threading.Lock()
         inbox.on_ping = lambda: self._send("pong", {})  # from the reader, whatever the engine does
-        self.engine: Any = None
-        self.index: Any = None
+        self.engine: Engine | RemoteEngine | None = None
+        self.index: RunIndex | None = None
+        self._threads = 0
         self._ops = {
             "open": self._open,
             "generate": self._generate,
@@ -142,18 +149,14 @@ class Worker:
             self.inbox.stopping.set()
 
     def _open(self, message: Message) -> None:
-        import torch
-
         from vaultgpt.corpus.runs import RunIndex
-        from vaultgpt.mirror.engine import Engine
 
         settings = _settings(message)
-        if threads := int(message.get("threads") or settings.threads):
-            torch.set_num_threads(threads)
+        self._threads = int(message.get("threads") or settings.threads)
         if message.get("runs"):
             self.index = RunIndex(Path(message["runs"]), bytes.fromhex(message["secret"])).load()
         self.engine = None
-        engine = Engine(settings, self.index)
+        engine = self._engine(settings, message)
         engine.load(Path(message["base"]))
         engine.activate(message.get("active"), None, _folders(message))
         self.engine = engine
@@ -163,10 +166,33 @@ class Worker:
             device=str(engine.device),
             dtype=engine.dtype,
             cost=engine.cost,
+            problem=engine.problem,
             load_ms=round((perf_counter() - message["received"]) * 1000, 1),
         )
 
-    def _opened(self) -> Any:
+    def _engine(self, settings: config.Mirror, message: Message) -> Engine | RemoteEngine:
+        """The body that the settings ask for; ours where they may not have the other one."""
+        if settings.engine == "own":
+            return self._own(settings)
+        if refused := settings.refused():
+            engine = self._own(settings)
+            engine.problem = refused
+            return engine
+        from vaultgpt.mirror.echo import NoRuns
+        from vaultgpt.mirror.remote import RemoteEngine
+
+        return RemoteEngine(settings, self.index or NoRuns(), Path(message["engine"]), self._own)
+
+    def _own(self, settings: config.Mirror) -> Engine:
+        import torch
+
+        from vaultgpt.mirror.engine import Engine
+
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        return Engine(settings, self.index)
+
+    def _opened(self) -> Engine | RemoteEngine:
         if self.engine is None:
             raise Unavailable("The mirror has no base open yet.")
         return self.engine
@@ -182,7 +208,11 @@ class Worker:
         for said in engine.generate(
             prompt, lambda: self.inbox.is_cancelled(message.get("id")), message["received"]
         ):
-            self._send("piece" if isinstance(said, Piece) else "usage", message, **said.to_json())
+            if isinstance(said, Piece):
+                self._send("piece", message, **said.to_json())
+            else:
+                told = replace(said, engine_problem=engine.problem)
+                self._send("usage", message, **told.to_json())
 
     def _warm(self, message: Message) -> None:
         cached = self._opened().warm(
@@ -204,6 +234,7 @@ class Worker:
             active=message.get("active"),
             dtype=engine.dtype,
             cost=engine.cost,
+            problem=engine.problem,
         )
 
     def _runs(self, message: Message) -> None:

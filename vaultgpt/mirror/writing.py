@@ -15,10 +15,9 @@ from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.lines import Lines
 from vaultgpt.mirror.answer import Answer, Frame
 from vaultgpt.mirror.decoding import Decoding, Lane, Mix
-from vaultgpt.mirror.echo import Echo, Runs
+from vaultgpt.mirror.echo import Runs
 from vaultgpt.mirror.healing import Healing
-from vaultgpt.mirror.lengths import MAY_BE_SHORT, Ender
-from vaultgpt.mirror.manner import Manner
+from vaultgpt.mirror.lengths import MAY_BE_SHORT
 from vaultgpt.mirror.prompting import Encoded
 from vaultgpt.mirror.question import Stems
 from vaultgpt.mirror.sampling import Breaks, Chooser, Dry, Logits, Verse
@@ -115,15 +114,11 @@ class Writing:
         prompt, sampling, voice = self.prompt, self.prompt.sampling, self.voice
         lines = self._lines()
         poetry = lines is not None or any(map(names_verse, prompt.tags))
-        before = "" if self._stems else prompt.text
         single, blank = voice.breaks.single, voice.breaks.blank
         spared = frozenset(np.concatenate([single, blank]).tolist()) if poetry else frozenset()
-        wording = Wording(
-            index,
-            Echo(voice.runs, before, sampling.guard),
-            Manner(voice.habits, before, sampling.dry_multiplier > 0),
-            Ender(prompt.length, frame.max_tokens, prompt.stop, prompt.suffix, poetry),
-            self._strip(),
+        apart = self._stems is not None
+        wording = Wording.of(
+            prompt, index, frame.max_tokens, voice.runs, voice.habits, poetry=poetry, apart=apart
         )
         answer = Answer(
             frame,
@@ -135,13 +130,6 @@ class Writing:
         if self._stems:
             answer.force(self._stems.tails[index], self._stems.joined)
         return answer
-
-    def _strip(self) -> str:
-        """White space that an answer does not open with."""
-        before = self.prompt.text
-        if not before or before[-1] in "\r\n" or self._stems:
-            return " \t\n\r"
-        return " \t" if before[-1].isspace() else ""
 
     def usage(self) -> Usage:
         """The figures, once the pieces are through."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from vaultgpt.corpus.words import split_words
-from vaultgpt.mirror.engine import MOST_ALTERNATIVES, Engine
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.wire import Prompt, Sampling, Usage
 
 Opening = tuple[tuple[str, ...], str | None]  # the tags and the year of one of the author's notes

@@ -220,6 +220,8 @@ class GrowingCompletion:
         return {
             **label,
             "generation": usage.generation,
+            "engine": usage.engine,
+            "engine_problem": usage.engine_problem or None,
             "tags": list(self.prompt.tags),
             "first_token_ms": usage.first_token_ms,
             "cached_tokens": usage.cached_tokens,

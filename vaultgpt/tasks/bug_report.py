@@ -46,8 +46,10 @@ _LOG_LINE = re.compile(
     r"(?P<part>vaultgpt\.(?:daemon|ledger|server|workers|rounds|mirror))?"
 )
 _OURS = frozenset(
-    {"ledger", "memory", "generations", "runs", "bases", "staging", "voice", "logs", "config"}
+    {"ledger", "memory", "generations", "runs", "bases", "staging", "voice", "engine", "logs"}
+    | {"config"}
 )
+_NAMES = ("base", "mirror.engine_url")  # options that may hold a folder's or a machine's name
 
 
 def write_report(state: VaultState | None, findings: Sequence[Finding], folder: Path) -> Path:
@@ -121,7 +123,8 @@ def _settings(state: VaultState) -> dict[str, Any]:
 
 
 def _shown(option: Option) -> Any:
-    if option.kind in ("boolean", "integer", "number") or (option.pattern and option.key != "base"):
+    choice = option.pattern and option.key not in _NAMES
+    if option.kind in ("boolean", "integer", "number") or choice:
         return option.value
     return {"length": len(option.value)}
 

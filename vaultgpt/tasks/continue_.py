@@ -43,6 +43,8 @@ class Continued(TypedDict):
     tokens: int
     first_token_ms: float
     tokens_per_s: float | None
+    engine: str  # who wrote: own or openai
+    engine_problem: str | None  # why our own decoder did, where the settings name another
 
 
 class AcceptedRequest(Question):
@@ -233,6 +235,8 @@ def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Co
         tokens=usage["completion_tokens"],
         first_token_ms=ours["first_token_ms"],
         tokens_per_s=ours["tokens_per_s"],
+        engine=ours["engine"],
+        engine_problem=ours["engine_problem"],
     )
 
 
@@ -256,6 +260,8 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> Continued:
         tokens=usage.tokens,
         first_token_ms=usage.first_token_ms,
         tokens_per_s=usage.tokens_per_s,
+        engine=usage.engine,
+        engine_problem=usage.engine_problem or None,
     )
 
 

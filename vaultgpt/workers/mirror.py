@@ -24,10 +24,12 @@ from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage
 from vaultgpt.workers.pipe import Mute, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
+ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
 _LOAD_S = 600.0  # longest loading of a base
 _AT_ONCE = 2  # deaths in a row after which the next one waits: 2, 4, 8 ... seconds
 _MOST_WAIT_S = 300.0
 _SHOWN_S = 600.0  # how long a death is told of
+_CHANGING = ("dtype", "cost", "problem")  # of "ready", with another generation
 _ANSWER_S = 300.0  # longest time between two frames of an answer; prefill of a large base
 
 
@@ -41,6 +43,7 @@ class Opening:
     settings: Mirror = field(default_factory=Mirror)
     runs: Path | None = None
     secret: bytes = b""
+    engine: Path | None = None  # where voices lie for another engine
 
     def swap_frame(self) -> Frame:
         """What changes when another generation becomes active."""
@@ -60,6 +63,7 @@ class Opening:
             "settings": asdict(self.settings),
             "runs": str(self.runs) if self.runs else None,
             "secret": self.secret.hex(),
+            "engine": str(self.engine) if self.engine else None,
             "threads": threads,
         }
 
@@ -85,7 +89,9 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     }
     # How it samples goes with each prompt: a worker that is awake need not end for that.
     where = replace(settings.mirror, **asdict(Sampling()))
-    return Opening(base.folder, active, folders, where, state.runs, ledger.key)
+    return Opening(
+        base.folder, active, folders, where, state.runs, ledger.key, state.folder / ENGINE
+    )
 
 
 def _same(wanted: dict[str, str], have: dict[str, str]) -> bool:
@@ -157,12 +163,17 @@ class MirrorProcess:
         self._leave: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._health = _Health()
-        self.ready: Frame = {}  # the worker's "ready" frame: device, dtype, cost, load_ms
+        self.ready: Frame = {}  # the worker's "ready" frame: device, dtype, cost, problem, load_ms
 
     @property
     def problem(self) -> str:
         """What is wrong with the workers, in a sentence; "" for nothing."""
         return self._health.problem
+
+    @property
+    def engine_problem(self) -> str:
+        """Why our own decoder writes in place of the engine of the settings; "" where it should."""
+        return str(self.ready.get("problem") or "")
 
     @property
     def running(self) -> bool:
@@ -194,14 +205,19 @@ class MirrorProcess:
                 async with self._asked(frame) as answers:
                     async for item in _items(answers):
                         said = True
-                        yield item
+                        yield self._heard(item)
                 return
             except Mute:
                 if said:
                     raise
             async with self._asked(frame) as answers:  # by the one that takes its place
                 async for item in _items(answers):
-                    yield item
+                    yield self._heard(item)
+
+    def _heard(self, item: Piece | Usage) -> Piece | Usage:
+        if isinstance(item, Usage):
+            self.ready = {**self.ready, "problem": item.engine_problem}
+        return item
 
     async def warm(self, prompt: Prompt) -> int:
         """Prefill and cache the prompt; how many of its tokens the cache held. Cancellable."""
@@ -230,7 +246,7 @@ class MirrorProcess:
             if answer["event"] == "error":
                 await self._end()  # nobody knows what it holds now: the next request starts anew
                 raise error_from_frame(answer)
-            self.ready = {**self.ready, **{key: answer.get(key) for key in ("dtype", "cost")}}
+            self.ready = {**self.ready, **{key: answer.get(key) for key in _CHANGING}}
             self._opened = opening
             self._rest(opening)
 
