@@ -278,8 +278,13 @@ def test_remove_erases_the_state_and_no_note(tmp_path: Path, cli: Callable[..., 
     vault = tmp_path / "v"
     vault.mkdir()
     (vault / "a.md").write_text("Hello there, it rained.")
+    (vault / ".obsidian").mkdir()
     assert cli("init", str(vault)).status == 0
+    hashes = tmp_path / "home" / "hashes.json"
+    hashes.write_text(json.dumps({str(vault / "base" / "model.safetensors"): [1, 2, 3, "x"]}))
     assert cli("remove", str(vault)).status == 2
     folders = list((tmp_path / "home" / "vaults").iterdir())
-    assert cli("remove", str(vault), "--yes").status == 0
+    done = cli("remove", str(vault), "--yes")
+    assert done.status == 0 and "The plugin stays in" in done.out
     assert not folders[0].exists() and (vault / "a.md").exists()
+    assert str(vault) not in hashes.read_text()

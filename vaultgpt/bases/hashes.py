@@ -60,6 +60,12 @@ class Hashes:
         """Hash it anew the next time."""
         self._changed |= self._known.pop(str(file), None) is not None
 
+    def forget_below(self, folder: Path) -> None:
+        """Nothing is kept of the files in a folder: it is to leave no trace."""
+        kept = {f: found for f, found in self._known.items() if not Path(f).is_relative_to(folder)}
+        self._changed |= len(kept) < len(self._known)
+        self._known = kept
+
     def save(self) -> None:
         if self._changed and self._path.parent.is_dir():
             with contextlib.suppress(OSError):  # the next call hashes again

@@ -17,6 +17,7 @@ from vaultgpt.commands.common import (
 )
 from vaultgpt.errors import Conflict
 from vaultgpt.tasks.client import find_daemon
+from vaultgpt.tasks.plugin import installed
 from vaultgpt.tasks.vaults import erasable, erase
 
 
@@ -40,3 +41,6 @@ def remove(
         print_json({"removed": str(state.folder)})
     else:
         out.print("Erased. The notes are as they were.", markup=False)
+        if (plugin := installed(state.vault)) is not None:
+            said = f"The plugin stays in {plugin}: uninstall it in Obsidian, or delete that folder."
+            out.print(said, markup=False)

@@ -28,6 +28,12 @@ class Installed(TypedDict):
     sentence: str
 
 
+def installed(vault: Path) -> Path | None:
+    """Where the plugin lies in a vault; None where it does not."""
+    folder = vault / ".obsidian" / "plugins" / _PLUGIN_ID
+    return folder if folder.is_dir() else None
+
+
 def bundled() -> bool:
     """Whether this package carries the built plugin."""
     return (BUILT / "main.js").exists() and (BUILT / "manifest.json").exists()

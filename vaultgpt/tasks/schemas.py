@@ -47,7 +47,9 @@ _DATE = re.compile(r"(\d{4})(?:(-(?:0[1-9]|1[0-2]))(?:-(?:0[1-9]|[12]\d|3[01]))?
 def check_model(name: str | None) -> str | None:
     """The name; NotFound for one that can't be a model."""
     if name is not None and not _MODEL.fullmatch(name):
-        raise NotFound("There is no such model.", "GET /v1/models lists them.")
+        raise NotFound(
+            "There is no such model.", "`vaultgpt generations` or GET /v1/models lists them."
+        )
     return name
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
+from vaultgpt.bases.hashes import Hashes
 from vaultgpt.errors import Conflict, NotFound, StateError, VaultError, VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState, drop_state, find_state, known_vaults, state_root
@@ -162,5 +163,9 @@ def erase(state: VaultState) -> None:
     """Erase a vault's state and its line in vaults.json. StateError where something stays."""
     drop_state(state.vault)
     shutil.rmtree(state.folder, ignore_errors=True)
+    hashes = Hashes()
+    for folder in (state.folder, state.vault):
+        hashes.forget_below(folder)
+    hashes.save()
     if state.folder.exists():
         raise StateError(f"Not all of {state.folder} could be erased.", "Delete it by hand.")
