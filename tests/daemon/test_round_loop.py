@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.options import with_option
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.server.events import Broker, Listener
-from vaultgpt.state import VaultState
+from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.plan import Due
 from vaultgpt.wire import Hear
 from vaultgpt.workers import RoundStopped
@@ -340,3 +342,30 @@ def _due(why: str) -> Due:
 
 def _local(text: str) -> float:
     return time.mktime(time.strptime(text, "%Y-%m-%d %H:%M"))
+
+
+async def test_two_vaults_of_a_machine_learn_one_after_the_other(
+    state: VaultState, settings: Settings, tmp_path: Path
+) -> None:
+    """1. One vault's round is under way. 2. Another's is due. 3. The first one ends.
+
+    Result: the second waits, says for what, and learns next; a round that a person asks for waits
+    for nobody.
+    """
+    shutil.copytree(state.vault, tmp_path / "other")
+    other = create_state(tmp_path / "other")
+    first, second = FakeRound(hold=True), FakeRound()
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(scene(state, settings, first))
+        await until(lambda: one.loop.running)
+        two = await stack.enter_async_context(scene(other, settings, second))
+        await until(lambda: "another vault" in two.loop.decision.why)
+        assert not two.loop.running and not second.calls
+        await two.loop.ask(fresh=True)
+        await until(lambda: len(second.calls) == 1 and not two.loop.running)
+        one.loop.cancel()
+        await until(lambda: not one.loop.running)
+        two.clock.value += RETRY_S
+        two.loop.poke()
+        await until(lambda: len(second.calls) == 2)
+        assert [call["manual"] for call in second.calls] == [True, False]

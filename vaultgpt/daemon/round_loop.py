@@ -15,6 +15,7 @@ from datetime import date
 from typing import cast
 
 import psutil
+from filelock import FileLock, Timeout
 
 from vaultgpt.children import program
 from vaultgpt.config import Settings
@@ -22,10 +23,11 @@ from vaultgpt.daemon.logs import log
 from vaultgpt.daemon.schedule import RECHECK_S, Decision, Facts, latest_night, next_round
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import Conflict, VaultGPTError, expected
+from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds import RoundAnswer, RoundProgress, how_far, run_round, what_is_due
 from vaultgpt.server.events import Broker
-from vaultgpt.state import VaultState
+from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.train import Started
 from vaultgpt.training.round import Asked
 from vaultgpt.wire import ProgressEvent
@@ -69,6 +71,7 @@ class RoundLoop:
             now,
         )
         self._flag = asyncio.Event()
+        self._turn = FileLock(state_root() / "round.turn", timeout=0, mode=PRIVATE_FILE)
         self._stop = threading.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures, self._hold_s, self._held_since, self._held_why = 0, 0.0, 0.0, ""
@@ -116,6 +119,10 @@ class RoundLoop:
             self.problems.pop("round", None)  # what failed is no longer wanted, or done by others
         now = self._now()
         decision = next_round(now, facts, self._settings().schedule)
+        starts = decision.when is not None and decision.when <= now and not self.running
+        if starts and not self._take_turn():
+            waits = f"Waits while another vault of this machine learns. {decision.why}"
+            decision, starts = Decision(now + RECHECK_S, waits), False
         night, hour = decision.night, self._settings().schedule.nightly
         if night is not None or hour != self._hour:
 
@@ -127,8 +134,19 @@ class RoundLoop:
             await self._writer.do(keep)
             self._hour = hour
         self.decision = decision
-        if decision.when is not None and decision.when <= now and not self.running:
+        if starts:
             self._start(Asked(nightly=decision.cause == "night"), decision.why)
+
+    def _take_turn(self) -> bool:
+        """Whether no other vault's daemon holds it: at three at night twenty would learn at once.
+
+        Only rounds that nobody asked for take turns.
+        """
+        try:
+            self._turn.acquire()
+        except Timeout:
+            return False
+        return True
 
     async def _facts(self) -> Facts:
         settings, now = self._settings(), self._now()
@@ -233,6 +251,7 @@ class RoundLoop:
             await self._on_done(answer)
             self._broker.publish("verdict", answer)
         finally:
+            self._turn.release()
             self.progress = None
             loop.call_soon(self.poke)  # after this task has ended
 
