@@ -23,19 +23,22 @@ from vaultgpt.workers.mirror import ENGINE
 SOMEWHERE = "http://192.0.2.7:8080"  # of the documentation's own network: nobody stands there
 
 
-def with_a_voice(vault: Path, base: Path, tmp_path: Path) -> tuple[VaultState, Path]:
-    """A vault with an active voice, and that voice's LoRA as llama-server reads it."""
+def with_voices(vault: Path, base: Path, tmp_path: Path) -> tuple[VaultState, list[Path]]:
+    """A vault with two voices, the first one active, and their LoRAs as llama-server reads them."""
     age(vault)
     state = create_state(vault)
     save_option(state.config, "base", str(base))
     save_option(state.config, "mirror.threads", 1)
-    name = publish_voice(state, base, mild_adapter(base, tmp_path / "staged", 1))
+    loras = []
+    for seed in (1, 2):
+        name = publish_voice(state, base, mild_adapter(base, tmp_path / f"staged{seed}", seed))
+        voice = state.generations / name
+        called = Place(state.folder / ENGINE).name(name, voice, resolve(str(base), state).folder)
+        loras.append(tmp_path / f"{called}.gguf")
+        write_adapter(base, load_adapter(voice), loras[-1])
     with Ledger.open(state) as ledger:
-        ledger.generations.activate(name, time.time())
-    voice = state.generations / name
-    called = Place(state.folder / ENGINE).name(name, voice, resolve(str(base), state).folder)
-    write_adapter(base, load_adapter(voice), tmp_path / f"{called}.gguf")
-    return state, tmp_path / f"{called}.gguf"
+        ledger.generations.activate("g000001", time.time())
+    return state, loras
 
 
 def problems(daemon: Serving) -> str:
@@ -45,14 +48,14 @@ def problems(daemon: Serving) -> str:
 def test_a_daemon_s_engine_writes_goes_comes_back_and_stays_on_this_machine(
     vault: Path, tiny_writer: Path, tmp_path: Path
 ) -> None:
-    """1. llama-server holds the voice. 2. It is killed. 3. It is back. 4. Its address is another
-    machine's. Result: the answers go on, each says who wrote it, status says why, and of all that
-    was written nothing counts as the author's."""
-    state, lora = with_a_voice(vault, tiny_writer, tmp_path)
+    """1. llama-server holds two voices. 2. The other one is activated. 3. The server is killed.
+    4. It is back. 5. Its address is another machine's. Result: the answers go on, each says who
+    wrote it, status says why, and of all that was written nothing counts as the author's."""
+    state, loras = with_voices(vault, tiny_writer, tmp_path)
     write_model(tiny_writer, None, tmp_path / "base.gguf")
     asked: dict[str, Any] = {"prompt": "I walked along the", "max_tokens": 24}
     asked["vaultgpt"] = {"tags": ["dream"], "length": "tokens"}
-    with LlamaServer(tmp_path / "base.gguf", [lora]) as llama:
+    with LlamaServer(tmp_path / "base.gguf", loras) as llama:
         save_option(state.config, "mirror.engine", "openai")
         save_option(state.config, "mirror.engine_url", llama.address)
         with Serving(state) as daemon:
@@ -69,12 +72,19 @@ def test_a_daemon_s_engine_writes_goes_comes_back_and_stays_on_this_machine(
             text = "".join(c["text"] for _, part in parts for c in part["choices"])
             assert text.strip() and parts[-1][1]["vaultgpt"]["engine"] == "openai"
 
+            daemon.client.post("/v1/generations/g000002/activate", {})
+            place = state.folder / ENGINE
+            wait_for(lambda: list(place.glob("*g000002*.json")), 120)  # nobody has asked for text
+            told = daemon.ask(**asked)["vaultgpt"]
+            assert (told["engine"], told["generation"]) == ("openai", "g000002")
+            assert not list(place.glob("*g000001*"))
+
             llama.kill()
             told = daemon.ask(**asked)["vaultgpt"]
             assert told["engine"] == "own" and "does not answer" in told["engine_problem"]
             assert "vaultgpt's own decoder writes" in problems(daemon)
 
-            with LlamaServer(tmp_path / "base.gguf", [lora], llama.port):
+            with LlamaServer(tmp_path / "base.gguf", loras, llama.port):
                 wait_for(lambda: daemon.ask(**asked)["vaultgpt"]["engine"] == "openai", 60)
                 assert "own decoder" not in problems(daemon)
 

@@ -81,6 +81,8 @@ class Writing:
             await self.mirror.reload_runs()
             if before != wanted:
                 await self.mirror.activate()
+            if before is not None and before[0] != active and wanted[2].engine != "own":
+                await self.mirror.open()  # puts the voice there and compares: at night, not at noon
             self._troubles.pop("mirror", None)
         except VaultGPTError as error:
             self._followed = None  # to be tried again after the next scan
