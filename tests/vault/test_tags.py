@@ -116,6 +116,10 @@ def test_a_line_of_tags_only_is_left_out_with_the_blank_line_below() -> None:
         ("#private\u00a0#x", ("private", "x")),
         ("It cost $5 and #private then $6", ("private",)),
         ("#PRIVATE", ("private",)),
+        ("Mend it %% #sea %% soon", ("sea",)),
+        ("Mend it %%#sea%% soon", ("sea",)),
+        ("%% #sea %% soon", ()),
+        ("Mend it <!-- #sea --> soon", ()),
     ],
 )
 def test_what_is_a_tag_after_any_white_space_and_joined(text: str, tags: tuple[str, ...]) -> None:

@@ -104,6 +104,12 @@ def setext(text: str, at: int) -> tuple[int, int, str] | None:
     return under.end(), 1 if under[1][0] == "=" else 2, line
 
 
+def begins(text: str, at: int) -> bool:
+    """Whether nothing but a quote's marks stands before it in its line."""
+    near = text[max(0, at - 200) : at]  # a line of a megabyte is not looked through each time
+    return (at <= 200 or "\n" in near) and not near.rpartition("\n")[2].strip(" \t>")
+
+
 def same_paragraph(text: str, at: int, end: int) -> bool:
     """Whether no blank line stands between two places."""
     return _BLANK_LINE.search(text, at, end) is None

@@ -262,8 +262,6 @@ class _Walk:
         self.tags.field(at, end)
         return self._mark(at, end, "dataview")
 
-    # Within a line
-
     def _escape(self, at: int) -> int:
         return at + (2 if self.text[at + 1 : at + 2] not in ("\n", "\r", "") else 1)
 
@@ -288,8 +286,12 @@ class _Walk:
     def _comment(self, at: int) -> int:
         if not self.text.startswith("%%", at):
             return at + 1
-        found = self._find("%%", at + 2)
-        return self._hidden(at, found + 2) if found >= 0 else at + 2
+        if (end := self._find("%%", at + 2) + 2) < 2:
+            return at + 2
+        if markup.begins(self.text, at):
+            return self._hidden(at, end)
+        self.tags.within(at, end, "%")  # within a line Obsidian's cache reads them
+        return self._mark(at, end, "comment")
 
     def _angle(self, at: int) -> int:
         if self.text.startswith("<!--", at):
@@ -323,8 +325,9 @@ class _Walk:
     def _formula(self, at: int) -> int:
         """Within a line it ends in its paragraph: two "$$" far apart are money."""
         found = self._find("$$", at + 2)
-        begins = not self.text[self.text.rfind("\n", 0, at) + 1 : at].strip(" \t>")
-        if found < 0 or not (begins or markup.same_paragraph(self.text, at, found)):
+        if found < 0 or not (
+            markup.begins(self.text, at) or markup.same_paragraph(self.text, at, found)
+        ):
             return at + 2
         return self._mark(at, found + 2, "math")
 
