@@ -184,11 +184,22 @@ def copied_and_edited(vault: Vault) -> None:
     vault.write("long.md", "Changed " + body("long"), age_s=0)
 
 
+def quoted_then_alone(vault: Vault) -> None:
+    """A long note takes in a part of another; in a later scan nothing but that is left of it."""
+    vault.write("quote.md", body("mine", 8) + "\n" + prose("other/0"), age_s=0)
+    with Ledger.open(vault.state) as ledger:
+        before = ledger.meta("copies_shared")
+        ledger.follow(Rules(), NOW)
+        assert before is not None and ledger.meta("copies_shared") not in (None, before)
+    vault.write("quote.md", prose("other/0"), age_s=0)
+
+
 CHANGES: dict[str, Callable[[Vault], object]] = {
     "a copy of eleven words": lambda v: v.write("b.md", prose("short", 11)),
     "a longer note around eleven": lambda v: v.write("b.md", prose("short", 11) + body("round")),
     "a copy, and its original edited": copied_and_edited,
     "what is left is another note's": lambda v: v.write("half.md", prose("other/0"), age_s=0),
+    "what is left was taken from another": quoted_then_alone,
     "back from the cloud": lambda v: v.move(".twin.md.icloud", "twin.md"),
 }
 

@@ -63,6 +63,7 @@ def train(
 
 
 _PHASES = {
+    "read": "Reading the vault",
     "load": "Loading the base",
     "evaluate": "Measuring",
     "send": "Sending",

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaultgpt.corpus.runs import Hashes, among, coarse
-from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, unpack_runs
+from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, pack_runs, unpack_runs
 from vaultgpt.ledger.database import Database, in_parts
 from vaultgpt.ledger.memory_file import Line
 from vaultgpt.ledger.paragraphs import place_of
@@ -23,7 +23,7 @@ from vaultgpt.ledger.rows import EntryRow, Paragraph
 from vaultgpt.ledger.schema import given_id, given_text, kept_id, kept_text
 
 TEMPLATE_ENTRIES = 5  # a paragraph in so many entries is a template's, not the author's voice
-_SAME_RUNS = 0.75  # of 10 words: a changed word spoils ten of them, a quarter more than of 8 words
+SAME_RUNS = 0.75  # of 10 words: a changed word spoils ten of them, a quarter more than of 8 words
 _COLUMNS = (
     "e.id, n.path, e.heading, e.place, e.date, e.tags, e.words, e.held_out, e.held_digests, "
     "e.first_seen, e.changed, e.used, e.forgotten, e.absent_since"
@@ -156,7 +156,7 @@ class Entries:
         """These rows changed: what is known of copies goes where one of them is or has a copy, or
         where one of these lengths, of rows in runs, leaves little but what others have too."""
         shared = json.loads(self._db.meta(COPIES) or "{}") if lengths else {}
-        if any(shared.get(str(n), 0) > _SAME_RUNS * length for n, length in lengths.items()):
+        if any(shared.get(str(n), 0) > SAME_RUNS * length for n, length in lengths.items()):
             return self.forget_copies()
         for some in in_parts(rows):
             if self._db.read(
@@ -172,6 +172,26 @@ class Entries:
             return False
         rows = self._db.read("SELECT ten FROM runs WHERE length(ten) BETWEEN 5 AND 15")
         return any(among(unpack_runs(row["ten"]), coarse(runs)).all() for row in rows)
+
+    def may_copy(self, runs: Hashes) -> bool:
+        """Whether an entry may say the same as another, now that these runs, which ascend, stand in
+        several; where none may, how many of them each has is kept. A pass over all runs, a fifth of
+        what finding the copies takes."""
+        if (known := self._db.meta(COPIES)) is None:
+            return True
+        shared, wanted = json.loads(known), np.sort(lower_bits([pack_runs(runs)]))
+        for rows in self._db.batches("SELECT entry, ten FROM runs WHERE length(ten) > 0"):
+            rows.sort(key=lambda row: not is_plain(row["ten"]))  # as lower_bits gives them
+            counts = np.array([count_runs(row["ten"]) for row in rows])
+            held = np.flatnonzero(_held(lower_bits([row["ten"] for row in rows]), wanted))
+            owners = np.searchsorted(np.cumsum(counts), held, "right")
+            for at, count in Counter(owners.tolist()).items():
+                name = str(rows[at]["entry"])
+                shared[name] = min(shared.get(name, 0) + count, int(counts[at]))
+                if shared[name] > SAME_RUNS * counts[at]:
+                    return True
+        self._db.set_meta(COPIES, json.dumps(shared))
+        return False
 
     def find_copies(self) -> None:
         """Have copy_of say of each entry which other one says the same, where it is not known."""
@@ -356,7 +376,7 @@ def _near_duplicates(
         own = shared.tolist()
         owners = Counter(owner[run] for run in own if run in owner)
         first, count = max(owners.items(), key=lambda o: (o[1], -o[0]), default=(0, 0))
-        if count > _SAME_RUNS * size:
+        if count > SAME_RUNS * size:
             dropped[name] = entries[first][0]
             continue
         owner |= {run: at for run in own if run not in owner}

@@ -21,7 +21,7 @@ from vaultgpt.corpus.runs import (
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger.database import Database, Key
 from vaultgpt.ledger.emitted import EmittedText
-from vaultgpt.ledger.entries import Entries
+from vaultgpt.ledger.entries import SAME_RUNS, Entries
 from vaultgpt.ledger.guard import Guard
 from vaultgpt.ledger.held_out import HeldOut
 from vaultgpt.ledger.paragraphs import Read, words_in
@@ -122,10 +122,13 @@ class Recording:
         for at in np.unique(np.searchsorted(ends, np.flatnonzero(held), "right")):
             now, before = runs[at]
             found = now[among(now, shared) & ~among(now, before)]
-            if len(found) >= (_COPIED_RUNS if len(now) > _COPIED_RUNS else 1):
+            if len(found) > SAME_RUNS * len(now) or (len(found) and len(now) <= _COPIED_RUNS):
                 return True
             few.append(found)
-        return self._entries.with_only(np.sort(_together(few)))
+        both: Hashes = np.sort(_together(few))
+        if any(len(found) >= _COPIED_RUNS for found in few):
+            return self._entries.may_copy(both)
+        return self._entries.with_only(both)
 
     def _vanished(self, done: Recorded, percent: int) -> None:
         db = self._db
