@@ -182,6 +182,9 @@ def test_other_names(name: str) -> None:
         # far from a formula
         "She had $$ then.\n\n#private\n\nAnd $$ now.",
         "- > #private",
+        # after an underscore, which Obsidian has come to read
+        "I was _#private_ then",
+        "snake_#private",
     ],
 )
 def test_no_place_hides_an_excluded_tag(tmp_path: Path, text: str) -> None:

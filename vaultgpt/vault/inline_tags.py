@@ -38,6 +38,8 @@ class InlineTags:
         """
         at = m.start()
         last = self.text[at - 1] if at else " "
+        if last == "_" and at >= self.none_until and (tag := inline_tag(m[1].rstrip("_"))):
+            self.barring.append(tag)  # Obsidian 1.13 lists it; the older ones that we know did not
         if at < self.none_until or not (
             last.isspace()
             or last in _BEFORE
