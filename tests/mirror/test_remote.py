@@ -255,20 +255,21 @@ def test_an_engine_that_is_killed_midway_and_comes_back(
     voice, then with it. Result: our own goes on from the very word, and writes until 3 is whole."""
     monkeypatch.setattr(remote, "_AGAIN_S", 0.0)
     place = tmp_path / "engine"
-    loras = voices.loras(place)
-    prompt = Prompt(TEXT, seed=3, max_tokens=200, length="page")
-    with LlamaServer(voices.gguf, loras) as server:
-        engine = voices.engine(server.address, place)
-        heard, usage = "", None
-        for item in engine.generate(prompt, never):
-            if isinstance(item, Usage):
-                usage = item
-                continue
-            if not heard:
-                server.kill()
-            heard += item.text
-        assert usage is not None and usage.engine == "own" and usage.generation == "g000001"
-        assert len(heard.split()) > 30 and "  " not in heard
+    prompt, usage, heard = Prompt(TEXT, seed=3, max_tokens=200, length="page"), None, ""
+    for _ in range(5):  # a busy machine may hear all of it before the kill is through
+        with LlamaServer(voices.gguf, voices.loras(place)) as server:
+            engine, heard = voices.engine(server.address, place), ""
+            for item in engine.generate(prompt, never):
+                if isinstance(item, Usage):
+                    usage = item
+                    continue
+                if not heard:
+                    server.kill()
+                heard += item.text
+        if usage is not None and usage.engine == "own":
+            break
+    assert usage is not None and usage.engine == "own" and usage.generation == "g000001"
+    assert len(heard.split()) > 30 and "  " not in heard
     assert "does not answer" in engine.problem or "broke off" in engine.problem
     assert write(engine, prompt)[2].engine == "own"
     with LlamaServer(voices.gguf, port=server.port):

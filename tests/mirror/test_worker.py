@@ -90,7 +90,7 @@ def test_a_life_of_the_worker(
     assert first[-1]["cached_tokens"] == warmed["cached_tokens"]
     assert [m["finish"] for m in second if m["event"] == "piece" and m["finish"]]
     worker.say(op="activate", active="g000001", folder=str(generation))
-    writes = {"dtype": "float32", "cost": None}
+    writes = {"dtype": "float32", "cost": None, "problem": ""}
     assert worker.hear() == {"event": "activated", "active": "g000001", **writes}
     worker.say(op="generate", id=4, prompt=prompt())
     assert worker.until("usage")[-1]["generation"] == "g000001"
