@@ -87,7 +87,7 @@ def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
         generation = next(person.home.glob(f"vaults/*/generations/{answer['generation']}"))
         disk = sum(p.stat().st_size for p in generation.rglob("*") if p.is_file()) / 1e6
     return {
-        "base": base,
+        "base": Path(base).name,
         "vault": vault.name,
         "first_s": round(rounds[0]["report"]["seconds"], 1),
         "all_s": round(seconds, 1),

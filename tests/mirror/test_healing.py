@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tests.mirror.conftest import engine_of, never, write
 from vaultgpt.mirror.engine import Engine
@@ -79,6 +80,24 @@ def test_starting_with_finds_what_a_search_finds(vocabulary: Vocabulary) -> None
     for prefix in (b" ", b"\n", b" th", b"\xc3", b"\xff", b"zzzz"):
         brute = {i for i, w in enumerate(vocabulary.written) if w.startswith(prefix)}
         assert set(vocabulary.starting_with(prefix).tolist()) == brute
+
+
+def test_a_blank_line_is_written_as_the_tokenizer_writes_it(tiny_llama: Path) -> None:
+    """GPT-2's cut gives the last line end to the word: two in one token precede a third."""
+    cut_as_gpt2 = Tokenizer(models.BPE())
+    cut_as_gpt2.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    texts = ["so.\n\n\nThen\n\n"] * 9
+    cut_as_gpt2.train_from_iterator(texts, trainers.BpeTrainer(initial_alphabet=alphabet))
+    vocabulary = Vocabulary(cut_as_gpt2, [0], [0])
+    double = vocabulary.written.index(b"\n\n")
+    assert vocabulary.encode("so.\n\n\nThen").count(double) == 1
+    assert double in vocabulary.blanks and double not in vocabulary.encode("so.\n\nThen")
+    cut_as_gpt2.pre_tokenizer = pre_tokenizers.Split("\n\n", "isolated")
+    assert Vocabulary(cut_as_gpt2, [0], [0]).blanks == []  # here training shows it
+    engine = engine_of(tiny_llama)
+    engine.vocabulary.__dict__["blanks"] = [5]
+    assert engine._writable(engine.vocabulary.size)[5] == -np.inf
 
 
 @cache

@@ -76,11 +76,11 @@ class Engine:
         self._sample = [vocabulary.start, *vocabulary.encode(_SAMPLE)[:_SAMPLE_TOKENS]]
         self.active = BASE
         self._barred = None
-        self._breaks = Breaks(vocabulary.written)
+        self._breaks = Breaks(vocabulary.written, vocabulary.blanks)
         self._lines.clear()
 
     def _writable(self, size: int) -> Logits:
-        """[vocab] -inf for ids that write nothing and do not end the text, else 0."""
+        """[vocab] -inf for ids that neither write what training saw nor end the text, else 0."""
         if self._barred is not None:
             return self._barred
         written = self.vocabulary.written
@@ -88,6 +88,7 @@ class Engine:
         barred[
             [i for i in range(min(size, len(written))) if written[i] or i in self.vocabulary.ends]
         ] = 0.0
+        barred[[i for i in self.vocabulary.blanks if i < size]] = -np.inf
         self._barred = barred
         return barred
 

@@ -144,8 +144,9 @@ class Chooser:
 class Breaks:
     """The tokens of a vocabulary that end a line: with a blank line after it, or without."""
 
-    def __init__(self, written: Sequence[bytes]) -> None:
-        ending = [i for i, w in enumerate(written) if b"\n" in w]
+    def __init__(self, written: Sequence[bytes], barred: Sequence[int] = ()) -> None:
+        never = set(barred)
+        ending = [i for i, w in enumerate(written) if b"\n" in w and i not in never]
         self.blank = np.array([i for i in ending if written[i].count(b"\n") > 1], np.int64)
         self.single = np.array([i for i in ending if written[i].count(b"\n") == 1], np.int64)
 
@@ -178,7 +179,8 @@ class Verse:
             return
         chances = np.exp(logits - logits.max())
         total = float(chances.sum())
-        ends, blank = self.lines.ends(column), self.lines.blank_share
+        ends = self.lines.ends(column)
+        blank = self.lines.blank_share if len(self.breaks.blank) else 0.0
         self._seen = min(_MEMORY, self._seen + 1.0)
         for kind, (ids, share) in enumerate(
             ((self.breaks.single, 1.0 - blank), (self.breaks.blank, blank))

@@ -104,6 +104,18 @@ class Vocabulary:
         return [p[0] for p in pairs], np.array([p[1] for p in pairs], dtype=np.int64)
 
     @cached_property
+    def blanks(self) -> list[int]:
+        """Ids of all tokens with several line ends, where the tokenizer writes none before a word.
+
+        GPT-2's cut, and SmolLM2's, leaves the last line end to the word: two are one token before
+        a third or at the end alone. A voice that draws it therefore adds a third: smollm2's in 130
+        of 394 blank lines, its author in 1 of 928.
+        """
+        if any(self.written[i].count(b"\n") > 1 for i in self.encode("so.\n\nThen")):
+            return []
+        return [i for i, w in enumerate(self.written) if w.count(b"\n") > 1]
+
+    @cached_property
     def figures(self) -> list[int]:
         """Ids of all tokens with a digit in them."""
         return [i for i, w in enumerate(self.written) if _DIGIT.search(w)]
