@@ -32,10 +32,11 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob) -> None:
     jobs = [make_job(n, items=items, settings={"batch_tokens": 1024}) for n in ("one", "two")]
     alone = run_job(jobs[0], lambda _: None, threading.Event())
     stop, children, told = threading.Event(), list[psutil.Process](), list[Any]()
+    others = set(psutil.Process().children(recursive=True))  # of tests before this one
 
     def until_some(event: Any) -> None:
         if event.get("step") == 3:
-            children.extend(psutil.Process().children(recursive=True))
+            children.extend(set(psutil.Process().children(recursive=True)) - others)
             stop.set()
 
     with pytest.raises(RoundStopped):
