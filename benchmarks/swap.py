@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.state import find_state
+from vaultgpt.state import VaultState, find_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 
 PROMPTS = ("Grey, then less grey. I went", "I am in a house that", "The heron stood")
@@ -68,7 +68,9 @@ def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
     )
     try:
         daemon = _daemon(state)
-        voices = [v["id"] for v in daemon.get("/v1/generations")["generations"] if v["kept"]][:2]
+        voices = [v["id"] for v in daemon.get("/v1/generations")["generations"]][:2]
+        if len(voices) < 2:
+            raise SystemExit(f"{vault} has one voice: the gate refused the second.")
         load, known = Load(), {}
         for voice in voices:
             daemon.post(f"/v1/generations/{voice}/activate", {})
@@ -104,7 +106,7 @@ def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
     }
 
 
-def _daemon(state: Any) -> DaemonClient:
+def _daemon(state: VaultState) -> DaemonClient:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if found := find_daemon(state):
