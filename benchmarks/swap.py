@@ -76,7 +76,10 @@ def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
             daemon.post(f"/v1/generations/{voice}/activate", {})
             for number in range(clients):
                 known[voice, number] = load.ask(daemon, number)[1]
-        threads = [threading.Thread(target=load.go_on, args=(daemon, n)) for n in range(clients)]
+        threads = [
+            threading.Thread(target=load.go_on, args=(daemon, n), daemon=True)
+            for n in range(clients)
+        ]
         for thread in threads:
             thread.start()
         had, told = [], []
