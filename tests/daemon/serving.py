@@ -21,6 +21,22 @@ from vaultgpt.files import read_json
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import DaemonClient
 
+# CONTRACT's, of `status` and of the daemon's.
+STATUS_KEYS = frozenset(
+    [
+        "notes",
+        "words",
+        "pending_notes",
+        "active",
+        "training",
+        "next_training",
+        "last_verdict",
+        "base",
+        "device",
+        "version",
+        "api",
+    ]
+)
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = """
 import sys

@@ -38,10 +38,10 @@ from vaultgpt.state import VaultState, create_state, state_root
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.tasks.continue_ import Request, write
 from vaultgpt.tasks.init import findings
-from vaultgpt.tasks.service import vault_service
+from vaultgpt.tasks.scan import scanned
+from vaultgpt.tasks.service import Here, vault_service
 from vaultgpt.tasks.train import TRAIN, TrainRequest, train
-from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.census import Census
 
 _OPENINGS = {
     "journal": "Grey, then less grey. I went down to the Baths early and",
@@ -159,10 +159,15 @@ def _init(show: _Show, vault: Path) -> VaultState:
     show.title("A copy of the example vault")
     state = create_state(vault)
     settings = load_settings(state.config)
-    counts = census(read_vault(state.vault, settings.rules, {}).read)
+    counts = _census(state)
     for sentence in findings(counts, state.vault, resolve(settings.base, state), settings):
         show.say(sentence)
     return state
+
+
+def _census(state: VaultState) -> Census:
+    """As `init` and `scan` count: a note is read once, and the ledger knows it then."""
+    return Here(state).with_desk(lambda desk: scanned(desk, lambda _: None)).census
 
 
 def _train(show: _Show, state: VaultState) -> RoundAnswer:
@@ -275,9 +280,8 @@ def _second_half(
 
 def _of_a_full_round(state: VaultState, base: Base, answer: RoundAnswer) -> Iterator[str]:
     """What the texts below are of, where the time did for a part of what a night learns."""
-    settings = load_settings(state.config)
-    words = census(read_vault(state.vault, settings.rules, {}).read)["words"]
-    whole = estimate(words, base.parameters, vocab=base.vocab, training=settings.training)
+    training, words = load_settings(state.config).training, _census(state)["words"]
+    whole = estimate(words, base.parameters, vocab=base.vocab, training=training)
     read = answer["report"]["tokens"] if answer["report"] else 0
     if 0 < read < _FULL_SHARE * whole.tokens:
         percent = max(1, round(100 * read / whole.tokens))
