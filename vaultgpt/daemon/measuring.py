@@ -15,7 +15,7 @@ from vaultgpt.daemon.threads import in_thread
 from vaultgpt.report.measured import measure_voice
 from vaultgpt.state import VaultState
 
-Measurer = Callable[..., Mapping[str, Any] | None]
+_Measurer = Callable[..., Mapping[str, Any] | None]
 
 
 class Measuring:
@@ -26,7 +26,7 @@ class Measuring:
         state: VaultState,
         settings: Callable[[], Settings],
         now: Callable[[], float],
-        measurer: Measurer = measure_voice,
+        measurer: _Measurer = measure_voice,
     ) -> None:
         self._state, self._settings, self._now, self._measurer = state, settings, now, measurer
         self._stop = threading.Event()

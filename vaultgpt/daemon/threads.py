@@ -17,22 +17,22 @@ from vaultgpt.daemon.logs import log
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _Job = Callable[[Ledger], None]
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], _T]) -> _T:
     """The result of `work`, done in a thread of its own. A caller that leaves lets it run on."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+    future: asyncio.Future[_T] = loop.create_future()
     threading.Thread(target=_carry, args=(loop, future, work), daemon=True).start()
     return await future
 
 
 def _carry(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], work: Callable[[], _T]
 ) -> None:
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def settle(result: _T | None, error: BaseException | None) -> None:
         if future.cancelled():
             return
         if error is not None:
@@ -43,7 +43,7 @@ def _carry(
     try:
         result = work()
     except BaseException as error:
-        outcome: tuple[T | None, BaseException | None] = (None, error)
+        outcome: tuple[_T | None, BaseException | None] = (None, error)
     else:
         outcome = (result, None)
     with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
@@ -59,10 +59,10 @@ class LedgerThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[Ledger], T]) -> T:
+    async def do(self, work: Callable[[Ledger], _T]) -> _T:
         """The result of `work` on the ledger. A caller that leaves lets it be done all the same."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[_T] = loop.create_future()
         self._jobs.put(lambda ledger: _carry(loop, future, lambda: work(ledger)))
         return await future
 

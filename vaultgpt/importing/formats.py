@@ -19,7 +19,7 @@ from vaultgpt.importing import notebooks
 from vaultgpt.importing.source import Draft, Source, digest, wall_clock
 from vaultgpt.vault.dates import heading_date
 
-Reader = Callable[[Source], Iterator[Draft]]
+_Reader = Callable[[Source], Iterator[Draft]]
 _JRNL = re.compile(
     r"^\[?(?P<date>\d{4}-\d\d-\d\d)[ T](?P<hour>\d{1,2}):(?P<minute>\d\d)(?::\d\d)?"
     r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?\]?[ \t]+(?P<title>[^\n]*)$",
@@ -198,7 +198,7 @@ def _text(source: Source) -> Iterator[Draft]:
                 yield Draft(f"text/{digest(date, title, body)}", body, title, date)
 
 
-FORMATS: dict[str, Reader] = {
+FORMATS: dict[str, _Reader] = {
     "dayone": _dayone,
     "jrnl": _jrnl,
     "bear": notebooks.bear,

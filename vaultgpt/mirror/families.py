@@ -19,7 +19,7 @@ from vaultgpt.mirror import gpt2, llama
 from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.weights import Adapter, Checkpoint
 
-MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
+_MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
 
 
 def count_parameters(files: Checkpoint) -> int:
@@ -44,7 +44,7 @@ def build(
         model = _build(files, generation, dtype, device, sample)
         if dtype == "int8" and sample:
             model.cost = _cost(files, generation, model, list(sample))
-            if model.cost > MOST_COST:
+            if model.cost > _MOST_COST:
                 del model  # before the next one takes its memory
                 model = _build(files, generation, sixteen_bits(device), device)
         return model

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TAIL = re.compile(r"\s+\Z|\s?[^\W_]+(?:['’\-][^\W_]+)*['’\-]?\Z")
 _LOOK = 96  # characters of the end that are looked at
 MOST_TOKENS, MOST_BYTES = 16, 64  # beyond (a line of CJK, a hash) only the last tokens go back
-PROBES = ("", "a", "\n")  # what may come next: enough to see how the tokenizer then cuts the tail
+_PROBES = ("", "a", "\n")  # what may come next: enough to see how the tokenizer then cuts the tail
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _paths(
     """Beginnings of the tail as the tokenizer cuts it, alone and before what may follow."""
     found: dict[tuple[int, ...], None] = {(): None}
     start = max(0, len(text) - _LOOK)
-    for probe in PROBES:
+    for probe in _PROBES:
         tokens = natural
         if probe:
             whole = vocabulary.encode(text[start:] + probe)

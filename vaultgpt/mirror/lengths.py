@@ -13,10 +13,10 @@ from vaultgpt.corpus.words import count_words
 from vaultgpt.wire import Finish, Length
 
 PAGE_WORDS, PAGE_SENTENCE_WORDS, PAGE_MOST_WORDS = 300, 350, 400
-SUFFIX_CHARS = 12  # of the suffix's opening that make a repetition
-SUFFIX_LEAST = 6  # a shorter suffix says too little to be told from new text
+_SUFFIX_CHARS = 12  # of the suffix's opening that make a repetition
+_SUFFIX_LEAST = 6  # a shorter suffix says too little to be told from new text
 MAY_BE_SHORT = ("clause", "tokens")  # answers of these lengths may even have no word
-SOFT = 0.85  # of max_tokens; from there on the next sentence end will do
+_SOFT = 0.85  # of max_tokens; from there on the next sentence end will do
 OVERTIME = 8  # tokens beyond max_tokens that may finish a word
 
 # A sentence end: its marks, closing quotes or brackets, and white space or the end.
@@ -62,8 +62,8 @@ class Ender:
     ) -> None:
         self.length, self.max_tokens, self.poetry = length, max_tokens, poetry
         self.stop = tuple(s for s in stop if s)
-        opening = " ".join(suffix[: 4 * SUFFIX_CHARS].split())[:SUFFIX_CHARS].rstrip()
-        self.suffix = opening if len(opening) >= SUFFIX_LEAST else ""
+        opening = " ".join(suffix[: 4 * _SUFFIX_CHARS].split())[:_SUFFIX_CHARS].rstrip()
+        self.suffix = opening if len(opening) >= _SUFFIX_LEAST else ""
         parts = r"\s+".join(re.escape(part) for part in self.suffix.split())
         self._suffix = re.compile(rf"(?<!\w){parts}") if self.suffix else None
         self._from = 0  # where the search goes on
@@ -71,7 +71,7 @@ class Ender:
 
     def find(self, text: str, tokens: int) -> Ending | None:
         """Whether the answer has ended within `text`, of so many tokens."""
-        start = max(0, self._from - 2 - max(self.longest_stop, SUFFIX_CHARS))
+        start = max(0, self._from - 2 - max(self.longest_stop, _SUFFIX_CHARS))
         self._from = len(text)
         ends = [text.find(s, start) for s in self.stop]
         if self._suffix:
@@ -83,7 +83,7 @@ class Ender:
             return Ending(at, "stop", own=True)
         if hits:
             return Ending(min(hits), "stop")
-        if self.length != "tokens" and tokens >= SOFT * self.max_tokens:
+        if self.length != "tokens" and tokens >= _SOFT * self.max_tokens:
             near = sentence_ends(text, start)
             if near:
                 return Ending(near[0], "length")

@@ -133,7 +133,7 @@ def _llama3(inverse: Tensor, rope: dict[str, Any]) -> Tensor:
 
 
 @dataclass
-class LlamaLayer:
+class _LlamaLayer:
     """One layer's weights; None where the family has no such norm."""
 
     window: int | None
@@ -202,7 +202,7 @@ class Llama(LeanModel):
             raise ValueError("biases on some products only")
         return torch.cat(weights), torch.cat(biases) if biases else None
 
-    def _layer(self, index: int) -> LlamaLayer:
+    def _layer(self, index: int) -> _LlamaLayer:
         prefix = f"model.layers.{index}."
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
         head_norm = self._head_norm(attention)
@@ -215,7 +215,7 @@ class Llama(LeanModel):
         after = prefix + "post_attention_layernorm"
         own = prefix + "pre_feedforward_layernorm"
         four = own + ".weight" in self.weights  # norms a layer; Gemma 3 has one behind each part
-        return LlamaLayer(
+        return _LlamaLayer(
             window=self.windows[index],
             norm=self._kept(self._norm(prefix + "input_layernorm")),
             qkv=self._linear(qkv, bias),
@@ -287,7 +287,7 @@ class Llama(LeanModel):
         return tuple(t[step.start : step.start + step.tokens].unsqueeze(1) for t in turn)
 
     def _attention(
-        self, block: LlamaLayer, x: Tensor, turn: tuple[Tensor, ...], layer: Tensor, step: Step
+        self, block: _LlamaLayer, x: Tensor, turn: tuple[Tensor, ...], layer: Tensor, step: Step
     ) -> Tensor:
         dim, heads, kv = self.head_dim, self.heads, self.kv_heads
         joined = block.qkv(x).view(step.rows, step.tokens, heads + 2 * kv, dim)

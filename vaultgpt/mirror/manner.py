@@ -22,7 +22,7 @@ from vaultgpt.corpus.habits import (
 )
 from vaultgpt.corpus.words import split_words
 
-Kind = Literal["copied", "circles", "figures", "strays", "marks", "short"]
+_Kind = Literal["copied", "circles", "figures", "strays", "marks", "short"]
 _LOOKED_BACK = 4000  # characters before the cursor; about 700 words
 _TOLD = frozenset('"“”„«»' + MARKUP + "\n")  # what figures, quotes and rules are told by
 
@@ -32,7 +32,7 @@ class Fault:
     """What may not stand: from character `at` of the answer on it is written anew."""
 
     at: int
-    kind: Kind
+    kind: _Kind
 
 
 class Manner:
@@ -85,10 +85,10 @@ class Manner:
         self._circles.cut(self._before + len(self._ends))
         self._looked = min(self._looked, length)
 
-    def _found(self, text: str) -> list[tuple[Kind, list[tuple[int, int]]]]:
+    def _found(self, text: str) -> list[tuple[_Kind, list[tuple[int, int]]]]:
         """By kind, those of the answer: where each begins in it, and where that is known."""
         lead = len(self._paragraph)
-        kinds: list[tuple[Kind, list[tuple[int, int]]]] = [
+        kinds: list[tuple[_Kind, list[tuple[int, int]]]] = [
             ("figures", [(at, at + 1) for at in figures(text)]),
             ("strays", [(at, at + 1) for at in strays(text)]),
             ("marks", marks(text)),

@@ -15,9 +15,9 @@ from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt
 
 MOST_ALTERNATIVES = 16
-SPARE = 24  # tokens kept free: healing, and the word that may finish beyond max_tokens
+_SPARE = 24  # tokens kept free: healing, and the word that may finish beyond max_tokens
 LONGEST = 4096  # tokens of context used at most, whatever the base could take
-CHARS = 12  # of a token, at most, when a very long text is cut before it is tokenised
+_CHARS = 12  # of a token, at most, when a very long text is cut before it is tokenised
 _PARAGRAPH, _SENTENCE, _WORD = (
     re.compile(p) for p in (r"\n[ \t]*\n+", r"[.!?…][\"'”’»)\]]*\s+|\n", r"\s+")
 )
@@ -41,7 +41,7 @@ def budget(context: int, max_tokens: int) -> tuple[int, int]:
     """(tokens for the prompt, tokens for the answer) within a model's context."""
     room = min(context, LONGEST)
     answer = max(1, min(max_tokens, room // 2))
-    return max(8, room - answer - SPARE), answer
+    return max(8, room - answer - _SPARE), answer
 
 
 def encode(
@@ -84,7 +84,7 @@ def fit(vocabulary: Vocabulary, text: str, room: int) -> str:
     It is cut in steps of a quarter of `room`, counted from the text's start: while the author
     types on, the cut stays where it is and the KV cache stays good.
     """
-    step_chars = room * CHARS
+    step_chars = room * _CHARS
     if len(text) > 2 * step_chars:
         text = text[(len(text) - step_chars) // step_chars * step_chars :]
     spans = vocabulary.offsets(text)

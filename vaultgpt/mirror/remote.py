@@ -37,10 +37,10 @@ from vaultgpt.wire import Piece, Prompt, Usage
 if TYPE_CHECKING:
     from vaultgpt.mirror.engine import Engine
 
-NAME = "openai"
+_NAME = "openai"
 _AGAIN_S = 5.0  # between two tries of an engine that does not serve
 _OMITTED = "…"  # stands for an address, a number or a key, which no engine is sent
-MakeEngine = Callable[[config.Mirror], "Engine"]
+_MakeEngine = Callable[[config.Mirror], "Engine"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class RemoteEngine:
     """Does what `engine.Engine` does."""
 
     def __init__(
-        self, settings: config.Mirror, runs: Runs, place: Path, make_own: MakeEngine
+        self, settings: config.Mirror, runs: Runs, place: Path, make_own: _MakeEngine
     ) -> None:
         """`place` is the state's folder for voices in other engines. UsageError."""
         self.settings, self.runs, self.problem = settings, runs, ""
-        self.device, self.dtype, self.cost = f"{NAME} at {settings.engine_url}", None, None
+        self.device, self.dtype, self.cost = f"{_NAME} at {settings.engine_url}", None, None
         self._client = OpenAIClient(settings.engine_url, _key(settings.engine_key_file))
         self._place = Place(place, settings.engine_voices)
         self._make_own = make_own
@@ -267,7 +267,7 @@ class RemoteEngine:
             first_token_ms=round((first - began) * 1000, 1),
             tokens_per_s=drafts[0].tokens_per_s(),
             sure=drafts[0].sure(),
-            engine=NAME,
+            engine=_NAME,
         )
 
     def _go_on(

@@ -26,7 +26,7 @@ _DIGIT = re.compile(rb"[0-9]")
 _MARKS = re.compile(rf"\s*[{MARKUP}][\s{MARKUP}]*")
 _CLOSING = re.compile(r'[”»«]|(?:^|\S)"')
 _SPACE_MARK = "\u2581"
-EOT_NAMES = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
+_EOT_NAMES = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -179,7 +179,7 @@ def _open_tokenizer(folder: Path) -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(EOT_NAMES[0], special=True, normalized=False)])
+    tokenizer.add_special_tokens([AddedToken(_EOT_NAMES[0], special=True, normalized=False)])
     return tokenizer
 
 
@@ -206,7 +206,7 @@ def _special_ids(folder: Path, tokenizer: Tokenizer) -> tuple[list[int], list[in
         named.get("content") if isinstance(named, dict) else named
         for named in (value.get("bos_token"), value.get("eos_token"))
     )
-    for found, names in ((starts, [first]), (ends, [last] if ends or last else EOT_NAMES)):
+    for found, names in ((starts, [first]), (ends, [last] if ends or last else _EOT_NAMES)):
         for token in names:
             i = tokenizer.token_to_id(token) if isinstance(token, str) else None
             if i is not None and i not in found:

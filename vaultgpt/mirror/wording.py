@@ -16,7 +16,7 @@ from vaultgpt.mirror.lengths import MAY_BE_SHORT, Ender, Ending
 from vaultgpt.mirror.manner import Fault, Manner
 from vaultgpt.wire import Finish, Piece, Prompt
 
-LEAST_WORDS = 3  # of an answer that ends by itself; a shorter one is written anew
+_LEAST_WORDS = 3  # of an answer that ends by itself; a shorter one is written anew
 _MOST_SHORT = 4  # times, before a short one stands
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # What a reader takes for one word still being written; a CJK character is a word of its own.
@@ -103,7 +103,7 @@ class Wording:
 
     def _enough(self, upto: int) -> bool:
         any_length = self._ender.length in MAY_BE_SHORT
-        return any_length or len(split_words(self.text[:upto])) >= LEAST_WORDS
+        return any_length or len(split_words(self.text[:upto])) >= _LEAST_WORDS
 
     # What is given away -----------------------------------------------------------------------
 

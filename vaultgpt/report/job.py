@@ -134,7 +134,7 @@ def read_voice_job(path: Path) -> VoiceJob:
         ) from None
 
 
-def study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -> Any:
+def _study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -> Any:
     """The figures of the VoiceJob that the order names."""
     from vaultgpt.report.study import Study
 
@@ -146,4 +146,4 @@ def study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -
 
 if __name__ == "__main__":
     # Not sys.exit: finalising aborts (SIGABRT) while the watching thread waits in standard input.
-    os._exit(worker.main(study, "measuring of the voice"))
+    os._exit(worker.main(_study, "measuring of the voice"))

@@ -33,7 +33,7 @@ _RIDGE = 0.3  # of a row's squared length, which is 1
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
-def counts(pieces: Sequence[str]) -> _Matrix:
+def _counts(pieces: Sequence[str]) -> _Matrix:
     """[pieces, _CHAR_BUCKETS + _WORD_BUCKETS]: log(1 + count) of each hashed feature."""
     rows = np.zeros((len(pieces), _CHAR_BUCKETS + _WORD_BUCKETS), np.float32)
     for row, piece in zip(rows, pieces, strict=True):
@@ -57,7 +57,7 @@ class _Classifier:
     """One linear score a label; the largest names a piece."""
 
     def __init__(self, found: _Matrix, labels: npt.NDArray[np.int64], classes: int) -> None:
-        """`found` [n, features] from `counts`; `labels` [n] in 0..classes-1, each at least once."""
+        """`found` [n, features] from `_counts`; `labels` [n] in 0..classes-1, each seen once."""
         seen = (found > 0).sum(0)
         self._idf = np.log((1 + len(found)) / (1 + seen)).astype(np.float32) + 1
         rows = self._rows(found)
@@ -75,7 +75,7 @@ class _Classifier:
         return rows / np.float32(np.sqrt(2.0))
 
     def say(self, found: _Matrix) -> npt.NDArray[np.int64]:
-        """[n]: the label of each row of `counts`."""
+        """[n]: the label of each row of `_counts`."""
         scores = self._rows(found) @ self._weights + self._constant
         best: npt.NDArray[np.int64] = scores.argmax(1).astype(np.int64)
         return best
@@ -112,9 +112,9 @@ def judge(
             f"takes two tags with {LEAST_PIECES} pieces of {PIECE_WORDS} words each."
         )
         return answer
-    table = {t: [counts(part) for part in real[t]] for t in tags}
+    table = {t: [_counts(part) for part in real[t]] for t in tags}
     judged = {
-        t: [counts(generated[t])] * FOLDS
+        t: [_counts(generated[t])] * FOLDS
         for t in tags
         if len(generated.get(t, ())) >= LEAST_GENERATED
     }
@@ -138,7 +138,7 @@ def _accuracies(
 ) -> list[dict[str, float]]:
     """Of each `asked`: tag -> share of its rows that the classifier without their fold reads so.
 
-    All hold FOLDS matrices of `counts` a tag.
+    All hold FOLDS matrices of `_counts` a tag.
     """
     tags = list(table)
     right = [dict.fromkeys(one, 0) for one in asked]

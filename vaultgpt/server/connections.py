@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-MOST = 128
+_MOST = 128
 _REFUSED = (
     b'{"error": {"message": "This is no HTTP request that can be served.", '
     b'"type": "invalid_request_error", "code": "invalid_request", "param": null}}'
@@ -170,7 +170,7 @@ class _Listening:
         self._server.close()
 
 
-async def listen(runner: web.AppRunner, sock: socket.socket, most: int = MOST) -> _Listening:
+async def listen(runner: web.AppRunner, sock: socket.socket, most: int = _MOST) -> _Listening:
     """Serve the application of a runner that was set up on a listening socket, within limits."""
     assert runner.server is not None, "call setup() first"
     limits, loop = _Limits(runner.server, most), asyncio.get_running_loop()

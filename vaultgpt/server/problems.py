@@ -57,14 +57,14 @@ class Unauthorized(VaultGPTError):
     http_status = 401
 
 
-class TooLarge(VaultGPTError):
+class _TooLarge(VaultGPTError):
     """The body is longer than `server.max_body_kb`."""
 
     code = "body_too_large"
     http_status = 413
 
 
-class TooSlow(VaultGPTError):
+class _TooSlow(VaultGPTError):
     """A body that does not come."""
 
     code = "body_too_slow"
@@ -140,7 +140,7 @@ def response_of_http(error: web.HTTPException) -> web.Response:
         "error": {
             "message": messages.get(error.status, "The request can't be served."),
             "type": _TYPES.get(error.status, "invalid_request_error"),
-            "code": {404: "not_found", 405: "method_not_allowed", 413: TooLarge.code}.get(
+            "code": {404: "not_found", 405: "method_not_allowed", 413: _TooLarge.code}.get(
                 error.status, "invalid_request"
             ),
             "param": None,
@@ -172,9 +172,9 @@ async def parse(request: web.Request, model: type[_M]) -> _M:
         async with asyncio.timeout(_BODY_S):
             data = await request.read() or b"{}"
     except TimeoutError:
-        raise TooSlow("The body did not come in time.") from None
+        raise _TooSlow("The body did not come in time.") from None
     except web.HTTPRequestEntityTooLarge:
-        raise TooLarge("The body is too large.", "`server.max_body_kb` sets the limit.") from None
+        raise _TooLarge("The body is too large.", "`server.max_body_kb` sets the limit.") from None
     try:
         if request.match_info:
             Nothing.model_validate_json(data)

@@ -37,7 +37,7 @@ from vaultgpt.tasks.status import STATUS, TAGS
 from vaultgpt.tasks.train import CANCEL, TRAIN
 from vaultgpt.tasks.why import WHY
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Route:
     path: str
     request: Any  # a pydantic model: the fields of a GET's query and path, or of a POST's body
     answer: Any  # a type of JSON; None for a stream or text
-    handler: Handler
+    handler: _Handler
     sentence: str
     status: int = 200
 

@@ -30,7 +30,7 @@ _NAME = "vaultgpt"
 _LABEL = "vaultgpt"
 _ASK_S = 30.0
 _HOME = "VAULTGPT_HOME"
-Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+_Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 class ServiceState(TypedDict):
@@ -49,7 +49,7 @@ def log_path() -> Path:
     return state_root() / "logs" / "service.log"
 
 
-def program() -> list[str]:
+def _program() -> list[str]:
     """What is started: this installation, whatever stands first on the path later."""
     return [sys.executable, "-P", "-m", "vaultgpt", "serve", "--all"]
 
@@ -160,7 +160,7 @@ class _System:
 
 
 def _system(platform: str = sys.platform) -> _System:
-    command, environment = program(), _home()
+    command, environment = _program(), _home()
     if platform == "darwin":
         place = Path.home() / "Library" / "LaunchAgents" / f"{_LABEL}.plist"
         target = f"gui/{os.getuid() if hasattr(os, 'getuid') else 0}"
@@ -210,7 +210,7 @@ def _system(platform: str = sys.platform) -> _System:
     )
 
 
-def install(run: Run = _run) -> ServiceState:
+def install(run: _Run = _run) -> ServiceState:
     """Write the unit and start it; one that is there is replaced. VaultGPTError when it can't be.
 
     Where the system's own program does not answer, the unit stays and the next login may take it.
@@ -229,7 +229,7 @@ def install(run: Run = _run) -> ServiceState:
     return status(run)
 
 
-def uninstall(run: Run = _run) -> ServiceState:
+def uninstall(run: _Run = _run) -> ServiceState:
     """Stop the service and take its unit away. NotFound where there is none."""
     system = _system()
     if not system.unit.exists():
@@ -242,7 +242,7 @@ def uninstall(run: Run = _run) -> ServiceState:
     return status(run)
 
 
-def status(run: Run = _run) -> ServiceState:
+def status(run: _Run = _run) -> ServiceState:
     """Whether it is installed and runs, and whether it starts another installation."""
     system = _system()
     installed = system.unit.exists()

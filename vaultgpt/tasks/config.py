@@ -55,7 +55,7 @@ class OptionRow(TypedDict):
     sentence: str
 
 
-class Options(TypedDict):
+class _Options(TypedDict):
     """Every option, in the order of the settings."""
 
     options: list[OptionRow]
@@ -122,8 +122,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _options(desk: Desk, _asked: Nothing) -> Options:
-    return Options(options=rows(desk.settings))
+def _options(desk: Desk, _asked: Nothing) -> _Options:
+    return _Options(options=rows(desk.settings))
 
 
 def set_option(state: VaultState, asked: SetRequest) -> OptionRow:
@@ -143,7 +143,7 @@ OPTIONS = Task(
     "/v1/options",
     "Every setting: key, value, default, bounds, unit, sentence",
     Nothing,
-    Options,
+    _Options,
     work=_options,
 )
 SET_OPTION: Task[SetRequest, OptionRow] = Task(

@@ -29,7 +29,7 @@ from vaultgpt.vault.scan import read_one
 from vaultgpt.wire import Hear, Piece, Prompt, Sampling, Usage
 from vaultgpt.workers import MirrorProcess, Opening, mirror_opening
 
-OnPiece = Callable[[str], None]
+_OnPiece = Callable[[str], None]
 
 
 class Continued(TypedDict):
@@ -164,11 +164,11 @@ def checked(request: Request) -> CompletionRequest:
         raise UsageError(_first_problem(error)) from None
 
 
-def write(service: VaultService, request: Request, on_piece: OnPiece | None = None) -> Continued:
+def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> Continued:
     """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes."""
     asked = checked(request)
     hear = (lambda event: on_piece(event["text"])) if on_piece else (lambda event: None)
-    return service.ask(CONTINUE, asked, hear)
+    return service.ask(_CONTINUE, asked, hear)
 
 
 def unlearned(state: VaultState, ledger: Ledger, request: Request) -> list[str]:
@@ -215,7 +215,7 @@ def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Co
     usage: dict[str, Any] = {}
     told = {"stream": True, "stream_options": {"include_usage": True}}
     body = {**asked.model_dump(exclude_unset=True), **told}
-    for event, data in daemon.stream(CONTINUE.path, body):
+    for event, data in daemon.stream(_CONTINUE.path, body):
         if event == "error" or "error" in data:
             raise VaultGPTError(str(data.get("error", data).get("message", "The mirror failed.")))
         for choice in data["choices"]:
@@ -296,7 +296,7 @@ def _accept(desk: Desk, asked: AcceptedRequest) -> Done:
     return Done(ok=True)
 
 
-CONTINUE: Task[CompletionRequest, Continued] = Task(
+_CONTINUE: Task[CompletionRequest, Continued] = Task(
     "POST",
     "/v1/completions",
     "Write on from the prompt",

@@ -46,7 +46,7 @@ class Link(TypedDict):
     seconds: int
 
 
-class PhoneLink(TypedDict):
+class _PhoneLink(TypedDict):
     """Pairs the plugin of a phone that opens `link`, which holds the other two."""
 
     link: str
@@ -329,7 +329,7 @@ PAGE = Task(
 )
 
 
-def _phone(desk: Desk, _asked: Nothing) -> PhoneLink:
+def _phone(desk: Desk, _asked: Nothing) -> _PhoneLink:
     """NotFound where no name is set for it."""
     name = desk.settings.server.phone
     if not name:
@@ -338,11 +338,11 @@ def _phone(desk: Desk, _asked: Nothing) -> PhoneLink:
         )
     address, token = f"https://{name.lower()}", desk.state.phone_token()
     query = urlencode({"address": address, "token": token})
-    return PhoneLink(link=f"obsidian://vaultgpt?{query}", address=address, token=token)
+    return _PhoneLink(link=f"obsidian://vaultgpt?{query}", address=address, token=token)
 
 
 PHONE = Task(
-    "POST", "/v1/phone", "The link that pairs the author's phone", Nothing, PhoneLink, work=_phone
+    "POST", "/v1/phone", "The link that pairs the author's phone", Nothing, _PhoneLink, work=_phone
 )
 OPEN: Task[Nothing, Link] = Task(
     "POST", "/v1/open", "A link that opens the page of one's voice, once", Nothing, Link

@@ -102,13 +102,13 @@ class _Share(TypedDict):
     edited: int
 
 
-class Months(TypedDict):
+class _Months(TypedDict):
     """By "2026-11", the month of an entry's date; "" is for entries without one."""
 
     months: dict[str, _Share]
 
 
-def _months(desk: Desk, _: Nothing) -> Months:
+def _months(desk: Desk, _: Nothing) -> _Months:
     """Only notes with text that was first seen after something was written for the author."""
     months: dict[str, _Share] = {}
     for row in desk.ledger.entries.all():
@@ -122,7 +122,7 @@ def _months(desk: Desk, _: Nothing) -> Months:
             words = _words(entry.text, _own_spans(entry.text, desk.now, emitted))
             share["mirror"] += words["mirror"]
             share["edited"] += words["edited"]
-    return Months(months=dict(sorted(months.items())))
+    return _Months(months=dict(sorted(months.items())))
 
 
 def _share(months: dict[str, _Share], date: str | None) -> _Share:
@@ -134,7 +134,7 @@ MONTHS = Task(
     "/v1/provenance",
     "Whose words stand in the vault, by month",
     Nothing,
-    Months,
+    _Months,
     work=_months,
 )
 

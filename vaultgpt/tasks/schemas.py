@@ -32,7 +32,7 @@ from vaultgpt.wire import Length, Prompt, Sampling
 
 # Most tokens of each length when a request sets none. The engine ends at the clause, sentence,
 # paragraph or page before that; "tokens" is the length of a request that gives max_tokens alone.
-DEFAULT_TOKENS: dict[str, int] = {
+_DEFAULT_TOKENS: dict[str, int] = {
     "clause": 12,
     "sentence": 80,
     "paragraph": 300,
@@ -80,8 +80,8 @@ def _clean_tag(value: Any) -> Any:
     return tag
 
 
-Tag = Annotated[str, BeforeValidator(_clean_tag), Field(max_length=100)]
-Stop = Annotated[str, Field(max_length=200)]
+_Tag = Annotated[str, BeforeValidator(_clean_tag), Field(max_length=100)]
+_Stop = Annotated[str, Field(max_length=200)]
 MOST_PROMPTS, MOST_STOPS = 64, 64
 
 
@@ -96,7 +96,7 @@ class _Voice(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    tags: list[Tag] = Field([], max_length=16, description="Write under these tags")
+    tags: list[_Tag] = Field([], max_length=16, description="Write under these tags")
     date: str | None = Field(
         None,
         description="Write as of 2014, or 2014-03; a day is dropped. Left out: the date of "
@@ -218,7 +218,7 @@ class CompletionRequest(WarmRequest):
             None, ge=0, le=5, description="Each token's log probability, and of so many likeliest"
         )
     )
-    stop: Stop | list[Stop] | None = Field(None, description="Up to 64 strings that end the text")
+    stop: _Stop | list[_Stop] | None = Field(None, description="Up to 64 strings that end the text")
     seed: Annotated[int | None, Whole] = Field(None, description="Any whole number")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -292,7 +292,7 @@ def to_prompt(request: WarmRequest, settings: Mirror, note: AtCursor | None = No
         title=ours.title if note is None or "title" in given else note.title,
         suffix=request.suffix or own.suffix,
         length=length,
-        max_tokens=DEFAULT_TOKENS[length] if full.max_tokens is None else full.max_tokens,
+        max_tokens=_DEFAULT_TOKENS[length] if full.max_tokens is None else full.max_tokens,
         n=full.written,
         seed=None if full.seed is None else full.seed % (MAX_SEED + 1),
         stop=(*stop, "\n", "|") if own.place.one_line else tuple(stop),

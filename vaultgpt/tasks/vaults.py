@@ -44,7 +44,7 @@ def all_vaults() -> Vaults:
     """Every known vault, those whose folder is gone too."""
     known = known_vaults()
     rows = [_row(VaultState(vault, folder)) for vault, folder in sorted(known.items())]
-    return Vaults(vaults=rows, strays=[str(folder) for folder in strays()])
+    return Vaults(vaults=rows, strays=[str(folder) for folder in _strays()])
 
 
 def _row(state: VaultState) -> VaultRow:
@@ -70,7 +70,7 @@ def _row(state: VaultState) -> VaultRow:
     )
 
 
-def strays() -> list[Path]:
+def _strays() -> list[Path]:
     """State folders that vaults.json does not name."""
     place, known = state_root() / "vaults", set(known_vaults().values())
     if not place.is_dir():
@@ -154,7 +154,7 @@ def erasable(given: Path | None) -> VaultState:
     """What `remove` means: a vault, by its recorded path too, or a stray state folder."""
     if given is not None:
         folder = Path(os.path.abspath(given.expanduser()))
-        if folder in strays():
+        if folder in _strays():
             return VaultState(folder, folder)
     return find_state(given, gone_too=True)
 

@@ -20,8 +20,8 @@ from vaultgpt.corpus.documents import Encoder
 from vaultgpt.errors import BaseModelError
 from vaultgpt.training.device import Device
 
-FP32_PARAMS = 2_000_000_000  # larger bases keep bfloat16 weights and are evaluated in them
-LEAK_SHARE = 0.02  # a packed document may differ by this share of what a real leak changes
+_FP32_PARAMS = 2_000_000_000  # larger bases keep bfloat16 weights and are evaluated in them
+_LEAK_SHARE = 0.02  # a packed document may differ by this share of what a real leak changes
 _CHOOSE = "Choose another base with `vaultgpt base NAME`."
 
 
@@ -143,7 +143,7 @@ def _load_model(folder: Path, device: Device) -> Any:
             size = sum(p.numel() for p in make.from_config(config).parameters())
         model, info = make.from_pretrained(
             folder,
-            dtype=torch.float32 if size <= FP32_PARAMS else torch.bfloat16,
+            dtype=torch.float32 if size <= _FP32_PARAMS else torch.bfloat16,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -247,4 +247,4 @@ def packing_isolates(base: BaseModel) -> bool:
         return False
     leak = float((leaking - alone)[:, 11:].abs().max())
     found = float((packed - alone).abs().max())
-    return found <= max(LEAK_SHARE * leak, 0.0) and leak > 0.0
+    return found <= max(_LEAK_SHARE * leak, 0.0) and leak > 0.0

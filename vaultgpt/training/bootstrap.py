@@ -16,15 +16,15 @@ import numpy.typing as npt
 
 from vaultgpt.training.round import SegmentScores
 
-Floats = npt.NDArray[np.float64]
-RESAMPLES = 10_000
-SEED = 20_200_101  # the same evidence always gives the same verdict
-CACHED_ENTRIES = 64
-Z95 = 1.6448536269514722
+_Floats = npt.NDArray[np.float64]
+_RESAMPLES = 10_000
+_SEED = 20_200_101  # the same evidence always gives the same verdict
+_CACHED_ENTRIES = 64
+_Z95 = 1.6448536269514722
 
 
 FEW_ENTRIES = 6
-PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
+_PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Change:
     every_better: bool  # each segment or entry by itself improved
 
 
-def clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]:
+def _clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]:
     """Entry -> (nats, bytes) under one model."""
     sums: dict[str, tuple[float, int]] = {}
     for entry, nats, size in zip(scores.entry, scores.nats[model], scores.bytes, strict=True):
@@ -49,7 +49,7 @@ def clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]:
 
 def student95(freedom: int) -> float:
     """The 95 % quantile of Student's t (Cornish-Fisher; within 1 % from 3 degrees on)."""
-    n, z = max(1, freedom), Z95
+    n, z = max(1, freedom), _Z95
     return (
         z
         + (z**3 + z) / (4 * n)
@@ -75,38 +75,38 @@ def change(
     point = float(_ratio(a.sum(0)[None], b.sum(0)[None])[0]) - 1
     draws = _resample(a, b) - 1  # [RESAMPLES]
     edge = float(np.quantile(draws, 0.95))
-    widen = math.sqrt(n / (n - 1)) * student95(n - 1) / Z95 if n > 1 else math.inf
+    widen = math.sqrt(n / (n - 1)) * student95(n - 1) / _Z95 if n > 1 else math.inf
     gap = max(0.0, edge - point)
     upper = point + gap * widen if n > 1 else math.inf
     every = bool((a[:, 0] / a[:, 1] < b[:, 0] / b[:, 1]).all())
     return Change(point, upper, float((draws < 0).mean()), n, every)
 
 
-def _ratio(a: Floats, b: Floats) -> Floats:
+def _ratio(a: _Floats, b: _Floats) -> _Floats:
     """[rows, 2] sums of (nats, bytes) -> [rows] ratio of nats per byte."""
-    ratio: Floats = (a[:, 0] / a[:, 1]) / (b[:, 0] / b[:, 1])
+    ratio: _Floats = (a[:, 0] / a[:, 1]) / (b[:, 0] / b[:, 1])
     return ratio
 
 
-def _resample(a: Floats, b: Floats) -> Floats:
+def _resample(a: _Floats, b: _Floats) -> _Floats:
     """[RESAMPLES] ratios, each of as many entries drawn with replacement as there are."""
     both = np.hstack([a, b])  # [entries, 4]
-    parts = _draws(len(a)) if len(a) <= CACHED_ENTRIES else _draw(len(a))
+    parts = _draws(len(a)) if len(a) <= _CACHED_ENTRIES else _draw(len(a))
     sums = np.concatenate([counts @ both for counts in parts])  # [RESAMPLES, 4]
     return _ratio(sums[:, :2], sums[:, 2:])
 
 
-def _draw(n: int) -> Iterator[Floats]:
+def _draw(n: int) -> Iterator[_Floats]:
     """How often each of `n` entries is drawn, [some resamples, n] at a time."""
-    rng = np.random.default_rng(SEED)
-    step = max(1, min(RESAMPLES, 4_000_000 // n))
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
+    rng = np.random.default_rng(_SEED)
+    step = max(1, min(_RESAMPLES, 4_000_000 // n))
+    for start in range(0, _RESAMPLES, step):
+        size = min(step, _RESAMPLES - start)
         yield rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=4)
-def _draws(n: int) -> tuple[Floats, ...]:
+def _draws(n: int) -> tuple[_Floats, ...]:
     return tuple(_draw(n))
 
 
@@ -117,7 +117,7 @@ def shown(found: Change, bound: float) -> bool:
     part, which a set that is 0.2 % better does not reach by luck.
     """
     if found.entries < FEW_ENTRIES:
-        return found.every_better and found.point <= min(bound, -PLAIN_GAIN)
+        return found.every_better and found.point <= min(bound, -_PLAIN_GAIN)
     return found.upper <= bound
 
 
@@ -126,7 +126,7 @@ def paired(
 ) -> Change | None:
     if model not in scores.nats or other_model not in other.nats:
         return None
-    a, b = clusters(scores, model), clusters(other, other_model)
+    a, b = _clusters(scores, model), _clusters(other, other_model)
     names = sorted(set(a) & set(b))
     if len(names) < max(1, len(a) // 2):
         return None

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vaultgpt.files import write_atomic
 
-NAME = "checkpoint.safetensors"
+_NAME = "checkpoint.safetensors"
 DAMAGED = "checkpoint.damaged"
 MEASURED = "measured.json"
 
@@ -51,12 +51,12 @@ def write_checkpoint(
     body["rng"] = torch.get_rng_state()
     header = {"job": job, "progress": json.dumps(asdict(progress))}
     header["sum"] = _sum(header, body)
-    write_atomic(folder / NAME, save(body, header))
+    write_atomic(folder / _NAME, save(body, header))
 
 
 def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]] | None:
     """The checkpoint of this very job, or None. Restores torch's RNG."""
-    path = folder / NAME
+    path = folder / _NAME
     if not path.exists():
         return None
     try:
@@ -89,6 +89,6 @@ def _sum(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
 
 def clear(folder: Path) -> None:
     """Remove what only a resumed run needs, once the round's result is written."""
-    (folder / NAME).unlink(missing_ok=True)
+    (folder / _NAME).unlink(missing_ok=True)
     (folder / DAMAGED).unlink(missing_ok=True)
     (folder / MEASURED).unlink(missing_ok=True)

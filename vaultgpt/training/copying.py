@@ -18,10 +18,10 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.evaluate import Segment
 
-PROMPT_TOKENS = 24
+_PROMPT_TOKENS = 24
 TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # likelier words than the mirror's copy sooner
 _UNKNOWN = 2**63  # a word that stands nowhere; 0 is a border between texts
-LONGEST = 400  # words; a longer copied run is reported as this
+_LONGEST = 400  # words; a longer copied run is reported as this
 
 
 def copying(
@@ -50,13 +50,13 @@ def copying(
         "longest": float(longest),
         "runs": float(runs),
         "author_runs": float(own_runs),
-        "tokens": float(len(texts) * (PROMPT_TOKENS + sampled_length(base))),
+        "tokens": float(len(texts) * (_PROMPT_TOKENS + _sampled_length(base))),
     }
 
 
-def sampled_length(base: BaseModel) -> int:
+def _sampled_length(base: BaseModel) -> int:
     """Tokens drawn after each beginning."""
-    return min(96 if base.params < 50_000_000 else 64, base.context - PROMPT_TOKENS)
+    return min(96 if base.params < 50_000_000 else 64, base.context - _PROMPT_TOKENS)
 
 
 @torch.no_grad()
@@ -64,13 +64,13 @@ def sample(
     base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool = False
 ) -> list[str]:
     """Continuations of the segments' first tokens, unguarded and in likelier words than usual."""
-    rows, length = 48 if base.params < 50_000_000 else 24, sampled_length(base)
+    rows, length = 48 if base.params < 50_000_000 else 24, _sampled_length(base)
     rows = rows // 3 if few else rows
-    fitting = [s for s in prompts if len(s.document.token_ids) >= PROMPT_TOKENS]
-    if not fitting or base.context < PROMPT_TOKENS + 16:
+    fitting = [s for s in prompts if len(s.document.token_ids) >= _PROMPT_TOKENS]
+    if not fitting or base.context < _PROMPT_TOKENS + 16:
         return []
     chosen = [fitting[i * len(fitting) // rows] for i in range(rows)]
-    ids = torch.from_numpy(np.stack([s.document.token_ids[:PROMPT_TOKENS] for s in chosen])).long()
+    ids = torch.from_numpy(np.stack([s.document.token_ids[:_PROMPT_TOKENS] for s in chosen])).long()
     ids = ids.to(base.device.where)  # [rows, PROMPT_TOKENS]
     torch.manual_seed(seed)
     out = base.model.generate(
@@ -83,7 +83,7 @@ def sample(
         pad_token_id=base.encoder.end,
         eos_token_id=base.encoder.end,
     )
-    return [base.encoder.tokenizer.decode(row) for row in out[:, PROMPT_TOKENS:].tolist()]
+    return [base.encoder.tokenizer.decode(row) for row in out[:, _PROMPT_TOKENS:].tolist()]
 
 
 class Draw(LogitsProcessor):
@@ -139,7 +139,7 @@ class WordRuns:
         words = _joined([w for w in lists if w])
         copied = int(np.isin(_runs(words, COPY_WORDS), self._of(COPY_WORDS)).sum())
         low, high = 0, 1
-        while high < LONGEST and self._has(words, high):
+        while high < _LONGEST and self._has(words, high):
             low, high = high, high * 2
         while high - low > 1:
             middle = (low + high) // 2

@@ -26,13 +26,13 @@ from vaultgpt.training.loss import each_nats, make_batch
 from vaultgpt.training.round import Item, SegmentScores
 
 SEGMENT_TOKENS = 256
-SCORING = b"1"  # changes with the way of scoring, so that older figures are not reused
-BATCH_TOKENS = 8192
+_SCORING = b"1"  # changes with the way of scoring, so that older figures are not reused
+_BATCH_TOKENS = 8192
 # Rows at once that stay near the caches: 32 segments on 2 cores in 1.76 s, by 8,192 tokens in 2.04
 # to 2.49, with 2.8 times the page faults.
-CPU_BATCH_TOKENS = 2048
+_CPU_BATCH_TOKENS = 2048
 LN2 = math.log(2.0)
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def tokens_of(found: Sequence[Segment], *, plain: bool = False) -> int:
     return sum(len((s.plain if plain else s.document).token_ids) for s in found)
 
 
-def spread(found: Sequence[T], most: int) -> list[T]:
+def spread(found: Sequence[_T], most: int) -> list[_T]:
     """At most `most` of them, evenly spaced."""
     if len(found) <= most:
         return list(found)
@@ -129,7 +129,7 @@ def score(
     documents = [s.plain if plain else s.document for s in found]
     nats = [0.0] * len(found)
     order = sorted(range(len(found)), key=lambda i: -len(documents[i].token_ids))
-    tokens = CPU_BATCH_TOKENS if base.device.where.type == "cpu" else BATCH_TOKENS
+    tokens = _CPU_BATCH_TOKENS if base.device.where.type == "cpu" else _BATCH_TOKENS
     at = 0
     while at < len(order):
         rows = max(1, tokens // len(documents[order[at]].token_ids))
@@ -159,7 +159,7 @@ def _score_rows(base: BaseModel, documents: Sequence[Document]) -> list[float]:
 
 def key_of(segment: Segment, secret: bytes, dtype: Dtype = "float32") -> str:
     """A keyed hash of all that a segment's nats depend on, the model aside: 16 hex digits."""
-    way = SCORING if dtype == "float32" else SCORING + dtype.encode()
+    way = _SCORING if dtype == "float32" else _SCORING + dtype.encode()
     digest = hashlib.blake2b(way, key=secret[:64], digest_size=8)
     for document in (segment.document, segment.plain):
         for part in (document.token_ids, document.loss_mask):

@@ -20,11 +20,11 @@ from vaultgpt.children import no_core
 from vaultgpt.training.worker import Channel
 from vaultgpt.wire import private_stdout, read_frame
 
-Tell = Callable[[int, int], None]  # done, in all
+_Tell = Callable[[int, int], None]  # done, in all
 _LATER = 1.3  # the bar's end over the tensors read: writing and the tokenizer come after them
 
 
-def expand(job: dict[str, Any], tell: Tell) -> None:
+def _expand(job: dict[str, Any], tell: _Tell) -> None:
     """Write model.safetensors, config.json and the tokenizer of job["file"] into job["folder"]."""
     _remember()
     _listen(tell)
@@ -55,7 +55,7 @@ def _remember() -> None:
         setattr(package, name, functools.cache(getattr(package, name)))
 
 
-def _listen(tell: Tell) -> None:
+def _listen(tell: _Tell) -> None:
     """Take the progress that transformers draws with tqdm; without it only the bar is lost."""
     best = 0.0  # a later bar, of the same tensors, does not go back
     module: Any = importlib.import_module("tqdm.auto")
@@ -144,7 +144,7 @@ def main() -> int:
         return 1
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        expand(job, lambda done, total: channel.send(_progress(done, total)))
+        _expand(job, lambda done, total: channel.send(_progress(done, total)))
     except Exception as error:
         # The process boundary: libraries raise a dozen kinds, and no text of theirs is shown.
         unknown = "is not supported" in str(error) or isinstance(error, NotImplementedError)

@@ -13,16 +13,16 @@ from vaultgpt.training.bootstrap import FEW_ENTRIES, Change, Check, paired, perc
 from vaultgpt.training.gate_night import general_before, last_weights, new_notes, repeats, strange
 from vaultgpt.training.round import Report, SegmentScores, Verdict
 
-WORSE = 0.005  # held-out bits per byte may be shown to rise by this much
+_WORSE = 0.005  # held-out bits per byte may be shown to rise by this much
 # An incremental round moves little, for better or worse: at 95 % good ones on 25,000 words are not
 # worse by more than 0.04 to 0.11 %. At thirty times the rate it is -0.05 to 3.6 %: see LAST_WORSE.
-SMALL_WORSE = 0.002
+_SMALL_WORSE = 0.002
 # A round that unlearns what was forgotten or deleted need not be shown to be as good, it must only
 # not look worse than this. Held to WORSE, five of six such rounds were refused on a vault of 25,000
 # words (benchmarks/voice/forget.py), and the deleted note stayed in the active generation.
-FORGETTING_WORSE = 0.02
-GENERAL_WORSE = 0.05
-COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
+_FORGETTING_WORSE = 0.02
+_GENERAL_WORSE = 0.05
+_COPY_POINTS = 0.01  # share of copied 8-word runs above the author's own
 
 
 def judge(
@@ -56,11 +56,11 @@ def judge(
     if first:
         checks.append(_better_than_base(held))
     else:
-        bound = SMALL_WORSE if kind == "incremental" else WORSE
+        bound = _SMALL_WORSE if kind == "incremental" else _WORSE
         checks.append(_not_worse(held, "before", "the active generation", recorded, forgets, bound))
         if expect_fresh:
             checks.append(
-                _not_worse(held, "fresh", "the last fresh generation", recorded, forgets, WORSE)
+                _not_worse(held, "fresh", "the last fresh generation", recorded, forgets, _WORSE)
             )
     if kind == "incremental":
         checks.append(new_notes(measured.get("new_notes", SegmentScores())))
@@ -142,10 +142,10 @@ def _not_worse(
     if forgets:
         return Check(
             model,
-            found.point <= FORGETTING_WORSE,
+            found.point <= _FORGETTING_WORSE,
             found.point,
-            FORGETTING_WORSE,
-            f"{figure} it never saw; {percent(FORGETTING_WORSE)} more is allowed where "
+            _FORGETTING_WORSE,
+            f"{figure} it never saw; {percent(_FORGETTING_WORSE)} more is allowed where "
             "text must be forgotten.",
         )
     if shown(found, bound):
@@ -169,7 +169,7 @@ def _copying(copying: Mapping[str, float]) -> Check:
     share, own = copying.get("share"), copying.get("author_share")
     if share is None or own is None:
         return Check("copying", False, None, None, "How much it copies could not be measured.")
-    bound = own + COPY_POINTS
+    bound = own + _COPY_POINTS
     passed = math.isfinite(share) and math.isfinite(own) and share <= bound
     return Check(
         "copying",
@@ -188,16 +188,16 @@ def _general(scores: SegmentScores, english: bool) -> Check:
             "general",
             not scores.entry or not english,
             None,
-            GENERAL_WORSE,
+            _GENERAL_WORSE,
             "Plain English could not be measured.",
         )
     side = "worse" if found.point > 0 else "better"
-    passed = not english or found.point <= GENERAL_WORSE
+    passed = not english or found.point <= _GENERAL_WORSE
     note = "" if english else " (not judged: the vault is not mostly English)"
     return Check(
         "general",
         passed,
         found.point,
-        GENERAL_WORSE,
+        _GENERAL_WORSE,
         f"{percent(found.point)} {side} at plain English than the base, and 5 % is allowed{note}.",
     )

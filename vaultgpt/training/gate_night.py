@@ -12,20 +12,20 @@ from vaultgpt.training.round import SegmentScores
 
 # What is held out of a round's new text is some 300 words. Good rounds foretold it 0.02 to 0.30 %
 # better; of twenty that went over their new text four times one was 0.17 % worse.
-NEW_WORSE = 0.002
-FEW_NEW_WORSE = 0.01  # under six new entries: one paragraph looks 0.4 % worse by chance
+_NEW_WORSE = 0.002
+_FEW_NEW_WORSE = 0.01  # under six new entries: one paragraph looks 0.4 % worse by chance
 # Plain English, an incremental round against the active generation: good ones on 25,000 words are
 # 0.05 to 0.10 % worse; 1,800 words after half a pass over 5,000 (five runs) 0.2 to 1.5 %.
-SMALL_GENERAL_WORSE = 0.02
+_SMALL_GENERAL_WORSE = 0.02
 # New text may be so many times as surprising a word, to the active generation and before it is
 # learned, as held-out text. An author's own later pages, 1,500 words at a time: 0.83 to 1.01;
 # words in random order 1.62 to 1.83, half-empty notes 1.77 to 1.98, German 2.26 to 2.39.
-STRANGE = 1.5
-REPEATED = 0.5  # of its 8-word runs, so many may have stood in the new text before
+_STRANGE = 1.5
+_REPEATED = 0.5  # of its 8-word runs, so many may have stood in the new text before
 # The weights from which the next small round goes on may be so much more surprised than the base by
 # held-out text. After 25,000 words good rounds leave them 4.0 to 5.4 % less so, those at a rate
 # thirty times too high 114 to 248 % more.
-LAST_WORSE = 0.1
+_LAST_WORSE = 0.1
 
 
 def strange(new_text: Mapping[str, float], entries: int) -> Check:
@@ -37,15 +37,15 @@ def strange(new_text: Mapping[str, float], entries: int) -> Check:
     """
     new, held = new_text.get("word_nats"), new_text.get("held_out_word_nats")
     if new is None or not held or entries < FEW_ENTRIES:
-        return Check("strange", True, None, STRANGE, "New text was not held beside older pages.")
+        return Check("strange", True, None, _STRANGE, "New text was not held beside older pages.")
     times = new / held
     return Check(
         "strange",
-        times <= STRANGE,
+        times <= _STRANGE,
         times,
-        STRANGE,
+        _STRANGE,
         f"New text is {times:.1f} times as surprising a word as your held-out pages, and "
-        f"{STRANGE:g} times is allowed: damaged notes or another language look so. If it "
+        f"{_STRANGE:g} times is allowed: damaged notes or another language look so. If it "
         "is meant, `vaultgpt train --fresh` learns it.",
     )
 
@@ -55,11 +55,11 @@ def repeats(new_text: Mapping[str, float]) -> Check:
     share = new_text.get("repeated")
     return Check(
         "repeats",
-        share is None or share <= REPEATED,
+        share is None or share <= _REPEATED,
         share,
-        REPEATED,
+        _REPEATED,
         f"{100 * (share or 0.0):.0f} % of the new text's 8-word runs stood in it before, "
-        f"and {100 * REPEATED:.0f} % is allowed: one text seems to be there many times.",
+        f"and {100 * _REPEATED:.0f} % is allowed: one text seems to be there many times.",
     )
 
 
@@ -70,18 +70,18 @@ def last_weights(last: Mapping[str, float]) -> Check:
             "last_weights",
             True,
             None,
-            LAST_WORSE,
+            _LAST_WORSE,
             "Where the next round would go on from was not measured.",
         )
     change = last["nats"] / last["base_nats"] - 1
     side = "more" if change > 0 else "less"
     return Check(
         "last_weights",
-        change <= LAST_WORSE,
+        change <= _LAST_WORSE,
         change,
-        LAST_WORSE,
+        _LAST_WORSE,
         f"The weights that the next round would go on from are {percent(change)} {side} "
-        f"surprised than the base by held-out text, and {percent(LAST_WORSE)} more is "
+        f"surprised than the base by held-out text, and {percent(_LAST_WORSE)} more is "
         "allowed: the training went astray.",
     )
 
@@ -94,7 +94,7 @@ def new_notes(scores: SegmentScores) -> Check:
     """
     if not scores.entry:
         return Check(
-            "new_notes", True, None, NEW_WORSE, "Too little new text to hold any of it out."
+            "new_notes", True, None, _NEW_WORSE, "Too little new text to hold any of it out."
         )
     found = paired(scores, "after", scores, "before")
     if found is None:
@@ -102,10 +102,10 @@ def new_notes(scores: SegmentScores) -> Check:
             "new_notes",
             False,
             None,
-            NEW_WORSE,
+            _NEW_WORSE,
             "New text held out of this round could not be measured.",
         )
-    bound = NEW_WORSE if found.entries >= FEW_ENTRIES else FEW_NEW_WORSE
+    bound = _NEW_WORSE if found.entries >= FEW_ENTRIES else _FEW_NEW_WORSE
     side = "less" if found.point < 0 else "more"
     sure = f" ({100 * found.better_share:.0f} % sure)" if found.entries > 1 else ""
     note = sure if found.point < 0 else f"; {percent(bound)} more is allowed"
@@ -127,15 +127,15 @@ def general_before(scores: SegmentScores) -> Check:
             "general_before",
             False,
             None,
-            SMALL_GENERAL_WORSE,
+            _SMALL_GENERAL_WORSE,
             "Plain English could not be compared with the active generation's.",
         )
     side = "worse" if found.point > 0 else "better"
     return Check(
         "general_before",
-        found.point <= SMALL_GENERAL_WORSE,
+        found.point <= _SMALL_GENERAL_WORSE,
         found.point,
-        SMALL_GENERAL_WORSE,
-        f"{percent(found.point, SMALL_GENERAL_WORSE)} {side} at plain English than the "
-        f"active generation, and {percent(SMALL_GENERAL_WORSE)} is allowed.",
+        _SMALL_GENERAL_WORSE,
+        f"{percent(found.point, _SMALL_GENERAL_WORSE)} {side} at plain English than the "
+        f"active generation, and {percent(_SMALL_GENERAL_WORSE)} is allowed.",
     )

@@ -52,8 +52,8 @@ GENERAL_SEGMENTS, BRIEF_SEGMENTS = 40, 12
 # Nine weekly rounds of Thoreau, each begun at the adapter, 86 held-out segments: the bound on the
 # change since the active generation lay at most 0.08 % up on all of them, 0.12 % on 24 drawn by
 # hash, 0.15 % on 24 in whole entries; 0.2 % is allowed. A mean that goes on moves more evenly.
-JUDGED_LEAST = {"held_out": 10, "general": 4}
-SETS = ("held_out", "new_notes", "general")
+_JUDGED_LEAST = {"held_out": 10, "general": 4}
+_SETS = ("held_out", "new_notes", "general")
 
 
 class Measurer:
@@ -89,8 +89,8 @@ class Measurer:
         self.new = {i.id: only_new(i) for i in job.items if i.role in roles}
         self.new_segments = self.segments(self.new.values())  # about to be learned
         self.known, self.last = known_nats(job.known)
-        self.judged = {name: self._judged(name) for name in SETS}  # one value a segment
-        self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in SETS}
+        self.judged = {name: self._judged(name) for name in _SETS}  # one value a segment
+        self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in _SETS}
         self.prequential: list[dict[str, Any]] = []
         self.new_text: dict[str, float] = {}  # as Report has it
         self.copied: dict[str, float] = {}
@@ -105,9 +105,9 @@ class Measurer:
     def _judged(self, name: str) -> list[bool]:
         """Which segments are scored: all, or in a small round a part of some sets."""
         keys = self.keys[name]
-        if self.job.round.kind != "incremental" or name not in JUDGED_LEAST:
+        if self.job.round.kind != "incremental" or name not in _JUDGED_LEAST:
             return [True] * len(keys)
-        least = JUDGED_LEAST[name]
+        least = _JUDGED_LEAST[name]
         if name == "held_out":
             least = max(least, len(self.new_segments))
         return judged_part(self.sets[name], keys, least, self.last)
@@ -142,7 +142,7 @@ class Measurer:
                 None,
             )
             if same is not None:
-                for name in SETS:
+                for name in _SETS:
                     self.nats[name][key] = self.nats[name][same]
             else:
                 self._score(key, load_adapter(folder))
@@ -289,7 +289,7 @@ class Measurer:
     def bits_per_byte(self) -> dict[str, float | None]:
         """CONTRACT.md's figures."""
         scores = self.scores()
-        held, new, general = (scores.get(name) for name in SETS)
+        held, new, general = (scores.get(name) for name in _SETS)
         return {
             "held_out": bits_per_byte(held, "after"),
             "held_out_before": bits_per_byte(held, "before"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
 
@@ -109,7 +109,7 @@ class SegmentScores:
             return self
         left_out = set(self.carried)
 
-        def kept(values: list[T]) -> list[T]:
+        def kept(values: list[_T]) -> list[_T]:
             return [value for at, value in enumerate(values) if at not in left_out]
 
         return SegmentScores(

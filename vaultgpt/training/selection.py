@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from vaultgpt.ledger import EntryRow, Ledger, Paragraph, Pending
 from vaultgpt.ledger.paragraphs import chance
 
-REPLAY_TIMES = 0.14  # words of replay for each new word: 10 % to 75 %
+_REPLAY_TIMES = 0.14  # words of replay for each new word: 10 % to 75 %
 _REPLAY_OF = 5_000  # entries that replay is chosen from, where there are more
-MISSING = 0.5  # a tag is missing from new text that brings less than this part of its usual share
-NEW_HELD_SHARE = 0.2  # of the new words, held out of this round and learned in the next
-WHOLE_ENTRIES = 4  # from so many new entries on whole ones are held out, else last paragraphs
+_MISSING = 0.5  # a tag is missing from new text that brings less than this part of its usual share
+_NEW_HELD_SHARE = 0.2  # of the new words, held out of this round and learned in the next
+_WHOLE_ENTRIES = 4  # from so many new entries on whole ones are held out, else last paragraphs
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
     """
     strata: dict[tuple[str, str], list[EntryRow]] = defaultdict(list)
     for entry in sorted(entries, key=lambda e: e.place):
-        strata[(entry.year or "", first_tag(entry))].append(entry)
+        strata[(entry.year or "", _first_tag(entry))].append(entry)
     rng = random.Random(seed)
     placed: list[tuple[float, str, EntryRow]] = []
     for _, members in sorted(strata.items()):
@@ -59,8 +59,8 @@ def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
 def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
     """An incremental round's new text, the part of it held out of this round, and its replay."""
     entries = ledger.entries.named(ready.entries)
-    waiting = ready_paragraphs(ledger, ready)
-    held = new_held_out(waiting, ready.ready_words, ledger.key)
+    waiting = _ready_paragraphs(ledger, ready)
+    held = _new_held_out(waiting, ready.ready_words, ledger.key)
     new = {
         entry: tuple(d for d in digests if d not in set(held.get(entry, ())))
         for entry, digests in ready.entries.items()
@@ -68,24 +68,24 @@ def select(ledger: Ledger, ready: Pending, seed: int) -> Selection:
     new = {entry: digests for entry, digests in new.items() if digests}
     usual = Counter(ledger.entries.words_by_first_tag())
     for entry in ready.entries:
-        usual[first_tag(entries[entry])] -= entries[entry].words if _learns(entries[entry]) else 0
+        usual[_first_tag(entries[entry])] -= entries[entry].words if _learns(entries[entry]) else 0
     new_words = Counter[str]()
     for entry, paragraphs in waiting.items():
-        new_words[first_tag(entries[entry])] += sum(p.words for p in paragraphs)
+        new_words[_first_tag(entries[entry])] += sum(p.words for p in paragraphs)
     replay: list[str] = []
-    if missing := missing_tags(usual, new_words):
+    if missing := _missing_tags(usual, new_words):
         found = ledger.entries.some_to_learn(missing, _REPLAY_OF, seed)
         old = [entry for entry in found if entry.id not in ready.entries]
-        replay = stratified(old, round(REPLAY_TIMES * ready.ready_words), seed)
+        replay = stratified(old, round(_REPLAY_TIMES * ready.ready_words), seed)
     return Selection(new, held, tuple(replay))
 
 
-def first_tag(entry: EntryRow) -> str:
+def _first_tag(entry: EntryRow) -> str:
     """The tag that an entry counts under; "" without any."""
     return entry.tags[0] if entry.tags else ""
 
 
-def ready_paragraphs(ledger: Ledger, ready: Pending) -> dict[str, list[Paragraph]]:
+def _ready_paragraphs(ledger: Ledger, ready: Pending) -> dict[str, list[Paragraph]]:
     """Entry -> its new paragraphs."""
     every = ledger.entries.paragraphs(ready.entries)
     return {
@@ -98,7 +98,7 @@ def _learns(entry: EntryRow) -> bool:
     return entry.live and entry.words > 0 and entry.held_out != 1
 
 
-def missing_tags(usual: Mapping[str, int], now: Mapping[str, int]) -> set[str]:
+def _missing_tags(usual: Mapping[str, int], now: Mapping[str, int]) -> set[str]:
     """First tags of which the new text brings less than half the usual share; both words by tag.
 
     What has been read is not forgotten for being left out of a night, but poems fade while nothing
@@ -108,11 +108,11 @@ def missing_tags(usual: Mapping[str, int], now: Mapping[str, int]) -> set[str]:
     return {
         tag
         for tag, words in usual.items()
-        if words and now.get(tag, 0) / all_new < MISSING * words / all_old
+        if words and now.get(tag, 0) / all_new < _MISSING * words / all_old
     }
 
 
-def new_held_out(
+def _new_held_out(
     fresh: Mapping[str, list[Paragraph]], new_words: int, key: bytes
 ) -> dict[str, tuple[str, ...]]:
     """Entry -> new paragraphs held out of this round only, about a fifth of the new words.
@@ -121,13 +121,13 @@ def new_held_out(
     paragraph of an entry with three or more. Text that waited once is never taken again.
     """
     free = {entry: ps for entry, ps in fresh.items() if not any(p.waited for p in ps)}
-    most = NEW_HELD_SHARE * new_words
+    most = _NEW_HELD_SHARE * new_words
     chosen: dict[str, tuple[str, ...]] = {}
     got = 0
     for entry in sorted(free, key=lambda e: chance(free[e][0].digest, key)):
         parts = (
             free[entry]
-            if len(fresh) >= WHOLE_ENTRIES
+            if len(fresh) >= _WHOLE_ENTRIES
             else (free[entry][-1:] if len(free[entry]) >= 3 else [])
         )
         words = sum(p.words for p in parts)

@@ -63,8 +63,8 @@ SOURCE_KEYS = (
 )
 _OTHER_KEYS = ("tag", "tags", "title", "vaultgpt", "excluded", "excalidraw-plugin", "modelkey")
 _BARS = {"vaultgpt": False, "excluded": True}  # what keeps a note out, whatever else it says
-NEEDED = frozenset([*DATE_KEYS, *CREATED_KEYS, *SOURCE_KEYS, *_OTHER_KEYS])
-KNOWN = NEEDED | frozenset(["aliases", "alias", "cssclass", "cssclasses", "publish", "author"])
+_NEEDED = frozenset([*DATE_KEYS, *CREATED_KEYS, *SOURCE_KEYS, *_OTHER_KEYS])
+KNOWN = _NEEDED | frozenset(["aliases", "alias", "cssclass", "cssclasses", "publish", "author"])
 # Properties by their lines: "key: value", "key = value" and, of those that decide, "key:value".
 PAIR = re.compile(
     r"[\"']?(\w[\w .-]{0,40}?)[\"']?[ \t]*[:=：](?=\s|\Z|[\[\"'])[ \t]*([^\n]{0,2000})"
@@ -111,7 +111,7 @@ def by_lines(block: str) -> dict[str, object]:
         plain = _INDENT.sub("", line, count=1)
         found = PAIR.match(plain) or _TIGHT.match(plain)
         indented = plain != line
-        if found is None or (name := name_of(found[1])) not in (_RULES if indented else NEEDED):
+        if found is None or (name := name_of(found[1])) not in (_RULES if indented else _NEEDED):
             continue
         value = _COMMENT.sub("", found[2]).strip()
         below = _below(lines[n + 1 : n + 200], indented)
@@ -187,7 +187,7 @@ def needed(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     """The few keys we use, as strings and lists of strings. Of two: all tags, the stricter rule."""
     found: dict[str, object] = {}
     for name, value in pairs:
-        if name not in NEEDED:
+        if name not in _NEEDED:
             continue
         if name == "vaultgpt":
             own = _own(value)

@@ -24,7 +24,7 @@ from vaultgpt.vault.obsidian import Pattern, settings, settings_or_problem
 from vaultgpt.vault.walk import PLACEHOLDER
 
 # Syncthing; Dropbox, Nextcloud, Obsidian Sync; Seafile; Synology Drive; Resilio; ownCloud; pCloud.
-CONFLICT = re.compile(
+_CONFLICT = re.compile(
     r"\.sync-conflict-\d|\(.{0,80}conflicted copy|\bconflicted copy\b|\(case conflict"
     r"|^\.syncthing\.|~syncthing~|\(SFConflict |_(?:Case|Unicode)?Conflict(?:\(\d+\))?\.\w+$"
     r"|\.Conflict(?:\(\d+\)|\d+)?\.\w+$|_conflict-\d{8}|\[conflicted\]"
@@ -162,7 +162,7 @@ class RuleSet:
 
     def _judge_path(self, path: str) -> Judgement:
         name = PurePosixPath(path).name
-        if CONFLICT.search(name):
+        if _CONFLICT.search(name):
             return _no("conflict copy", "It is a copy that a sync tool left behind.")
         if name.lower() == _GIT_CONFLICT:
             return _no("conflict copy", "It is a list of conflicts that obsidian-git left behind.")
