@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.training.conftest import item
 from vaultgpt.errors import OutOfMemory, TrainingError
 from vaultgpt.training import loop as loop_module
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint
+from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
 from vaultgpt.training.choose import Recipe, rate_at
 from vaultgpt.training.evaluate import segments
 from vaultgpt.training.learner import Learner
@@ -235,6 +236,32 @@ def test_a_bit_that_flips_in_a_checkpoint_begins_the_round_anew(
     second.run()
     second.learner.close()
     assert len(second.progress.losses) == 2 and "damaged" in second.progress.notes[0]
+
+
+def test_writing_checkpoints_takes_a_hundredth_of_the_time_at_most(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Steps of 100 s, and a disk that takes 6 s for a checkpoint. 2. A kill has left parts of
+    two. 3. It goes on. Result: one checkpoint in 600 s, and the parts are gone.
+    """
+    clock, written = Clock(), []
+
+    def slow(*what: Any) -> None:
+        clock.now += 6.0
+        written.append(clock.now)
+        write_checkpoint(*what)
+
+    def passes(progress: Progress) -> None:
+        clock.now += 100.0
+
+    monkeypatch.setattr(loop_module, "write_checkpoint", slow)
+    for part in ("one", "two"):
+        (tmp_path / f".checkpoint.safetensors.{part}.tmp").write_bytes(b"half")
+    loop = make_loop(base, tmp_path, 16, clock=clock, on_step=passes)
+    loop.run()
+    loop.learner.close()
+    assert [round(b - a) for a, b in pairwise(written)] == [606, 606]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
 class Exhausted:

@@ -55,8 +55,13 @@ def write_checkpoint(
 
 
 def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]] | None:
-    """The checkpoint of this very job, or None. Restores torch's RNG."""
+    """The checkpoint of this very job, or None. Restores torch's RNG.
+
+    What a kill left half written beside it is removed: a round of many nights would fill the disk.
+    """
     path = folder / _NAME
+    for part in folder.glob(f".{_NAME}.*"):
+        part.unlink(missing_ok=True)
     if not path.exists():
         return None
     try:

@@ -28,7 +28,9 @@ from vaultgpt.training.streams import Mixture
 from vaultgpt.training.together import ALONE, Together
 from vaultgpt.training.written import ROWS
 
-CHECKPOINT_S = 30.0
+# Between two checkpoints; further apart where writing one takes over a hundredth of that: SmolLM2's
+# with its embedding is some 0.5 GB.
+CHECKPOINT_S, CHECKPOINT_SHARE = 30.0, 0.01
 PATIENCE = 3  # validations in a row that are worse than the best by WORSE
 # Validation sets are small: an early minimum within the noise is worse than a run that went on to
 # its end (25,000 words of Thoreau: held-out 1.718 at the validation's best step, 1.712 at the end).
@@ -90,6 +92,7 @@ class Loop:
         self.together = together
         self.best: Adapter | None = None
         self.began = clock()
+        self._writing = 0.0  # what the last checkpoint took, of what it may take
         block, most = learner.recipe.block_tokens, learner.recipe.batch_tokens
         if learner.base.written is not None:
             most = min(most, ROWS)
@@ -107,9 +110,11 @@ class Loop:
             if self._due_for_check() and self._check():
                 break
             self._fit_to_deadline()
-            if self.clock() - saved_at >= CHECKPOINT_S:
+            if self.clock() - saved_at >= CHECKPOINT_S * max(1.0, self._writing):
+                began = self.clock()
                 self._save()
                 saved_at = self.clock()
+                self._writing = (saved_at - began) / (CHECKPOINT_SHARE * CHECKPOINT_S or 1.0)
             self.on_step(self.progress)
         return self._chosen()
 
