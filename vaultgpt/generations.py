@@ -76,6 +76,19 @@ it; `vaultgpt export DIR --merged` writes a model with both.
 """
 
 
+class AdapterConfig(TypedDict, total=False):
+    """adapter_config.json as peft has it, of its keys those that are read or set here."""
+
+    peft_type: str
+    r: int
+    lora_alpha: float
+    bias: str
+    target_modules: list[str]
+    inference_mode: bool
+    base_model_name_or_path: str
+    revision: str | None
+
+
 class Manifest(TypedDict):
     """manifest.json: CONTRACT's keys, and what a round and a lost ledger need beside them."""
 

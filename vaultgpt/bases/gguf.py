@@ -9,6 +9,7 @@ import mmap
 import re
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Gguf:
     """The header of one file: `facts` by key, the tokens' spellings, shape and type by tensor."""
 
     path: Path
-    facts: dict[str, Any]
+    facts: dict[str, object]
     tokens: tuple[str, ...]
     tensors: dict[str, tuple[tuple[int, ...], int]]
     data_bytes: int
@@ -124,6 +125,12 @@ def _end(info: tuple[tuple[int, ...], int, int]) -> int:
     return offset + _product(shape) // numbers * size
 
 
+def _count(facts: Mapping[str, object], key: str, default: int) -> int:
+    """The whole number under a key."""
+    found = facts.get(key)
+    return found if isinstance(found, int) else default
+
+
 def _product(shape: tuple[int, ...]) -> int:
     total = 1
     for size in shape:
@@ -193,12 +200,12 @@ class _Reader:
         version, tensors, pairs = self._number("I"), self._number("Q"), self._number("Q")
         if version not in _VERSIONS or max(tensors, pairs) > _MOST:
             raise ValueError("version")
-        facts: dict[str, Any] = {}
+        facts: dict[str, object] = {}
         for _ in range(pairs):
             key = self._string()
             facts[key] = self._value(self._number("I"), keep=key == "tokenizer.ggml.tokens")
         infos = dict(self._tensor() for _ in range(tensors))
-        alignment = int(facts.get("general.alignment", 32))
+        alignment = _count(facts, "general.alignment", 32)
         start = -(-self._at // alignment) * alignment
         if not infos or start + max(map(_end, infos.values())) > len(self._data):
             raise ValueError("cut")
@@ -206,7 +213,7 @@ class _Reader:
         return Gguf(
             path,
             facts,
-            tuple(tokens) if isinstance(tokens, list) else (),
+            tuple(map(str, tokens)) if isinstance(tokens, list) else (),
             {name: (shape, kind) for name, (shape, kind, _) in infos.items()},
             len(self._data) - start,
         )
@@ -223,7 +230,7 @@ class _Reader:
         self._at += size
         return self._data[self._at - size : self._at].decode("utf-8", "replace")
 
-    def _value(self, kind: int, keep: bool = False) -> Any:
+    def _value(self, kind: int, keep: bool = False) -> object:
         """One value; of an array of strings only its length, unless `keep`."""
         if kind in _CODES:
             return self._number(_CODES[kind])
@@ -259,7 +266,7 @@ class _Reader:
 def _check(found: Gguf, name: str) -> None:
     """BaseModelError for a file that is whole and yet no model to train on."""
     kind, shard = found.facts.get("general.type", "model"), _SHARD.search(found.path.name)
-    if int(found.facts.get("split.count") or 0) > 1 or shard:
+    if _count(found.facts, "split.count", 0) > 1 or shard:
         raise BaseModelError(
             f"{name} is one part of several.",
             "Join them with llama.cpp's `llama-gguf-split --merge FIRST OUT.gguf`, and name that.",

@@ -227,7 +227,7 @@ _PREFIXES = (
 _CHUNK = 16 << 20
 
 
-def _text_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
+def _text_config(config: Mapping[str, Any]) -> dict[str, object] | None:
     """The configuration of the text part; None for a model that is all text."""
     inner = config.get("text_config")
     if not isinstance(inner, dict) or not isinstance(inner.get("vocab_size"), int):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast, final
 
 from vaultgpt.bases.catalogue import is_turn_mark
 from vaultgpt.children import command, environment, spawn_options
@@ -36,6 +36,125 @@ _ENCODERS = frozenset(
 )
 _RECURRENT = ("mamba", "rwkv", "recurrent", "falcon_h1", "jamba", "zamba", "lfm2", "qwen3_5")
 _IMPORT_S = 120.0  # limit for importing transformers on a very busy machine; 2 s is usual
+
+
+@final
+class Rope(TypedDict, total=False):
+    """How positions turn."""
+
+    rope_type: str
+    type: str  # its name before
+    rope_theta: float
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+    partial_rotary_factor: float
+
+
+@final
+class RopeByLayer(TypedDict):
+    """The same for each kind of layer."""
+
+    full_attention: Rope
+    sliding_attention: Rope
+
+
+class ModelConfig(TypedDict, total=False):
+    """A model's config.json, as far as anything here reads it; a family has some of the keys."""
+
+    model_type: str
+    architectures: list[str] | None
+    auto_map: object
+    is_encoder_decoder: bool
+    vocab_size: int
+    bos_token_id: int | list[int] | None
+    eos_token_id: int | list[int] | None
+    dtype: str | None
+    torch_dtype: str | None
+    tie_word_embeddings: bool
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int | None
+    head_dim: int | None
+    hidden_act: str | None
+    hidden_activation: str | None
+    rms_norm_eps: float
+    max_position_embeddings: int
+    pretraining_tp: int
+    rope_theta: float
+    rope_scaling: Rope | None
+    rope_parameters: Rope | RopeByLayer | None
+    rope_local_base_freq: float | None
+    rope_interleaved: bool
+    layer_types: list[str] | None
+    sliding_window: int | None
+    use_sliding_window: bool
+    sliding_window_pattern: int
+    _sliding_window_pattern: int
+    query_pre_attn_scalar: float
+    attn_logit_softcapping: float | None
+    final_logit_softcapping: float | None
+    embedding_multiplier: float
+    residual_multiplier: float
+    attention_multiplier: float
+    logits_scaling: float
+    # GPT-2's names
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_positions: int
+    n_inner: int | None
+    activation_function: str
+    layer_norm_epsilon: float
+    scale_attn_weights: bool
+
+
+class _Pattern(TypedDict, total=False):
+    Regex: str
+
+
+class TokenizerStep(TypedDict, total=False):
+    """One way of splitting text, or several of them in turn."""
+
+    type: str
+    pretokenizers: list[TokenizerStep]
+    decoders: list[TokenizerStep]
+    add_prefix_space: bool
+    use_regex: bool
+    individual_digits: bool
+    behavior: str
+    invert: bool
+    pattern: _Pattern
+
+
+class TokenizerModel(TypedDict, total=False):
+    """Its tokens, and for byte pairs what is merged in turn."""
+
+    type: str
+    vocab: dict[str, int] | list[tuple[str, float]]  # by spelling, or in the order of ids
+    merges: list[str] | list[list[str]]  # a pair as one word of two, or as two
+    byte_fallback: bool
+    unk_token: str | None
+    ignore_merges: bool
+
+
+class _Added(TypedDict):
+    id: int
+    content: str
+    special: bool
+
+
+class TokenizerJson(TypedDict, total=False):
+    """A tokenizer.json, as far as anything here reads it."""
+
+    model: TokenizerModel
+    added_tokens: list[_Added]
+    normalizer: TokenizerStep | None
+    pre_tokenizer: TokenizerStep | None
+    decoder: TokenizerStep | None
 
 
 def check_config(config: Mapping[str, Any], name: str) -> None:
@@ -164,13 +283,14 @@ def _read_vocabulary(folder: Path, name: str) -> dict[str, int]:
     """Every token's spelling and id; {} for a tokenizer of a kind that is not plain JSON."""
     try:
         if (folder / "tokenizer.json").is_file():
-            whole = _json(folder / "tokenizer.json")
+            whole = cast(TokenizerJson, _json(folder / "tokenizer.json"))
             vocab = whole.get("model", {}).get("vocab", {})
             pairs = vocab if isinstance(vocab, dict) else {p[0]: i for i, p in enumerate(vocab)}
             added = {t["content"]: t["id"] for t in whole.get("added_tokens") or []}
             return {str(k): int(v) for k, v in {**pairs, **added}.items()}
         if (folder / "vocab.json").is_file():
-            return {str(k): int(v) for k, v in _json(folder / "vocab.json").items()}
+            ids = cast(dict[str, int], _json(folder / "vocab.json"))
+            return {k: int(v) for k, v in ids.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise BaseModelError(
             f"The tokenizer of {name} can't be read.", "Fetch the model again."
@@ -220,14 +340,14 @@ def ends_a_turn(folder: Path, config: Mapping[str, Any], name: str) -> bool:
     return is_turn_mark(spelt.get(ids[0], ""))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, object]:
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("no object")
     return value
 
 
-def _json_or_empty(path: Path) -> dict[str, Any]:
+def _json_or_empty(path: Path) -> dict[str, object]:
     try:
         return _json(path)
     except (OSError, ValueError, RecursionError):

@@ -76,7 +76,7 @@ class Base:
         return self.name == PEBBLE
 
 
-def read_config(folder: Path, name: str) -> dict[str, Any]:
+def read_config(folder: Path, name: str) -> dict[str, object]:
     """config.json as a dictionary; BaseModelError saying what the folder holds instead."""
     path = folder / "config.json"
     if not path.is_file():
@@ -215,7 +215,7 @@ def inspect(
     headers: dict[str, Tensor] = {}
     for file in _weight_files(names, _json_object(folder / _INDEX), name):
         headers.update(read_header(folder / file))
-    vocab = int(config["vocab_size"])
+    vocab = _first(config, "vocab_size")
     if not checked:
         check_tokens(folder, config, _rows(headers) or vocab, name)
     stored_head = any(tensor.endswith(_HEADS) for tensor in headers)
@@ -285,7 +285,7 @@ def _first(config: Mapping[str, Any], *keys: str) -> int:
     return next((int(v) for v in values if isinstance(v, int) and v > 0), 0)
 
 
-def _json_object(path: Path) -> dict[str, Any] | None:
+def _json_object(path: Path) -> dict[str, object] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

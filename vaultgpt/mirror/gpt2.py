@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch import Tensor
 from vaultgpt.arithmetic import Linear
 from vaultgpt.mirror.lean import KV, LeanModel, Step
 from vaultgpt.mirror.weights import NEUTRAL, keys
+
+if TYPE_CHECKING:
+    from vaultgpt.bases.kinds import ModelConfig
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(F.gelu, approximate="tanh"),
@@ -30,7 +33,7 @@ _READ = keys(
 )
 
 
-def fits(config: dict[str, Any]) -> bool:
+def fits(config: ModelConfig) -> bool:
     """Whether this forward pass is the whole truth about such a configuration."""
     odd = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention")
     return (
@@ -57,7 +60,7 @@ class GPT2Layer:
 class GPT2(LeanModel):
     """The forward pass."""
 
-    def _shape(self, config: dict[str, Any]) -> None:
+    def _shape(self, config: ModelConfig) -> None:
         self.hidden, self.heads = config.get("n_embd", 768), config.get("n_head", 12)
         self.kv_heads, self.head_dim = self.heads, self.hidden // self.heads
         self.layers_count = config.get("n_layer", 12)
@@ -92,7 +95,7 @@ class GPT2(LeanModel):
             down=self._product(prefix + "mlp.c_proj"),
         )
 
-    def _load_ends(self, config: dict[str, Any]) -> None:
+    def _load_ends(self, config: ModelConfig) -> None:
         tied = bool(config.get("tie_word_embeddings", True))
         self._keep_ends(*self.weights.ends(self._under + "wte.weight", tied))
         self.norm = self._norm("ln_f")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from vaultgpt.arithmetic import STORED, Dtype, Linear, chunk_tokens, make_linear
 from vaultgpt.mirror.weights import Adapter, Checkpoint, Weights
+
+if TYPE_CHECKING:
+    from vaultgpt.bases.kinds import ModelConfig
 
 _ROUND = 128  # positions; caches grow in steps of this
 
@@ -183,11 +186,11 @@ class LeanModel(ABC):
         del self.weights
 
     @abstractmethod
-    def _shape(self, config: dict[str, Any]) -> None:
+    def _shape(self, config: ModelConfig) -> None:
         """Set the numbers above from the configuration, and the names of tensors to pass over."""
 
     @abstractmethod
-    def _load_ends(self, config: dict[str, Any]) -> None:
+    def _load_ends(self, config: ModelConfig) -> None:
         """Read embedding, last norm and head."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ from torch import Tensor
 from vaultgpt.arithmetic import Linear
 from vaultgpt.mirror.lean import KV, LeanModel, Step
 from vaultgpt.mirror.weights import NEUTRAL, keys
+
+if TYPE_CHECKING:
+    from vaultgpt.bases.kinds import ModelConfig, Rope
 
 _READ = keys(
     """model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
@@ -48,13 +51,13 @@ _ROPE_KEYS = keys(
 )
 
 
-def _activation(config: dict[str, Any]) -> str:
+def _activation(config: ModelConfig) -> str:
     gemma = str(config["model_type"]).startswith("gemma")
     name = config.get("hidden_activation") or config.get("hidden_act")
     return str(name or (_GELU if gemma else _SILU)[0])
 
 
-def _windows(config: dict[str, Any]) -> list[int | None]:
+def _windows(config: ModelConfig) -> list[int | None]:
     """Each layer's window; None where all positions are seen."""
     count, window = config["num_hidden_layers"], config.get("sliding_window")
     kind, kinds = config["model_type"], config.get("layer_types")
@@ -67,7 +70,7 @@ def _windows(config: dict[str, Any]) -> list[int | None]:
     return [None if kind == "full_attention" else window for kind in kinds]
 
 
-def _ropes(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _ropes(config: ModelConfig) -> tuple[Rope, Rope]:
     """The parameters of layers that see everything, and of those with a window."""
     named = config.get("rope_parameters") or {}
     if "full_attention" in named:
@@ -80,14 +83,14 @@ def _ropes(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return whole, whole
 
 
-def _rope(config: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
-    theta = config.get("rope_theta", 10000.0)
-    rope = {"rope_theta": theta, **(config.get("rope_scaling") or {}), **named}
+def _rope(config: ModelConfig, named: Rope) -> Rope:
+    scaling: Rope = config.get("rope_scaling") or {}
+    rope: Rope = {"rope_theta": config.get("rope_theta", 10000.0), **scaling, **named}
     rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
     return rope
 
 
-def fits(config: dict[str, Any]) -> bool:
+def fits(config: ModelConfig) -> bool:
     """Whether this forward pass is the whole truth about such a configuration."""
     kind = config.get("model_type")
     if kind not in _KEYS or set(config) - NEUTRAL - _READ - _KEYS[kind]:
@@ -105,7 +108,7 @@ def fits(config: dict[str, Any]) -> bool:
     )
 
 
-def _turns_plainly(rope: dict[str, Any]) -> bool:
+def _turns_plainly(rope: Rope) -> bool:
     return (
         rope["rope_type"] in ("default", "linear", "llama3")
         and not set(rope) - _ROPE_KEYS
@@ -113,7 +116,7 @@ def _turns_plainly(rope: dict[str, Any]) -> bool:
     )
 
 
-def _angles(rope: dict[str, Any], dim: int, positions: int) -> Tensor:
+def _angles(rope: Rope, dim: int, positions: int) -> Tensor:
     """fp32 [positions, dim / 2]."""
     inverse = 1.0 / (rope["rope_theta"] ** (torch.arange(0, dim, 2).float() / dim))  # [dim / 2]
     if rope["rope_type"] == "linear":
@@ -123,7 +126,7 @@ def _angles(rope: dict[str, Any], dim: int, positions: int) -> Tensor:
     return torch.outer(torch.arange(positions).float(), inverse)
 
 
-def _llama3(inverse: Tensor, rope: dict[str, Any]) -> Tensor:
+def _llama3(inverse: Tensor, rope: Rope) -> Tensor:
     """Long wavelengths are stretched by `factor`, short ones kept, those between blended."""
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     turns = rope["original_max_position_embeddings"] * inverse / (2 * math.pi)
@@ -151,7 +154,7 @@ class _LlamaLayer:
 class Llama(LeanModel):
     """The forward pass of them all."""
 
-    def _shape(self, config: dict[str, Any]) -> None:
+    def _shape(self, config: ModelConfig) -> None:
         self.kind = config["model_type"]
         self.hidden = config["hidden_size"]
         self.heads = config["num_attention_heads"]
@@ -178,7 +181,7 @@ class Llama(LeanModel):
         self._positions = min(positions, self.context)
         self.turns = [self._table(rope) for rope in self.ropes]
 
-    def _table(self, rope: dict[str, Any]) -> tuple[Tensor, ...]:
+    def _table(self, rope: Rope) -> tuple[Tensor, ...]:
         """Complex [positions, d / 2]; or cos and signed sin, [positions, d] each."""
         angles = _angles(rope, self.head_dim, self._positions)
         if self.complex:
@@ -252,7 +255,7 @@ class Llama(LeanModel):
         pairs = order[:turned].view(-1, 2, self.head_dim // 2).transpose(1, 2).reshape(-1)
         return rows[torch.cat([pairs, order[turned:]])]
 
-    def _load_ends(self, config: dict[str, Any]) -> None:
+    def _load_ends(self, config: ModelConfig) -> None:
         gemma = self.kind.startswith("gemma")
         tied = bool(config.get("tie_word_embeddings", gemma))
         embedding, head = self.weights.ends("model.embed_tokens.weight", tied)

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from tokenizers import Tokenizer
 from vaultgpt.corpus.habits import MARKUP
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
+
+if TYPE_CHECKING:
+    from vaultgpt.bases.kinds import TokenizerJson
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _DIGIT = re.compile(rb"[0-9]")
@@ -148,7 +151,7 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
 
 
-def _is_byte_level(state: dict[str, Any]) -> bool:
+def _is_byte_level(state: TokenizerJson) -> bool:
     parts = [state.get("decoder") or {}, state.get("pre_tokenizer") or {}]
     flat = [
         *parts,

@@ -7,7 +7,7 @@ base. Knows nothing about the shapes of any family.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +15,10 @@ from torch import Tensor
 
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX
+from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
+
+if TYPE_CHECKING:
+    from vaultgpt.bases.kinds import ModelConfig
 
 
 def keys(text: str) -> frozenset[str]:
@@ -40,7 +43,7 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.config: dict[str, Any] = read_json(folder / "config.json")
+            self.config: ModelConfig = read_json(folder / "config.json")
             self._files = {name: folder / file for name, file in self._index().items()}
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise BaseModelError(
@@ -183,7 +186,7 @@ def _load(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
 
 
-def _scale(config: dict[str, Any], folder: Path) -> float:
+def _scale(config: AdapterConfig, folder: Path) -> float:
     unknown = [
         key
         for key in (

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as hf_logging
 
+from vaultgpt.bases.kinds import ModelConfig
 from vaultgpt.corpus.documents import Encoder
 from vaultgpt.errors import BaseModelError
 from vaultgpt.training.device import Device
@@ -113,9 +114,9 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _check_folder(folder: Path) -> dict[str, Any]:
+def _check_folder(folder: Path) -> ModelConfig:
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: ModelConfig = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = str(config["model_type"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BaseModelError("The base's folder holds no readable config.json.", _CHOOSE) from None
@@ -162,7 +163,7 @@ def _load_model(folder: Path, device: Device) -> Any:
     return model.to(device.where)
 
 
-def load_encoder(folder: Path, config: dict[str, Any]) -> Encoder:
+def load_encoder(folder: Path, config: ModelConfig) -> Encoder:
     """The base's tokenizer, and its start and end tokens: bos (else eos) and eos (else bos)."""
     try:
         fast = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -188,7 +189,7 @@ def _first(*values: Any) -> int | None:
     return None
 
 
-def _context(config: dict[str, Any]) -> int:
+def _context(config: ModelConfig) -> int:
     for name in (
         "max_position_embeddings",
         "n_positions",
@@ -196,8 +197,8 @@ def _context(config: dict[str, Any]) -> int:
         "context_length",
         "max_seq_len",
     ):
-        if isinstance(config.get(name), int):
-            return int(config[name])
+        if isinstance(found := config.get(name), int):
+            return found
     return 1 << 20
 
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vaultgpt.bases.kinds import TokenizerJson, TokenizerModel, TokenizerStep
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
 from vaultgpt.training.base import load_encoder
@@ -31,7 +32,7 @@ INSTEAD = "`--merged` writes a folder that transformers and vLLM read."
 def add_tokenizer(writer: Any, base: Path, rows: int) -> None:
     """The tokenizer of the base in a folder, filled up to `rows` tokens. BaseModelError."""
     encoder = load_encoder(base, read_json(base / "config.json"))
-    whole = json.loads(encoder.tokenizer.to_str())
+    whole: TokenizerJson = json.loads(encoder.tokenizer.to_str())
     model = whole["model"]
     if model["type"] != "BPE":
         raise _unknown(model["type"])
@@ -55,12 +56,12 @@ def _unknown(what: str) -> BaseModelError:
     )
 
 
-def _tokens(whole: dict[str, Any], rows: int) -> tuple[list[str], list[int]]:
+def _tokens(whole: TokenizerJson, rows: int) -> tuple[list[str], list[int]]:
     """Spelling and kind of every row."""
     tokens = [f"[PAD{i}]" for i in range(rows)]
     kinds = [_UNUSED] * rows
     fallback = whole["model"].get("byte_fallback")
-    for token, i in whole["model"]["vocab"].items():
+    for token, i in _ids(whole["model"]).items():
         byte = fallback and len(token) == 6 and token.startswith("<0x")
         tokens[i], kinds[i] = token, _BYTE if byte else _NORMAL
     for added in whole["added_tokens"]:
@@ -70,12 +71,18 @@ def _tokens(whole: dict[str, Any], rows: int) -> tuple[list[str], list[int]]:
     return tokens, kinds
 
 
-def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
+def _ids(model: TokenizerModel) -> dict[str, int]:
+    vocab = model["vocab"]
+    assert isinstance(vocab, dict)  # as byte pairs have it
+    return vocab
+
+
+def _merges(model: TokenizerModel) -> list[tuple[str, str]]:
     pairs = (m.split(" ", 1) if isinstance(m, str) else m for m in model["merges"])
     return [(left, right) for left, right in pairs]
 
 
-def _add_bytes(writer: Any, whole: dict[str, Any]) -> None:
+def _add_bytes(writer: Any, whole: TokenizerJson) -> None:
     """GPT-2's way: bytes as letters, split by a pattern, then merged."""
     steps = tuple(_step(s) for s in _steps(whole.get("pre_tokenizer")))
     way = _WAYS.get(steps)
@@ -87,13 +94,13 @@ def _add_bytes(writer: Any, whole: dict[str, Any]) -> None:
     writer.add_token_merges([" ".join(pair) for pair in _merges(whole["model"])])
 
 
-def _steps(value: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _steps(value: TokenizerStep | None) -> list[TokenizerStep]:
     if value is None:
         return []
     return list(value["pretokenizers"]) if value["type"] == "Sequence" else [value]
 
 
-def _step(step: dict[str, Any]) -> tuple[str, str]:
+def _step(step: TokenizerStep) -> tuple[str, str]:
     """What a step does, as `_WAYS` has it."""
     kind = step["type"]
     if kind == "ByteLevel" and not step["add_prefix_space"]:
@@ -105,7 +112,7 @@ def _step(step: dict[str, Any]) -> tuple[str, str]:
     return kind, ""
 
 
-def _add_pieces(writer: Any, whole: dict[str, Any]) -> None:
+def _add_pieces(writer: Any, whole: TokenizerJson) -> None:
     """SentencePiece's way: a space is a letter, and of two merges the earlier one is done first."""
     spaced = json.dumps(whole.get("normalizer")) + json.dumps(whole.get("pre_tokenizer"))
     if json.dumps(_SPACE) not in spaced:
@@ -114,7 +121,7 @@ def _add_pieces(writer: Any, whole: dict[str, Any]) -> None:
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(_merges(whole["model"])):
         ranks.setdefault("".join(pair), rank)
-    tokens = sorted(whole["model"]["vocab"].items(), key=lambda item: item[1])
+    tokens = sorted(_ids(whole["model"]).items(), key=lambda item: item[1])
     size = max([i for _, i in tokens] + [t["id"] for t in whole["added_tokens"]]) + 1
     scores = [-float(len(ranks) + 1)] * size
     for token, i in tokens:

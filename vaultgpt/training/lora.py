@@ -23,9 +23,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from vaultgpt.arithmetic import Dtype, as_written
+from vaultgpt.bases.kinds import ModelConfig, Rope
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json, write_atomic, write_json
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX
+from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
 from vaultgpt.training.base import BaseModel, quiet
 from vaultgpt.training.fused import fuse
 from vaultgpt.training.written_parts import exact_in
@@ -120,8 +121,8 @@ def save_adapter(
     """
     write_atomic(folder / ADAPTER, save(adapter.tensors, {"format": "pt"}))
     config = _config(base, adapter.rank)
-    fields: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
-    fields.update(base_model_name_or_path=base_name, revision=revision, inference_mode=True)
+    fields: AdapterConfig = config.to_dict()  # type: ignore[no-untyped-call]
+    fields |= {"base_model_name_or_path": base_name, "revision": revision, "inference_mode": True}
     fields["target_modules"] = sorted(fields["target_modules"])
     write_atomic(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
     if adapter.embedding is not None:
@@ -256,16 +257,20 @@ def write_merged(base: Path, generation: Path, target: Path) -> None:
     write_json(target / "config.json", config | _older_rope(config))
 
 
-def _older_rope(config: dict[str, Any]) -> dict[str, Any]:
+def _older_rope(config: ModelConfig) -> ModelConfig:
     """The rotary positions by the keys they had before transformers 5.
 
     mlx_lm and others read those alone, and without them take 10,000 for SmolLM2's 100,000.
     """
-    named = config.get("rope_parameters") or {}
-    whole = dict(named.get("full_attention", named))
-    found = {"rope_theta": theta} if (theta := whole.pop("rope_theta", None)) else {}
-    if local := named.get("sliding_attention", {}).get("rope_theta"):
-        found["rope_local_base_freq"] = local
-    return found | (
-        {"rope_scaling": whole} if whole.get("rope_type", "default") != "default" else {}
-    )
+    named = config.get("rope_parameters") or Rope()
+    found: ModelConfig = {}
+    if "full_attention" in named:
+        if local := named["sliding_attention"].get("rope_theta"):
+            found["rope_local_base_freq"] = local
+        named = named["full_attention"]
+    whole: Rope = {**named}
+    if theta := whole.pop("rope_theta", None):
+        found["rope_theta"] = theta
+    if whole.get("rope_type", "default") != "default":
+        found["rope_scaling"] = whole
+    return found

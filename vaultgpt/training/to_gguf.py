@@ -14,6 +14,7 @@ import gguf
 import torch
 from torch import Tensor
 
+from vaultgpt.bases.kinds import ModelConfig, Rope
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
 from vaultgpt.generations import PEFT_PREFIX
@@ -44,7 +45,7 @@ def refuse(base: Path) -> None:
         raise BaseModelError(f"This base can't be written as GGUF: {why}.", INSTEAD)
 
 
-def _unlike(kind: str, config: dict[str, Any]) -> str:
+def _unlike(kind: str, config: ModelConfig) -> str:
     """What of the configuration llama.cpp would not do as transformers does; "" for nothing."""
     if kind in ("gemma2", "gemma3_text"):
         scale = config.get("query_pre_attn_scalar", 256)
@@ -64,7 +65,7 @@ def _unlike(kind: str, config: dict[str, Any]) -> str:
     return "" if rope.get("partial_rotary_factor", 1.0) == 1.0 else "its positions are partial"
 
 
-def _activation(kind: str, config: dict[str, Any]) -> bool:
+def _activation(kind: str, config: ModelConfig) -> bool:
     """Whether it is the one that llama.cpp takes for granted."""
     name = config.get("hidden_activation") or config.get("hidden_act")
     name = config.get("activation_function", "gelu_new") if kind == "gpt2" else name
@@ -72,15 +73,18 @@ def _activation(kind: str, config: dict[str, Any]) -> bool:
     return name in (smooth if kind == "gpt2" or kind in _SHIFTED else ("silu", "swish", None))
 
 
-def _rope(config: dict[str, Any], kind: str = "full_attention") -> dict[str, Any]:
-    named = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    found: dict[str, Any] = {**named.get(kind, {})} if kind in named else {**named}
+def _rope(config: ModelConfig, sliding: bool = False) -> Rope:
+    """How the layers' positions turn, those with a window if `sliding`."""
+    named = config.get("rope_parameters") or config.get("rope_scaling") or Rope()
+    if "full_attention" in named:
+        named = named["sliding_attention" if sliding else "full_attention"]
+    found: Rope = {**named}
     found.setdefault("rope_theta", config.get("rope_theta", 10000.0))
     found["rope_type"] = found.get("rope_type", found.get("type", "default"))
     return found
 
 
-def _period(config: dict[str, Any]) -> int:
+def _period(config: ModelConfig) -> int:
     """Every how many layers one sees everything; 0 where that isn't even."""
     kinds = config.get("layer_types") or []
     full = [n for n, kind in enumerate(kinds, 1) if kind == "full_attention"]
@@ -112,7 +116,7 @@ def write_model(base: Path, generation: Path | None, path: Path) -> None:
     _finish(writer)
 
 
-def _writer(path: Path, config: dict[str, Any]) -> Any:
+def _writer(path: Path, config: ModelConfig) -> Any:
     kind = str(config["model_type"])
     return gguf.GGUFWriter(str(path), _NAMES.get(kind, kind))
 
@@ -131,7 +135,7 @@ def _add(writer: Any, name: str, weight: Tensor, half: bool) -> None:
     writer.add_tensor(name, weight.to(torch.float16 if small else torch.float32).numpy())
 
 
-def _add_facts(writer: Any, config: dict[str, Any], half: bool) -> None:
+def _add_facts(writer: Any, config: ModelConfig, half: bool) -> None:
     writer.add_name("A voice of vaultgpt")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if half else gguf.LlamaFileType.ALL_F32)
     writer.add_vocab_size(config["vocab_size"])
@@ -141,8 +145,8 @@ def _add_facts(writer: Any, config: dict[str, Any], half: bool) -> None:
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
     context = config["max_position_embeddings"]
-    if config["model_type"] == "mistral" and config.get("sliding_window"):
-        context = min(context, config["sliding_window"])  # llama.cpp's Llama has no windows
+    if config["model_type"] == "mistral" and (window := config.get("sliding_window")):
+        context = min(context, window)  # llama.cpp's Llama has no windows
     writer.add_context_length(context)
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
@@ -157,7 +161,7 @@ def _add_facts(writer: Any, config: dict[str, Any], half: bool) -> None:
     _add_own(writer, config)
 
 
-def _add_gpt2(writer: Any, config: dict[str, Any]) -> None:
+def _add_gpt2(writer: Any, config: ModelConfig) -> None:
     writer.add_context_length(config["n_positions"])
     writer.add_embedding_length(config["n_embd"])
     writer.add_block_count(config["n_layer"])
@@ -166,7 +170,7 @@ def _add_gpt2(writer: Any, config: dict[str, Any]) -> None:
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
 
 
-def _add_rope(writer: Any, rope: dict[str, Any], width: int) -> None:
+def _add_rope(writer: Any, rope: Rope, width: int) -> None:
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -175,7 +179,7 @@ def _add_rope(writer: Any, rope: dict[str, Any], width: int) -> None:
         writer.add_tensor("rope_freqs.weight", _slower(rope, width).numpy())
 
 
-def _slower(rope: dict[str, Any], width: int) -> Tensor:
+def _slower(rope: Rope, width: int) -> Tensor:
     """fp32 [width / 2]: by what Llama 3 divides each rotary frequency."""
     usual = rope["rope_theta"] ** -(torch.arange(0, width, 2).double() / width)
     turns = rope["original_max_position_embeddings"] * usual / (2 * torch.pi)
@@ -185,14 +189,14 @@ def _slower(rope: dict[str, Any], width: int) -> Tensor:
     return slower.float()
 
 
-def _add_own(writer: Any, config: dict[str, Any]) -> None:
+def _add_own(writer: Any, config: ModelConfig) -> None:
     """What one family alone has."""
     kind = config["model_type"]
     if kind in ("gemma2", "gemma3_text"):
         writer.add_sliding_window(config["sliding_window"])
     if kind == "gemma3_text":
         writer.add_sliding_window_pattern(_period(config))
-        writer.add_rope_freq_base_swa(_rope(config, "sliding_attention")["rope_theta"])
+        writer.add_rope_freq_base_swa(_rope(config, sliding=True)["rope_theta"])
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
         writer.add_final_logit_softcapping(config["final_logit_softcapping"])
@@ -203,7 +207,7 @@ def _add_own(writer: Any, config: dict[str, Any]) -> None:
         writer.add_logit_scale(config["logits_scaling"])
 
 
-def _tensors(model: Any, config: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: Any, config: ModelConfig) -> Iterator[tuple[str, Tensor]]:
     """Every tensor by its GGUF name, as llama.cpp lays it out; a tied head is the embedding."""
     named, seen = _namer(config), set()
     columns = {f"{n}.weight" for n, m in model.named_modules() if type(m).__name__ == "Conv1D"}
@@ -216,7 +220,7 @@ def _tensors(model: Any, config: dict[str, Any]) -> Iterator[tuple[str, Tensor]]
         yield named(name), turned + 1 if shifted else turned
 
 
-def _turn(name: str, weight: Tensor, config: dict[str, Any]) -> Tensor:
+def _turn(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Rows [out, ...] of queries and keys in llama.cpp's order: halves of a head become pairs."""
     counts = {
         "q_proj": config.get("num_attention_heads"),
@@ -229,7 +233,7 @@ def _turn(name: str, weight: Tensor, config: dict[str, Any]) -> Tensor:
     return weight.reshape(shape).transpose(1, 2).reshape(weight.shape).contiguous()
 
 
-def _namer(config: dict[str, Any]) -> Callable[[str], str]:
+def _namer(config: ModelConfig) -> Callable[[str], str]:
     """transformers' name of a tensor to GGUF's; BaseModelError for one that has none."""
     kind = str(config["model_type"])
     arch = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == _NAMES.get(kind, kind))
