@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from vaultgpt import cli
 
@@ -39,3 +41,36 @@ def test_the_help_names_what_there_is() -> None:
         whole = {i.name: i.callback for i in cli.app.registered_commands}
         alone = {i.name: i.callback for i in cli._assembled(name).registered_commands}
         assert name not in whole or alone[name] is whole[name]
+
+
+def imported_by(code: str, home: Path) -> set[str]:
+    """What is imported once `code` has run."""
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "VAULTGPT_HOME": str(home)},
+    )
+    return set(said.stdout.splitlines()[-1].split())
+
+
+RUN = "from vaultgpt import cli\nsys.argv[1:] = {!r}\ntry:\n    cli.main()\nexcept SystemExit: pass"
+
+
+def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path: Path) -> None:
+    vault, home = tmp_path / "vault", tmp_path / "home"
+    vault.mkdir()
+    (vault / "note.md").write_text("Rain fell on the harbour all night.\n", encoding="utf-8")
+    made = f"from vaultgpt.state import create_state, Path\ncreate_state(Path({str(vault)!r}))"
+    imported_by(made, home)
+    imported_by(RUN.format(["scan", str(vault), "--json"]), home)  # records, and tells the language
+    looked = {
+        "status": imported_by(RUN.format(["status", str(vault), "--json"]), home),
+        "scan": imported_by(RUN.format(["scan", str(vault), "--json"]), home),
+    }
+    for there in looked.values():
+        assert "vaultgpt.ledger.recording" in there  # the ledger was asked
+        assert not {"numpy", "tokenizers", "torch", "aiohttp", "psutil", "yaml"} & there
+        assert not {"vaultgpt.vault.note", "vaultgpt.bases.hub", "vaultgpt.workers"} & there
+    assert "vaultgpt.vault.scan" not in looked["status"]

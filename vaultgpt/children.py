@@ -94,6 +94,21 @@ def program(name: str) -> str | None:
     return found if found and os.path.dirname(found) in places else None
 
 
+def lives(pid: int) -> bool:
+    """Whether there is such a process."""
+    if os.name != "posix":
+        import psutil  # 20 ms
+
+        return psutil.pid_exists(pid)
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return pid > 0
+    except (ProcessLookupError, OverflowError):
+        return False
+    return pid > 0
+
+
 def exit_meaning(status: int | None, stderr: bytes = b"") -> str:
     """What an exit status says, as the end of a sentence; of `stderr` only an exception's class."""
     if status is not None and status < 0:

@@ -30,9 +30,9 @@ class _Command(NamedTuple):
     help: str
 
 
-def _commands() -> Iterator[_Command]:
+def _commands(modules: str = "*") -> Iterator[_Command]:
     """Every command there is, by module; none is imported."""
-    for path in sorted(Path(commands.__path__[0]).glob("*.py")):
+    for path in sorted(Path(commands.__path__[0]).glob(f"{modules}.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and (panel := _panel(node)):
                 said = ast.get_docstring(node) or ""
@@ -65,9 +65,9 @@ def _root(
     """Everything stays on this machine unless you ask otherwise."""
 
 
-def _assembled(wanted: str | None = None) -> typer.Typer:
-    """The program: of `wanted` its command in earnest, of others the names and sentences; all in
-    earnest without."""
+def _assembled(wanted: str | None = None, alone: bool = False) -> typer.Typer:
+    """The program: of `wanted` its command in earnest, of others the names and sentences, or, where
+    it stands `alone` in a module of its name, nothing; all in earnest without."""
     made = typer.Typer(
         name="vaultgpt",
         help="Learns to write like the author of a Markdown vault, and writes on in that voice.",
@@ -77,7 +77,8 @@ def _assembled(wanted: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     made.callback()(_root)
-    found = list(_commands())
+    own = _commands(f"{wanted}*") if alone else ()  # to parse all takes 15 ms
+    found = [one for one in own if one.name == wanted] or list(_commands())
     for one in (one for one in found if not one.panel):
         group = _real(one) if wanted in (None, one.name) else typer.Typer(help=one.help)
         made.add_typer(group, name=one.name, rich_help_panel=commands.PANELS[0])
@@ -117,9 +118,15 @@ def main() -> None:
     no_core()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looked for among all packages
     completing = any(name.endswith("_COMPLETE") for name in os.environ)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    (_whole() if completing else _assembled(words[0] if words else ""))()
+    wanted = words[0] if words else ""
+    (
+        _whole()
+        if completing
+        else _assembled(wanted, alone=sys.argv[1:2] == [wanted] and wanted.isidentifier())
+    )()
 
 
 if __name__ == "__main__":

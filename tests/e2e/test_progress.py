@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.conftest import Trained
 from tests.ledger.vaults import Vault
 from tests.rounds.fakes import train
-from vaultgpt.commands.train import TimeLeft
+from vaultgpt.commands.common import TimeLeft
 from vaultgpt.corpus.lines import by_tag, save
 from vaultgpt.ledger import Ledger
 from vaultgpt.tasks.continue_ import Request, unlearned

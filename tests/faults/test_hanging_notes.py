@@ -26,7 +26,7 @@ from vaultgpt.vault import scan as scanning
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.at_cursor import EditorNote
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.note import CRASHED, TOO_LONG
+from vaultgpt.vault.entry import CRASHED, TOO_LONG
 from vaultgpt.vault.reading import NoteReader
 from vaultgpt.vault.scan import read_vault
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from vaultgpt.bases.catalogue import ADVISED, Known, known_base
 from vaultgpt.bases.names import models_root
 from vaultgpt.children import program
@@ -126,6 +124,8 @@ def usable_cores(threads: int = 0) -> int:
     """Physical cores that this process may use; `threads` where the settings name a number."""
     if threads:
         return threads
+    import psutil  # 10 ms, which who only asks for what is known need not pay
+
     physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
     return max(1, min(physical, allowed))
@@ -166,6 +166,8 @@ class Machine:
 
 def this_machine() -> Machine:
     """What this machine has."""
+    import psutil
+
     memory = psutil.virtual_memory().total / 1e9
     return Machine(memory, free_bytes(models_root()) / 1e9, _card_gb())
 

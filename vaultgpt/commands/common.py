@@ -10,6 +10,8 @@ import json
 import os
 import re
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,8 @@ from vaultgpt.state import VaultState, find_state, known_vaults, real_vault
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from vaultgpt.wire import Hear, ProgressEvent
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -267,6 +271,58 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
         disable=quiet or not err.is_terminal,
     ) as bar:
         yield bar
+
+
+_PHASES = {
+    "read": "Reading the vault",
+    "load": "Loading the base",
+    "evaluate": "Measuring",
+    "send": "Sending",
+    "train": "Learning",
+    "fetch": "Fetching",
+    "measure": "Measuring",
+}
+_LOOK_BACK_S = 30.0  # the pace of which the time left is reckoned
+
+
+class TimeLeft:
+    """How long a phase still takes, at its pace of the last half minute."""
+
+    def __init__(self) -> None:
+        self._phase, self._seen = "", deque[tuple[float, float]]()
+
+    def look(self, phase: str, fraction: float, now: float) -> float | None:
+        """Seconds; None before there is a pace. `now` is of any clock."""
+        if phase != self._phase:
+            self._phase, self._seen = phase, deque()
+        self._seen.append((now, fraction))
+        while len(self._seen) > 2 and now - self._seen[1][0] > _LOOK_BACK_S:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        spent = now - since
+        done = fraction - before
+        return (1 - fraction) * spent / done if done > 0 and spent >= 1 else None
+
+
+def show_on(bar: Progress) -> Hear:
+    """What draws a round's progress, with the time left as it is now."""
+    from vaultgpt.bases.estimate import human
+
+    task = bar.add_task("Reading the vault", total=1.0)
+    left = TimeLeft()
+
+    def show(event: ProgressEvent) -> None:
+        if event.get("event") == "say":
+            err.print(event["text"], markup=False)
+            return
+        phase, fraction = str(event.get("phase")), float(event.get("fraction") or 0)
+        seconds = left.look(phase, fraction, time.monotonic())
+        facts = [f"{speed:,.0f} tokens/s"] if (speed := event.get("tokens_per_s")) else []
+        facts += [f"{human(seconds)} left"] if seconds is not None else []
+        said = _PHASES.get(phase, "Working") + (f" ({', '.join(facts)})" if facts else "")
+        bar.update(task, completed=fraction, description=said)
+
+    return show
 
 
 def confirm(question: str, yes: bool) -> None:

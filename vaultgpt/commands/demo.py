@@ -27,8 +27,7 @@ from vaultgpt.bases import Base, remarks, resolve
 from vaultgpt.bases.catalogue import PEBBLE
 from vaultgpt.bases.estimate import estimate, human
 from vaultgpt.commands.base import fetch_base
-from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress
-from vaultgpt.commands.train import show_on
+from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress, show_on
 from vaultgpt.config import load_settings, save_option
 from vaultgpt.errors import NotFound, Unavailable, VaultGPTError
 from vaultgpt.files import make_private_dir

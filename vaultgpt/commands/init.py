@@ -20,8 +20,8 @@ from vaultgpt.commands.common import (
     print_json,
     progress,
     say_error,
+    show_on,
 )
-from vaultgpt.commands.train import show_on
 from vaultgpt.config import load_settings, save_option
 from vaultgpt.errors import Conflict, UsageError, VaultGPTError
 from vaultgpt.report.sentences import round_sentences

@@ -17,12 +17,11 @@ from vaultgpt.commands.common import (
     out,
     print_json,
     progress,
+    show_on,
 )
-from vaultgpt.commands.train import show_on
-from vaultgpt.tasks.init import reason
 from vaultgpt.tasks.scan import Scanned, scanned, tried
 from vaultgpt.tasks.service import Here
-from vaultgpt.vault.census import sentence
+from vaultgpt.vault.census import reason, sentence
 from vaultgpt.vault.walk import note_id
 
 

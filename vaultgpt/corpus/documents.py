@@ -11,13 +11,15 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from vaultgpt.corpus import np
 from vaultgpt.corpus.secrets import Range, merge_ranges, secret_ranges
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Dropout makes unconditional text and classifier-free guidance possible. With 15 % of
 # the headers and a quarter of the tags dropped, fewer pages were likeliest under their own tag.

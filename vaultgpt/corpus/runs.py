@@ -12,21 +12,20 @@ import io
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.words import norms, split_words
 from vaultgpt.errors import StateError
 from vaultgpt.files import atomic_writer, fsync_dir, make_private_dir
 
-Hashes = npt.NDArray[np.uint64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Hashes: TypeAlias = "npt.NDArray[np.uint64]"
 GUARD_WORDS = 10
 COPY_WORDS = 8
-_LOST_BITS = 24
-# of a hash that is kept: of 10 million runs one check in 100,000 errs
-_LOST = np.uint64((1 << _LOST_BITS) - 1)
+_LOST_BITS = 24  # of a hash that is kept: of 10 million runs one check in 100,000 errs
 _GROWTH = 2  # a segment is merged into the one before while that is less than so many times as long
 _BLOCK = 1 << 18  # hashes of a segment that a merge holds at once
 _KEPT_WORDS = 50_000  # hashes of words that a _RunHasher remembers
@@ -115,7 +114,7 @@ def run_hashes_of(texts: Sequence[Sequence[str]], n: int, key: bytes) -> list[Ha
 
 def coarse(hashes: Hashes) -> Hashes:
     """Hashes by the 40 bits that are kept and compared."""
-    return hashes & ~_LOST
+    return hashes & ~np.uint64((1 << _LOST_BITS) - 1)
 
 
 def ascending(hashes: Hashes) -> Hashes:

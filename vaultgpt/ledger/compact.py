@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, ascending
 
-_LOST_BITS = np.uint64(24)  # runs.coarse drops them
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_LOST_BITS = 24  # runs.coarse drops them
 _PLAIN_RUNS = 40  # of an entry; so many take five bytes each, more take less
 
 
 def pack_runs(hashes: Hashes) -> bytes:
     """Ascending hashes for a row of the ledger: their 40 bits; of many the lower 32 and, as the
     upper 8 ascend from 0 to 255, a bit for each and one for each step."""
-    kept, count = hashes >> _LOST_BITS, len(hashes)
+    kept, count = hashes >> np.uint64(_LOST_BITS), len(hashes)
     if count <= _PLAIN_RUNS:
         return kept.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :5].tobytes()
     steps = np.zeros(256 + count, dtype=np.bool_)
@@ -36,7 +38,7 @@ def unpack_runs(raw: bytes) -> Hashes:
         upper = np.flatnonzero(bits)[:count] - np.arange(count)
         lower = np.frombuffer(raw, dtype="<u4", count=count).astype(np.uint64)
         kept = (upper.astype(np.uint64) << np.uint64(32)) | lower
-    found: Hashes = kept << _LOST_BITS
+    found: Hashes = kept << np.uint64(_LOST_BITS)
     return found
 
 
@@ -54,7 +56,7 @@ def lower_bits(raws: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     """uint32: the lower bits that pack_runs kept, of all of them together, quickly; those of
     `is_plain` come first."""
     plain = [unpack_runs(raw) for raw in raws if is_plain(raw)]
-    short = np.concatenate([np.zeros(0, dtype=np.uint64), *plain]) >> _LOST_BITS
+    short = np.concatenate([np.zeros(0, dtype=np.uint64), *plain]) >> np.uint64(_LOST_BITS)
     long = b"".join(raw[: 4 * count_runs(raw)] for raw in raws if not is_plain(raw))
     return np.concatenate([short.astype(np.uint32), np.frombuffer(long, dtype="<u4")])
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import COPY_WORDS, OFFERED_S, SLACK_S, Hashes, counts, emitted_runs
 from vaultgpt.ledger.database import Database, Key
 from vaultgpt.ledger.memory_file import Line, Restated, pack, unpack
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Emitted:

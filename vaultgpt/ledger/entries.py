@@ -9,11 +9,9 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, among, coarse
 from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, pack_runs, unpack_runs
 from vaultgpt.ledger.database import Database, in_parts
@@ -21,6 +19,9 @@ from vaultgpt.ledger.memory_file import Line
 from vaultgpt.ledger.paragraphs import place_of
 from vaultgpt.ledger.rows import EntryRow, Paragraph
 from vaultgpt.ledger.schema import given_id, given_text, kept_id, kept_text
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 TEMPLATE_ENTRIES = 5  # a paragraph in so many entries is a template's, not the author's voice
 SAME_RUNS = 0.75  # of 10 words: a changed word spoils ten of them, a quarter more than of 8 words

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, ascending
 from vaultgpt.errors import NotFound
 from vaultgpt.ledger.compact import pack_runs, unpack_runs

@@ -6,14 +6,16 @@ Knows nothing about scans. The ledger remembers which files there must be.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import GUARD_WORDS, Hashes, RunIndex
 from vaultgpt.errors import StateError
 from vaultgpt.ledger.compact import unpack_runs
 from vaultgpt.ledger.database import Database
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _FILES = "guard10"
 _AT_ONCE = 5_000  # entries whose runs are added at once

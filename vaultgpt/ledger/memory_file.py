@@ -16,8 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes
 from vaultgpt.files import PRIVATE_FILE, atomic_writer, fsync_dir
 

@@ -11,8 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, run_hashes_of
 from vaultgpt.corpus.words import norms, split_words
 from vaultgpt.ledger.compact import unpack_shingles

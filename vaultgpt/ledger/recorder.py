@@ -11,8 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import (
     GUARD_WORDS,
     Hashes,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import (
     COPY_WORDS,
     Hashes,

@@ -12,8 +12,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-import numpy as np
-
+from vaultgpt.corpus import np
 from vaultgpt.errors import StateError
 from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger.compact import pack_runs, pack_shingles

@@ -14,6 +14,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from vaultgpt.children import lives
 from vaultgpt.files import read_json, write_json
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Hear, ProgressEvent
@@ -82,9 +83,7 @@ def under_way(state: VaultState) -> RoundProgress | None:
     """The round that some process runs now; None where none does."""
     try:
         found: RoundProgress = read_json(_place(state))
-        import psutil  # 20 ms, and there is seldom a round
-
-        return found if psutil.pid_exists(int(found["pid"])) else None
+        return found if lives(int(found["pid"])) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

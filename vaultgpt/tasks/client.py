@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaultgpt import __version__, errors
+from vaultgpt.children import lives
 from vaultgpt.errors import StateError, Unavailable, VaultGPTError
 from vaultgpt.files import read_json, write_json
 from vaultgpt.state import VaultState
@@ -207,9 +208,7 @@ def read_runtime(state: VaultState) -> Runtime | None:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise StateError(f"{state.runtime} is damaged.", "Delete it and restart `serve`.") from None
-    import psutil  # 20 ms, where no daemon runs in vain
-
-    return found if psutil.pid_exists(found.pid) else None
+    return found if lives(found.pid) else None
 
 
 def write_runtime(state: VaultState, port: int, started: float | None = None) -> None:

@@ -16,6 +16,7 @@ from vaultgpt.bases.estimate import Estimate, advised, estimate, human, this_mac
 from vaultgpt.bases.model import Base
 from vaultgpt.config import Settings
 from vaultgpt.corpus.words import LEAST_WORDS
+from vaultgpt.vault.census import reason
 
 _SMALL_WORDS = 10_000
 _HUGE_WORDS = 3_000_000
@@ -48,28 +49,6 @@ _LANGUAGES = {
     "hy": "Armenian",
 }
 _MANY_FOREIGN = 5  # notes of a folder, from which it is asked about
-# Each reason of vault/rules.py: (one note, several notes), as words after a count.
-_REASONS = {
-    "folder": ("in a folder you excluded",) * 2,
-    "pattern": ("you excluded",) * 2,
-    "only": ("outside of rules.only",) * 2,
-    "tag": ("tagged private", "tagged private"),
-    "vaultgpt: false": ("that says vaultgpt: false", "that say vaultgpt: false"),
-    "excluded": ("that says excluded", "that say excluded"),
-    "obsidian": ("that Obsidian excludes",) * 2,
-    "template": ("template", "templates"),
-    "clipping": ("clipping", "clippings"),
-    "few words": ("with hardly a word",) * 2,
-    "empty": ("without prose",) * 2,
-    "unreadable": ("unreadable",) * 2,
-    "quarantined": ("that takes too long to read", "that take too long to read"),
-    "excerpt": ("of excerpts from a book or a reader",) * 2,
-    "chat": ("chat with an assistant", "chats with an assistant"),
-    "conflict copy": ("sync conflict copy", "sync conflict copies"),
-    "forgotten": ("that you had forgotten",) * 2,
-    "placeholder": ("not downloaded from the cloud",) * 2,
-    "symlink": ("behind a symbolic link", "behind symbolic links"),
-}
 
 
 def findings(census: Mapping[str, Any], vault: Path, base: Base, settings: Settings) -> list[str]:
@@ -143,12 +122,6 @@ def _places(census: Mapping[str, Any]) -> list[str]:
         more = f", and {len(tags) - 5:,} more" if len(tags) > 5 else ""
         said.append(f"It will learn to write under your tags: {most}{more}.")
     return said
-
-
-def reason(code: str, count: int) -> str:
-    """A rule's code as words after a count of notes."""
-    one, many = _REASONS.get(code, (code, code))
-    return one if count == 1 else many
 
 
 def _left_out(census: Mapping[str, Any]) -> list[str]:

@@ -24,8 +24,8 @@ from vaultgpt.errors import NotFound, UsageError
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.report.plot import series
 from vaultgpt.tasks.forget import less_forgotten
-from vaultgpt.tasks.init import reason
 from vaultgpt.tasks.service import Desk, Nothing, Question, Task
+from vaultgpt.vault.census import reason
 from vaultgpt.vault.scan import ScannedNote, read_one
 
 LINK_S = 60  # a link opens the page once, and no later than this

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vaultgpt.tasks.forget import less_forgotten
+from vaultgpt.ledger import Ledger
 from vaultgpt.tasks.service import Desk
 from vaultgpt.vault.census import Census, census, counted, facts_of
 from vaultgpt.vault.entry import NoteFacts
@@ -52,7 +52,7 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
     def some(wanted: Callable[[NoteFacts], bool]) -> Iterable[ScannedNote]:
         paths = [note.path for note in ledger.notes.facts() if wanted(note)]
         notes = read_some(desk.state.vault, settings.rules, sorted(paths))
-        return map(less_forgotten(ledger), notes)
+        return map(_less_forgotten(ledger), notes)
 
     return Scanned(found, done.said, done.closed, some)
 
@@ -60,13 +60,19 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
 def tried(desk: Desk) -> Scanned:
     """The same by settings that are not the vault's own: all is read and nothing recorded."""
     scan = read_vault(desk.state.vault, desk.settings.rules)
-    notes = [*map(less_forgotten(desk.ledger), scan.read)]
+    notes = [*map(_less_forgotten(desk.ledger), scan.read)]
     return Scanned(
         census(notes),
         scan.said(),
         scan.closed,
         lambda wanted: [note for note in notes if wanted(facts_of(note))],
     )
+
+
+def _less_forgotten(ledger: Ledger) -> Callable[[ScannedNote], ScannedNote]:
+    from vaultgpt.tasks.forget import less_forgotten  # what it takes over HTTP costs 0.1 s
+
+    return less_forgotten(ledger)
 
 
 def _language(desk: Desk, words: int) -> str | None:

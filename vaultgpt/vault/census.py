@@ -18,6 +18,28 @@ from vaultgpt.vault.scan import ScannedNote
 _SAMPLE = 4000  # characters of each note that vote on the language
 _MIN_WORDS = 200
 _FOREIGN = frozenset({"clipping", "excerpt", "chat"})  # reasons: somebody else wrote it
+# Each reason of vault/rules.py: (one note, several notes), as words after a count.
+_REASONS = {
+    "folder": ("in a folder you excluded",) * 2,
+    "pattern": ("you excluded",) * 2,
+    "only": ("outside of rules.only",) * 2,
+    "tag": ("tagged private", "tagged private"),
+    "vaultgpt: false": ("that says vaultgpt: false", "that say vaultgpt: false"),
+    "excluded": ("that says excluded", "that say excluded"),
+    "obsidian": ("that Obsidian excludes",) * 2,
+    "template": ("template", "templates"),
+    "clipping": ("clipping", "clippings"),
+    "few words": ("with hardly a word",) * 2,
+    "empty": ("without prose",) * 2,
+    "unreadable": ("unreadable",) * 2,
+    "quarantined": ("that takes too long to read", "that take too long to read"),
+    "excerpt": ("of excerpts from a book or a reader",) * 2,
+    "chat": ("chat with an assistant", "chats with an assistant"),
+    "conflict copy": ("sync conflict copy", "sync conflict copies"),
+    "forgotten": ("that you had forgotten",) * 2,
+    "placeholder": ("not downloaded from the cloud",) * 2,
+    "symlink": ("behind a symbolic link", "behind symbolic links"),
+}
 _COMMON = {
     "en": "the and of to in that it was is my for with not but be have this are you from they at "
     "had he she his her we which would there were been what when",
@@ -198,3 +220,9 @@ def sentence(found: Mapping[str, Any]) -> str:
 def _most_first(counts: Counter[str]) -> dict[str, int]:
     """The largest first, the equal by name and not as the disk happens to list files."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def reason(code: str, count: int) -> str:
+    """A rule's code as words after a count of notes."""
+    one, many = _REASONS.get(code, (code, code))
+    return one if count == 1 else many

@@ -130,6 +130,15 @@ class Note:
         return sum(count_words(entry.prose) for entry in self.entries)
 
 
+TOO_LONG = "reading it takes too long"
+CRASHED = "reading it ends the reader"
+
+
+def unreadable(path: str, problem: str) -> Note:
+    """A note whose text can't be had."""
+    return Note(path, "", (), {}, (), problem)
+
+
 @dataclass(frozen=True)
 class Judgement:
     """Whether the rules let a note be used, and why, as a short code and as a sentence."""

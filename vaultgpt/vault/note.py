@@ -25,6 +25,7 @@ from vaultgpt.vault.entry import (
     names_verse,
     property_tags,
     unique,
+    unreadable,
 )
 from vaultgpt.vault.keys import CREATED_KEYS, DATE_KEYS, wish, with_rules
 from vaultgpt.vault.markup import blank_lines
@@ -32,8 +33,6 @@ from vaultgpt.vault.others import is_export
 from vaultgpt.vault.properties import Properties, read_properties
 from vaultgpt.vault.spans import Heading, Scan, scan
 
-TOO_LONG = "reading it takes too long"
-CRASHED = "reading it ends the reader"
 _TEMPLATE_WORDS = 20  # fewer below unfilled front matter: nobody wrote here yet
 _WORDS_A_PLACEHOLDER = 40  # more prose for each than that, and somebody wrote here after all
 _OPENING_KINDS = LEFT_OUT | {"embed", "html"}  # may stand above a title
@@ -91,11 +90,6 @@ def read_note(path: str, data: bytes, daily: DailyFormat) -> Note:
 def read_text(path: str, text: str, daily: DailyFormat, problem: str | None = None) -> Note:
     """Read a note whose text is at hand, as in an editor; `problem` is one known already."""
     return _Reader(path, _line_ends(text), problem, daily).read()
-
-
-def unreadable(path: str, problem: str) -> Note:
-    """A note whose text can't be had."""
-    return Note(path, "", (), {}, (), problem)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import os
 import pickle
 import queue
@@ -24,8 +25,7 @@ from typing import IO, Any
 from vaultgpt import children
 from vaultgpt.errors import VaultError
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.entry import Note
-from vaultgpt.vault.note import CRASHED, TOO_LONG, read_note, read_text, unreadable
+from vaultgpt.vault.entry import CRASHED, TOO_LONG, Note, unreadable
 
 _BUDGET_S = 3.0  # a note of 100 kB takes 10 ms
 _BUDGET_S_MB = 3.0  # more for each megabyte
@@ -213,6 +213,7 @@ def main() -> None:
     children.no_core()
     if os.name == "posix":  # elsewhere a closed pipe alone tells it
         threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    importlib.import_module("vaultgpt.vault.note")  # 50 ms, which the parent need not have
     gc.freeze()  # what is imported is looked through for cycles no more: a tenth of its time
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     daily = DailyFormat()
@@ -225,6 +226,8 @@ def main() -> None:
 
 
 def _read(path: str, data: bytes | str, daily: DailyFormat) -> Note:
+    from vaultgpt.vault.note import read_note, read_text
+
     if isinstance(data, str):
         return read_text(path, data, daily)
     note = read_note(path, data, daily)

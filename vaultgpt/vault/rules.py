@@ -17,9 +17,17 @@ import pathspec
 from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.entry import Judgement, Note, below, clean_tag, parts, property_tags
+from vaultgpt.vault.entry import (
+    CRASHED,
+    TOO_LONG,
+    Judgement,
+    Note,
+    below,
+    clean_tag,
+    parts,
+    property_tags,
+)
 from vaultgpt.vault.keys import SOURCE_KEYS
-from vaultgpt.vault.note import CRASHED, TOO_LONG
 from vaultgpt.vault.obsidian import Pattern, settings, settings_or_problem
 from vaultgpt.vault.walk import PLACEHOLDER
 

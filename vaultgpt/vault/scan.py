@@ -18,8 +18,7 @@ from vaultgpt.config import Rules
 from vaultgpt.errors import NotFound, UsageError
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.entry import Judgement, Note
-from vaultgpt.vault.note import unreadable
+from vaultgpt.vault.entry import Judgement, Note, unreadable
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.rules import RuleSet
 from vaultgpt.vault.walk import FileStamp, Found
