@@ -16,7 +16,7 @@ import site
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 # -E no PYTHON* variables, -P not the current folder, -s not the user's packages unless we use them.
 _FLAGS = ("-E", "-P", "-X", "utf8", *(() if site.ENABLE_USER_SITE else ("-s",)))
@@ -57,17 +57,26 @@ def environment(*, offline: bool = True, **more: str) -> dict[str, str]:
     return {**plain, **(_OFFLINE if offline else {}), **more}
 
 
-def spawn_options() -> dict[str, Any]:
+class _SpawnOptions(TypedDict):
+    """Of subprocess.Popen."""
+
+    cwd: str
+    creationflags: int
+    process_group: int | None
+
+
+def spawn_options() -> _SpawnOptions:
     """The root as the current folder, and a process group of its own: Ctrl-C reaches us alone.
 
     Never a session of its own: under Linux autogroup, nice counts only within one session.
     Untested on Windows.
     """
-    place: dict[str, Any] = {"cwd": os.path.abspath(os.sep)}
+    root = os.path.abspath(os.sep)
     if os.name == "nt":
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-        return place | {"creationflags": flags | getattr(subprocess, "CREATE_NO_WINDOW", 0)}
-    return place | {"process_group": 0}
+        flags |= getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        return {"cwd": root, "creationflags": flags, "process_group": None}
+    return {"cwd": root, "creationflags": 0, "process_group": 0}
 
 
 def no_core() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import typer
 from rich.progress import Progress
@@ -97,13 +97,20 @@ def _list(state: VaultState | None, as_json: bool) -> None:
     active, writes = _serving(state) if state else (None, None)
     said = remarks(found) if found else []
     rows = [
-        {
-            **{"name": known.short, "id": known.name, "parameters": known.parameters},
-            **{"gigabytes": known.gigabytes, "licence": known.licence, "languages": known.reads},
-            **{"memory_gb": round(known.learning_gb, 1), "fits": not why, "why": why or None},
-            **{"package": known.packed},
-            **{"tried": known.tried, "note": known.note or None},
-        }
+        _Row(
+            name=known.short,
+            id=known.name,
+            parameters=known.parameters,
+            gigabytes=known.gigabytes,
+            licence=known.licence,
+            languages=known.reads,
+            memory_gb=round(known.learning_gb, 1),
+            fits=not why,
+            why=why or None,
+            package=known.packed,
+            tried=known.tried,
+            note=known.note or None,
+        )
         for known, why in fitting()
     ]
     if as_json:
@@ -148,7 +155,24 @@ def _serving(state: VaultState) -> tuple[str | None, str | None]:
         return active, None
 
 
-def _print_rows(rows: list[dict[str, Any]], used: str | None) -> None:
+class _Row(TypedDict):
+    """A base of the catalogue beside this machine."""
+
+    name: str
+    id: str
+    parameters: int
+    gigabytes: float
+    licence: str
+    languages: str
+    memory_gb: float
+    fits: bool
+    why: str | None
+    package: str | None
+    tried: bool
+    note: str | None
+
+
+def _print_rows(rows: list[_Row], used: str | None) -> None:
     """One line a base, within 80 columns."""
     out.print()
     mark = "*" if used == "pebble" else " "

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NotRequired, TypedDict
 
 import typer
 from rich.rule import Rule
@@ -64,6 +64,33 @@ pebble, the embedded base, is small: a demonstration. `vaultgpt base` lists bett
 machine, `vaultgpt base smollm2` takes one; docs/bases.md says more. No note left this machine."""
 
 
+class _Written(TypedDict):
+    """One continuation, and the opening that it goes on from."""
+
+    tags: list[str]
+    generation: str
+    prompt: str
+    text: str
+
+
+class _Second(TypedDict):
+    """What the second half showed."""
+
+    base: str
+    round: RoundAnswer
+    continuations: list[_Written]
+    seconds: float
+
+
+class _Shown(TypedDict):
+    """What the demo showed: CONTRACT's `demo`."""
+
+    rounds: list[RoundAnswer]
+    continuations: list[_Written]
+    seconds: NotRequired[float]
+    then: NotRequired[_Second | None]
+
+
 @command("Begin")
 def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1)] = 1,
@@ -91,7 +118,7 @@ def demo(
     out.print(_NEXT_STEPS, markup=False)
 
 
-def _first_half(show: _Show, folder: Path, seed: int) -> dict[str, Any]:
+def _first_half(show: _Show, folder: Path, seed: int) -> _Shown:
     """The whole job on the embedded base."""
     with _home(folder / "state"):
         vault = folder / "vault"
@@ -122,7 +149,7 @@ class _Show:
     def say(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False)
 
-    def beside(self, mine: dict[str, Any], theirs: dict[str, Any], name: str) -> None:
+    def beside(self, mine: _Written, theirs: _Written, name: str) -> None:
         """Two texts from one opening, in two columns."""
         table = Table(expand=True, box=None, padding=(0, 2, 1, 0), highlight=False)
         for title in ("pebble", name):
@@ -208,14 +235,14 @@ def _wait_for_daemon(state: VaultState, process: subprocess.Popen[bytes]) -> Dae
     raise Unavailable("The daemon did not start.", f"Its log is in {state.logs}.")
 
 
-def _continue(show: _Show, state: VaultState, tag: str, seed: int) -> dict[str, Any]:
+def _continue(show: _Show, state: VaultState, tag: str, seed: int) -> _Written:
     answer = _write(state, tag, seed)
     show.say(f"#{tag} · {answer['generation']}", style="dim")
     show.say(f"{answer['prompt']}{answer['text']}\n")
     return answer
 
 
-def _write(state: VaultState, tag: str, seed: int) -> dict[str, Any]:
+def _write(state: VaultState, tag: str, seed: int) -> _Written:
     """A page under a tag, from its opening on."""
     opening = _OPENINGS[tag]
     request = Request(opening, tags=(tag,), seed=seed, length="page", max_tokens=120)
@@ -232,8 +259,8 @@ def _write(state: VaultState, tag: str, seed: int) -> dict[str, Any]:
 
 
 def _or_left_out(
-    show: _Show, folder: Path, name: str, seed: int, first: list[dict[str, Any]]
-) -> dict[str, Any] | None:
+    show: _Show, folder: Path, name: str, seed: int, first: list[_Written]
+) -> _Second | None:
     """The second half; where it can't be, or Ctrl-C says no, a sentence: the first half stands."""
     try:
         return _second_half(show, folder, name, seed, first)
@@ -244,9 +271,7 @@ def _or_left_out(
     return None
 
 
-def _second_half(
-    show: _Show, folder: Path, name: str, seed: int, first: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _second_half(show: _Show, folder: Path, name: str, seed: int, first: list[_Written]) -> _Second:
     """The same notes on a better base: fetched, one budgeted round, the same openings."""
     started = time.monotonic()
     show.title(f"The same notes on {Path(name).name} (Ctrl-C leaves it out)")

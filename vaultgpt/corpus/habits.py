@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vaultgpt.corpus.words import is_alone, split_words
@@ -51,11 +51,14 @@ class Habits:
     questions: int | None = 0
 
     def __add__(self, other: Habits) -> Habits:
-        did: dict[str, Any] = {}
-        for name in (f.name for f in fields(Habits)):
-            two = (getattr(self, name), getattr(other, name))
-            did[name] = None if None in two else sum(two)
-        return Habits(**did)
+        return Habits(
+            words=self.words + other.words,
+            figures=self.figures + other.figures,
+            strays=self.strays + other.strays,
+            circles=self.circles + other.circles,
+            marks=_both(self.marks, other.marks),
+            questions=_both(self.questions, other.questions),
+        )
 
     @staticmethod
     def kept(value: Mapping[str, Any]) -> Habits:
@@ -72,6 +75,10 @@ class Habits:
             return True
         expected = float(known) / max(1, self.words) * (words + _CREDIT)
         return done + 1 <= expected + 2.0 * math.sqrt(expected)
+
+
+def _both(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 USUAL = Habits(10_000, circles=20, marks=None)  # of an author who is not known

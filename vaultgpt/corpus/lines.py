@@ -122,7 +122,7 @@ def habits(tags: Iterable[str], known: Mapping[str, Lines]) -> Habits | None:
 
 def save(folder: Path, known: Mapping[str, Lines]) -> None:
     """Into a generation's folder; tags without an entry in lines keep no figures of lines."""
-    value: dict[str, dict[str, Any]] = {}
+    value: dict[str, dict[str, object]] = {}
     for tag, one in known.items():
         value[tag] = asdict(one) if one.in_lines else {"entries": one.entries}
         value[tag]["habits"] = asdict(one.habits)

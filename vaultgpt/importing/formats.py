@@ -9,9 +9,9 @@ import contextlib
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from vaultgpt.errors import UsageError
@@ -28,7 +28,6 @@ _JRNL = re.compile(
 _JRNL_TAG = re.compile(r"(?<!\S)@([\w-]+)")
 _MOMENT = re.compile(r"!\[[^\]]*\]\(dayone-moment:/{1,2}(?:\w+/)?([\w-]+)\)")
 _ESCAPED = re.compile(r"(?<=\S)\\([.!()+\-])")  # Day One escapes what Markdown seldom means
-_MEDIA = ("photos", "videos", "audios", "pdfAttachments")
 
 
 def read_source(path: Path, wanted: str = "", file_dates: bool = False) -> tuple[str, list[Draft]]:
@@ -93,13 +92,50 @@ def _of_text(text: str) -> str:
 # Day One ------------------------------------------------------------------------------------------
 
 
-def _entries(source: Source, name: str) -> list[dict[str, Any]]:
+class _Media(TypedDict, total=False):
+    identifier: str
+    md5: str
+    type: str | None
+    format: str | None
+
+
+class _Entry(TypedDict, total=False):
+    """An entry of Day One's or of jrnl's JSON, of what is read here."""
+
+    text: str | None
+    creationDate: str | None
+    timeZone: str | None
+    uuid: str | None
+    tags: list[str] | None
+    photos: list[_Media] | None
+    videos: list[_Media] | None
+    audios: list[_Media] | None
+    pdfAttachments: list[_Media] | None
+    # jrnl's
+    title: str | None
+    body: str | None
+    date: str
+    time: str
+
+
+def _entries(source: Source, name: str) -> list[_Entry]:
     with contextlib.suppress(ValueError, RecursionError):
         whole = json.loads(source.text(name))
         entries = whole.get("entries") if isinstance(whole, dict) else None
         if isinstance(entries, list):
-            return [entry for entry in entries if isinstance(entry, dict)]
+            return [cast(_Entry, entry) for entry in entries if isinstance(entry, dict)]
     return []
+
+
+def _media(entry: _Entry) -> dict[str, _Media]:
+    """What an entry shows, by the name it has in its text."""
+    kinds = (
+        entry.get("photos"),
+        entry.get("videos"),
+        entry.get("audios"),
+        entry.get("pdfAttachments"),
+    )
+    return {str(one.get("identifier")): one for kind in kinds for one in kind or ()}
 
 
 def _dayone(source: Source) -> Iterator[Draft]:
@@ -107,8 +143,7 @@ def _dayone(source: Source) -> Iterator[Draft]:
     for name in source.names:
         for entry in _entries(source, name) if name.endswith(".json") else ():
             text = str(entry.get("text") or "")
-            media = {str(m.get("identifier")): m for k in _MEDIA for m in entry.get(k) or ()}
-            text = _with_photos(text, source, name, media)
+            text = _with_photos(text, source, name, _media(entry))
             text = _ESCAPED.sub(r"\1", text).strip()
             date = _local(str(entry.get("creationDate") or ""), str(entry.get("timeZone") or ""))
             key = str(entry.get("uuid") or digest(date, text))
@@ -117,11 +152,11 @@ def _dayone(source: Source) -> Iterator[Draft]:
             yield Draft(f"dayone/{key}", text, heading[1] if heading else "", date, tags)
 
 
-def _with_photos(text: str, source: Source, name: str, media: dict[str, Any]) -> str:
+def _with_photos(text: str, source: Source, name: str, media: Mapping[str, _Media]) -> str:
     return _MOMENT.sub(lambda match: _moment(source, name, media, match[1]), text)
 
 
-def _moment(source: Source, name: str, media: dict[str, Any], identifier: str) -> str:
+def _moment(source: Source, name: str, media: Mapping[str, _Media], identifier: str) -> str:
     """A photo that an entry shows, where it lies."""
     found = media.get(identifier, {})
     file = f"{found.get('md5', identifier)}.{found.get('type') or found.get('format') or 'jpeg'}"

@@ -80,7 +80,7 @@ def _file(source: Source, name: str, stem: str, text: str) -> Draft:
     return Draft(key, _linked(source, name, body).strip(), title, date, tags, fields)
 
 
-def _front(text: str) -> tuple[dict[str, Any], str]:
+def _front(text: str) -> tuple[dict[str, object], str]:
     """Front matter and the rest; what is no mapping stays text."""
     found = _FRONT.match(text)
     if found and len(found[1]) < 1 << 16:

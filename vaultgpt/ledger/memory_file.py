@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def unpack(text: str) -> Hashes:
 
 
 Line = dict[str, Any]
-Restated = tuple[str, float, dict[str, Any]]  # kind, time, fields of a line
+Restated = tuple[str, float, Mapping[str, object]]  # kind, time, fields of a line
 
 
 class MemoryFile:
@@ -130,7 +130,7 @@ class MemoryFile:
                 stream.write(body)
         self.read()
 
-    def _line(self, kind: str, now: float, fields: dict[str, Any]) -> tuple[int, bytes, str]:
+    def _line(self, kind: str, now: float, fields: Mapping[str, object]) -> tuple[int, bytes, str]:
         line = {"n": self.last + 1, "kind": kind, "time": now, **fields, "prev": self.sum}
         checksum = _sum(line)
         body = json.dumps({**line, "sum": checksum}, ensure_ascii=True) + "\n"

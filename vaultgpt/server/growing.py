@@ -12,45 +12,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any, NotRequired
-
-from typing_extensions import TypedDict
 
 from vaultgpt.errors import WorkerDied
 from vaultgpt.tasks.open_note import Label
-from vaultgpt.tasks.schemas import CompletionRequest
+from vaultgpt.tasks.schemas import (
+    Completion,
+    CompletionChoice,
+    CompletionFigures,
+    CompletionRequest,
+    CompletionUsage,
+    Logprobs,
+)
 from vaultgpt.vault.place import Insertion, Place
 from vaultgpt.wire import Piece, Prompt, TokenChance, Usage
-
-
-class Logprobs(TypedDict):
-    """Of each token of a choice's text: its text, its log probability, the likeliest, its place."""
-
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
-    text_offset: list[int]
-
-
-class CompletionChoice(TypedDict):
-    """One alternative."""
-
-    text: str
-    index: int
-    finish_reason: str | None
-    logprobs: Logprobs | None
-
-
-class Completion(TypedDict):
-    """OpenAI's text completion and our figures; a stream sends it in parts."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    choices: list[CompletionChoice]
-    usage: NotRequired[dict[str, Any] | None]
-    vaultgpt: NotRequired[dict[str, Any]]
 
 
 @dataclass
@@ -124,12 +98,7 @@ class GrowingCompletion:
         self.usage: Usage | None = None
         self._told = label is None  # the first chunk of a stream says the label
         self.include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        self._head: dict[str, Any] = {
-            "id": f"cmpl-{secrets.token_hex(12)}",
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": prompt.model,
-        }
+        self._id, self._created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
 
     async def written(
         self, generate: Callable[[Prompt], AsyncIterator[Piece | Usage]]
@@ -177,14 +146,23 @@ class GrowingCompletion:
             kept += group
         return kept
 
-    def chunk(self, piece: Piece, last: bool) -> dict[str, Any]:
+    def _answer(self, choices: list[CompletionChoice]) -> Completion:
+        return Completion(
+            id=self._id,
+            object="text_completion",
+            created=self._created,
+            model=self.prompt.model,
+            choices=choices,
+        )
+
+    def chunk(self, piece: Piece, last: bool) -> Completion:
         """The wire's form of one piece; the last one of a stream carries our figures.
 
         The text is what a client may insert as it is; `emitted` is the prose that was written.
         """
         alternative = self.alternatives[piece.index]
         choice = alternative.choice(piece.index, piece, self._chances)
-        value = {**self._head, "choices": [choice]}
+        value = self._answer([choice])
         if not self._told and self._label is not None:
             value["vaultgpt"] = {"label": self._label.model_dump()}
         self._told = True
@@ -194,12 +172,12 @@ class GrowingCompletion:
             value["usage"] = None
         return value
 
-    def usage_chunk(self) -> dict[str, Any]:
+    def usage_chunk(self) -> Completion:
         """What ends a stream that is to tell its usage."""
         assert self.usage is not None
-        return {**self._head, "choices": [], "usage": _usage_json(self.usage)}
+        return {**self._answer([]), "usage": _usage_json(self.usage)}
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> Completion:
         """The answer to a request that does not stream. WorkerDied when the engine said no end."""
         if self.usage is None:
             raise WorkerDied("The mirror stopped before it had answered.", "Ask again.")
@@ -209,16 +187,13 @@ class GrowingCompletion:
             piece = Piece(i, one.text, "stop", tuple(one.tokens))
             choices.append(one.choice(i, piece, self._chances))
         return {
-            **self._head,
-            "choices": choices,
+            **self._answer(choices),
             "usage": _usage_json(self.usage),
             "vaultgpt": self._ours(self.usage),
         }
 
-    def _ours(self, usage: Usage) -> dict[str, Any]:
-        label = {} if self._label is None else {"label": self._label.model_dump()}
-        return {
-            **label,
+    def _ours(self, usage: Usage) -> CompletionFigures:
+        figures: CompletionFigures = {
             "generation": usage.generation,
             "engine": usage.engine,
             "engine_problem": usage.engine_problem or None,
@@ -230,6 +205,9 @@ class GrowingCompletion:
             "confidence": usage.sure[0] if usage.sure else None,
             "sure": list(usage.sure),
         }
+        if self._label is None:
+            return figures
+        return {"label": self._label.model_dump(), **figures}
 
 
 def _sum(before: Usage, more: Usage) -> Usage:
@@ -243,7 +221,7 @@ def _sum(before: Usage, more: Usage) -> Usage:
     )
 
 
-def _usage_json(usage: Usage) -> dict[str, Any]:
+def _usage_json(usage: Usage) -> CompletionUsage:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.tokens,

@@ -19,7 +19,6 @@ from vaultgpt.errors import NotFound
 from vaultgpt.server import completions, page
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import CONTENT_TYPE, METRICS, SERVICE, WRITING
-from vaultgpt.server.growing import Completion
 from vaultgpt.server.phone import by_phone
 from vaultgpt.server.problems import parse, parse_query
 from vaultgpt.tasks.client import CHALLENGE_BYTES, proof_of
@@ -31,7 +30,7 @@ from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.page import BLIND, MONTH, OPEN, PAGE, PHONE, REFRAINS
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE
 from vaultgpt.tasks.report import MEASURE, REPORT
-from vaultgpt.tasks.schemas import CompletionRequest, WarmRequest
+from vaultgpt.tasks.schemas import Completion, CompletionRequest, WarmRequest
 from vaultgpt.tasks.service import NOTHING, Nothing, Question, Task
 from vaultgpt.tasks.status import STATUS, TAGS
 from vaultgpt.tasks.train import CANCEL, TRAIN

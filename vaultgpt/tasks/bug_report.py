@@ -13,10 +13,10 @@ import platform
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import psutil
 
@@ -52,6 +52,50 @@ _OURS = frozenset(
 _NAMES = ("base", "mirror.engine_url")  # options that may hold a folder's or a machine's name
 
 
+class _Machine(TypedDict):
+    system: str
+    release: str
+    machine: str
+    cores: int | None
+    memory_gib: float
+    free_gib: float
+
+
+class _Generation(TypedDict):
+    id: str
+    kind: str
+    promoted: bool
+    status: str
+    words: int
+    base: str
+
+
+class _Round(TypedDict):
+    number: int
+    kind: str
+    cause: str
+    promoted: bool | None
+    sampled: bool
+    seconds: float | None
+    refused_by: list[str]
+    bits_per_byte: dict[str, float | None]
+    tokens: int | None
+    tokens_per_s: float | None
+    steps: int | None
+    device: str | None
+    written_in: str | None
+
+
+_Part = Mapping[str, object]  # of what a vault is asked, as it stands in the file
+
+
+class _Report(TypedDict):
+    versions: dict[str, str | None]
+    machine: _Machine
+    findings: dict[str, dict[str, int]]
+    vault: NotRequired[dict[str, _Part]]
+
+
 def write_report(state: VaultState | None, findings: Sequence[Finding], folder: Path) -> Path:
     """Write the report as JSON, readable before it is sent, into `folder`; its path."""
     path = folder / time.strftime("vaultgpt-report-%Y%m%d-%H%M%S.json")
@@ -59,9 +103,15 @@ def write_report(state: VaultState | None, findings: Sequence[Finding], folder: 
     return path
 
 
-def _report(state: VaultState | None, findings: Sequence[Finding]) -> dict[str, Any]:
-    told = {"versions": _versions(), "machine": _machine(), "findings": _kinds(findings)}
-    return told | ({"vault": _vault(state)} if state is not None else {})
+def _report(state: VaultState | None, findings: Sequence[Finding]) -> _Report:
+    told: _Report = {
+        "versions": _versions(),
+        "machine": _machine(),
+        "findings": _kinds(findings),
+    }
+    if state is not None:
+        told["vault"] = _vault(state)
+    return told
 
 
 def _versions() -> dict[str, str | None]:
@@ -74,7 +124,7 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> _Machine:
     """What kind of machine it is, and nothing of whose."""
     return {
         "system": platform.system(),
@@ -95,34 +145,34 @@ def _kinds(findings: Iterable[Finding]) -> dict[str, dict[str, int]]:
     return {kind: dict(counts) for kind, counts in kinds.items()}
 
 
-def _vault(state: VaultState) -> dict[str, Any]:
+def _vault(state: VaultState) -> dict[str, _Part]:
     """Each part by itself: that one can't be had is told by the kind of its failure."""
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
+    parts: dict[str, Callable[[], _Part]] = {
         "settings": lambda: _settings(state),
         "notes": lambda: _notes(state),
         "ledger": lambda: _ledger(state),
         "sizes": lambda: _sizes(state.folder),
         "log": lambda: _log(state.logs),
     }
-    told: dict[str, Any] = {}
+    told: dict[str, _Part] = {}
     for name, part in parts.items():
         began = time.monotonic()
         try:
-            told[name] = part()
+            found = part()
         except (VaultGPTError, OSError) as error:
-            told[name] = {"failed": type(error).__name__}
-        told[name]["took_s"] = round(time.monotonic() - began, 3)
+            found = {"failed": type(error).__name__}
+        told[name] = {**found, "took_s": round(time.monotonic() - began, 3)}
     return told
 
 
-def _settings(state: VaultState) -> dict[str, Any]:
+def _settings(state: VaultState) -> _Part:
     """What was changed: numbers and choices as they are, of texts and lists only how long."""
     settings = load_settings(state.config)
     changed = {o.key: _shown(o) for o in describe(settings) if o.value != o.default}
     return {"changed": changed, "base": _base(settings.base)}
 
 
-def _shown(option: Option) -> Any:
+def _shown(option: Option) -> object:
     choice = option.pattern and option.key not in _NAMES
     if option.kind in ("boolean", "integer", "number") or choice:
         return option.value
@@ -139,7 +189,7 @@ def _base(name: str) -> str:
     return "folder or file" if as_path(name) is not None else "from the hub"
 
 
-def _notes(state: VaultState) -> dict[str, Any]:
+def _notes(state: VaultState) -> _Part:
     scan = read_vault(state.vault, load_settings(state.config).rules)
     found = census(scan.read)
     return {
@@ -151,7 +201,7 @@ def _notes(state: VaultState) -> dict[str, Any]:
     }
 
 
-def _ledger(state: VaultState) -> dict[str, Any]:
+def _ledger(state: VaultState) -> _Part:
     with Ledger.open(state) as ledger:
         rounds, generations = ledger.rounds.all(), ledger.generations.all()
         return {
@@ -165,25 +215,38 @@ def _ledger(state: VaultState) -> dict[str, Any]:
         }
 
 
-def _generation(row: GenerationRow) -> dict[str, Any]:
-    kept = ("id", "kind", "promoted", "status", "words")
-    return {key: getattr(row, key) for key in kept} | {"base": _base(row.base)}
+def _generation(row: GenerationRow) -> _Generation:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "promoted": row.promoted,
+        "status": row.status,
+        "words": row.words,
+        "base": _base(row.base),
+    }
 
 
-def _round(row: RoundRow) -> dict[str, Any]:
+def _round(row: RoundRow) -> _Round:
     report = row.report or {}
     bits = report.get("bits_per_byte") or {}
     return {
-        **{key: getattr(row, key) for key in ("number", "kind", "cause", "promoted", "sampled")},
+        "number": row.number,
+        "kind": row.kind,
+        "cause": row.cause,
+        "promoted": row.promoted,
+        "sampled": row.sampled,
         "seconds": None if row.ended is None else round(row.ended - row.started, 1),
         "refused_by": [check["name"] for check in row.checks if not check["passed"]],
         "bits_per_byte": {key: bits.get(key) for key in _FIGURES},
-        **{key: report.get(key) for key in ("tokens", "tokens_per_s", "steps", "device")},
+        "tokens": report.get("tokens"),
+        "tokens_per_s": report.get("tokens_per_s"),
+        "steps": report.get("steps"),
+        "device": report.get("device"),
         "written_in": report.get("written_in"),
     }
 
 
-def _sizes(folder: Path) -> dict[str, Any]:
+def _sizes(folder: Path) -> dict[str, int]:
     """Bytes by what lies at the top of the state folder."""
     found: Counter[str] = Counter()
     for path in folder.rglob("*"):
@@ -193,7 +256,7 @@ def _sizes(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _log(folder: Path) -> dict[str, Any]:
+def _log(folder: Path) -> dict[str, dict[str, int]]:
     """How many lines of each level, of each part of the program, and with each failure's class."""
     lines: Counter[str] = Counter()
     for path in sorted(folder.glob("*.log")):

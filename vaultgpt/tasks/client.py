@@ -14,7 +14,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,13 @@ class DaemonClient:
         """The JSON answer of a GET."""
         return self._json("GET", path, None)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: Mapping[str, object]) -> Any:
         """The JSON answer of a POST."""
         return self._json("POST", path, body)
 
-    def stream(self, path: str, body: dict[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
+    def stream(
+        self, path: str, body: Mapping[str, object] | None = None
+    ) -> Iterator[tuple[str, Any]]:
         """Server-sent events as (event name, JSON data); ends at [DONE] or when the server ends.
 
         Connected when this returns, so that no event after it is missed.
@@ -81,7 +83,7 @@ class DaemonClient:
             return False
         return True
 
-    def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    def _json(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
         connection, response = self._send(method, path, body)
         try:
             value = json.loads(response.read() or b"{}")
@@ -95,7 +97,7 @@ class DaemonClient:
         return value
 
     def _send(
-        self, method: str, path: str, body: dict[str, Any] | None
+        self, method: str, path: str, body: Mapping[str, object] | None
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         """Ask over a proven connection; one that the daemon closed meanwhile is replaced."""
         try:
@@ -114,7 +116,7 @@ class DaemonClient:
             raise _away(error) from None
 
     def _ask(
-        self, connection: _Connection, method: str, path: str, body: dict[str, Any] | None
+        self, connection: _Connection, method: str, path: str, body: Mapping[str, object] | None
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         headers = {"Authorization": f"Bearer {self.token}"}
         data = None

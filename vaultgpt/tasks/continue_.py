@@ -22,7 +22,15 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.config import Done
-from vaultgpt.tasks.schemas import CompletionRequest, NotePath, sampling_fields, to_prompt
+from vaultgpt.tasks.schemas import (
+    Completion,
+    CompletionFigures,
+    CompletionRequest,
+    CompletionUsage,
+    NotePath,
+    sampling_fields,
+    to_prompt,
+)
 from vaultgpt.tasks.service import Desk, Here, Question, Task, VaultService
 from vaultgpt.vault.entry import below, names_verse
 from vaultgpt.vault.scan import read_one
@@ -68,7 +76,7 @@ class Request:
     n: int | None = None
     seed: int | None = None
     temperature: float | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)  # other options of wire.Sampling
+    sampling: Mapping[str, object] = field(default_factory=dict)  # other options of wire.Sampling
     form: str | None = None
     generation: str | None = None
 
@@ -76,9 +84,9 @@ class Request:
         """A copy in which every wish that is not None wins."""
         return replace(self, **{k: v for k, v in wishes.items() if v is not None})
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """The body of POST /v1/completions."""
-        ours = {
+        ours: dict[str, object] = {
             "tags": list(self.tags or ()),
             "date": self.date,
             "title": self.title,
@@ -86,8 +94,8 @@ class Request:
             "length": self.length,
             "form": self.form,
         }
-        options = sampling_fields(self.sampling)
-        ours |= options.pop("vaultgpt")
+        options, beside = sampling_fields(self.sampling)
+        ours |= beside
         openai = {
             **options,
             "prompt": self.text,
@@ -100,7 +108,7 @@ class Request:
         return {**_given(openai), "vaultgpt": _given(ours)}
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _given(values: Mapping[str, object]) -> dict[str, object]:
     return {k: v for k, v in values.items() if v is not None}
 
 
@@ -113,7 +121,6 @@ def note_request(state: VaultState, path: str) -> Request:
             "What is not learned is not continued either.",
         )
     wishes = scanned.note.properties.get("vaultgpt")
-    own: dict[str, Any] = dict(wishes) if isinstance(wishes, dict) else {}
     names = {f.name for f in fields(Request)}
     if not scanned.note.entries:
         return Request(path=path, tags=scanned.note.tags)
@@ -125,28 +132,29 @@ def note_request(state: VaultState, path: str) -> Request:
         title=last.title,
         path=path,
     )
-    return request.changed(**_own_wishes(own, names))
+    return request.changed(**_own_wishes(wishes, names)) if isinstance(wishes, dict) else request
 
 
-def _own_wishes(own: dict[str, Any], names: set[str]) -> dict[str, Any]:
+def _own_wishes(own: Mapping[object, object], names: set[str]) -> dict[str, object]:
     """The note's own `vaultgpt:` mapping, in the shapes that a request takes."""
     kept = {
         str(k): v
         for k, v in own.items()
         if str(k) in names & {"tags", "date", "length", "temperature"}
     }
-    if isinstance(kept.get("tags"), str):
-        kept["tags"] = kept["tags"].replace(",", " ").split()
-    if isinstance(kept.get("tags"), (list, tuple)):
-        kept["tags"] = tuple(str(t).lstrip("#").lower() for t in kept["tags"])
+    tags = kept.get("tags")
+    tags = tags.replace(",", " ").split() if isinstance(tags, str) else tags
+    if isinstance(tags, (list, tuple)):
+        kept["tags"] = tuple(str(t).lstrip("#").lower() for t in tags)
     if "date" in kept:
         kept["date"] = str(kept["date"])[:7]
     return kept
 
 
-def sampling_of(changes: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+def sampling_of(changes: Iterable[str]) -> tuple[dict[str, object], list[str]]:
     """Of `--set key=value`: what a request can say, by name, and what needs another worker."""
-    sampling, others = {}, []
+    sampling: dict[str, object] = {}
+    others = []
     for change in changes:
         section, _, name = change.partition("=")[0].strip().rpartition(".")
         if section == "mirror" and name in {f.name for f in fields(Sampling)}:
@@ -211,20 +219,21 @@ def _first_problem(error: ValidationError) -> str:
 
 def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Continued:
     texts = [""] * (asked.n or 1)
-    ours: dict[str, Any] = {}
-    usage: dict[str, Any] = {}
+    ours: CompletionFigures = {}
+    usage: CompletionUsage | None = None
     told = {"stream": True, "stream_options": {"include_usage": True}}
     body = {**asked.model_dump(exclude_unset=True), **told}
     for event, data in daemon.stream(_CONTINUE.path, body):
         if event == "error" or "error" in data:
             raise VaultGPTError(str(data.get("error", data).get("message", "The mirror failed.")))
-        for choice in data["choices"]:
+        chunk: Completion = data
+        for choice in chunk["choices"]:
             texts[choice["index"]] += choice["text"]
             if choice["index"] == 0:
                 hear({"event": "piece", "text": choice["text"]})
-        ours |= data.get("vaultgpt") or {}
-        usage |= data.get("usage") or {}
-    if not usage:
+        ours |= chunk.get("vaultgpt", {})
+        usage = chunk.get("usage") or usage
+    if usage is None:
         raise VaultGPTError("The daemon ended before the text did.", "Ask again.")
     return Continued(
         text=texts[0],

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from typing_extensions import TypedDict
 
 from vaultgpt.config import Mirror
 from vaultgpt.errors import Forbidden, NotFound
@@ -225,7 +226,7 @@ class CompletionRequest(WarmRequest):
     user: Any = Field(None, description="Who asks: their newest request ends older ones")
     frequency_penalty: float | None = Field(None, description="Ignored: it would distort the voice")
     presence_penalty: float | None = Field(None, description="Ignored: it would distort the voice")
-    logit_bias: dict[str, Any] | None = Field(None, description="Not offered")
+    logit_bias: dict[str, object] | None = Field(None, description="Not offered")
 
     @field_validator("prompt")
     @classmethod
@@ -267,6 +268,67 @@ class CompletionRequest(WarmRequest):
         return self.best_of or self.n or 1
 
 
+class Logprobs(TypedDict):
+    """Of each token of a choice's text: its text, its log probability, the likeliest, its place."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(TypedDict):
+    """One alternative."""
+
+    text: str
+    index: int
+    finish_reason: str | None
+    logprobs: Logprobs | None
+
+
+class _CachedTokens(TypedDict):
+    """Of the prompt's tokens those that were read before."""
+
+    cached_tokens: int
+
+
+class CompletionUsage(TypedDict):
+    """OpenAI's count of tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _CachedTokens
+
+
+class CompletionFigures(TypedDict, total=False):
+    """Ours: who wrote and how fast, and how the note's cursor was read where one was given."""
+
+    label: dict[str, object]  # a Label
+    generation: str
+    engine: str
+    engine_problem: str | None
+    tags: list[str]
+    first_token_ms: float
+    cached_tokens: int
+    tokens_per_s: float | None
+    overtime: int
+    confidence: float | None
+    sure: list[float]
+
+
+class Completion(TypedDict):
+    """OpenAI's text completion and our figures; a stream sends it in parts."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: NotRequired[CompletionUsage | None]
+    vaultgpt: NotRequired[CompletionFigures]
+
+
 _NO_LIMITS = CompletionRequest.model_validate({})
 _NO_NOTE = AtCursor("", "", (), None, None, None, None)
 
@@ -304,7 +366,7 @@ def to_prompt(request: WarmRequest, settings: Mirror, note: AtCursor | None = No
     )
 
 
-def sampling_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a completion's body that say these values of Sampling's options."""
+def sampling_fields(values: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """What says these values of Sampling's options: in a completion's body, in its `vaultgpt`."""
     top = {name: value for name, value in values.items() if name in _OPENAI}
-    return {**top, "vaultgpt": {n: value for n, value in values.items() if n not in _OPENAI}}
+    return top, {name: value for name, value in values.items() if name not in _OPENAI}

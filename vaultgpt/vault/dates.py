@@ -13,7 +13,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Literal, TypedDict
 
 # Beside moment's own: other spellings, by number.
 _MORE_MONTHS = """jänner genn
@@ -97,16 +97,22 @@ def ascii_figures(text: str) -> str:
     return text if text.isascii() else "".join(str(unicodedata.decimal(c, c)) for c in text)
 
 
+class _Locale(TypedDict):
+    months: list[list[str]]  # each in its spellings
+    weekdays: list[list[str]]
+    formats: dict[str, str]
+
+
 @functools.cache
-def moment() -> dict[str, Any]:
+def moment() -> dict[str, _Locale]:
     """Locales of moment.js: months, weekdays and long-date formats of each."""
     text = files("vaultgpt.vault").joinpath("moment.json").read_text(encoding="utf-8")
-    locales: dict[str, Any] = json.loads(text)["locales"]
+    locales: dict[str, _Locale] = json.loads(text)["locales"]
     return locales
 
 
 @functools.cache
-def _names(kind: str) -> dict[str, dict[int, frozenset[str]]]:
+def _names(kind: Literal["months", "weekdays"]) -> dict[str, dict[int, frozenset[str]]]:
     """Name in lower case -> number from 0 on -> its locales, for "months" or "weekdays"."""
     more = (_MORE_MONTHS if kind == "months" else _MORE_WEEKDAYS).split("\n")
     found: dict[str, dict[int, set[str]]] = {}

@@ -18,12 +18,12 @@ _MATCH_S = 0.05  # for one name; a pattern that needs more is one that never end
 _MOST_LATE = 20  # such searches, one second of them; then it is not tried again
 
 
-def settings(vault: Path, *place: str) -> dict[str, Any]:
+def settings(vault: Path, *place: str) -> dict[str, object]:
     """An object of .obsidian; {} where there is none, or none that can be read."""
     return settings_or_problem(vault, *place)[0]
 
 
-def settings_or_problem(vault: Path, *place: str) -> tuple[dict[str, Any], str | None]:
+def settings_or_problem(vault: Path, *place: str) -> tuple[dict[str, object], str | None]:
     """The same, and what is wrong with a file that is there."""
     name = "/".join((".obsidian", *place))
     try:
