@@ -108,23 +108,28 @@ def guarded(function: Callable[_P, _R]) -> Callable[_P, _R]:
         as_json = bool(kwargs.get("as_json"))
         try:
             return function(*args, **kwargs)
-        except VaultGPTError as error:
-            say_error(error, as_json)
-            raise typer.Exit(error.exit_status) from None
-        except KeyboardInterrupt:
-            err.print("Interrupted.", markup=False)
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            _leave_quietly()
-            raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:
-            known = expected(error) or _of_the_disk(error) or _unexpected(error)
-            say_error(known, as_json)
-            raise typer.Exit(1) from None
+        except (Exception, KeyboardInterrupt) as error:
+            raise typer.Exit(failed(error, as_json)) from None
 
     return run
+
+
+def failed(error: BaseException, as_json: bool) -> int:
+    """Say what went wrong; the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        err.print("Interrupted.", markup=False)
+        return 130
+    if isinstance(error, BrokenPipeError):
+        _leave_quietly()
+        return 0
+    if isinstance(error, VaultGPTError):
+        say_error(error, as_json)
+        return error.exit_status
+    assert isinstance(error, Exception)
+    say_error(expected(error) or _of_the_disk(error) or _unexpected(error), as_json)
+    return 1
 
 
 def say_error(error: VaultGPTError, as_json: bool = False) -> None:

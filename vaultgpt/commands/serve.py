@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
+from vaultgpt.commands.serving import Wanted, begin
 from vaultgpt.config import load_settings
-from vaultgpt.daemon import serve as serve_vault
-from vaultgpt.daemon.every import serve_all
 from vaultgpt.errors import UsageError
 from vaultgpt.tasks.at_login import log_path
 
@@ -35,10 +34,12 @@ def serve(
     """Watch the vault, learn at night, and answer on 127.0.0.1 until Ctrl-C."""
     if home is not None:  # a task of Windows has no environment of its own
         os.environ["VAULTGPT_HOME"] = str(home)
+    logs = str(log_path().parent)
     if every:
         if vault or vault_argument or port is not None:
             raise UsageError("--all takes neither a vault nor a port.")
-        serve_all(log_path().parent, lambda line: print(line, flush=True))
+        begin(Wanted(None, None, as_json, logs))
         return
     state = locate(vault or vault_argument)
-    serve_vault(state, load_settings(state.config), port, as_json)
+    load_settings(state.config)  # what is wrong there is said before anything begins
+    begin(Wanted(str(state.vault), port, as_json, logs))

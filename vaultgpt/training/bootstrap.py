@@ -9,14 +9,15 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from vaultgpt.corpus import np
 from vaultgpt.training.round import SegmentScores
 
-_Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_Floats: TypeAlias = "npt.NDArray[np.float64]"
 _RESAMPLES = 10_000
 _SEED = 20_200_101  # the same evidence always gives the same verdict
 _CACHED_ENTRIES = 64

@@ -1,0 +1,62 @@
+"""What the process of `vaultgpt serve` becomes: a daemon in which the command line never was.
+
+typer and rich would stay in its memory for ever, 10 MB in each; they are imported only to say what
+went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from vaultgpt import children
+
+
+class Wanted(NamedTuple):
+    """What is to be served: a vault, or every known one, with the folder of the service's log."""
+
+    vault: str | None
+    port: int | None
+    as_json: bool
+    logs: str
+
+
+def begin(wanted: Wanted) -> None:
+    """Serve, in this very process made new where the system can do that. VaultGPTError."""
+    if os.name == "posix":
+        sys.stdout.flush()
+        line = children.command(__name__, json.dumps(wanted))
+        os.execv(line[0], line)
+    _serve(wanted)
+
+
+def _serve(wanted: Wanted) -> None:
+    if wanted.vault is None:
+        from vaultgpt.daemon.every import serve_all
+
+        serve_all(Path(wanted.logs), lambda line: print(line, flush=True))
+        return
+    from vaultgpt.config import load_settings
+    from vaultgpt.daemon import serve
+    from vaultgpt.state import find_state
+
+    state = find_state(Path(wanted.vault))
+    serve(state, load_settings(state.config), wanted.port, wanted.as_json)
+
+
+def main() -> None:
+    """Serve until told to stop; what goes wrong is said as by any command."""
+    wanted = Wanted(*json.loads(sys.argv[1]))
+    try:
+        _serve(wanted)
+    except (Exception, KeyboardInterrupt) as error:
+        from vaultgpt.commands.common import failed
+
+        sys.exit(failed(error, wanted.as_json))
+
+
+if __name__ == "__main__":
+    main()
