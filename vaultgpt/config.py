@@ -139,6 +139,9 @@ class Mirror(Sampling):
     idle_minutes: float = option(
         15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"
     )
+    shared: bool = option(
+        True, "Under serve --all, write in the one process that does so for all vaults"
+    )
     engine: str = option(
         "own",
         "Who writes: own, or openai for the completions server at mirror.engine_url",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -31,13 +32,21 @@ def serving(state: VaultState) -> DaemonClient:
     return found
 
 
+def answer(port: int, token: str) -> int:
+    """The HTTP status that a token gets there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/v1/status", headers={"Authorization": f"Bearer {token}"})
+    return connection.getresponse().status
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_two_vaults_are_served_one_is_killed_a_third_comes_and_all_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. Two vaults. 2. One's daemon is killed. 3. A third vault is set up. 4. SIGTERM.
+    """1. Two vaults write. 2. One's daemon is killed. 3. A third vault is set up. 4. SIGTERM.
 
-    Result: both answer; the killed one comes again; the third is served; no process is left.
+    Result: both write in one engine, and each opens to its own token alone; the killed one comes
+    again, the other writes on meanwhile; the third is served; no process is left.
     """
     monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(module, "PAUSE_S", 0.5)
@@ -53,8 +62,17 @@ def test_two_vaults_are_served_one_is_killed_a_third_comes_and_all_end(
         stdout=subprocess.DEVNULL,
     )
     try:
-        pids = [serving(state).pid for state in (first, second)]
+        served = [serving(state) for state in (first, second)]
+        pids, asked = [client.pid for client in served], {"prompt": "It rained", "max_tokens": 4}
+        for client in served:
+            assert client.post("/v1/completions", asked)["choices"][0]["text"]
+        engines = [client.get("/v1/status")["worker"]["pid"] for client in served]
+        assert engines[0] == engines[1] and psutil.Process(engines[0]).ppid() == process.pid
+        for client, status in ((served[0], 200), (served[1], 401)):
+            assert answer(served[0].port, client.token) == status
         os.kill(pids[0], signal.SIGKILL)
+        assert served[1].post("/v1/completions", asked)["choices"][0]["text"]
+        assert served[1].get("/v1/status")["worker"]["pid"] == engines[1]
 
         def again() -> int | None:
             found = read_runtime(first)

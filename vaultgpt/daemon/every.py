@@ -1,15 +1,20 @@
 """Every known vault served, each by a daemon process of its own that is started anew when it fails.
 
-Knows nothing about what a daemon does. Its log names state folders, never vaults.
+Beside them one engine, in which all their voices write. Knows nothing about what these do. Its log
+names state folders, never vaults.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -27,6 +32,7 @@ from vaultgpt.children import (
 )
 from vaultgpt.daemon.logs import log, start_log, stop_log
 from vaultgpt.state import known_vaults
+from vaultgpt.workers import SHARED
 
 _LOOK_S = 0.5
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within
@@ -44,11 +50,75 @@ class _Child:
     over: bool = False  # it fails again and again, or ended by itself: left alone
 
 
+class SharedEngine:
+    """Where the voices of all vaults write: a process that is there while anybody needs it.
+
+    We hold the socket and start it for the first who connects; one that ends is started again for
+    the next. Its standard input tells it of our end. POSIX alone: elsewhere `place` is "".
+    """
+
+    def __init__(self) -> None:
+        self.place = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.name != "posix":
+            return
+        # A socket's name must be short, which that of a state folder need not be. Mode 0700.
+        self._folder = tempfile.mkdtemp(prefix="vaultgpt-")
+        self.place = os.path.join(self._folder, "engine")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.place)
+        self._listener.listen(128)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return self._process.pid if self._process else None
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait a moment, or until somebody connects; start it then."""
+        if not self.place or self._process is not None:
+            stop.wait(_LOOK_S)
+            if self._process is not None and (status := self._process.poll()) is not None:
+                log.info("the engine of all vaults ended with status %d", status)
+                self._process = None
+        elif select.select([self._listener], [], [], _LOOK_S)[0] and not stop.is_set():
+            self._start()
+
+    def _start(self) -> None:
+        descriptor = self._listener.fileno()
+        self._process = subprocess.Popen(
+            command("vaultgpt.mirror.sharing", str(descriptor)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(descriptor,),
+            env=environment(MALLOC_ARENA_MAX="2"),  # a thread a vault, and no memory for each
+            **spawn_options(),
+        )
+        log.info("started the engine of all vaults as process %d", self._process.pid)
+
+    def stop(self) -> None:
+        """End it, once nobody needs it any more."""
+        if not self.place:
+            return
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 class Every:
     """The daemons of all known vaults."""
 
-    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
-        self._say, self._now = say, now
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+        shared: str = "",
+    ) -> None:
+        """`shared` is the place of their engine; "" lets each have its own."""
+        self._say, self._now, self._shared = say, now, shared
         self.children: dict[Path, _Child] = {}
 
     def look(self) -> None:
@@ -66,7 +136,7 @@ class Every:
         child.process = subprocess.Popen(
             command("vaultgpt", "serve", str(vault)),
             stdin=subprocess.DEVNULL,
-            env=environment(offline=False),
+            env=environment(offline=False, **{SHARED: self._shared}),
             **spawn_options(),
         )
         log.info("started %s as process %d", child.name, child.process.pid)
@@ -116,7 +186,8 @@ def serve_all(logs: Path, say: Callable[[str], None]) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, lambda *_: stop.set())
-    every = Every(say)
+    engine = SharedEngine()
+    every = Every(say, shared=engine.place)
     say(f"vaultgpt serves every known vault (process {os.getpid()}); Ctrl-C ends it.")
     looked = 0.0
     try:
@@ -125,9 +196,10 @@ def serve_all(logs: Path, say: Callable[[str], None]) -> None:
             if ended or time.monotonic() - looked >= _KNOWN_S:
                 looked = time.monotonic()
                 every.look()
-            stop.wait(_LOOK_S)
+            engine.wait(stop)
     finally:
         every.stop()
+        engine.stop()
         log.info("stopped")
         stop_log(handler)
         sys.stdout.flush()

@@ -48,6 +48,7 @@ class PrefixStore:
 
     def __init__(self, entries: int = _ENTRIES, limit_bytes: int = _BYTES) -> None:
         self.entries, self.limit_bytes = entries, limit_bytes
+        self.share: Callable[[], float] = lambda: 1.0  # of limit_bytes, where several have stores
         self._kept: list[Prefix] = []
 
     def __len__(self) -> int:
@@ -97,7 +98,7 @@ class PrefixStore:
     def _trim(self) -> None:
         while len(self._kept) > 1 and (
             len(self._kept) > self.entries
-            or sum(p.cache.nbytes() for p in self._kept) > self.limit_bytes
+            or sum(p.cache.nbytes() for p in self._kept) > self.limit_bytes * self.share()
         ):
             self._kept.pop(0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -48,9 +49,10 @@ class Engine:
 
     def __init__(self, settings: config.Mirror, runs: Runs | None = None) -> None:
         self.settings = settings
-        self.runs: Runs = runs or NoRuns()
+        self.runs: Runs = NoRuns() if runs is None else runs  # one that is empty may grow
         self.active = BASE
         self.prefixes = PrefixStore()
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext  # to read weights in
         self._dtype: Dtype = "float32"  # asked for; a model's own may differ
         self._sample: list[int] = []  # the tokens on which int8 is held against fp32
         self.device = choose_device("cpu")
@@ -142,9 +144,10 @@ class Engine:
         if gen_id not in self._models:
             if gen_id != BASE and gen_id not in self._folders:
                 raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
-            self._models[gen_id] = build(
-                self._base, self._folders.get(gen_id), self._dtype, self.device, self._sample
-            )
+            with self.aside():
+                self._models[gen_id] = build(
+                    self._base, self._folders.get(gen_id), self._dtype, self.device, self._sample
+                )
         self._models.move_to_end(gen_id)
         self._trim(gen_id)
         return self._models[gen_id]

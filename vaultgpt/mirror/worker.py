@@ -181,7 +181,8 @@ class Worker:
         from vaultgpt.mirror.echo import NoRuns
         from vaultgpt.mirror.remote import RemoteEngine
 
-        return RemoteEngine(settings, self.index or NoRuns(), Path(message["engine"]), self._own)
+        runs = NoRuns() if self.index is None else self.index
+        return RemoteEngine(settings, runs, Path(message["engine"]), self._own)
 
     def _own(self, settings: config.Mirror) -> Engine:
         import torch

@@ -5,10 +5,11 @@ Knows nothing about torch. Words of the author go through pipes, never through a
 
 from vaultgpt.workers.elsewhere import Machine, run_elsewhere
 from vaultgpt.workers.jobs import run_trainer, run_voice
-from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
+from vaultgpt.workers.mirror import SHARED, MirrorProcess, Opening, mirror_opening
 from vaultgpt.workers.process import RoundStopped, idle_threads
 
 __all__ = [
+    "SHARED",
     "Machine",
     "MirrorProcess",
     "Opening",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,10 +22,11 @@ from vaultgpt.generations import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage
-from vaultgpt.workers.pipe import Mute, WorkerPipe
+from vaultgpt.workers.pipe import AskAgain, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
 ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
+SHARED = "VAULTGPT_SHARED_ENGINE"  # where the engine of `serve --all` listens, as its daemons know
 _LOAD_S = 600.0  # longest loading of a base
 _AT_ONCE = 2  # deaths in a row after which the next one waits: 2, 4, 8 ... seconds
 _MOST_WAIT_S = 300.0
@@ -110,21 +112,22 @@ class _Health:
         return self._said if time.monotonic() < self._until else ""
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Whether so many died in a row that the next one waits."""
         return self._deaths > _AT_ONCE
 
     def died(self, error: WorkerDied) -> None:
         """One more died before it had answered. The first two are replaced at once."""
         self._deaths += 1
-        wait_s = min(_MOST_WAIT_S, 2.0 ** (self._deaths - _AT_ONCE)) if self._over else 0.0
+        wait_s = min(_MOST_WAIT_S, 2.0 ** (self._deaths - _AT_ONCE)) if self.over else 0.0
         self._not_before = time.monotonic() + wait_s
         self._until = self._not_before + _SHOWN_S
-        times = f" That was {self._deaths} times in a row." if self._over else ""
+        times = f" That was {self._deaths} times in a row." if self.over else ""
         self._said = f"{error.message}{times}"
 
     def answered(self) -> None:
         """One has answered: what crashed over and over is well again."""
-        if self._over:
+        if self.over:
             self._until = 0.0
         self._deaths = 0
 
@@ -207,7 +210,7 @@ class MirrorProcess:
                         said = True
                         yield self._heard(item)
                 return
-            except Mute:
+            except AskAgain:
                 if said:
                     raise
             async with self._asked(frame) as answers:  # by the one that takes its place
@@ -309,7 +312,7 @@ class MirrorProcess:
             await self._end()
         opening = await self._opening()
         threads = opening.settings.threads or await asyncio.to_thread(idle_threads)
-        channel = await WorkerPipe.spawn(self._program)
+        channel = await self._process(opening.settings)
         try:
             channel.send(opening.frame(threads))
             self.ready = await channel.answer(None, _LOAD_S)
@@ -323,6 +326,17 @@ class MirrorProcess:
         self._channel, self._opened = channel, opening
         self._rest(opening)
         return channel
+
+    async def _process(self, settings: Mirror) -> WorkerPipe:
+        """A session of the engine that several vaults share, or a process of our own.
+
+        Of our own too where none answers, and after deaths in a row that may be our own doing.
+        """
+        place = os.environ.get(SHARED)
+        if place and settings.shared and settings.engine == "own" and not self._health.over:
+            with contextlib.suppress(WorkerDied):
+                return await WorkerPipe.connect(Path(place))
+        return await WorkerPipe.spawn(self._program)
 
     async def _end(self) -> None:
         channel, self._channel = self._channel, None

@@ -1,6 +1,7 @@
-"""Framed JSON to and from a child process, on an event loop: requests by number, answers in order.
+"""Framed JSON to and from a mirror's process, on an event loop: requests by number.
 
-Knows nothing about what the frames mean.
+The process is a child of ours, or the engine that the vaults of `serve --all` share. Knows nothing
+about what the frames mean.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
@@ -18,22 +21,25 @@ from vaultgpt.wire import HEAD_BYTES, Frame, frame_of, message_of, size_of
 
 _LOOK_S, _MUTE_S = 1.0, 5.0  # how often we look after one that owes an answer; longest silence
 _STOP_S = 1.0  # the worker's time to leave by itself
+_HELLO_S = 20.0  # until a shared engine that has to be started says that it is there
 
 
-class Mute(WorkerDied):
-    """It neither answered nor worked, and was ended."""
+class AskAgain(WorkerDied):
+    """The process ended for a reason that need not lie in the request."""
 
 
-class WorkerPipe:
-    """A running child. Answers without a number go to None."""
+class WorkerPipe(ABC):
+    """A running process. Answers without a number go to None."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int
+    ) -> None:
+        self.pid = pid
+        self._reader, self._writer = reader, writer
         self._answers: dict[int | None, asyncio.Queue[Frame | None]] = {None: asyncio.Queue()}
-        self._errors = bytearray()
         self._died = ""
         self._heard, self._answers_pings, self._spent = time.monotonic(), False, -1.0
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._drain())]
+        self._tasks = [asyncio.create_task(self._read())]
 
     @staticmethod
     async def spawn(program: Sequence[str]) -> WorkerPipe:
@@ -45,25 +51,30 @@ class WorkerPipe:
             )
         except OSError as error:
             raise WorkerDied(f"The mirror can't be started ({type(error).__name__}).") from None
-        return WorkerPipe(process)
+        return _ChildPipe(process)
+
+    @staticmethod
+    async def connect(place: Path) -> WorkerPipe:
+        """A session of the engine that listens at `place`. WorkerDied when there is none."""
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                reader, writer = await asyncio.open_unix_connection(place)
+                hello = await _frame(reader)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            raise WorkerDied(f"The shared engine is away ({type(error).__name__}).") from None
+        return _SharedPipe(reader, writer, int(hello["pid"]))
 
     @property
     def alive(self) -> bool:
-        """Whether the child still runs and listens."""
-        return not self._died and self._process.returncode is None
-
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return self._process.pid
+        """Whether the process still runs and listens."""
+        return not self._died
 
     def send(self, frame: Frame) -> None:
-        """Hand a frame to the pipe; never waits, and says nothing when the child has gone."""
-        stdin = self._process.stdin
-        if stdin is None or stdin.is_closing():
+        """Hand a frame to the pipe; never waits, and says nothing when the process has gone."""
+        if self._writer.is_closing():
             return
         with contextlib.suppress(OSError, RuntimeError):
-            stdin.write(frame_of(frame))
+            self._writer.write(frame_of(frame))
 
     def ask(self, number: int, frame: Frame) -> None:
         """Send a request whose answers are to be awaited."""
@@ -77,7 +88,7 @@ class WorkerPipe:
         self._answers.pop(number, None)
 
     async def answer(self, number: int | None, limit_s: float) -> Frame:
-        """The next frame for this request. WorkerDied when the child ends or is silent too long."""
+        """The next frame for this request. WorkerDied when the process ends or is long silent."""
         frame, end = None, time.monotonic() + limit_s
         self._heard = max(self._heard, time.monotonic())
         while True:
@@ -88,15 +99,17 @@ class WorkerPipe:
             except TimeoutError:
                 if time.monotonic() > end or self._mute():
                     await self._kill()
-                    raise Mute(
+                    raise AskAgain(
                         "The mirror stopped answering and was ended.", "Ask again."
                     ) from None
                 self.send({"op": "ping"})
         if frame is None:
-            raise WorkerDied(
+            raise self._death(
                 f"The mirror's process died: {self._died}.", "Ask again: a fresh one is started."
             )
         return frame
+
+    _death: type[WorkerDied] = WorkerDied  # what its end is raised as
 
     def _mute(self) -> bool:
         """Whether it neither answers nor works: stopped from outside, or waiting for ever."""
@@ -110,6 +123,56 @@ class WorkerPipe:
         asleep = status == psutil.STATUS_SLEEPING and idle and self._answers_pings
         return silent and (status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP) or asleep)
 
+    @abstractmethod
+    async def _kill(self) -> None:
+        """End the process at once."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Have it leave, this session at least; returns once it has."""
+
+    @abstractmethod
+    async def _meaning(self) -> str:
+        """Why it closed its pipe, as the end of a sentence."""
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                frame = await _frame(self._reader)
+                self._heard = time.monotonic()
+                if frame.get("event") == "pong":
+                    self._answers_pings = True
+                    continue
+                waiting = self._answers.get(frame.get("id"))
+                if waiting is not None:
+                    waiting.put_nowait(frame)
+        except (asyncio.IncompleteReadError, ValueError, OSError):
+            pass
+        self._died = "it closed its pipe"
+        self._died = await self._meaning()
+        for waiting in self._answers.values():
+            waiting.put_nowait(None)
+
+
+async def _frame(reader: asyncio.StreamReader) -> Frame:
+    """The next frame. IncompleteReadError at the end, ValueError when it is none."""
+    size = size_of(await reader.readexactly(HEAD_BYTES))
+    return message_of(await reader.readexactly(size))
+
+
+class _ChildPipe(WorkerPipe):
+    """A child of ours, whose standard input and output these are."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None and process.stdin is not None
+        self._process, self._errors = process, bytearray()
+        super().__init__(process.stdout, process.stdin, process.pid)
+        self._tasks.append(asyncio.create_task(self._drain()))
+
+    @property
+    def alive(self) -> bool:
+        return super().alive and self._process.returncode is None
+
     async def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
@@ -119,8 +182,7 @@ class WorkerPipe:
     async def end(self) -> None:
         """Ask the child to leave, then terminate, then kill it; returns once it has gone."""
         self.send({"op": "stop"})
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._writer.close()
         for harder in (self._process.terminate, self._process.kill):
             try:
                 async with asyncio.timeout(_STOP_S):
@@ -132,26 +194,8 @@ class WorkerPipe:
         await self._process.wait()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        try:
-            while True:
-                size = size_of(await self._process.stdout.readexactly(HEAD_BYTES))
-                frame = message_of(await self._process.stdout.readexactly(size))
-                self._heard = time.monotonic()
-                if frame.get("event") == "pong":
-                    self._answers_pings = True
-                    continue
-                waiting = self._answers.get(frame.get("id"))
-                if waiting is not None:
-                    waiting.put_nowait(frame)
-        except (asyncio.IncompleteReadError, ValueError, OSError):
-            pass
-        await self._gone()
-
-    async def _gone(self) -> None:
-        """The pipe has ended: the child is dead or mad. Tell everybody who waits."""
-        self._died = "it closed its pipe"
+    async def _meaning(self) -> str:
+        """The pipe has ended: the child is dead or mad."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
                 await self._process.wait()
@@ -160,12 +204,35 @@ class WorkerPipe:
                 self._process.kill()
             await self._process.wait()
         await asyncio.wait(self._tasks[1:], timeout=_STOP_S)  # the last words of standard error
-        self._died = exit_meaning(self._process.returncode, bytes(self._errors))
-        for waiting in self._answers.values():
-            waiting.put_nowait(None)
+        return exit_meaning(self._process.returncode, bytes(self._errors))
 
     async def _drain(self) -> None:
         assert self._process.stderr is not None
         while chunk := await self._process.stderr.read(1 << 16):
             self._errors += chunk
             del self._errors[:-4096]
+
+
+class _SharedPipe(WorkerPipe):
+    """One session of an engine that other vaults use too: it ends with any of their requests."""
+
+    _death = AskAgain
+
+    async def _kill(self) -> None:
+        """It is deaf to all of them: whoever notices ends it for all."""
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(self.pid).kill()
+        await self.end()
+
+    async def end(self) -> None:
+        self.send({"op": "stop"})
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _meaning(self) -> str:
+        return "the engine that the vaults share ended"

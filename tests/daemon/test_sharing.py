@@ -1,0 +1,218 @@
+"""The engine that the vaults of `serve --all` share: what each has for itself, turns, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.daemon.conftest import until
+from tests.mirror.conftest import engine_of, mild_adapter, write
+from vaultgpt.config import Mirror
+from vaultgpt.corpus.runs import RunIndex
+from vaultgpt.daemon.every import SharedEngine
+from vaultgpt.errors import NotFound
+from vaultgpt.mirror.sharing import Turn
+from vaultgpt.wire import Piece, Prompt, Sampling, Usage
+from vaultgpt.workers import SHARED, MirrorProcess, Opening
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")
+ASKED = Prompt("The old dog waited.", seed=5, length="tokens", max_tokens=60)
+LONG = replace(ASKED, n=16, max_tokens=400, sampling=Sampling(guard=False))
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedEngine]:
+    """An engine to be started by who needs it, as `serve --all` has it."""
+    engine, stop = SharedEngine(), threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            engine.wait(stop)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    monkeypatch.setenv(SHARED, engine.place)
+    yield engine
+    stop.set()
+    thread.join()
+    engine.stop()
+
+
+@pytest.fixture(scope="module")
+def voices(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two voices of one base."""
+    return [mild_adapter(tiny_llama, tmp_path_factory.mktemp("g"), seed) for seed in (1, 2)]
+
+
+class Vault:
+    """What one vault's daemon has: its mirror, and what its ledger would say."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self.mirror = MirrorProcess(self.asked)
+
+    async def asked(self) -> Opening:
+        return self.opening
+
+    async def write(self, prompt: Prompt = ASKED) -> tuple[str, Usage]:
+        """The first alternative, and the figures."""
+        items = [item async for item in self.mirror.generate(prompt)]
+        assert isinstance(items[-1], Usage)
+        pieces = [i for i in items if isinstance(i, Piece)]
+        return "".join(p.text for p in pieces if p.index == 0), items[-1]
+
+
+@pytest.fixture
+async def two(
+    shared: SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
+) -> AsyncIterator[list[Vault]]:
+    """Two vaults of one engine, each with a voice of the same name, its own guard and secret."""
+    made = []
+    for number, voice in enumerate(voices):
+        folder, secret = tmp_path / f"runs{number}", os.urandom(32)
+        settings = Mirror(device="cpu", threads=1)
+        opening = Opening(tiny_llama, "g000001", {"g000001": voice}, settings, folder, secret)
+        made.append(Vault(opening))
+    yield made
+    for vault in made:
+        await vault.mirror.stop()
+
+
+def alone(base: Path, voice: Path | None, prompt: Prompt = ASKED) -> str:
+    """What an engine of its own writes."""
+    engine = engine_of(base)
+    if voice is not None:
+        engine.activate("g000001", voice)
+    return write(engine, prompt)[0][0]
+
+
+async def test_two_vaults_write_in_one_process_each_as_if_it_were_alone(
+    two: list[Vault], tiny_llama: Path, voices: list[Path]
+) -> None:
+    """1. Both write the same prompt. 2. One asks for what only the other has. 3. One guards the
+    other's text. 4. One takes another voice. 5. One leaves.
+
+    Result: one process; each its own text, cache, generations and guard; the other stays.
+    """
+    first, second = two
+    own = [alone(tiny_llama, voice) for voice in voices]
+    assert own[0] != own[1]
+    told = [await vault.write() for vault in two]
+    assert [text for text, _ in told] == own
+    assert first.mirror.pid == second.mirror.pid
+    assert [usage.cached_tokens for _, usage in told] == [0, 0], "no vault's cache is another's"
+
+    with pytest.raises(NotFound):
+        await second.write(replace(ASKED, model="g000002"))
+
+    runs, secret = first.opening.runs, first.opening.secret
+    assert runs is not None
+    RunIndex(runs, secret).add([f"{ASKED.text} {own[0]}", f"{ASKED.text} {own[1]}"])
+    await first.mirror.reload_runs()
+    await second.mirror.reload_runs()
+    assert (await first.write())[0] != own[0], "its guard forbids it now"
+    assert (await second.write())[0] == own[1], "and the other's text is none of its business"
+
+    first.opening = replace(first.opening, active=None)
+    await first.mirror.activate()
+    assert (await first.write())[1].generation == "base"
+    assert (await second.write())[0] == own[1]
+
+    await first.mirror.stop()
+    assert second.mirror.running and (await second.write())[0] == own[1]
+
+
+async def test_a_vault_that_asks_without_a_pause_does_not_starve_another(
+    two: list[Vault],
+) -> None:
+    """1. One vault asks for four long answers. 2. Another asks twice while the first is under way.
+
+    Result: it has its texts before the first of those ends.
+    """
+    busy, quiet = two
+    alone, _ = await quiet.write()
+    began = asyncio.Event()
+
+    async def flood() -> None:
+        async for _ in busy.mirror.generate(LONG):
+            began.set()
+
+    tasks = [asyncio.create_task(flood()) for _ in range(4)]
+    await began.wait()
+    assert (await quiet.write())[0] == alone
+    assert (await quiet.write(replace(ASKED, seed=6)))[1].tokens
+    assert not any(task.done() for task in tasks), "the first of them is still under way"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_death_of_the_engine_is_survived_by_all_who_use_it(
+    two: list[Vault], shared: SharedEngine
+) -> None:
+    """1. Both are served. 2. The engine is killed. 3. Both ask again. 4. Both leave.
+
+    Result: another process serves both; with nobody left it goes too.
+    """
+    before = [(await vault.write())[0] for vault in two]
+    pid = shared.pid
+    assert pid is not None and two[0].mirror.pid == pid
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not any(vault.mirror.running for vault in two))
+    assert [(await vault.write())[0] for vault in two] == before
+    again = shared.pid
+    assert again not in (None, pid) and {vault.mirror.pid for vault in two} == {again}
+    for vault in two:
+        await vault.mirror.stop()
+    await until(lambda: shared.pid is None)
+
+
+async def test_with_the_engine_away_or_not_wished_for_a_vault_has_a_process_of_its_own(
+    two: list[Vault], shared: SharedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, shy = two
+    shy.opening = replace(shy.opening, settings=replace(shy.opening.settings, shared=False))
+    await shy.mirror.open()
+    assert shared.pid is None and psutil.Process(shy.mirror.pid).ppid() == os.getpid()
+    monkeypatch.setenv(SHARED, shared.place + "-gone")
+    await alone.write()
+    assert alone.mirror.pid != shy.mirror.pid and shared.pid is None
+
+
+def test_turns_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaultgpt.mirror.sharing.SLICE_S", 0.0)
+    turn, had = Turn(), list[str]()
+
+    def work(name: str, steps: int) -> None:
+        turn.take()
+        for _ in range(steps):
+            had.append(name)
+            turn.give_way()
+        turn.leave()
+
+    turn.take()
+    threads = []
+    for name, steps in (("a", 6), ("b", 3), ("c", 3)):
+        threads.append(threading.Thread(target=work, args=(name, steps)))
+        threads[-1].start()
+        wait_for_waiting(turn, len(threads))
+    turn.leave()
+    for thread in threads:
+        thread.join(10)
+    assert "".join(had) == "abcabcabcaaa"
+
+
+def wait_for_waiting(turn: Turn, count: int, limit_s: float = 10.0) -> None:
+    end = time.monotonic() + limit_s
+    while len(turn._waiting) < count:
+        assert time.monotonic() < end
+        time.sleep(0.001)

@@ -1,0 +1,226 @@
+"""One process that writes for several vaults: a session for each, and they take turns.
+
+It listens on a socket that `serve --all` opened and leaves with the last session; a session is a
+Worker that sees nothing of the others. Knows nothing about vaults. POSIX alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from vaultgpt import config
+from vaultgpt.children import no_core
+from vaultgpt.mirror.worker import Inbox, Message, Worker
+from vaultgpt.wire import write_frame
+
+if TYPE_CHECKING:
+    from vaultgpt.mirror.engine import Engine
+
+SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens, or one step
+_SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
+_TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds nobody up
+
+
+class Turn:
+    """Who may compute. First come, first served: who gives way waits behind all who wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[int, threading.Lock]] = deque()
+        self._owner: int | None = None  # the thread whose turn it is
+        self._since = 0.0
+
+    def take(self) -> None:
+        """Wait for it."""
+        with self._lock:
+            if self._owner is None:
+                self._begin(threading.get_ident())
+                return
+            called = threading.Lock()
+            called.acquire()
+            self._waiting.append((threading.get_ident(), called))
+        called.acquire()
+
+    def leave(self) -> None:
+        """Hand it to who has waited longest."""
+        with self._lock:
+            if not self._waiting:
+                self._owner = None
+                return
+            thread, called = self._waiting.popleft()
+            self._begin(thread)
+        called.release()
+
+    def give_way(self) -> None:
+        """Let those who wait have their turns, once one's own has lasted SLICE_S."""
+        if self._mine and self._waiting and perf_counter() - self._since >= SLICE_S:
+            self.leave()
+            self.take()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done inside holds nobody up."""
+        mine = self._mine
+        if mine:
+            self.leave()
+        try:
+            yield
+        finally:
+            if mine:
+                self.take()
+
+    def _begin(self, thread: int) -> None:
+        self._owner, self._since = thread, perf_counter()
+
+    @property
+    def _mine(self) -> bool:
+        return self._owner == threading.get_ident()
+
+
+class _Line:
+    """The sending end of a session, as write_frame wants it: a vault that does not read waits
+    alone."""
+
+    def __init__(self, connection: socket.socket, turn: Turn) -> None:
+        self._connection, self._turn = connection, turn
+
+    def write(self, data: bytes) -> None:
+        """BrokenPipeError when the reader has gone."""
+        left = memoryview(data)
+        try:
+            while left:
+                try:
+                    left = left[self._connection.send(left, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    with self._turn.aside():
+                        select.select([], [self._connection], [])
+        except (OSError, ValueError):
+            raise BrokenPipeError from None
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class _Inbox(Inbox):
+    """Asked at every token and every chunk of a prompt whether to go on, it lets others in."""
+
+    def __init__(self, stream: IO[bytes], turn: Turn) -> None:
+        super().__init__(stream, lambda: None)
+        self._turn = turn
+
+    def is_cancelled(self, request: Any) -> bool:
+        self._turn.give_way()
+        return super().is_cancelled(request)
+
+
+class _Session(Worker):
+    """One vault's worker; its engine, its guard and its cache are its own."""
+
+    def __init__(self, connection: socket.socket, turn: Turn, share: Callable[[], float]) -> None:
+        """`share` is its part of the memory for prompts."""
+        self._turn, self._connection, self._share = turn, connection, share
+        inbox = _Inbox(cast("IO[bytes]", connection.makefile("rb")), turn)
+        super().__init__(inbox, cast("IO[bytes]", _Line(connection, turn)))
+
+    def serve(self) -> None:
+        """Until the vault's daemon leaves."""
+        reader = threading.Thread(target=self.inbox.read, name="reader", daemon=True)
+        try:
+            write_frame(self.out, {"event": "hello", "pid": os.getpid()})
+            reader.start()
+            self.run()
+        except BrokenPipeError:
+            pass
+        finally:
+            self.inbox.done.set()
+            self.engine = self.index = None
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+            self._connection.close()
+
+    def _answer(self, message: Message) -> None:
+        if message.get("op") not in _TURNS:
+            super()._answer(message)
+            return
+        self._turn.take()
+        try:
+            super()._answer(message)
+        finally:
+            self._turn.leave()
+
+    def _own(self, settings: config.Mirror) -> Engine:
+        engine = super()._own(settings)
+        engine.aside, engine.prefixes.share = self._turn.aside, self._share
+        return engine
+
+
+class Sessions:
+    """All that there are; together they keep as many prompts as one alone."""
+
+    def __init__(self) -> None:
+        self._turn, self._open = Turn(), 0  # counted by the main thread alone
+        self._left, self._leave = os.pipe()
+
+    def serve(self, listener: socket.socket) -> None:
+        """Take up whoever comes, until the last one has left."""
+        while True:
+            ready, _, _ = select.select([listener.fileno(), self._left], [], [])
+            if listener.fileno() in ready:
+                self._begin(listener.accept()[0])
+                continue
+            self._open -= len(os.read(self._left, 64))
+            if not self._open:
+                return
+
+    def _begin(self, connection: socket.socket) -> None:
+        connection.setblocking(True)
+        self._open += 1
+        session = _Session(connection, self._turn, lambda: 1 / max(1, self._open))
+        threading.Thread(target=self._run, args=(session,), name="session", daemon=True).start()
+
+    def _run(self, session: _Session) -> None:
+        try:
+            session.serve()
+            _give_back()
+        finally:
+            os.write(self._leave, b".")
+
+
+def _give_back() -> None:
+    """What a session held goes to the system, not to the process for later."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _leave_with_parent() -> None:
+    """When standard input ends, in the middle of a forward pass too."""
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve who connects to the listening socket whose descriptor is the argument."""
+    no_core()
+    sys.setswitchinterval(_SWITCH_S)
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    Sessions().serve(listener)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
