@@ -89,6 +89,13 @@ class AdapterConfig(TypedDict, total=False):
     revision: str | None
 
 
+class _Settled(TypedDict, total=False):
+    """Settings that bind what goes on from a generation."""
+
+    rank: int
+    embedding: bool
+
+
 class Manifest(TypedDict):
     """manifest.json: CONTRACT's keys, and what a round and a lost ledger need beside them."""
 
@@ -105,7 +112,7 @@ class Manifest(TypedDict):
     kind: NotRequired[str]
     sampled: NotRequired[bool]
     waited: NotRequired[list[str]]
-    settings: NotRequired[dict[str, Any]]
+    settings: NotRequired[_Settled]
     id: NotRequired[str]  # set on publishing
     files: NotRequired[dict[str, str]]  # likewise: name -> sha256
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Literal, TypedDict
+from typing import IO, Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from vaultgpt.options import option
 
@@ -89,12 +91,12 @@ class Prompt:
     logprobs: int | None = None  # tell each token's log probability, and of so many likeliest
     echo: bool = False  # with logprobs: tell those of the prompt's own tokens first
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for the wire."""
+    def to_json(self) -> Frame:
+        """What of a message says it."""
         return asdict(self)
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Prompt:
+    def from_json(value: Frame) -> Prompt:
         """The inverse of to_json; unknown keys are an error."""
         fields = dict(value)
         fields["sampling"] = Sampling(**fields.get("sampling", {}))
@@ -121,13 +123,13 @@ class Piece:
     finish: Finish | None = None
     tokens: tuple[TokenChance, ...] = ()  # those that end in it, where they were asked for
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for the wire."""
+    def to_json(self) -> Frame:
+        """What of a message says it."""
         value = {"index": self.index, "text": self.text, "finish": self.finish}
         return value | ({"tokens": [asdict(t) for t in self.tokens]} if self.tokens else {})
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Piece:
+    def from_json(value: Frame) -> Piece:
         """The inverse of to_json; other keys mean nothing."""
         tokens = tuple(TokenChance(**one) for one in value.get("tokens", ()))
         return Piece(int(value.get("index", 0)), str(value["text"]), value.get("finish"), tokens)
@@ -150,12 +152,12 @@ class Usage:
     engine: str = "own"  # who wrote: our own decoder, or "openai" for a completions server
     engine_problem: str = ""  # why it was not the one that the settings name
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for the wire."""
+    def to_json(self) -> Frame:
+        """What of a message says it."""
         return asdict(self)
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Usage:
+    def from_json(value: Frame) -> Usage:
         """The inverse of to_json; other keys are left."""
         known = {k: v for k, v in value.items() if k in Usage.__dataclass_fields__}
         return Usage(**known | {"sure": tuple(known.get("sure", ()))})
@@ -174,10 +176,84 @@ class ProgressEvent(TypedDict, total=False):
     text: str
 
 
+class CheckRow(TypedDict):
+    """One thing that the gate looked at; `sentence` is what it says of it."""
+
+    name: str
+    passed: bool
+    figure: float | None
+    bound: float | None
+    sentence: NotRequired[str]
+
+
+class ForetoldRow(TypedDict):
+    """How well an entry was foretold before it was learned: nats by the mirror and by the base."""
+
+    id: str
+    nats: float
+    bytes: int
+    base_nats: float
+
+
+class SegmentsRow(TypedDict, total=False):
+    """training.round.SegmentScores as JSON, of any version."""
+
+    entry: list[str]
+    tags: list[list[str]]
+    years: list[str | None]
+    bytes: list[int]
+    nats: dict[str, list[float]]
+    keys: list[str]
+    carried: list[int]
+
+
+class LearningRow(TypedDict, total=False):
+    """How a round learned: what was chosen for it, and how it went."""
+
+    rank: int
+    rate: float
+    embedding_rate: float
+    batch_tokens: int
+    block_tokens: int
+    dtype: str
+    threads: int
+    packed: bool
+    best_step: int
+    planned_steps: int
+    validation: list[tuple[int, float]]  # step, bits per byte
+    set_aside: list[str]  # entries that chose the best step
+    segment_tokens: int
+    scored_with: str
+    machine: str  # where another one learned it
+
+
+class ReportRow(TypedDict, total=False):
+    """training.round.Report as JSON, of any version: as sent, in a manifest, in the ledger."""
+
+    bits_per_byte: dict[str, float | None]
+    by_tag: dict[str, dict[str, float]]
+    by_year: dict[str, dict[str, float]]
+    copying: dict[str, float]
+    segments: dict[str, SegmentsRow]
+    prequential: list[ForetoldRow]
+    tokens: int
+    seconds: float
+    tokens_per_s: float
+    device: str
+    steps: int
+    losses: list[float]
+    notes: list[str]
+    learning: LearningRow
+    scored_tokens: int
+    written_in: str
+    new_text: dict[str, float]
+    last_weights: dict[str, float]
+
+
 Hear = Callable[[ProgressEvent], None]  # is told the progress, event by event
 
 
-def frame_of(message: Frame) -> bytes:
+def frame_of(message: Mapping[str, object]) -> bytes:
     """One message as it goes through a pipe."""
     body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     return struct.pack(">I", len(body)) + body
@@ -199,7 +275,7 @@ def message_of(body: bytes) -> Frame:
     return message
 
 
-def write_frame(stream: IO[bytes], message: Frame) -> None:
+def write_frame(stream: IO[bytes], message: Mapping[str, object]) -> None:
     """Write one message and flush it. BrokenPipeError when the reader has gone."""
     stream.write(frame_of(message))
     stream.flush()

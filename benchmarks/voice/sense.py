@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,8 @@ def open_vault(folder: Path) -> Vault:
         learned, held = author_pages(ledger, scan.read)
     place = state.generations / active
     base = base_of_generation(state, verify(place)).folder
-    parts = asdict(settings.training), asdict(settings.mirror)
-    return Vault(
-        state, active, base, VoiceJob(str(base), str(place), tuple(learned), tuple(held), *parts)
-    )
+    parts = tuple(learned), tuple(held), settings.training, settings.mirror
+    return Vault(state, active, base, VoiceJob(str(base), str(place), *parts))
 
 
 def places(held: Sequence[Item]) -> list[Place]:

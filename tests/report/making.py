@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from tests import tiny
@@ -62,8 +61,8 @@ def make_job(
         str(adapter),
         tuple(learned),
         tuple(held),
-        asdict(Training()) | ALONE,
-        asdict(Mirror(**ALONE)),  # type: ignore[arg-type]
+        Training(**ALONE),  # type: ignore[arg-type]
+        Mirror(**ALONE),  # type: ignore[arg-type]
         write_s=600.0,
         most_write_s=600.0,
     )

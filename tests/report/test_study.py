@@ -45,8 +45,8 @@ def test_every_figure_is_made_and_no_prose_is_in_them(
         return generate(engine, prompt, cancelled)
 
     monkeypatch.setattr(Engine, "generate", overheard)
-    job = make_job(tiny_llama, make_adapter(tiny_llama, tmp_path / "g"))
-    job.mirror.update(temperature=0.8, tag_strength=1.25)
+    made = make_job(tiny_llama, make_adapter(tiny_llama, tmp_path / "g"))
+    job = replace(made, mirror=replace(made.mirror, temperature=0.8, tag_strength=1.25))
     phases: list[str] = []
     found: Any = Study(job, lambda phase, fraction: phases.append(phase), threading.Event()).run()
     assert found["style"]["percentile"] is not None and found["style"]["page_words"] == 30

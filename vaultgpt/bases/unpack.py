@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
@@ -36,6 +36,16 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # libraries, twice the model as it is written, and three times the largest tensor in fp32.
 _LIBRARIES_BYTES, _COPIES, _LARGEST_COPIES = 600_000_000, 2, 3
 _CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception))\b", re.MULTILINE)
+
+
+class UnpackJob(TypedDict):
+    """What the unpacking process is told."""
+
+    file: str
+    folder: str
+    dtype: str
+    start: int | None  # the token that begins a text
+    end: int | None
 
 
 def unpack(name: str, file: Path, stem: str, on_progress: Callable[[int, int], None]) -> str:
@@ -94,8 +104,10 @@ def _bring(
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
     try:
         start, end = found.ends()
-        job = {"file": str(found.path), "folder": str(part), "dtype": found.dtype}
-        _run({**job, "start": start, "end": end}, name, found, on_progress)
+        job = UnpackJob(
+            file=str(found.path), folder=str(part), dtype=found.dtype, start=start, end=end
+        )
+        _run(job, name, found, on_progress)
         sha256 = {file: sha256_file(part / file) for file in model_files(part, name)}
         inspect(part, name, digest[:40], sha256)
         size = found.path.stat().st_size
@@ -113,7 +125,7 @@ def _bring(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _run(job: Frame, name: str, found: Gguf, on_progress: Callable[[int, int], None]) -> None:
+def _run(job: UnpackJob, name: str, found: Gguf, on_progress: Callable[[int, int], None]) -> None:
     """Let the child do the job, and follow it; BaseModelError in one line when it can't."""
     with tempfile.TemporaryFile() as errors, _child(errors) as child:
         assert child.stdin and child.stdout

@@ -13,8 +13,9 @@ from typing import Any
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.lineage import Generations
 from vaultgpt.ledger.memory_file import Line, Restated
-from vaultgpt.ledger.rows import GenerationRow, Learned, RoundRow
+from vaultgpt.ledger.rows import GenerationRow, Learned, RoundRow, ScoreRow
 from vaultgpt.ledger.schema import kept_id
+from vaultgpt.wire import CheckRow, ReportRow, SegmentsRow
 
 FORGOTTEN = "A note that it learned was forgotten meanwhile."
 
@@ -52,8 +53,8 @@ class Rounds:
         *,
         promoted: bool,
         verdict: str,
-        report: dict[str, Any] | None,
-        checks: Sequence[dict[str, Any]] = (),
+        report: ReportRow | None,
+        checks: Sequence[CheckRow] = (),
         generation: GenerationRow | None = None,
         learned: Iterable[Learned] = (),
         waited: Iterable[str] = (),
@@ -93,7 +94,7 @@ class Rounds:
             if generation is not None and promoted:
                 self._generations.activate(generation.id, now)
 
-    def _keep_scores(self, number: int, now: float, report: dict[str, Any] | None) -> None:
+    def _keep_scores(self, number: int, now: float, report: ReportRow | None) -> None:
         """Prequential scores: how well this new text was foretold before it was learned."""
         rows = [
             [str(s["id"]), s.get("nats"), s.get("bytes"), s.get("base_nats")]
@@ -107,9 +108,7 @@ class Rounds:
         """All scores as lines of memory.jsonl, one a round."""
         rounds: dict[int, list[list[Any]]] = {}
         for r in self.scores():
-            rounds.setdefault(r["round"], []).append(
-                [r["entry"], r["nats"], r["bytes"], r["base_nats"]]
-            )
+            rounds.setdefault(r.round, []).append([r.entry, r.nats, r.bytes, r.base_nats])
         for number, rows in rounds.items():
             yield "scores", now, {"round": number, "rows": rows}
 
@@ -145,7 +144,7 @@ class Rounds:
         )
         return _round(rows[0]) if rows else None
 
-    def segments_of(self, generation: str | None) -> dict[str, Any]:
+    def segments_of(self, generation: str | None) -> dict[str, SegmentsRow]:
         """The figures of single segments of the round that made a generation, by set."""
         rows = self._db.read(
             "SELECT segments FROM rounds WHERE generation=? AND segments IS NOT NULL", (generation,)
@@ -160,9 +159,10 @@ class Rounds:
         )
         return int(rows[0]["n"])
 
-    def scores(self) -> list[dict[str, Any]]:
-        """Prequential scores, oldest round first: round, entry, nats, bytes, base_nats."""
-        return [dict(r) for r in self._db.read("SELECT * FROM scores ORDER BY round, entry")]
+    def scores(self) -> list[ScoreRow]:
+        """Prequential scores, oldest round first."""
+        rows = self._db.read("SELECT * FROM scores ORDER BY round, entry")
+        return [ScoreRow(**dict(row)) for row in rows]
 
 
 def _round(row: sqlite3.Row) -> RoundRow:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+
+from vaultgpt.wire import CheckRow, ReportRow
 
 Learned = tuple[str, str, int]  # entry id, paragraph digest, words
 
@@ -91,12 +92,23 @@ class RoundRow:
     plan_digest: str
     promoted: bool | None
     verdict: str | None
-    report: dict[str, Any] | None
-    checks: list[dict[str, Any]]
+    report: ReportRow | None
+    checks: list[CheckRow]
     generation: str | None
     sampled: bool
     pending_words: int
     cause: str  # what made it due: "first", "forget", "new", ...
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """How well a round's new text was foretold before it was learned, one entry."""
+
+    round: int
+    entry: str
+    nats: float | None
+    bytes: int | None
+    base_nats: float | None
 
 
 @dataclass

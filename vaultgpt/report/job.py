@@ -14,6 +14,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from vaultgpt.config import Mirror, Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import read_json
 from vaultgpt.training import worker
@@ -113,8 +114,8 @@ class VoiceJob:
     adapter: str  # folder of the generation
     learned: tuple[Item, ...]  # what a fresh round would learn
     held_out: tuple[Item, ...]
-    settings: dict[str, Any]  # the [training] section: device, dtype, threads
-    mirror: dict[str, Any]  # the [mirror] section: device, dtype, sampling
+    settings: Training  # device, dtype, threads
+    mirror: Mirror  # device, dtype, sampling
     seed: int = 1
     score_s: float = 8.0  # budget of scoring headers
     write_s: float = 15.0  # budget of writing
@@ -127,6 +128,7 @@ def read_voice_job(path: Path) -> VoiceJob:
         fields = dict(read_json(path))
         for key in ("learned", "held_out"):
             fields[key] = tuple(map(item_from_json, fields[key]))
+        fields |= {"settings": Training(**fields["settings"]), "mirror": Mirror(**fields["mirror"])}
         return VoiceJob(**fields)
     except (OSError, ValueError, KeyError, TypeError):
         raise TrainingError(
@@ -134,7 +136,7 @@ def read_voice_job(path: Path) -> VoiceJob:
         ) from None
 
 
-def _study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -> Any:
+def study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -> Any:
     """The figures of the VoiceJob that the order names."""
     from vaultgpt.report.study import Study
 
@@ -146,4 +148,4 @@ def _study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) 
 
 if __name__ == "__main__":
     # Not sys.exit: finalising aborts (SIGABRT) while the watching thread waits in standard input.
-    os._exit(worker.main(_study, "measuring of the voice"))
+    os._exit(worker.main(study, "measuring of the voice"))

@@ -78,9 +78,9 @@ def _measure(
         adapter=str(folder),
         learned=tuple(learned),
         held_out=tuple(held),
-        settings=asdict(settings.training),
+        settings=settings.training,
         seed=settings.training.seed,
-        mirror=asdict(settings.mirror),
+        mirror=settings.mirror,
     )
     figures = _run(state, settings, job, on_progress, stop, process)
     _keep(state, active, of, figures, now())

@@ -14,6 +14,7 @@ from typing import Any
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.files import write_atomic
 from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.rows import ScoreRow
 
 _ENDINGS = (".png", ".svg")
 _MOST_TAGS = 12
@@ -48,8 +49,8 @@ def series(ledger: Ledger) -> Series:
     rows: list[_Row] = []
     for generation in ledger.generations.all(kept=False):
         bits = (done.get(generation.id) or {}).get("bits_per_byte") or {}
-        if bits.get("held_out") is not None:
-            rows.append((generation.id, bits["held_out"], bits.get("held_out_base")))
+        if (held_out := bits.get("held_out")) is not None:
+            rows.append((generation.id, held_out, bits.get("held_out_base")))
     if not rows:
         raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
     active = (done.get(ledger.generations.active() or "") or {}).get("by_tag") or {}
@@ -62,21 +63,18 @@ def series(ledger: Ledger) -> Series:
     return Series(rows, tags, _foretold(ledger.rounds.scores()))
 
 
-def _foretold(scores: list[dict[str, Any]]) -> list[_Row]:
+def _foretold(scores: list[ScoreRow]) -> list[_Row]:
     """Bits per byte of each round's new notes, under the mirror of before and under the base."""
-    rounds: dict[int, list[dict[str, Any]]] = {}
-    for score in scores:
-        if score["nats"] is not None and score["bytes"]:
-            rounds.setdefault(score["round"], []).append(score)
+    rounds: dict[int, list[tuple[float, int, float | None]]] = {}
+    for one in scores:
+        if one.nats is not None and one.bytes:
+            rounds.setdefault(one.round, []).append((one.nats, one.bytes, one.base_nats))
     rows: list[_Row] = []
     for number, found in sorted(rounds.items()):
-        size = sum(s["bytes"] for s in found) * _LN2
-        base = (
-            None
-            if any(s["base_nats"] is None for s in found)
-            else (sum(s["base_nats"] for s in found) / size)
-        )
-        rows.append((f"round {number}", sum(s["nats"] for s in found) / size, base))
+        size = sum(count for _, count, _ in found) * _LN2
+        plain = [nats for _, _, nats in found if nats is not None]
+        base = sum(plain) / size if len(plain) == len(found) else None
+        rows.append((f"round {number}", sum(nats for nats, _, _ in found) / size, base))
     return rows
 
 

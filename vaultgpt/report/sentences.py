@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vaultgpt.report.job import HeaderFigures, StyleFigures, TagFigures
 
 _BITS = "Bits per byte: how much of each letter it could not foretell; less is better."
 
@@ -61,8 +64,8 @@ def report_sentences(report: Mapping[str, Any]) -> list[str]:
     said = _gain_sentence(bits.get("held_out"), bits.get("held_out_base"), "your writing")
     if said:
         lines += [said, _BITS]
-    lines += _style_sentences(voice.get("style") or {}, bool(said))
-    lines += _tag_sentences(voice.get("tags") or {}, voice.get("headers") or {})
+    lines += _style_sentences(voice.get("style"), bool(said))
+    lines += _tag_sentences(voice.get("tags"), voice.get("headers"))
     for sign, groups in (("#", report.get("by_tag") or {}), ("", report.get("by_year") or {})):
         lines += [
             f"  {sign}{group}: {_less(row['after'], row['base'])} surprised than its base "
@@ -82,14 +85,15 @@ def _less(after: float, before: float) -> str:
     return f"{abs(percent):.1f} % {'less' if percent >= 0 else 'more'}"
 
 
-def _style_sentences(style: dict[str, Any], beside: bool) -> list[str]:
+def _style_sentences(style: StyleFigures | None, beside: bool) -> list[str]:
     """How near its pages are to the author's; `beside` the figure that tells of sense, or not."""
-    if style.get("percentile") is None:
-        return [style["why"]] if style.get("why") else []
+    percentile = style.get("percentile") if style else None
+    if style is None or percentile is None:
+        return [why] if style and (why := style.get("why")) else []
     if not beside:
         return []
-    closer = f"closer to your average page than {style['percentile']:.0f} % of your own pages"
-    if style["percentile"] < 1:
+    closer = f"closer to your average page than {percentile:.0f} % of your own pages"
+    if percentile < 1:
         closer = "further from your average page than nearly all of your own pages"
     low, high = f"{style['low']:.0f}", f"{style['high']:.0f}"
     between = f"{low} %" if low == high else f"between {low} and {high} %"
@@ -102,16 +106,17 @@ def _style_sentences(style: dict[str, Any], beside: bool) -> list[str]:
     ]
 
 
-def _tag_sentences(tags: dict[str, Any], headers: dict[str, Any]) -> list[str]:
-    lines = [tags["why"]] if tags.get("why") else []
-    for tag, row in sorted((tags.get("tags") or {}).items()):
-        if row.get("generated") is not None and row.get("real") is not None:
+def _tag_sentences(tags: TagFigures | None, headers: HeaderFigures | None) -> list[str]:
+    lines = [why] if tags and (why := tags.get("why")) else []
+    for tag, row in sorted((tags.get("tags") or {}).items() if tags else ()):
+        generated, real = row.get("generated"), row.get("real")
+        if generated is not None and real is not None:
             lines.append(
-                f"{_of_ten(row['generated'])} of 10 texts under #{tag} read as #{tag}; of your "
-                f"own, {_of_ten(row['real'])} of 10."
+                f"{_of_ten(generated)} of 10 texts under #{tag} read as #{tag}; of your "
+                f"own, {_of_ten(real)} of 10."
             )
-    right, wrong, none = (headers.get(key) for key in ("right", "wrong", "none"))
-    if right and none:
+    if headers and (right := headers.get("right")) and (none := headers.get("none")):
+        wrong = headers.get("wrong")
         beside = [f"{_less(right, none)} than without any"]
         if wrong:
             beside.insert(0, f"{_less(right, wrong)} than under another tag")
@@ -123,7 +128,9 @@ def _of_ten(share: float) -> str:
     return f"{10 * share:.0f}"
 
 
-def _memory_sentences(years: dict[str, Any], bits: dict[str, Any]) -> list[str]:
+def _memory_sentences(
+    years: Mapping[str, Mapping[str, float]], bits: Mapping[str, float | None]
+) -> list[str]:
     """The oldest years against the base and the last generation; plain English."""
     lines = []
     if old := oldest_years(years):
@@ -145,13 +152,13 @@ def _memory_sentences(years: dict[str, Any], bits: dict[str, Any]) -> list[str]:
                 f"Of your oldest pages ({span}): {_less(mean['after'], mean['base'])} "
                 f"surprised than its base{since}."
             )
-    if bits.get("general") and bits.get("general_base"):
-        kept = 100 * bits["general_base"] / bits["general"]
+    if (general := bits.get("general")) and (base := bits.get("general_base")):
+        kept = 100 * base / general
         lines.append(f"{min(kept, 100):.0f} % of plain English kept.")
     return lines
 
 
-def oldest_years(years: dict[str, Any]) -> list[str]:
+def oldest_years(years: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The oldest dated years that hold a quarter of the dated bytes; [] with fewer than two."""
     dated = {y: row["bytes"] for y, row in sorted(years.items()) if y.isdigit() and row["bytes"]}
     chosen: list[str] = []
@@ -164,18 +171,19 @@ def oldest_years(years: dict[str, Any]) -> list[str]:
     return chosen
 
 
-def _copy_sentences(copying: dict[str, Any]) -> list[str]:
-    if copying.get("longest") is None or copying.get("share") is None:
+def _copy_sentences(copying: Mapping[str, float | None]) -> list[str]:
+    longest, share = copying.get("longest"), copying.get("share")
+    if longest is None or share is None:
         return []
     own, near, own_near = (
         copying.get(k) for k in ("author_share", "near_share", "author_near_share")
     )
     lines = [
-        f"With the copy guard off: longest copy {copying['longest']:.0f} words; "
+        f"With the copy guard off: longest copy {longest:.0f} words; "
         + (
-            f"you repeat yourself {100 * own:.1f} %, it {100 * copying['share']:.1f} %"
+            f"you repeat yourself {100 * own:.1f} %, it {100 * share:.1f} %"
             if own is not None
-            else f"it repeats you {100 * copying['share']:.1f} %"
+            else f"it repeats you {100 * share:.1f} %"
         )
         + " (runs of 8 words)."
     ]

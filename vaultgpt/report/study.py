@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vaultgpt.config import Mirror
 from vaultgpt.corpus.documents import prepare
 from vaultgpt.corpus.secrets import outside
 from vaultgpt.corpus.words import norms, split_words
@@ -70,7 +69,7 @@ class Study:
         began = time.monotonic()
         self.say("load", 0.0)
         settings = self.job.settings
-        device = choose_device(settings["device"], settings["dtype"], int(settings["threads"]))
+        device = choose_device(settings.device, settings.dtype, settings.threads)
         base = load_base(Path(self.job.base), device)
         with merged(base, load_adapter(Path(self.job.adapter))):
             known = sorted({tag for item in self.items.values() for tag in item.tags})
@@ -104,7 +103,7 @@ class Study:
 
     def _write(self) -> tuple[list[Wanted], Writer]:
         job = self.job
-        settings, folder = Mirror(**job.mirror), Path(job.adapter)
+        settings, folder = job.mirror, Path(job.adapter)
         engine = Engine(settings)
         engine.load(Path(job.base))
         engine.activate(folder.name, folder)

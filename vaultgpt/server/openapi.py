@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 from pydantic import TypeAdapter
 
@@ -22,10 +22,62 @@ _REF = "#/components/schemas/{model}"
 _TEXT = {"type": "string"}
 
 
-def document(routes: Iterable[Route]) -> dict[str, Any]:
+_Schema = Mapping[str, object]  # JSON Schema, as pydantic makes it
+
+
+class _Content(TypedDict):
+    schema: _Schema
+
+
+_Json = TypedDict("_Json", {"application/json": _Content})
+_Parameter = TypedDict(
+    "_Parameter",
+    {"name": str, "in": str, "required": bool, "schema": _Schema, "description": NotRequired[str]},
+)
+
+
+class _Body(TypedDict):
+    required: bool
+    content: _Json
+
+
+class _Response(TypedDict):
+    description: str
+    content: NotRequired[_Json]
+
+
+class _Operation(TypedDict):
+    """One method of one path."""
+
+    summary: str
+    responses: dict[str, _Response]
+    security: list[dict[str, list[str]]]
+    parameters: NotRequired[list[_Parameter]]
+    requestBody: NotRequired[_Body]
+
+
+class _Info(TypedDict):
+    title: str
+    version: str
+    description: str
+
+
+class _Components(TypedDict):
+    schemas: dict[str, _Schema]
+    securitySchemes: dict[str, dict[str, str]]
+
+
+class _Document(TypedDict):
+    openapi: str
+    info: _Info
+    paths: dict[str, dict[str, _Operation]]
+    components: _Components
+
+
+def document(routes: Iterable[Route]) -> _Document:
     """The whole description."""
-    schemas: dict[str, Any] = {}
-    paths: dict[str, Any] = {}
+    schemas: dict[str, _Schema] = {}
+    paths: dict[str, dict[str, _Operation]] = {}
     for route in routes:
         operation = _operation(route, schemas)
         paths.setdefault(route.path, {})[route.method.lower()] = operation
@@ -44,12 +96,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: Route, schemas: dict[str, _Schema]) -> _Operation:
     """One route; what its models refer to goes into `schemas`."""
-    done: dict[str, Any] = {"description": "Done"}
+    done: _Response = {"description": "Done"}
     if route.answer is not None:
         done["content"] = _json(_schema(route.answer, schemas))
-    operation: dict[str, Any] = {
+    operation: _Operation = {
         "summary": route.sentence,
         "responses": {
             str(route.status): done,
@@ -65,35 +117,37 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _json(schema: _Schema) -> _Json:
     return {"application/json": {"schema": schema}}
 
 
-def _parameters(route: Route) -> list[dict[str, Any]]:
+def _parameters(route: Route) -> list[_Parameter]:
     """Fields in the path, and in the query of a GET."""
-    found = []
+    found: list[_Parameter] = []
     for name, field in route.request.model_fields.items():
         in_path = f"{{{name}}}" in route.path
         if not in_path and route.method != "GET":
             continue
-        one = {
+        one: _Parameter = {
             "name": name,
             "in": "path" if in_path else "query",
             "required": field.is_required(),
             "schema": _TEXT,
         }
-        found.append(one | ({"description": field.description} if field.description else {}))
+        if field.description:
+            one["description"] = field.description
+        found.append(one)
     return found
 
 
-def _schema(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+def _schema(model: Any, schemas: dict[str, _Schema]) -> _Schema:
     """A reference to the model's schema, or the schema where it has no name."""
     made = json.dumps(TypeAdapter(model).json_schema(ref_template=_REF, mode="validation"))
     # A leading underscore is the code's affair.
-    schema: dict[str, Any] = json.loads(re.sub(r'(?<=/schemas/)_|(?<="title": ")_', "", made))
+    schema = json.loads(re.sub(r'(?<=/schemas/)_|(?<="title": ")_', "", made))
     schemas |= {name.lstrip("_"): one for name, one in schema.pop("$defs", {}).items()}
-    name = schema.get("title")
+    name: str | None = schema.get("title")
     if name is None:
-        return schema
+        return cast(_Schema, schema)
     schemas[name] = schema
     return {"$ref": _REF.format(model=name)}

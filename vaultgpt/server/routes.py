@@ -269,5 +269,5 @@ ROUTES = (
         "Server-sent events: scan, started, progress, verdict, swap, error",
     ),
     Route("GET", "/metrics", Nothing, None, _metrics, "Figures in Prometheus' text format"),
-    Route("GET", "/openapi.json", Nothing, dict[str, Any], _openapi, "This description"),
+    Route("GET", "/openapi.json", Nothing, dict[str, object], _openapi, "This description"),
 )

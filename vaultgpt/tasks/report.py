@@ -6,7 +6,7 @@ Knows nothing about terminals or HTTP.
 from __future__ import annotations
 
 import time
-from typing import Any, NotRequired
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -17,7 +17,7 @@ from vaultgpt.report.measured import fingerprint, measure_voice, stored
 from vaultgpt.report.sentences import report_sentences
 from vaultgpt.tasks.service import Desk, Here, Nothing, Task
 from vaultgpt.tasks.status import Judged, judged
-from vaultgpt.wire import Hear, Sampling
+from vaultgpt.wire import Hear, LearningRow, Sampling
 
 _EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to be read
 
@@ -39,7 +39,7 @@ class ReportAnswer(TypedDict):
     device: NotRequired[str]
     steps: NotRequired[int]
     notes: NotRequired[list[str]]
-    learning: NotRequired[dict[str, Any]]
+    learning: NotRequired[LearningRow]
     scored_tokens: NotRequired[int]
     new_text: NotRequired[dict[str, float]]
     last_weights: NotRequired[dict[str, float]]

@@ -5,7 +5,7 @@ The figures are the ledger's; what runs is only known to a daemon. Knows nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
@@ -15,7 +15,7 @@ from vaultgpt.errors import VaultError, VaultGPTError
 from vaultgpt.rounds import RoundProgress, under_way
 from vaultgpt.tasks.client import API_VERSION
 from vaultgpt.tasks.service import Desk, Here, Nothing, Task
-from vaultgpt.wire import Hear
+from vaultgpt.wire import CheckRow, Hear
 
 if TYPE_CHECKING:
     from vaultgpt.ledger import Ledger, RoundRow
@@ -32,7 +32,7 @@ class Judged(TypedDict):
     why: str
     generation: str | None
     at: float | None
-    checks: list[dict[str, Any]]
+    checks: list[CheckRow]
     written_in: str | None  # the arithmetic that was judged; None for rounds before it was noted
 
 

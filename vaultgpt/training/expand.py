@@ -14,17 +14,21 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vaultgpt.children import no_core
 from vaultgpt.training.worker import Channel
-from vaultgpt.wire import private_stdout, read_frame
+from vaultgpt.wire import Frame, private_stdout, read_frame
+
+if TYPE_CHECKING:
+    from vaultgpt.bases.kinds import Rope
+    from vaultgpt.bases.unpack import UnpackJob
 
 _Tell = Callable[[int, int], None]  # done, in all
 _LATER = 1.3  # the bar's end over the tensors read: writing and the tokenizer come after them
 
 
-def _expand(job: dict[str, Any], tell: _Tell) -> None:
+def _expand(job: UnpackJob, tell: _Tell) -> None:
     """Write model.safetensors, config.json and the tokenizer of job["file"] into job["folder"]."""
     _remember()
     _listen(tell)
@@ -83,7 +87,7 @@ def _write_weights(model: Any, folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _write_config(model: Any, folder: Path, job: dict[str, Any]) -> None:
+def _write_config(model: Any, folder: Path, job: UnpackJob) -> None:
     """config.json without the quantisation that is gone, with the given start and end token."""
     values = model.config.to_dict() | {"architectures": [type(model).__name__]}
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
@@ -95,7 +99,7 @@ def _write_config(model: Any, folder: Path, job: dict[str, Any]) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _stretched_rope(model: Any, file: Path) -> dict[str, Any] | None:
+def _stretched_rope(model: Any, file: Path) -> Rope | None:
     """Llama 3's slowed rotary frequencies, which GGUF keeps as a tensor that transformers leaves.
 
     All its versions share every number but the factor. NotImplementedError for another stretching.
@@ -108,8 +112,8 @@ def _stretched_rope(model: Any, file: Path) -> dict[str, Any] | None:
     factors = next((torch.tensor(t.data) for t in tensors if t.name == "rope_freqs.weight"), None)
     if factors is None:
         return None
-    plain = dict(model.config.rope_parameters)
-    stretched = {**plain, "rope_type": "llama3", "factor": float(factors.max())}
+    plain: Rope = model.config.rope_parameters
+    stretched: Rope = {**plain, "rope_type": "llama3", "factor": float(factors.max())}
     stretched |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
     stretched |= {"original_max_position_embeddings": 8192}
     model.config.rope_parameters = stretched
@@ -120,7 +124,7 @@ def _stretched_rope(model: Any, file: Path) -> dict[str, Any] | None:
     return stretched
 
 
-def _write_tokenizer(tokenizer: Any, folder: Path, job: dict[str, Any]) -> None:
+def _write_tokenizer(tokenizer: Any, folder: Path, job: UnpackJob) -> None:
     """tokenizer.json, and tokenizer_config.json without the template of a chat."""
     for key, wanted in (("bos_token", job["start"]), ("eos_token", job["end"])):
         if wanted is not None:
@@ -144,7 +148,7 @@ def main() -> int:
         return 1
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        _expand(job, lambda done, total: channel.send(_progress(done, total)))
+        _expand(cast("UnpackJob", job), lambda done, total: channel.send(_progress(done, total)))
     except Exception as error:
         # The process boundary: libraries raise a dozen kinds, and no text of theirs is shown.
         unknown = "is not supported" in str(error) or isinstance(error, NotImplementedError)
@@ -154,7 +158,7 @@ def main() -> int:
     return 0
 
 
-def _progress(done: int, total: int) -> dict[str, Any]:
+def _progress(done: int, total: int) -> Frame:
     return {"event": "progress", "done": done, "total": total}
 
 
