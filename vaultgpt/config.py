@@ -51,6 +51,13 @@ class Schedule:
         "HH:MM",
         r"off|([01]\d|2[0-3]):[0-5]\d",
     )
+    until: str = option(
+        "off",
+        "A full round of over ten minutes learns from the nightly hour until this local one, night "
+        'after night; "off": it runs on by day',
+        "HH:MM",
+        r"off|([01]\d|2[0-3]):[0-5]\d",
+    )
     nightly_words: int = option(
         200, "New words that make a nightly round worth while", "words", "1..1000000"
     )

@@ -179,7 +179,7 @@ async def test_writing_delays_a_round_that_nobody_asked_for_and_not_one_that_was
         await until(lambda: "while you write" in s.loop.decision.why)
         assert s.loop.decision.when == pytest.approx(now + 300) and not fake.calls
         answer = await s.loop.ask(fresh=True)
-        assert answer == {"started": True, "kind": "fresh"}
+        assert answer["started"] and answer["kind"] == "fresh" and answer["takes_s"] is None
         await until(lambda: s.done)
         assert fake.calls == [{"fresh": True, "manual": True, "nightly": False}]
         s.clock.value += 301
@@ -334,6 +334,54 @@ async def test_a_night_that_was_slept_through_is_learned_once_after_waking(
         s.loop.poke()
         await until(lambda: s.loop.decision.when == _local("2026-11-26 03:00"))
         assert len(fake.calls) == 1
+
+
+async def test_a_long_round_pauses_when_the_night_ends_and_goes_on_in_the_next(
+    state: VaultState, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A round of 33 hours is due by day. 2. Night. 3. Seven in the morning. 4. The next night,
+    where it is stopped by hand. 5. It is asked for by day, until the next morning.
+
+    Result: it runs from three to seven; once stopped it waits for the night; a person's runs on.
+    """
+    long = Due("fresh", "The whole vault is due. That takes about 33 hours.", "base", 118_800.0)
+    monkeypatch.setattr(round_loop, "what_is_due", lambda *a, **k: long)
+    settings = replace(settings, schedule=replace(settings.schedule, until="07:00"))
+    fake = FakeRound(hold=True)
+    async with scene(state, settings, fake, at=_local("2026-11-23 14:00")) as s:
+        await until(lambda: s.loop.decision.when == _local("2026-11-24 03:00"))
+        assert not fake.calls and s.loop.decision.why == long.why
+
+        async def clock(moment: str) -> None:
+            s.clock.value = _local(moment)
+            s.loop.poke()
+            await asyncio.sleep(0)
+
+        def under_way() -> bool:
+            return s.loop.progress is not None
+
+        await clock("2026-11-24 03:00")
+        await until(lambda: s.loop.running and len(fake.calls) == 1)
+        await clock("2026-11-24 06:59")
+        assert under_way()
+        await clock("2026-11-24 07:00")
+        await until(lambda: s.loop.decision.when == _local("2026-11-25 03:00"))
+        assert not under_way() and not s.loop.problems
+        await clock("2026-11-25 03:00")
+        await until(lambda: s.loop.running and len(fake.calls) == 2)
+        s.loop.cancel()
+        await until(lambda: s.loop.decision.when == _local("2026-11-26 03:00"))
+        assert "goes on at night" in s.loop.decision.why
+        await clock("2026-11-25 12:00")
+        assert await s.loop.ask(fresh=False) == {
+            "started": True,
+            "kind": "fresh",
+            "why": long.why,
+            "takes_s": 118_800.0,
+        }
+        await clock("2026-11-26 12:00")
+        await until(lambda: s.loop.decision.why == "A round is running.")
+        assert under_way() and len(fake.calls) == 3
 
 
 def _due(why: str) -> Due:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vaultgpt.config import Schedule
-from vaultgpt.daemon.schedule import Decision, Facts, next_round
+from vaultgpt.daemon.schedule import Decision, Facts, next_round, night_end
 
 SCHEDULE = Schedule()
 NEW = Facts(nightly_due="400 new words wait.", idle="400 new words wait; 1,500 start a round.")
@@ -65,6 +65,48 @@ def test_the_nightly_round_starts_at_its_hour_and_uses_the_night_up() -> None:
     )
     after = decide(at("2026-11-23 03:10"), replace(facts, last_night=then.night))
     assert local(after.when) == "2026-11-24 03:00"
+
+
+NIGHTS = Schedule(nightly="03:00", until="07:00")
+LONG = Facts(due="The whole vault is due. That takes about 33 hours.", long=True)
+
+
+def test_a_long_round_keeps_to_the_nights_where_they_have_an_end() -> None:
+    """1. A full round of 33 hours is due by day. 2. The night comes, and goes. 3. Short ones.
+
+    Result: it begins and goes on within the night alone, each time, and what is short is as ever.
+    """
+    by_day = decide(at("2026-11-23 14:00"), LONG, NIGHTS)
+    assert local(by_day.when) == "2026-11-24 03:00" and by_day.why == LONG.due
+    for moment in ("2026-11-24 03:00", "2026-11-24 06:59"):
+        assert decide(at(moment), LONG, NIGHTS).when == at(moment)
+    after = decide(at("2026-11-24 07:00"), replace(LONG, last_night=date(2026, 11, 24)), NIGHTS)
+    assert local(after.when) == "2026-11-25 03:00"
+    deleted = Facts(nightly_due="900 learned words were deleted.", long=True)
+    assert local(decide(at("2026-11-24 10:00"), deleted, NIGHTS).when) == "2026-11-25 03:00"
+    assert decide(at("2026-11-25 03:00"), deleted, NIGHTS).night == date(2026, 11, 25)
+    noon = at("2026-11-23 12:00")
+    assert decide(noon, replace(LONG, long=False), NIGHTS).when == noon
+    assert decide(noon, LONG).when == noon, "without an end it runs on by day"
+    assert decide(noon, LONG, replace(NIGHTS, nightly="off")).when == noon
+
+
+@pytest.mark.parametrize(
+    ("nightly", "until", "moment", "end"),
+    [
+        ("03:00", "07:00", "2026-11-24 05:00", "2026-11-24 07:00"),
+        ("22:30", "06:00", "2026-11-24 05:00", "2026-11-24 06:00"),
+        ("22:30", "06:00", "2026-11-24 23:00", "2026-11-25 06:00"),
+        ("03:00", "03:00", "2026-11-24 12:00", "2026-11-25 03:00"),
+        ("01:00", "04:00", "2026-03-29 03:30", "2026-03-29 04:00"),  # the clocks skip two to three
+    ],
+)
+def test_a_night_ends_at_its_hour_over_midnight_and_clocks_that_jump(
+    nightly: str, until: str, moment: str, end: str
+) -> None:
+    schedule = Schedule(nightly=nightly, until=until)
+    assert local(night_end(at(moment), schedule, BERLIN)) == end
+    assert night_end(at(end), schedule, BERLIN) != at(end)
 
 
 def test_missed_nights_are_caught_up_once() -> None:

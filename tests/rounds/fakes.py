@@ -49,6 +49,7 @@ class FakeTrainer:
         self.held = {"after": after, "before": before, "base": base}
         self.new = {"after": new_after, "before": new_before, "base": base}
         self.share = share
+        self.tokens = 1000
         self.jobs: list[Job] = []
         self.texts: list[str] = []
         self.before_answer: Callable[[Path], None] = lambda folder: None
@@ -96,7 +97,7 @@ class FakeTrainer:
             {"share": self.share, "author_share": 0.01, "longest": 7.0},
             segments,
             trained,
-            1000,
+            self.tokens,
             2.0,
             500.0,
             "cpu",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 from dataclasses import replace
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
@@ -18,11 +21,19 @@ from vaultgpt import generations
 from vaultgpt.bases import resolve
 from vaultgpt.config import Training
 from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
+from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import Rounds
-from vaultgpt.rounds import repair, room, run_round
+from vaultgpt.rounds import end_paused, must_stop, repair, room, run_round, what_is_due
 from vaultgpt.rounds.outcome import RoundAnswer
-from vaultgpt.training.round import Asked
+from vaultgpt.tasks.forget import FORGET, ForgetRequest
+from vaultgpt.tasks.service import Desk
+from vaultgpt.training.checkpoint import Progress, write_checkpoint
+from vaultgpt.training.loop import Stopped
+from vaultgpt.training.plan import full_round
+from vaultgpt.training.round import Asked, Verdict
+from vaultgpt.training.trainer import run_job
+from vaultgpt.workers import RoundStopped
 
 KEYS = {"round", "kind", "verdict", "report", "generation"}
 
@@ -328,6 +339,209 @@ def test_a_large_vault_is_sampled_first_and_then_due_in_full(
     assert answer["kind"] == "fresh" and not answer["sampled"]
     assert sum(i.role == "train" for i in trainer.jobs[0].items) > sampled
     assert go(vault, FakeTrainer(), base=big)["kind"] == "none"
+
+
+BIG = FakeBase(parameters=3_000_000_000)  # a full round of 14,400 words takes hours
+
+
+@pytest.fixture
+def paused(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> Vault:
+    """A vault with a first voice on a large base, whose full round was stopped at 34 %."""
+    # As if the machine had the room: nothing of this size is loaded.
+    monkeypatch.setattr("vaultgpt.rounds.run.require_disk_and_memory", lambda *_, **__: None)
+    assert go(vault, FakeTrainer(), base=BIG)["sampled"]
+    trainer = FakeTrainer(after=0.79)
+    trainer.before_answer = half_way
+    with pytest.raises(RoundStopped):
+        go(vault, trainer, base=BIG)
+    return vault
+
+
+def half_way(folder: Path) -> None:
+    """The trainer is stopped after an hour."""
+    progress = Progress(step=34, steps=100, seconds=3600.0)
+    write_checkpoint(folder, "job", progress, {"weight/a": torch.ones(4)})
+    raise RoundStopped("The round was stopped.")
+
+
+def test_a_full_round_says_its_hours_and_goes_on_with_the_text_of_its_beginning(
+    paused: Vault,
+) -> None:
+    """1. A full round of hours is stopped at 34 %. 2. A note is written, another one edited, a
+    third renamed. 3. A round. 4. One more.
+
+    Result: its hours and what is left were said; 3 learns the very job of the first night in its
+    folder, whose checkpoint is there; 4 learns what was written since.
+    """
+    with Ledger.open(paused.state) as ledger:
+        waits = what_is_due(paused.state, paused.settings, ledger, NOW, base=BIG)
+        (row,) = [r for r in ledger.rounds.all() if r.ended is None]
+        learner = next(e.path for e in ledger.entries.all() if not e.held_out)
+    assert re.search(r"the whole vault is due\. That takes about \d+ \w+\.$", row.why)
+    assert waits.kind == "fresh" and waits.takes_s == pytest.approx(3600 * 66 / 34)
+    assert waits.why == "A full round is paused at 34 %, and about 2 hours are left."
+    folder = paused.state.staging / "r000002"
+    job = (folder / "job.json").read_text()
+    paused.write("new.md", body("brand new", 4))
+    paused.write(learner, (paused.root / learner).read_text() + body("more", 1))
+    paused.move("note010.md", "moved/elsewhere.md")
+    said: list[Any] = []
+    trainer, there = FakeTrainer(after=0.79), []
+    trainer.before_answer = lambda f: there.append((f / "checkpoint.safetensors").exists())
+    answer = go(paused, trainer, base=BIG, now=NOW + DAY, on_progress=said.append, manual=False)
+    assert answer["round"] == 2 and answer["generation"] == "g000002", answer["verdict"]
+    assert trainer.texts == [job] and there == [True]
+    assert {"event": "say", "text": f"The full round goes on at {waits.why[26:]}"} in said
+    assert not list(paused.state.staging.iterdir())
+    last = FakeTrainer()
+    assert go(paused, last, base=BIG, now=NOW + DAY)["kind"] == "incremental"
+    assert prose("brand new/0") in last.texts[0] and prose("more/0") in last.texts[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("forgotten", "a note was forgotten"),
+        ("deleted", "a note that it learns was deleted, or is not to be learned any more"),
+        ("barred", "a note that it learns was deleted, or is not to be learned any more"),
+        ("base", "the base model is another"),
+        ("settings", "how it learns was changed in the settings"),
+        ("asked", "a fresh one was asked for"),
+        ("damaged", "its files are damaged"),
+    ],
+)
+def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, why: str) -> None:
+    """1. A full round is paused. 2. A note of it is forgotten, deleted, barred by its front matter;
+    or what it rests on changes. 3. A round.
+
+    Result: the paused one ends with the sentence, another begins without that note.
+    """
+    with Ledger.open(paused.state) as ledger:
+        path = next(e.path for e in ledger.entries.all() if not e.held_out)
+        text = (paused.root / path).read_text()
+        if how == "forgotten":
+            ledger.forgotten.add(path, NOW + 1)
+    if how == "deleted":
+        paused.remove(path)
+    if how == "barred":
+        paused.write(path, text.replace("---\n", "---\nvaultgpt: false\n", 1))
+    if how == "settings":
+        paused.settings = replace(paused.settings, training=Training(learning_rate=1e-4))
+    if how == "damaged":
+        job = paused.state.staging / "r000002" / "job.json"
+        job.write_text(job.read_text().replace("journal", "diary"))
+    said: list[Any] = []
+    trainer = FakeTrainer(after=0.79)
+    base = replace(BIG, mark="b") if how == "base" else BIG
+    options = {"base": base, "fresh": how == "asked", "on_progress": said.append}
+    assert go(paused, trainer, now=NOW + DAY, **options)["round"] == 3
+    ends = f"The full round that was paused at 34 % ends: {why}."
+    assert {"event": "say", "text": ends} in said
+    if how in ("forgotten", "deleted", "barred"):
+        assert text.split("---\n")[-1].split("\n\n")[0] not in trainer.texts[0]
+    assert not list(paused.state.staging.iterdir())
+
+
+def test_a_paused_round_is_erased_at_once_where_a_note_of_it_is_forgotten(paused: Vault) -> None:
+    """1. A full round is paused. 2. A note is forgotten while it runs. 3. Another, while it waits.
+
+    Result: while nothing changes it stays; 2 says that it has to stop; then its text is gone from
+    the disk.
+    """
+    with Ledger.open(paused.state) as ledger:
+        rows = [e for e in ledger.entries.all() if not e.held_out]
+        assert not end_paused(paused.state, ledger, NOW)
+        assert FORGET.work is not None and not must_stop(ledger)
+        with locked(paused.state.round_lock, Conflict("A round runs.")):
+            desk = Desk(paused.state, paused.settings, ledger, NOW + 1)
+            FORGET.work(desk, ForgetRequest(path=rows[0].path))
+            assert must_stop(ledger) and list(paused.state.staging.iterdir())
+        FORGET.work(desk, ForgetRequest(path=rows[1].path))
+        assert not list(paused.state.staging.iterdir())
+        assert ledger.rounds.interrupted() is None
+
+
+def test_a_paused_round_waits_for_a_vault_that_is_out_of_reach(paused: Vault) -> None:
+    """1. A full round is paused. 2. Half of the vault is away, and a round is asked for. 3. It is
+    back. Result: nothing is learned or given up by 2, and 3 goes on."""
+    away = paused.root.with_name("away")
+    away.mkdir()
+    for note in sorted(paused.root.glob("*.md"))[::2]:
+        note.rename(away / note.name)
+    assert go(paused, FakeTrainer(), base=BIG)["kind"] == "none"
+    with Ledger.open(paused.state) as ledger:
+        assert not end_paused(paused.state, ledger, NOW)
+    for note in away.iterdir():
+        note.rename(paused.root / note.name)
+    assert go(paused, FakeTrainer(after=0.79), base=BIG)["round"] == 2
+
+
+def test_a_round_of_three_nights_makes_the_voice_of_one_at_once(
+    vault: Vault, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A full round is stopped at its step 3, and 5, by a trainer that learns; notes are written
+    meanwhile. 2. It comes to its end. 3. The same job is learned at once.
+
+    Result: the same weights to the last bit, the same figures for the gate, and its whole time.
+    """
+    monkeypatch.setattr("vaultgpt.rounds.run.require_disk_and_memory", lambda *_, **__: None)
+    base = replace(resolve(str(tiny_llama)), parameters=BIG.parameters)
+    vault.settings = replace(
+        vault.settings, training=Training(epochs=0.3, threads=1, device="cpu", dtype="float32")
+    )
+    assert go(vault, FakeTrainer(after=1.3), base=base)["sampled"]
+    jobs: list[Path] = []
+
+    def night(until: int) -> Any:
+        def learn(path: Path, hear: Any, stop: threading.Event, *, settings: Any) -> Any:
+            def told(message: Any) -> None:
+                hear(message)
+                if message["phase"] == "train" and message["step"] == until:
+                    stop.set()
+
+            jobs.append(path)
+            try:
+                return run_job(path, told, stop).to_json()
+            except Stopped:
+                raise RoundStopped("The round was stopped.") from None
+
+        return learn
+
+    for number, step in enumerate((3, 5)):
+        with pytest.raises(RoundStopped):
+            go(vault, night(step), base=base)
+        vault.write(f"new{number}.md", body(f"brand new {number}", 4))
+    folder = tmp_path / "at once"
+    folder.mkdir()
+    job = json.loads(jobs[0].read_text())
+    (folder / "job.json").write_text(json.dumps({**job, "out": str(folder / "out")}))
+    whole = run_job(folder / "job.json", lambda message: None, threading.Event())
+    monkeypatch.setattr("vaultgpt.rounds.run.judge", lambda *a, **k: Verdict(True, "Better."))
+    answer = go(vault, night(0), base=base, now=NOW + DAY)
+    assert answer["generation"] == "g000001" and len({*jobs}) == 1 and len(jobs) == 3
+    made = vault.state.generations / "g000001"
+    for name in ("adapter_model.safetensors", "last_weights.safetensors"):
+        one, other = load_file(made / name), load_file(folder / "out" / name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[key]) for key, tensor in one.items()), name
+    report = generations.verify(made)["report"]
+    assert report["segments"] == json.loads(json.dumps(whole.to_json()))["segments"]
+    assert report["steps"] == whole.steps > 6 and report["tokens"] == whole.tokens
+
+
+def test_hours_are_told_by_the_pace_of_this_machine_once_there_is_one(vault: Vault) -> None:
+    """1. A round on a base reaches 500 tokens a second. 2. Another base. Result: the pace counts
+    for that base and kind of device alone."""
+    trainer = FakeTrainer()
+    trainer.tokens = 5000
+    go(vault, trainer)
+    elsewhere = replace(vault.settings, training=Training(device="cuda"))
+    with Ledger.open(vault.state) as ledger:
+        known = full_round(ledger, vault.settings, FakeBase())
+        other = full_round(ledger, vault.settings, FakeBase(mark="b"))
+        card = full_round(ledger, elsewhere, FakeBase())
+    assert known.paced and known.tokens_per_s == 500.0 and known.full_s > 2 * other.full_s
+    assert not other.paced and not card.paced and not card.measured
 
 
 def test_twelve_fresh_rounds_take_the_room_of_six_and_forgetting_still_knows_the_first(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -197,6 +198,33 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_with_the_same_losses(
         max(abs(a - b) for a, b in zip(second.progress.losses, whole.progress.losses, strict=True))
         < 1e-4
     )
+
+
+@pytest.mark.parametrize("call", ["fsync", "chmod", "replace"])
+def test_a_kill_in_the_middle_of_a_checkpoint_goes_on_from_the_one_before(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """1. A checkpoint after each step. 2. A kill while the fourth is written. 3. It starts again.
+    Result: it goes on from the third."""
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    def dies(progress: Progress) -> None:
+        if progress.step == 3:
+            monkeypatch.setattr(os, call, killed)
+
+    monkeypatch.setattr(loop_module, "CHECKPOINT_S", 0.0)
+    first = make_loop(base, tmp_path, on_step=dies)
+    with pytest.raises(Killed):
+        first.run()
+    first.learner.close()
+    monkeypatch.undo()
+    second, steps = make_loop(base, tmp_path), list[int]()
+    second.on_step = lambda p: steps.append(p.step)
+    second.run()
+    second.learner.close()
+    assert steps[0] == 4
 
 
 def test_a_checkpoint_of_another_job_or_a_damaged_one_counts_as_none(

@@ -51,11 +51,12 @@ class Estimate:
     tokens: int
     tokens_per_s: float
     device: str  # "cpu", "cuda" or "mps"
+    paced: bool = False  # by what a round on this base reached here
 
     @property
     def measured(self) -> bool:
-        """Whether the figures rest on measurements of this kind of device."""
-        return self.device == "cpu"
+        """Whether the figures rest on measurements of this kind of device, or of this very one."""
+        return self.paced or self.device == "cpu"
 
     @property
     def in_one(self) -> bool:
@@ -72,18 +73,20 @@ def estimate(
     training: Training | None = None,
     cores: int | None = None,
     device: str | None = None,
+    tokens_per_s: float | None = None,
 ) -> Estimate:
     """The time that rounds over `words` words of prose take with a base of `parameters`.
 
     `foreign`: the base's tokenizer was made for another language. A GPU is taken to be as fast as
-    this machine's cores, which it exceeds by far; `Estimate.measured` is then False.
+    this machine's cores, which it exceeds by far; `Estimate.measured` is then False. `tokens_per_s`
+    are those that a round on this base reached on this machine.
     """
     training = training or Training()
     device = device or guess_device(training.device)
     count = cores or usable_cores(training.threads)
     effective = 2 * (count / 2) ** _CORE_EXPONENT
     speed = _IN_BF16 if device == "cpu" and multiplies_bf16() else _PARAMETER_TOKENS_PER_S
-    rate = speed * effective / max(parameters, 1)
+    rate = tokens_per_s or speed * effective / max(parameters, 1)
     per_word = TOKENS_PER_WORD_SMALL if vocab < _SMALL_VOCAB else _TOKENS_PER_WORD
     per_word *= _FOREIGN if foreign else 1.0
     scored = max(
@@ -93,7 +96,9 @@ def estimate(
     learned = max(words * per_word - scored, 0.0) * passes
     looks = _LOOKS_PER_EPOCH * passes + _OTHER_LOOKS
     full_s = _START_S + (learned + looks * scored / _FORWARD_SPEEDUP) / rate
-    return Estimate(min(full_s, training.first_round_s), full_s, int(learned), rate, device)
+    return Estimate(
+        min(full_s, training.first_round_s), full_s, int(learned), rate, device, bool(tokens_per_s)
+    )
 
 
 def fresh_passes(parameters: int) -> float:

@@ -20,12 +20,28 @@ from filelock import FileLock, Timeout
 from vaultgpt.children import program
 from vaultgpt.config import Settings
 from vaultgpt.daemon.logs import log
-from vaultgpt.daemon.schedule import RECHECK_S, Decision, Facts, latest_night, next_round
+from vaultgpt.daemon.schedule import (
+    RECHECK_S,
+    Decision,
+    Facts,
+    latest_night,
+    next_night,
+    next_round,
+    night_end,
+)
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import Conflict, VaultGPTError, expected
 from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import RoundAnswer, RoundProgress, how_far, run_round, what_is_due
+from vaultgpt.rounds import (
+    RoundAnswer,
+    RoundProgress,
+    end_paused,
+    how_far,
+    must_stop,
+    run_round,
+    what_is_due,
+)
 from vaultgpt.server.events import Broker
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.train import Started
@@ -76,6 +92,9 @@ class RoundLoop:
         self._task: asyncio.Task[None] | None = None
         self._failures, self._hold_s, self._held_since, self._held_why = 0, 0.0, 0.0, ""
         self._hour = ""  # the nightly hour as it was last kept
+        self._long = False  # whether the round that runs takes many minutes
+        self._night_ends: float | None = None  # when it pauses
+        self._text = True  # what may be learned may be other text than at the last look
         self._ahead = (0.0, 0.0)  # a last writing in the future, and when that was noticed
 
     @property
@@ -83,8 +102,9 @@ class RoundLoop:
         """Whether a round of ours runs."""
         return self._task is not None and not self._task.done()
 
-    def poke(self) -> None:
-        """Something changed: decide anew."""
+    def poke(self, text: bool = False) -> None:
+        """Something changed, the vault's `text` perhaps: decide anew."""
+        self._text = self._text or text
         self._flag.set()
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -93,15 +113,36 @@ class RoundLoop:
         while True:
             self._flag.clear()
             await self._decide()
+            self._end_night()
             wait_s = RECHECK_S
+            if self._night_ends is not None:
+                wait_s = min(wait_s, max(0.05, self._night_ends - self._now()))
             if self.decision.when is not None:
                 wait_s = min(wait_s, max(0.05, self.decision.when - self._now()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._flag.wait()
 
+    def _end_night(self) -> None:
+        """A long round that nobody asked for goes on another night."""
+        if self._night_ends is not None and self._now() >= self._night_ends:
+            self._night_ends = None
+            self._stop.set()
+
+    async def _look_at_text(self) -> None:
+        """End a long round, paused or under way, that learns what must not be learned any more."""
+        if not self._text:
+            return
+        self._text = False
+        if not self.running:
+            await self._writer.do(lambda ledger: end_paused(self._state, ledger, self._now()))
+        elif self._long and await self._reader.do(must_stop):
+            self._stop.set()
+            self._text = True  # once it has ended its text is erased
+
     async def _decide(self) -> None:
         try:
+            await self._look_at_text()
             facts = await self._facts()
         except VaultGPTError as error:
             self.problems["schedule"] = str(error)
@@ -135,7 +176,9 @@ class RoundLoop:
             self._hour = hour
         self.decision = decision
         if starts:
-            self._start(Asked(nightly=decision.cause == "night"), decision.why)
+            self._start(Asked(nightly=decision.cause == "night"), decision.why, facts.long)
+            if facts.long:
+                self._night_ends = night_end(now, self._settings().schedule)
 
     def _take_turn(self) -> bool:
         """Whether no other vault's daemon holds it: at three at night twenty would learn at once.
@@ -158,9 +201,11 @@ class RoundLoop:
         def of_ledger(ledger: Ledger) -> Facts:
             at_once = what_is_due(self._state, settings, ledger, now)
             nightly = what_is_due(self._state, settings, ledger, now, Asked(nightly=True))
+            first = nightly if at_once.kind == "none" else at_once
             return Facts(
                 due="" if at_once.kind == "none" else at_once.why,
                 nightly_due="" if nightly.kind == "none" else nightly.why,
+                long=first.takes_s is not None,
                 idle=at_once.why,
                 last_night=_last_night(ledger, now, settings.schedule.nightly),
                 running=self.running,
@@ -188,12 +233,13 @@ class RoundLoop:
             raise Conflict(why)
         asked = Asked(fresh=fresh, manual=True)
         found = await self._reader.do(
-            lambda ledger: what_is_due(self._state, settings, ledger, now, asked).kind
+            lambda ledger: what_is_due(self._state, settings, ledger, now, asked)
         )
         if self.running:
             raise self._busy()
-        self._start(asked, "You asked for it.")
-        return Started(started=True, kind=found)
+        long = found.takes_s is not None
+        self._start(asked, found.why if long else "You asked for it.", long)
+        return Started(started=True, kind=found.kind, why=found.why, takes_s=found.takes_s)
 
     def _busy(self) -> Conflict:
         far = how_far(self.progress)
@@ -206,7 +252,11 @@ class RoundLoop:
         if not self.running:
             raise Conflict("No round is running.")
         self._stop.set()
-        self._hold(RETRY_S, "The last round was cancelled; it is taken up again later.")
+        night = next_night(self._now(), self._settings().schedule) if self._long else None
+        if night is None:
+            self._hold(RETRY_S, "The last round was cancelled; it is taken up again later.")
+        else:
+            self._hold(night - self._now(), "The last round was cancelled; it goes on at night.")
 
     async def close(self, limit_s: float) -> None:
         """End the running round and wait for its trainer to leave, at most `limit_s`."""
@@ -214,8 +264,8 @@ class RoundLoop:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=limit_s)
 
-    def _start(self, asked: Asked, why: str) -> None:
-        self._stop = threading.Event()
+    def _start(self, asked: Asked, why: str, long: bool) -> None:
+        self._stop, self._long, self._night_ends = threading.Event(), long, None
         self.progress = {"phase": "read", "fraction": 0.0, "kind": None, "started": self._now()}
         self._broker.publish("started", {"why": why})
         self._task = asyncio.create_task(self._round(asked, self._stop))
@@ -252,7 +302,7 @@ class RoundLoop:
             self._broker.publish("verdict", answer)
         finally:
             self._turn.release()
-            self.progress = None
+            self.progress, self._night_ends = None, None
             loop.call_soon(self.poke)  # after this task has ended
 
     def _in_use(self) -> bool:
@@ -260,6 +310,9 @@ class RoundLoop:
         return self._now() - self._written(self._now()) < _IN_USE_S
 
     def _heard(self, frame: ProgressEvent) -> None:
+        if frame.get("event") == "say":
+            self._broker.publish("say", {"text": frame["text"]})
+            return
         shown = cast(RoundProgress, {k: v for k, v in frame.items() if k != "event"})
         self.progress = {**(self.progress or RoundProgress()), **shown}
         self._broker.publish("progress", shown)

@@ -22,6 +22,7 @@ class Facts:
 
     due: str = ""  # why a round is due at once: the first one, enough new words, forgotten text
     nightly_due: str = ""  # why one is due once the nightly hour has come
+    long: bool = False  # what is due takes many minutes, and keeps to the nights where they end
     idle: str = "Nothing new to learn."  # why none is due at once
     last_night: date | None = None  # local day of the last night that was used or let pass
     running: bool = False
@@ -59,11 +60,15 @@ def next_round(
 
 def _wish(now: float, facts: Facts, schedule: Schedule, zone: tzinfo | None) -> Decision:
     """What would be done if nothing stood in the way."""
-    if facts.due:
+    wanted = facts.due or facts.nightly_due
+    by_day = bool(wanted) and facts.long and night_end(now, schedule, zone) == 0.0
+    if facts.due and not by_day:
         return Decision(now, facts.due, "due")
     if schedule.nightly == "off":
         return Decision(None, facts.idle)
     latest = latest_night(now, schedule.nightly, zone)
+    if by_day:
+        return Decision(next_night(now, schedule, zone), wanted)
     # A day further in the future than one travels means that the clock was wrong once: it must not
     # silence the nights. Tomorrow is the night that was used before one flew west.
     last = facts.last_night
@@ -96,6 +101,24 @@ def _at(day: date, nightly: str, zone: tzinfo | None) -> float:
     """
     hour, minute = map(int, nightly.split(":"))
     return datetime.combine(day, clock(hour, minute), zone).timestamp()
+
+
+def night_end(now: float, schedule: Schedule, zone: tzinfo | None = None) -> float | None:
+    """When the night that it is now ends, for a long round; 0 by day, None where nights are all."""
+    if "off" in (schedule.nightly, schedule.until):
+        return None
+    latest = latest_night(now, schedule.nightly, zone)
+    end = _at(latest, schedule.until, zone)
+    if end <= _at(latest, schedule.nightly, zone):
+        end = _at(latest + timedelta(1), schedule.until, zone)
+    return end if now < end else 0.0
+
+
+def next_night(now: float, schedule: Schedule, zone: tzinfo | None = None) -> float | None:
+    """The nightly hour to come; None where there is none."""
+    if schedule.nightly == "off":
+        return None
+    return _at(latest_night(now, schedule.nightly, zone) + timedelta(1), schedule.nightly, zone)
 
 
 def latest_night(now: float, nightly: str, zone: tzinfo | None = None) -> date:

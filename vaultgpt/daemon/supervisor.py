@@ -75,6 +75,7 @@ class Daemon:
         self._figures: Figures | None = None
         self._figures_at = 0.0  # 0 when they are out of date
         self._counting: asyncio.Future[Figures] | None = None
+        self._learned = False  # whether a round ran when the figures were taken
         self._reader = LedgerThread(state, "ledger-read")
         self._writer = LedgerThread(state, "ledger-write")
         self.vault = VaultLoop(
@@ -142,7 +143,7 @@ class Daemon:
         if read or gone:
             self._figures_at = 0.0
             self.broker.publish("scan", {"read": read, "gone": gone})
-        self.rounds.poke()
+        self.rounds.poke(text=True)
         self._later(self.writing.follow())  # others may have written into the ledger
 
     async def _round_done(self, answer: RoundAnswer) -> None:
@@ -201,7 +202,7 @@ class Daemon:
         if task.writes == "voice":
             self._figures_at = 0.0
             await self.writing.follow()
-            self.rounds.poke()
+            self.rounds.poke(text=True)
         return answer
 
     def _desk(self, ledger: Ledger) -> Desk:
@@ -210,6 +211,8 @@ class Daemon:
     async def _status(self, _asked: Nothing) -> Status:
         """Figures of the ledger are kept until something changes."""
         now = self._now()
+        if self._learned != self.rounds.running:  # one that was stopped may be a paused one now
+            self._learned, self._figures_at = self.rounds.running, 0.0
         if self._counting is None or not 0 <= now - self._figures_at < _FIGURES_S:
             self._figures_at = now
             self._counting = asyncio.ensure_future(
@@ -229,9 +232,11 @@ class Daemon:
             dtype=ready.get("dtype"),
             cost=ready.get("cost"),
         )
+        training = self.rounds.progress or under_way(self.state)
         return {
             **told,
-            "training": self.rounds.progress or under_way(self.state),
+            "training": training,
+            "paused_round": None if training else told["paused_round"],
             "next_training": NextRound(when=decision.when, why=decision.why),
             "device": ready.get("device"),
             "problems": list({**said, **self._problems()}.values()),

@@ -250,6 +250,11 @@ class Entries:
         )
         return tuple(row["text"] for row in rows)
 
+    def live(self) -> set[str]:
+        """The ids of entries that are in the vault now and to be used."""
+        rows = self._db.read(f"SELECT e.id FROM entries e WHERE {LIVE}")
+        return {given_id(row["id"]) for row in rows}
+
     def to_learn(self) -> list[EntryRow]:
         """Entries that a fresh round learns from."""
         self.find_copies()

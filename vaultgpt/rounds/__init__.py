@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from vaultgpt.rounds.under_way import RoundProgress, how_far, under_way
 
 if TYPE_CHECKING:
-    from vaultgpt.rounds.mend import repair, replace_damaged
+    from vaultgpt.rounds.mend import end_paused, must_stop, repair, replace_damaged
     from vaultgpt.rounds.outcome import RoundAnswer
     from vaultgpt.rounds.run import run_round, what_is_due
 
 __all__ = [
     "RoundAnswer",
     "RoundProgress",
+    "end_paused",
     "how_far",
+    "must_stop",
     "repair",
     "replace_damaged",
     "run_round",
@@ -28,6 +30,8 @@ __all__ = [
 ]
 _IN = {
     "RoundAnswer": "outcome",
+    "end_paused": "mend",
+    "must_stop": "mend",
     "repair": "mend",
     "replace_damaged": "mend",
     "run_round": "run",

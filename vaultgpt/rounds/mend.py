@@ -5,15 +5,19 @@ Knows nothing about training or verdicts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import Any
 
 from vaultgpt import generations
+from vaultgpt.errors import Conflict
+from vaultgpt.files import locked
 from vaultgpt.generations import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
 from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
+from vaultgpt.training.paused import lost, paused_round
 
 
 def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
@@ -33,6 +37,26 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
             if folder.name != keep:
                 shutil.rmtree(folder, ignore_errors=True)
     return mended
+
+
+def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
+    """Erase a paused round that learns what must not be learned any more; the sentence, or "".
+
+    Nothing is done beside a round that runs: `must_stop` says what to do about that.
+    """
+    with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
+        found = paused_round(ledger)
+        if found is not None and (why := lost(ledger, found)):
+            ledger.rounds.abandon(found.row.number, now, found.ends(why))
+            shutil.rmtree(found.folder, ignore_errors=True)
+            return found.ends(why)
+    return ""
+
+
+def must_stop(ledger: Ledger) -> bool:
+    """Whether the long round under way learns what must not be learned any more."""
+    found = paused_round(ledger)
+    return found is not None and bool(lost(ledger, found))
 
 
 def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:

@@ -19,7 +19,7 @@ from vaultgpt.bases import Base, resolve, verify
 from vaultgpt.config import Settings
 from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.files import locked, make_private_dir, write_json
-from vaultgpt.ledger import Ledger
+from vaultgpt.ledger import Learned, Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
@@ -29,10 +29,20 @@ from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled, Places, build_job
 from vaultgpt.training.gate import judge
-from vaultgpt.training.plan import BaseInfo, Due, due, must_forget, plan
+from vaultgpt.training.paused import (
+    LONG_S,
+    PausedRound,
+    fix,
+    lost,
+    overtaken,
+    paused_round,
+    unfix,
+)
+from vaultgpt.training.plan import BaseInfo, Due, due, full_round, must_forget, plan
 from vaultgpt.training.round import (
     BY_ITSELF,
     Asked,
+    Job,
     Report,
     Round,
     SegmentScores,
@@ -67,8 +77,9 @@ def run_round(
     """Run what is due and return CONTRACT's `train`, with "sampled", "why" and more.
 
     Kind "none" when nothing is. Conflict while another round runs; RoundStopped when `stop` was set
-    (its staging folder stays, and the next call goes on there when the same job is due); any
-    VaultGPTError of the trainer. `on_promoted` is called with the new generation's id last.
+    (its staging folder stays, and the next call goes on there when the same job is due; a long one
+    goes on as it was begun); any VaultGPTError of the trainer. `on_promoted` is called with the new
+    generation's id last.
     A round that a person asked for (`manual`) runs at normal priority until the mirror is `in_use`:
     on a busy machine the lowest gave it a third of a core, nineteen minutes for four.
     Another `machine` does the learning; all else stays here.
@@ -129,17 +140,21 @@ class _Run:
             self.ledger.resume()
         notes = self._scan()
         language = census(notes)["language"]
-        now = self.now()
-        round_ = plan(self.ledger, self.settings, self.base, now, self.asked)
-        if round_.kind == "none":
-            self._drop_interrupted(None)
-            return answer_of(round_, Verdict(False, round_.why))
-        training, here = self.settings.training, self.learns_here
-        require_disk_and_memory(self.state, self.base, training, learns_here=here)
-        staged = self._stage(round_, notes, now)
+        staged = self._take_up(on_progress)
         if staged is None:
-            none = replace(round_, kind="none", why="nothing new to learn")
-            return answer_of(none, Verdict(False, none.why))
+            now = self.now()
+            round_ = plan(self.ledger, self.settings, self.base, now, self.asked)
+            if round_.kind == "none":
+                if not self.ledger.paused():  # most of the vault may only be out of reach
+                    self._drop_interrupted(None)
+                return answer_of(round_, Verdict(False, round_.why))
+            self._require_room()
+            staged = self._stage(round_, notes, now)
+            if staged is None:
+                none = replace(round_, kind="none", why="nothing new to learn")
+                return answer_of(none, Verdict(False, none.why))
+            if self._is_long(staged[0]):
+                on_progress({"event": "say", "text": self._beforehand(round_)})
         round_, made, folder = staged
         report = self._train(trainer, folder, on_progress, stop)
         if round_.budget_s is not None and report.seconds >= _SPENT_SHARE * round_.budget_s:
@@ -150,6 +165,49 @@ class _Run:
         if generation in self.ledger.generations.barred():
             verdict, generation = replace(verdict, promoted=False, why=FORGOTTEN), None
         return answer_of(round_, verdict, report, generation)
+
+    def _require_room(self) -> None:
+        training, here = self.settings.training, self.learns_here
+        require_disk_and_memory(self.state, self.base, training, learns_here=here)
+
+    def _take_up(self, hear: Hear) -> tuple[Round, Assembled, Path] | None:
+        """The long round that was paused, as it was begun; None where there is none to go on."""
+        found = paused_round(self.ledger)
+        if found is None or self.ledger.paused():
+            return None
+        training, names = self.settings.training, self._compare()
+        why = "a fresh one was asked for" if self.asked.fresh else ""
+        why = why or overtaken(self.ledger, found, self.base.sha256, training, names)
+        why = why or lost(self.ledger, found)
+        taken = None if why else self._unfixed(found)
+        if taken is None:
+            self._drop_interrupted(None)
+            hear({"event": "say", "text": found.ends(why or "its files are damaged")})
+            return None
+        self._require_room()
+        hear({"event": "say", "text": f"The full round goes on at {found.said}."})
+        return taken
+
+    def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
+        """What was staged in its first night; None where that is not what lies there."""
+        kept = unfix(found.folder)
+        if kept is None or self._digest(*kept) != found.row.plan_digest:
+            return None
+        job, learned = kept
+        held = [item.id for item in job.items if item.role == "held_out"]
+        return job.round, Assembled(job, learned, [], held, []), found.folder
+
+    def _is_long(self, round_: Round) -> bool:
+        """Whether it may take many nights, so that its text is fixed at its beginning."""
+        if round_.kind != "fresh" or round_.budget_s is not None:
+            return False
+        return full_round(self.ledger, self.settings, self.base).full_s >= LONG_S
+
+    def _beforehand(self, round_: Round) -> str:
+        """What is said before a long round begins; its `why` ends with the hours."""
+        if not self.learns_here:
+            return f"{round_.why} Another machine keeps no checkpoint: it learns in one go."
+        return f"{round_.why} Where it is stopped, the next round goes on."
 
     def _scan(self) -> list[ScannedNote]:
         scan = read_vault(self.state.vault, self.settings.rules, {})
@@ -193,22 +251,22 @@ class _Run:
             manual=round_.asked.manual,
         )
         self.ledger.forgotten.bar(made.barred)
+        return made, folder, self._digest(made.job, made.learned)
+
+    def _digest(self, job: Job, learned: list[Learned]) -> str:
+        """Of all that a round is to do and to enter, keyed, for it tells of the author's text."""
         body = json.dumps(
             {
-                **made.job.__dict__,
-                "round": round_.__dict__ | {"why": "", "cause": "", "asked": None},
-                "items": [i.__dict__ for i in made.job.items],
+                **job.__dict__,
+                "round": job.round.__dict__ | {"why": "", "cause": "", "asked": None},
+                "items": [i.__dict__ for i in job.items],
+                "learned": learned,
             },
             sort_keys=True,
             default=str,
         )
-        return (
-            made,
-            folder,
-            hashlib.blake2b(
-                body.encode("utf-8", "surrogatepass"), key=self.ledger.key, digest_size=16
-            ).hexdigest(),
-        )
+        text = body.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self.ledger.key, digest_size=16).hexdigest()
 
     def _begin(self, round_: Round, made: Assembled, folder: Path, digest: str, now: float) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -216,6 +274,8 @@ class _Run:
         make_private_dir(folder)
         make_private_dir(folder / "out")
         write_json(folder / "job.json", asdict(made.job))
+        if self._is_long(round_):
+            fix(folder, made.job, made.learned, self._compare(), self.ledger)
         self.ledger.rounds.open(
             round_.number,
             round_.kind,
@@ -229,23 +289,26 @@ class _Run:
 
     def _places(self, round_: Round, folder: Path) -> Places:
         """The generation to continue and those to compare with, where they are on the same base."""
-        active, fresh = self.ledger.generations.active(), self.ledger.generations.last_fresh()
-        compare, known = {}, {}
-        for key, name in (("before", active), ("fresh", fresh)):
-            if name and self.ledger.generations.get(name).base_sha256 == self.base.sha256:
-                compare[key] = str(self.state.generations / name)
-                known[key] = self.ledger.rounds.segments_of(name)
+        names = self._compare()
+        active = self.ledger.generations.active()
         parent = active if round_.kind == "incremental" else None
         embedded = Path(__file__).parent.parent / "pebble"
         return Places(
             folder / "out",
             self.state.generations / parent if parent else None,
             parent,
-            compare,
+            {key: str(self.state.generations / name) for key, name in names.items()},
             embedded / "general_heldout.jsonl.gz",
             embedded / "general_replay.jsonl.gz",
-            known,
+            {key: self.ledger.rounds.segments_of(name) for key, name in names.items()},
         )
+
+    def _compare(self) -> dict[str, str]:
+        """The active and the last fresh generation, where they are on the same base."""
+        generations = self.ledger.generations
+        named = {"before": generations.active(), "fresh": generations.last_fresh()}
+        sha256 = self.base.sha256
+        return {k: n for k, n in named.items() if n and generations.get(n).base_sha256 == sha256}
 
     def _drop_interrupted(self, number: int | None) -> None:
         """Give up rounds that never ended, with their prose."""

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.forgotten import SHORTEST
 from vaultgpt.ledger.paragraphs import entry_places, split_paragraphs
+from vaultgpt.rounds import end_paused
 from vaultgpt.tasks.schemas import NotePath
 from vaultgpt.tasks.service import Desk, Question, Task
 from vaultgpt.vault.entry import Entry, Judgement
@@ -77,6 +78,7 @@ def _forget(desk: Desk, asked: ForgetRequest) -> _ForgetAnswer:
         ledger.record(scan, desk.now)
     ids = ledger.forgotten.add(asked.path, desk.now)
     barred = sorted(ledger.generations.barred() - before)
+    end_paused(desk.state, ledger, desk.now)
     writes = ledger.generations.writing()
     return _ForgetAnswer(path=asked.path, entries=len(ids), generations=barred, writes=writes)
 

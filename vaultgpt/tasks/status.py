@@ -36,6 +36,14 @@ class Judged(TypedDict):
     written_in: str | None  # the arithmetic that was judged; None for rounds before it was noted
 
 
+class PausedTraining(TypedDict):
+    """A full round that was begun and goes on another night; until then the old voice writes."""
+
+    round: int
+    fraction: float  # of its learning that is done
+    left_s: float  # at its pace so far
+
+
 class Figures(TypedDict):
     """What the ledger and the settings say."""
 
@@ -55,6 +63,7 @@ class Figures(TypedDict):
     pending_words: int
     ready_words: int
     paused: str | None
+    paused_round: PausedTraining | None
     quarantined: list[str]  # ids of notes that could not be read in time
     as_of: float | None  # when the folder was last compared with the ledger, since the epoch
 
@@ -151,9 +160,19 @@ def figures(desk: Desk) -> Figures:
         pending_words=pending.words,
         ready_words=pending.ready_words,
         paused=ledger.paused() or (_BY_SETTING if settings.training.pause else None),
+        paused_round=_paused_round(ledger),
         quarantined=ledger.notes.quarantined(),
         as_of=compared[0] if compared else None,
     )
+
+
+def _paused_round(ledger: Ledger) -> PausedTraining | None:
+    from vaultgpt.training.paused import paused_round  # only whoever answers from the ledger pays
+
+    found = paused_round(ledger)
+    if found is None:
+        return None
+    return PausedTraining(round=found.row.number, fraction=found.fraction, left_s=found.left_s)
 
 
 def told_problems(told: Figures) -> dict[str, str]:
@@ -193,10 +212,11 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
         except VaultGPTError as error:  # the base can't be used: the rest is told all the same
             why = ""
             problems.append(str(error))
-        told = figures(desk)
+        told, training = figures(desk), under_way(state)
         return {
             **told,
-            "training": under_way(state),
+            "training": training,
+            "paused_round": None if training else told["paused_round"],
             "next_training": NextRound(when=None, why=why),
             "device": desk.settings.mirror.device,
             "problems": [*told_problems(told).values(), *problems],

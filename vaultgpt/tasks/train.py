@@ -41,6 +41,8 @@ class Started(TypedDict):
 
     started: bool
     kind: str
+    why: str  # of a long round it says the hours
+    takes_s: float | None  # of a full round over ten minutes, or what is left of a paused one
 
 
 class CancelAnswer(TypedDict):
@@ -121,6 +123,8 @@ def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAn
         for name, data in events:
             if name == "progress":
                 hear(data)
+            elif name == "say":
+                hear({"event": "say", "text": str(data["text"])})
             elif name == "verdict":
                 answer: RoundAnswer = data
                 return answer

@@ -19,8 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaultgpt.files import write_atomic
+from vaultgpt.training.round import CHECKPOINT
 
-_NAME = "checkpoint.safetensors"
 DAMAGED = "checkpoint.damaged"
 MEASURED = "measured.json"
 
@@ -35,6 +35,7 @@ class Progress:
     tokens: int = 0  # trained on so far
     weight: float = 0.0  # of all steps in the mean of their weights
     seconds: float = 0.0  # spent in optimiser steps, earlier runs included
+    earlier_s: float = 0.0  # of those the ones of earlier runs
     micro_tokens: int = 0
     losses: list[float] = field(default_factory=list)  # nats a token, by step
     checks: list[tuple[int, float]] = field(default_factory=list)  # (step, bits per byte)
@@ -51,7 +52,7 @@ def write_checkpoint(
     body["rng"] = torch.get_rng_state()
     header = {"job": job, "progress": json.dumps(asdict(progress))}
     header["sum"] = _sum(header, body)
-    write_atomic(folder / _NAME, save(body, header))
+    write_atomic(folder / CHECKPOINT, save(body, header))
 
 
 def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]] | None:
@@ -59,8 +60,8 @@ def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]
 
     What a kill left half written beside it is removed: a round of many nights would fill the disk.
     """
-    path = folder / _NAME
-    for part in folder.glob(f".{_NAME}.*"):
+    path = folder / CHECKPOINT
+    for part in folder.glob(f".{CHECKPOINT}.*"):
         part.unlink(missing_ok=True)
     if not path.exists():
         return None
@@ -74,7 +75,7 @@ def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]
             return None
         fields: dict[str, Any] = json.loads(header["progress"])
         fields["checks"] = [(int(s), float(v)) for s, v in fields["checks"]]
-        progress = Progress(**fields)
+        progress = Progress(**{**fields, "earlier_s": fields["seconds"]})
         torch.set_rng_state(tensors.pop("rng"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         with contextlib.suppress(OSError):
@@ -94,6 +95,6 @@ def _sum(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
 
 def clear(folder: Path) -> None:
     """Remove what only a resumed run needs, once the round's result is written."""
-    (folder / _NAME).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     (folder / DAMAGED).unlink(missing_ok=True)
     (folder / MEASURED).unlink(missing_ok=True)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from vaultgpt.bases.estimate import estimate
+from vaultgpt.bases.estimate import Estimate, estimate, guess_device, human
 from vaultgpt.config import Settings
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger import Ledger, RoundRow
+from vaultgpt.training.paused import LONG_S, overtaken, paused_round
 from vaultgpt.training.round import BY_ITSELF, Asked, Round
 from vaultgpt.training.selection import select, stratified
 
@@ -23,6 +24,7 @@ RETRY_S = 7 * DAY_S  # a refused fresh round waits this long, or for so many new
 RETRY_WORDS = 5_000
 FORGET_RETRY_S = DAY_S  # after `forget` it is tried again the next day
 FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
+_PACE_TOKENS = 2_000  # of a round, for its pace to say something
 LEAST_MANUAL_WORDS = 20  # new ones, for a round that the author asks for
 
 
@@ -54,6 +56,7 @@ class Due:
     kind: Literal["fresh", "incremental", "none"]
     why: str
     cause: str = ""
+    takes_s: float | None = None  # of a full round over LONG_S, or what is left of a paused one
 
 
 def due(
@@ -76,7 +79,11 @@ def due(
             "few words",
         )
     if asked.fresh:
-        return Due("fresh", "You asked for a fresh round.", "asked")
+        return _with_time(
+            Due("fresh", "You asked for a fresh round.", "asked"), ledger, settings, base
+        )
+    if (paused_one := _goes_on(ledger, settings, base)) is not None:
+        return paused_one
     last = next((r for r in ledger.rounds.all() if r.promoted is not None and r.report), None)
     patient = asked.manual or asked.nightly
     if (found := _fresh_cause(ledger, settings, base, now, last, patient)) is not None:
@@ -84,8 +91,59 @@ def due(
             if found.cause in ("first", "forget", "base"):
                 return wait  # what is active must not be built on
             return _incremental(ledger, settings, now, last, asked, wait)
-        return found
+        return _with_time(found, ledger, settings, base)
     return _incremental(ledger, settings, now, last, asked, None)
+
+
+def _goes_on(ledger: Ledger, settings: Settings, base: BaseInfo) -> Due | None:
+    """A full round that was begun goes before all else: what was written since waits for it."""
+    found = paused_round(ledger)
+    if found is None or overtaken(ledger, found, base.sha256, settings.training):
+        return None
+    why = f"A full round is paused at {found.said}."
+    return Due("fresh", why, found.row.cause, found.left_s)
+
+
+def _with_time(found: Due, ledger: Ledger, settings: Settings, base: BaseInfo) -> Due:
+    """A fresh round, and its hours where it is long and they are known; a first has a budget."""
+    if _is_first(ledger):
+        return found
+    foreseen = full_round(ledger, settings, base)
+    if not foreseen.measured or foreseen.full_s < LONG_S:
+        return found
+    why = f"{found.why} That takes {human(foreseen.full_s)}."
+    return replace(found, why=why, takes_s=foreseen.full_s)
+
+
+def full_round(ledger: Ledger, settings: Settings, base: BaseInfo) -> Estimate:
+    """What a full round over the vault takes, by the pace of earlier ones where there were some."""
+    return estimate(
+        trainable_words(ledger),
+        base.parameters,
+        vocab=base.vocab,
+        training=settings.training,
+        tokens_per_s=_pace(ledger, settings, base),
+    )
+
+
+def _pace(ledger: Ledger, settings: Settings, base: BaseInfo) -> float | None:
+    """Tokens a second of the last round on this base and kind of device, a fresh one if any."""
+    on_it = {g.round for g in ledger.generations.all(kept=False) if g.base_sha256 == base.sha256}
+    device = guess_device(settings.training.device)
+    paces = [
+        (row.kind != "fresh", float(row.report["tokens_per_s"]))
+        for row in ledger.rounds.all()
+        if row.number in on_it and row.report and row.report["tokens"] >= _PACE_TOKENS
+        if str(row.report["device"]).split()[0] == device
+    ]
+    return min(paces, key=lambda one: one[0])[1] if paces else None
+
+
+def _is_first(ledger: Ledger) -> bool:
+    """Whether nothing was ever learned: the first round has a budget."""
+    return ledger.generations.active() is None and not any(
+        r.sampled and r.report for r in ledger.rounds.all()
+    )
 
 
 def _fresh_cause(
@@ -231,10 +289,7 @@ def plan(
     seed = (settings.training.seed + number) % 2**32
     if found.kind == "none":
         return Round(number, "none", found.why, found.cause, asked, seed=seed)
-    first = ledger.generations.active() is None and not any(
-        r.sampled and r.report for r in ledger.rounds.all()
-    )
-    budget_s = settings.training.first_round_s if first else None
+    budget_s = settings.training.first_round_s if _is_first(ledger) else None
     sampled = False
     if found.kind == "fresh":
         ids = fresh_entries(ledger)

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 _T = TypeVar("_T")
 LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
+CHECKPOINT = "checkpoint.safetensors"  # in its staging folder, of one that learns here
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
 
 

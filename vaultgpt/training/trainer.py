@@ -284,6 +284,9 @@ class _Trainer:
 
     def _report(self, recipe: Recipe, learned: Learned, measurer: Measurer) -> Report:
         progress = learned.progress
+        seconds = time.monotonic() - self.began
+        if self.job.round.budget_s is None:  # a budget is of each run
+            seconds += progress.earlier_s
         return Report(
             bits_per_byte=measurer.bits_per_byte(),
             by_tag=measurer.by_group("tags"),
@@ -292,7 +295,7 @@ class _Trainer:
             segments=measurer.scores(),
             prequential=measurer.prequential,
             tokens=progress.tokens,
-            seconds=time.monotonic() - self.began,
+            seconds=seconds,
             tokens_per_s=progress.tokens / max(progress.seconds, 1e-9),
             device=learned.device,
             steps=progress.step,

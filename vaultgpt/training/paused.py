@@ -1,0 +1,174 @@
+"""A full round of many nights: what of it is fixed, how far it is, and what ends it early.
+
+Its text is that of its beginning and lies in its own staging folder, beside its checkpoint: notes
+that are written meanwhile wait, and one that must not be learned any more ends it. Knows nothing
+about torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from vaultgpt.bases.estimate import human
+from vaultgpt.config import Training
+from vaultgpt.files import read_json, write_atomic, write_json
+from vaultgpt.ledger import Learned, Ledger, RoundRow
+from vaultgpt.training.round import CHECKPOINT, Job, job_from_json
+
+LONG_S = 600.0  # a fresh round foreseen to take longer is fixed, and goes on another night
+_FIXED, _TAUGHT = "fixed.json", "taught.json"
+_MOST_HEADER = 64 << 20
+# What may change between two nights: nothing of it says what is learned.
+_FREE = ("device", "threads", "processes", "first_round_s", "seed", "keep", "pause")
+
+
+class _Fixed(TypedDict):
+    """What must still hold when it goes on."""
+
+    base_sha256: dict[str, str]
+    settings: dict[str, Any]
+    compare: dict[str, str]
+    forgot_at: str | None
+
+
+class _Taught(TypedDict):
+    """What the ledger will be told that it learned, and the entries that it read."""
+
+    learned: list[Learned]
+    entries: list[str]
+
+
+@dataclass(frozen=True)
+class PausedRound:
+    """A round that was begun, has learned a while, and is not at its end."""
+
+    row: RoundRow
+    folder: Path
+    step: int
+    steps: int
+    seconds: float  # that it has learned
+
+    @property
+    def fraction(self) -> float:
+        """The part of its steps that is done."""
+        return self.step / max(1, self.steps)
+
+    @property
+    def left_s(self) -> float:
+        """How long the rest takes at the pace so far, without measuring."""
+        return self.seconds * (self.steps - self.step) / max(1, self.step)
+
+    @property
+    def said(self) -> str:
+        """`34 %, and about 3 hours are left`."""
+        left = human(self.left_s)
+        verb = "are" if left.endswith("s") else "is"
+        return f"{100 * self.fraction:.0f} %, and {left} {verb} left"
+
+    def ends(self, why: str) -> str:
+        """That it is given up, in a sentence."""
+        return f"The full round that was paused at {100 * self.fraction:.0f} % ends: {why}."
+
+
+def paused_round(ledger: Ledger) -> PausedRound | None:
+    """The long round that was begun and can go on; None without one."""
+    row = ledger.rounds.interrupted()
+    if row is None or row.kind != "fresh":
+        return None
+    folder = ledger.state.staging / f"r{row.number:06d}"
+    if not (folder / _FIXED).exists():
+        return None
+    try:
+        progress = _progress(folder / CHECKPOINT)
+        step, steps = int(progress["step"]), int(progress["steps"])
+        return PausedRound(row, folder, step, steps, float(progress["seconds"])) if step else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _progress(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint's header says of it, without reading its tensors."""
+    with checkpoint.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > _MOST_HEADER:
+            raise ValueError
+        header = json.loads(stream.read(length))
+    progress: dict[str, Any] = json.loads(header["__metadata__"]["progress"])
+    return progress
+
+
+def fix(
+    folder: Path, job: Job, learned: list[Learned], compare: dict[str, str], ledger: Ledger
+) -> None:
+    """Write beside the job what a later night needs of it; `compare` names generations."""
+    write_json(folder / _FIXED, _fixed(ledger, job.base_sha256, job.settings, compare))
+    taught = _Taught(learned=learned, entries=sorted({item.id for item in job.items}))
+    write_atomic(folder / _TAUGHT, json.dumps(taught))
+
+
+def _fixed(
+    ledger: Ledger, sha256: Mapping[str, str], settings: Mapping[str, Any], compare: dict[str, str]
+) -> _Fixed:
+    kept = {key: value for key, value in settings.items() if key not in _FREE}
+    return _Fixed(
+        base_sha256=dict(sha256),
+        settings=kept,
+        compare=compare,
+        forgot_at=ledger.meta("forgot_at"),
+    )
+
+
+def unfix(folder: Path) -> tuple[Job, list[Learned]] | None:
+    """The job as it was begun and what it teaches; None where they can't be read."""
+    try:
+        taught: _Taught = read_json(folder / _TAUGHT)
+        learned = [(str(e), str(d), int(w)) for e, d, w in taught["learned"]]
+        return job_from_json(read_json(folder / "job.json")), learned
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def overtaken(
+    ledger: Ledger,
+    found: PausedRound,
+    sha256: Mapping[str, str],
+    training: Training,
+    compare: dict[str, str] | None = None,
+) -> str:
+    """Why it can't go on, as the end of a sentence; "" where it can. Cheap at every look.
+
+    `compare` are the voices that it would be judged beside now; None asks nothing of them.
+    """
+    try:
+        then: _Fixed = read_json(found.folder / _FIXED)
+        beside = then["compare"] if compare is None else compare
+        now = _fixed(ledger, sha256, json.loads(json.dumps(asdict(training))), beside)
+        causes = {
+            "forgot_at": "a note was forgotten",
+            "base_sha256": "the base model is another",
+            "settings": "how it learns was changed in the settings",
+            "compare": "another voice became active",
+        }
+        return next((why for key, why in causes.items() if then.get(key) != now.get(key)), "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its files are damaged"
+
+
+def lost(ledger: Ledger, found: PausedRound) -> str:
+    """Why it must not go on: an entry that it learns was deleted, or is not to be learned now."""
+    try:
+        if read_json(found.folder / _FIXED)["forgot_at"] != ledger.meta("forgot_at"):
+            return "a note was forgotten"
+        if ledger.paused():
+            return ""  # most of the vault may only be out of reach
+        taught: _Taught = read_json(found.folder / _TAUGHT)
+        gone = set(taught["entries"]) - ledger.entries.live()
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its files are damaged"
+    return "a note that it learns was deleted, or is not to be learned any more" if gone else ""
