@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def told(ledger: Ledger) -> dict[str, Any]:
         "learned": sorted(map(list, ledger.generations.learned_rows("g000001"))),
         "forgotten": sorted(ledger.forgotten.digests()),
         "barred": sorted(ledger.generations.barred()),
-        "scores": ledger.rounds.scores(),
+        "scores": [asdict(score) for score in ledger.rounds.scores()],
         "pending": ledger.pending(NOW + 2 * DAY).words,
         "duplicates": entries.duplicates(),
         "runs": len(ledger.forgotten.runs()),
