@@ -85,6 +85,21 @@ def test_nothing_changed_opens_no_note_and_what_changed_is_known(
         assert ledger.follow(Rules(min_words=4), NOW + HOUR).read == 19  # by other rules: all
 
 
+def test_odd_names_and_times_are_compared_as_they_were_kept(vault: Vault) -> None:
+    names = ["É.md", "E\u0301.md", "K.md", "\u212a.md", "plain.markdown", "Ünter/\u00fc.md"]
+    names += ["half\udcff.md"] if os.name == "posix" else []
+    for number, name in enumerate(names):
+        vault.write(name, body(f"odd {number}"))
+    late = vault.root / "note001.md"
+    os.utime(late, ns=(0, 2**63 + 10**9))  # of a broken clock, past what SQLite holds
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.follow(Rules(), NOW).read == 20 + len(names)
+        assert ledger.follow(Rules(), NOW + HOUR).read == 0
+        for name in names:
+            os.utime(vault.root / name, (NOW, NOW))
+        assert ledger.follow(Rules(), NOW + HOUR).read == len(names)
+
+
 def test_status_opens_no_note_and_says_how_old_its_figures_are(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.schema import given_text, kept_text
@@ -29,13 +30,16 @@ class Notes:
 
     def stamps(self) -> dict[str, FileStamp]:
         """The stamp of every note as it was last recorded, for vault.scan.read_vault."""
-        return dict(map(_stamp, self._db.read(_STAMPS)))
+        return dict(map(_stamp, self._db.tuples(_STAMPS)))
 
-    def some_stamps(self, paths: Sequence[str]) -> dict[str, FileStamp]:
-        """The same of those of `paths` that are recorded; a few hundred at once."""
+    def some_stamps(self, paths: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:
+        """The same of those of `paths` that are recorded, as plain tuples; some hundred at once."""
         marks = ",".join("?" * len(paths))
-        wanted = [kept_text(path) for path in paths]
-        return dict(map(_stamp, self._db.read(f"{_STAMPS} AND path IN ({marks})", wanted)))
+        wanted = paths if "".join(paths).isascii() else [kept_text(path) for path in paths]
+        rows = self._db.tuples(f"{_STAMPS} AND path IN ({marks})", wanted)
+        if bytes in set(map(type, chain.from_iterable(rows))):  # odd names or numbers
+            return dict(map(_stamp, rows))
+        return {row[0]: row[1:] for row in rows}
 
     def count(self) -> int:
         """How many notes there are, used or not."""
@@ -92,6 +96,6 @@ class Notes:
         return {"notes": row["notes"], "used": row["used"], "words": row["words"]}
 
 
-def _stamp(row: sqlite3.Row) -> tuple[str, FileStamp]:
-    found = FileStamp(int(row["mtime_ns"]), int(row["size"]), int(row["inode"]))
-    return given_text(row["path"]), found
+def _stamp(row: Sequence[Any]) -> tuple[str, FileStamp]:
+    path, mtime_ns, size, inode = row
+    return given_text(path), FileStamp(int(mtime_ns), int(size), int(inode))

@@ -100,25 +100,38 @@ class Changes:
     """
 
     def __init__(
-        self, vault: Path, rules: Rules, known: Callable[[Sequence[str]], Mapping[str, FileStamp]]
+        self,
+        vault: Path,
+        rules: Rules,
+        known: Callable[[Sequence[str]], Mapping[str, tuple[int, int, int]]],
     ) -> None:
         self._reader = _Reader(vault, rules)
         self._closed: list[str] = []
         self.count = self.known = 0  # notes that are here, and how many of them were known
         changed: list[Found] = []
         for some in _some(walking.walk_folders(vault, self._closed)):
-            before = known([*some])
+            there: dict[str, tuple[int, int, int]] = {}
+            for one in some:
+                there |= one.stamps
+            before = known([*there])
             self.known += len(before)
-            changed += [file for path, file in some.items() if before.get(path) != file.stamp]
-            self.count += len(some)
+            self.count += len(there)
+            if before == there:
+                continue
+            changed += [
+                one.found(path)
+                for one in some
+                for path, stamp in one.stamps.items()
+                if before.get(path) != stamp
+            ]
         self.files = sorted(changed)
 
     def gone(self, known: Iterable[str]) -> list[str]:
         """Which of all known paths are no longer here; what lies in a closed folder is. The folder
         is listed again: the paths of 100,000 notes, held where none is gone, took 20 MB."""
         there: set[str] = set()
-        for files in walking.walk_folders(self._reader.vault, self._closed):
-            there |= files.keys()
+        for listing in walking.walk_folders(self._reader.vault, self._closed):
+            there |= listing.stamps.keys()
         closed = tuple(self._closed)
         return [p for p in known if p not in there and not (closed and p.startswith(closed))]
 
@@ -143,14 +156,16 @@ class Changes:
         return _said(self.closed(), self.problems())
 
 
-def _some(folders: Iterable[dict[str, Found]]) -> Iterator[dict[str, Found]]:
+def _some(listings: Iterable[walking.Listing]) -> Iterator[list[walking.Listing]]:
     """Folders together until they hold a few hundred notes."""
-    some: dict[str, Found] = {}
-    for files in folders:
-        some |= files
-        if len(some) >= _SOME_NOTES:
+    some: list[walking.Listing] = []
+    count = 0
+    for listing in listings:
+        some.append(listing)
+        count += len(listing.stamps)
+        if count >= _SOME_NOTES:
             yield some
-            some = {}
+            some, count = [], 0
     if some:
         yield some
 
