@@ -43,12 +43,23 @@ export function voiceLabel(voice: { tags: readonly string[]; date: string | null
 	return `as ${parts.filter((part) => part !== "").join(" · ")}`;
 }
 
+/** When a paused round goes on: "goes on tonight"; "" where that is not known. */
+function goesOn(at: Date | null, now = new Date()): string {
+	if (at === null) return "";
+	const hours = (at.getTime() - now.getTime()) / 3_600_000;
+	if (hours <= 0) return "goes on now";
+	const night = at.getHours() < 6 || at.getHours() >= 21;
+	if (hours < 24 && night) return "goes on tonight";
+	return `goes on at ${at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+}
+
 /** The status bar: the voice that writes, what waits, what is next; or what is being learned. */
 export function statusLine({ online, status, progress, generations }: Daemon): string {
 	if (!online || !status) return "mirror off";
 	if (progress) return `${DOING[progress.phase] ?? "measuring"}… ${Math.round(progress.fraction * 100)} %`;
 	const waiting = status.pending > 0 ? `${status.pending} ${status.pending === 1 ? "note" : "notes"} waiting` : "";
 	const active = generations.find(({ active }) => active);
+	if (status.paused) return [`paused at ${Math.round(status.paused.fraction * 100)} %`, goesOn(status.paused.at)].filter(Boolean).join(", ");
 	return [active ? learned(active) : "nothing learned yet", waiting].filter(Boolean).join(" · ");
 }
 

@@ -62,6 +62,7 @@ export function statusOf(value: Record<string, unknown>): Status {
 		pending: figure(value["pending_notes"]) ?? 0,
 		training: value["training"] ? progressOf(value["training"]) : null,
 		next: nextOf(value["next_training"]),
+		paused: pausedOf(value["paused_round"], value["next_training"]),
 		lastVerdict: text(value["last_verdict"]) ?? text(record(value["last_verdict"])["why"]),
 		problems: strings(value["problems"]),
 	};
@@ -70,6 +71,11 @@ export function statusOf(value: Record<string, unknown>): Status {
 export function progressOf(value: unknown): Progress {
 	const { phase, fraction } = record(value);
 	return { phase: text(phase) ?? "", fraction: Math.min(1, Math.max(0, figure(fraction) ?? 0)) };
+}
+
+function pausedOf(value: unknown, next: unknown): Status["paused"] {
+	const [fraction, at] = [figure(record(value)["fraction"]), figure(record(next)["when"])];
+	return fraction === null ? null : { fraction, at: at === null ? null : new Date(at * 1000) };
 }
 
 /** When the next round is due, and the daemon's sentence about it. */

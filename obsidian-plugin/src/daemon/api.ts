@@ -54,6 +54,8 @@ export interface Status {
 	readonly pending: number;
 	readonly training: Progress | null;
 	readonly next: string | null;
+	/** A full round that goes on another night, and when; the seconds that are left of it. */
+	readonly paused: { readonly fraction: number; readonly at: Date | null } | null;
 	readonly lastVerdict: string | null;
 	/** What went wrong in the daemon and still stands, a sentence each. */
 	readonly problems: readonly string[];
@@ -214,8 +216,10 @@ export class Api {
 		await this.transport.request("POST", "/v1/options", { key, value });
 	}
 
-	async train(): Promise<void> {
-		await this.transport.request("POST", "/v1/train", {});
+	/** Starts a round; a sentence about how long it takes, where that is long. */
+	async train(): Promise<string | null> {
+		const begun = record(await this.transport.request("POST", "/v1/train", {}));
+		return figure(begun["takes_s"]) === null ? null : text(begun["why"]);
 	}
 
 	async cancelTraining(): Promise<void> {

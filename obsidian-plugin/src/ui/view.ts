@@ -123,7 +123,10 @@ export class MirrorView extends ItemView {
 		const { api, model } = this.core;
 		const box = parent.createDiv({ cls: "vaultgpt-view-buttons" });
 		if (model.daemon.progress) this.button(box, "stop", "Stop learning", () => api.cancelTraining());
-		else this.button(box, "train", "Train now", () => api.train());
+		else this.button(box, "train", "Train now", async () => {
+			const long = await api.train();
+			if (long) this.core.say(long);
+		});
 		const before = previous(model.daemon.generations);
 		if (before) this.button(box, "back", `Back to the voice ${learned(before)}`, () => api.activate(before.id));
 	}

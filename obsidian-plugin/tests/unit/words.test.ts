@@ -5,7 +5,7 @@ import { morph } from "../../src/ui/morph.ts";
 import { drawChart, points } from "../../src/ui/chart.ts";
 import { learned, monthSentences, noteSentence, reportSentences, statusLine, statusStory, verdict, voiceLabel, voiceOf, wordsSentence } from "../../src/words.ts";
 
-const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", lastVerdict: "Good.", problems: [] };
+const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", paused: null, lastVerdict: "Good.", problems: [] };
 const DAEMON = { online: true, problem: null, status: STATUS, progress: null, census: null, generations: [] as Generation[] };
 
 const ROW: Generation = { id: "g000002", created: 43_200, active: true, barred: false, promoted: true, why: "It is so.", heldOut: 1.8 };
@@ -16,6 +16,11 @@ describe("the status bar", () => {
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, pending: 1 } })).toBe("nothing learned yet · 1 note waiting");
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, active: null, pending: 0 } })).toBe("nothing learned yet");
 		expect(statusLine({ ...DAEMON, progress: { phase: "train", fraction: 0.404 } })).toBe("learning… 40 %");
+		const at = new Date();
+		at.setHours(27, 0, 0, 0);
+		const paused = { fraction: 0.341, at: new Date(at.getTime() - (Date.now() < at.getTime() - 86_400_000 ? 86_400_000 : 0)) };
+		expect(statusLine({ ...DAEMON, status: { ...STATUS, paused } })).toBe("paused at 34 %, goes on tonight");
+		expect(statusLine({ ...DAEMON, status: { ...STATUS, paused: { ...paused, at: null } } })).toBe("paused at 34 %");
 		expect(statusLine({ ...DAEMON, online: false })).toBe("mirror off");
 		expect(statusStory(DAEMON, "as #dream")).toBe("This note: as #dream\nNext training: tonight\nGood.");
 		expect(statusStory({ ...DAEMON, online: false, problem: "Start it." }, "")).toBe("Start it.");

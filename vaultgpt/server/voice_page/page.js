@@ -121,7 +121,7 @@
 		say("now", list([
 			`${many(s.words, "word")} in ${many(s.used, "note")}${s.pending_notes ? `, ${s.pending_notes} of them new` : ""}.`,
 			s.writes ? `It writes as ${voiceName(s.writes)}.` : "Nothing has been learned yet, so the bare base writes.",
-			s.training ? "" : when ? `It learns next ${dayOf(when)} at ${clock(when)}.` : "",
+			s.training ? "" : when ? `It learns next ${dayOf(when)} at ${clock(when)}. ${next.why}` : s.paused_round ? next.why : "",
 			s.paused ? `Learning is paused: ${s.paused.replace(/\.$/, "")}.` : "",
 		]));
 		say("trouble", s.problems.join(" "));
@@ -266,8 +266,9 @@
 		$("learn").disabled = true;
 		say("verdict", "");
 		try {
-			await ask("/v1/train", {});
+			const begun = await ask("/v1/train", {});
 			showRound({ phase: "read", fraction: 0 });
+			if (begun.takes_s !== null) say("verdict", begun.why);
 		} catch (error) {
 			$("learn").disabled = false;
 			say("verdict", error.message);
@@ -307,6 +308,7 @@
 	function heard(name, data) {
 		if (name === "started") showRound((last = { phase: "read", fraction: 0 }));
 		if (name === "progress") showRound((last = { ...last, ...data }));
+		if (name === "say") say("verdict", data.text);
 		if (name === "error") say("verdict", data.message);
 		if (name === "verdict") say("verdict", data.verdict.why);
 		if (["verdict", "error", "swap", "scan"].includes(name)) void everything();
