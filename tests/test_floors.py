@@ -40,7 +40,6 @@ TORCH_FREE = {
     "training/selection.py",
     "training/bootstrap.py",
     "training/gate.py",
-    "training/gate_night.py",
     "training/round.py",
     "training/sealing.py",
     "training/__init__.py",

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tests.mirror.conftest import engine_of, never, write
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.healing import cut_tail
+from vaultgpt.mirror.prompting import cut_tail
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt, Sampling
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from vaultgpt.corpus.words import split_words
 from vaultgpt.mirror.chances import chance, log_softmax
-from vaultgpt.mirror.healing import Healing
 from vaultgpt.mirror.lengths import OVERTIME, Ending
 from vaultgpt.mirror.manner import Fault
+from vaultgpt.mirror.prompting import Healing
 from vaultgpt.mirror.sampling import Chooser, Dry, Logits, Verse
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording

@@ -40,7 +40,7 @@ PROMPTS = (
 )
 UNPENALISED: Fields = {"repeat_penalty": 1.0, "repetition_penalty": 1.0}  # llama-server's, vLLM's
 _GREEDY: Fields = {"temperature": 0, "max_tokens": _TOKENS, **UNPENALISED}
-_CHILD, _CHILD_S = "vaultgpt.training.lora_file", 300.0
+_CHILD, _CHILD_S = "vaultgpt.training.to_gguf", 300.0
 
 
 @dataclass(frozen=True)

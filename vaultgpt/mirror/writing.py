@@ -16,9 +16,8 @@ from vaultgpt.corpus.lines import Lines
 from vaultgpt.mirror.answer import Answer, Frame
 from vaultgpt.mirror.decoding import Decoding, Lane, Mix
 from vaultgpt.mirror.echo import Runs
-from vaultgpt.mirror.healing import Healing
 from vaultgpt.mirror.lengths import MAY_BE_SHORT
-from vaultgpt.mirror.prompting import Encoded
+from vaultgpt.mirror.prompting import Encoded, Healing
 from vaultgpt.mirror.question import Stems
 from vaultgpt.mirror.sampling import Breaks, Chooser, Dry, Logits, Verse
 from vaultgpt.mirror.vocabulary import Vocabulary

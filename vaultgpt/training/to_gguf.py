@@ -6,6 +6,7 @@ a family needs and how its weights are turned. Knows nothing about folders of ge
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import torch
 from torch import Tensor
 
 from vaultgpt.bases.kinds import ModelConfig, Rope
+from vaultgpt.children import no_core
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
 from vaultgpt.generations import PEFT_PREFIX
 from vaultgpt.training.gguf_words import INSTEAD, add_tokenizer
-from vaultgpt.training.lora import Adapter, merged_model
+from vaultgpt.training.lora import Adapter, load_adapter, merged_model
+from vaultgpt.wire import private_stdout, read_frame
 
 _LARGEST_HALF = 65504.0
 # Model types that are written; --mlx takes all but gpt2.
@@ -273,3 +276,19 @@ def write_adapter(base: Path, adapter: Adapter, path: Path) -> None:
         kind = "lora_b" if which.startswith("B") else "lora_a"
         writer.add_tensor(f"{named(weight)}.{kind}", turned.float().contiguous().numpy())
     _finish(writer)
+
+
+def main() -> int:
+    """0 when job["path"] stands; the job names the base's and the generation's folders too."""
+    no_core()
+    private_stdout()
+    job = read_frame(sys.stdin.buffer)
+    if job is None:
+        return 1
+    write_adapter(Path(job["base"]), load_adapter(Path(job["generation"])), Path(job["path"]))
+    Path(job["path"]).chmod(0o600)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from vaultgpt.vault import markup, others
 from vaultgpt.vault.dates import day_or_month
 from vaultgpt.vault.entry import INLINE, Kind, Mark
-from vaultgpt.vault.inline_tags import InlineTags
+from vaultgpt.vault.markup import InlineTags
 
 _STOP = re.compile(r"[\n\\`%<$!\[\]({#^:]|www\.")
 _LIST = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
