@@ -28,8 +28,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tagged, "LEAST_PIECES", 6)
     monkeypatch.setattr(tagged, "LEAST_GENERATED", 3)
     monkeypatch.setattr(tagged, "PIECE_WORDS", 30)
-    monkeypatch.setattr(module, "PAGES", 8)
-    monkeypatch.setattr(style, "PAGE_WORDS", (30,))
+    monkeypatch.setattr(module, "_PAGES", 8)
+    monkeypatch.setattr(style, "_PAGE_WORDS", (30,))
     for name in ("LEAST_OWN", "LEAST_TRAINING", "LEAST_MIRROR"):
         monkeypatch.setattr(style, name, 4)
 

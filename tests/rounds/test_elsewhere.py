@@ -73,7 +73,7 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(elsewhere, "CHUNK", 8_000)
+    monkeypatch.setattr(elsewhere, "_CHUNK", 8_000)
     monkeypatch.setattr(elsewhere, "_PAUSE_S", 0.05)
     made = Home(tmp_path, tiny_llama)
     monkeypatch.setenv("VAULTGPT_SSH", f"{sys.executable} {STAND_IN} {made.there}")

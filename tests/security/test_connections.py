@@ -25,8 +25,8 @@ HEAD = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: appli
 @pytest.fixture
 async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     """The application on a real socket within the limits, whose times are a tenth of the real."""
-    monkeypatch.setattr(connections, "HALF_OPEN_S", 1.0)
-    monkeypatch.setattr(connections, "SLOW_READER_S", 1.0)
+    monkeypatch.setattr(connections, "_HALF_OPEN_S", 1.0)
+    monkeypatch.setattr(connections, "_SLOW_READER_S", 1.0)
     monkeypatch.setattr(connections, "_LOOK_S", 0.1)
     monkeypatch.setattr(problems, "_BODY_S", 1.0)
     service = FakeService()

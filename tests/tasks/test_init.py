@@ -33,7 +33,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine that the figures were measured on."""
     monkeypatch.setattr(timing, "usable_cores", lambda threads=0: threads or 2)
     monkeypatch.setattr(timing, "guess_device", lambda setting="auto": "cpu")
-    monkeypatch.setattr(timing, "multiplies_bf16", lambda: False)
+    monkeypatch.setattr(timing, "_multiplies_bf16", lambda: False)
     monkeypatch.setattr(init, "this_machine", lambda: Machine(memory_gb=16.8, disk_gb=100.0))
 
 
@@ -213,7 +213,7 @@ def test_the_estimate_agrees_with_what_was_measured(monkeypatch: pytest.MonkeyPa
     assert small.in_one and not large.in_one and large.first_s == 180.0
     assert large.full_s < estimate(3_000_000, 6_917_376, cores=2, device="cpu", foreign=True).full_s
     assert large.full_s > estimate(3_000_000, 6_917_376, cores=8, device="cpu").full_s
-    monkeypatch.setattr(timing, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(timing, "_multiplies_bf16", lambda: True)
     smol = estimate(1000, 134_515_008, vocab=49_152, cores=2, device="cpu")
     assert smol.tokens_per_s == pytest.approx(350, rel=0.05)
 
@@ -258,7 +258,7 @@ def test_the_offered_base_reads_the_language_and_fits_the_machine(
 
 
 def test_the_table_in_the_documentation_is_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(timing, "_multiplies_bf16", lambda: True)
     text = (Path(__file__).parents[2] / "docs" / "bases.md").read_text(encoding="utf-8")
     for known in ADVISED:
         row = next(line for line in text.splitlines() if line.startswith(f"| `{known.name}`"))

@@ -193,7 +193,7 @@ def test_the_budget_takes_a_sample_with_every_year_and_tag_in_proportion(tmp_pat
 def test_a_small_base_learns_a_small_vault_whole_and_a_large_one_a_part(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "multiplies_bf16", lambda: False)
+    monkeypatch.setattr(timing, "_multiplies_bf16", lambda: False)
     settings = Settings()
     assert words_for_budget(25_000, settings, FakeBase()) == 25_000
     part = words_for_budget(1_000_000, settings, FakeBase())

@@ -85,7 +85,7 @@ def estimate(
     device = device or guess_device(training.device)
     count = cores or usable_cores(training.threads)
     effective = 2 * (count / 2) ** _CORE_EXPONENT
-    speed = _IN_BF16 if device == "cpu" and multiplies_bf16() else _PARAMETER_TOKENS_PER_S
+    speed = _IN_BF16 if device == "cpu" and _multiplies_bf16() else _PARAMETER_TOKENS_PER_S
     rate = tokens_per_s or speed * effective / max(parameters, 1)
     per_word = TOKENS_PER_WORD_SMALL if vocab < _SMALL_VOCAB else _TOKENS_PER_WORD
     per_word *= _FOREIGN if foreign else 1.0
@@ -116,7 +116,7 @@ def guess_device(setting: str = "auto") -> str:
 
 
 @cache
-def multiplies_bf16() -> bool:
+def _multiplies_bf16() -> bool:
     """Whether the processor says that it multiplies bfloat16; only Linux is asked."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

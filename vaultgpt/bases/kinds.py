@@ -53,7 +53,7 @@ class Rope(TypedDict, total=False):
 
 
 @final
-class RopeByLayer(TypedDict):
+class _RopeByLayer(TypedDict):
     """The same for each kind of layer."""
 
     full_attention: Rope
@@ -86,7 +86,7 @@ class ModelConfig(TypedDict, total=False):
     pretraining_tp: int
     rope_theta: float
     rope_scaling: Rope | None
-    rope_parameters: Rope | RopeByLayer | None
+    rope_parameters: Rope | _RopeByLayer | None
     rope_local_base_freq: float | None
     rope_interleaved: bool
     layer_types: list[str] | None

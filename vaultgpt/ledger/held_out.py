@@ -43,7 +43,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Choice:
+class _Choice:
     """A chosen entry: whole, or only these paragraphs of a long one."""
 
     id: str
@@ -57,14 +57,14 @@ def wanted_words(total: int) -> int:
     return int(min(share, _MOST_SHARE * total, MOST_WORDS))
 
 
-def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[Choice]:
+def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_Choice]:
     """First choice over a whole vault: entries in the order of their draw until there is enough.
 
     An entry of over 2,000 words is never given up whole: its last paragraphs, at most 2,000 words
     and a fifth of it, are held out and the rest is learned. Then tags without an entry get one.
     """
     want, got = wanted_words(total), held
-    chosen: dict[str, Choice] = {}
+    chosen: dict[str, _Choice] = {}
     for one in sorted(candidates, key=lambda c: (c.draw, c.id)):
         if got >= want:
             break
@@ -83,7 +83,7 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[C
     return list(chosen.values())
 
 
-def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False) -> Choice | None:
+def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False) -> _Choice | None:
     """For an entry first seen after the first choice: by its draw 20 % while text is lacking, else
     5 % in vaults where that is more than the least, else none; always for a tag without an entry.
 
@@ -99,15 +99,15 @@ def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False
     return choice if tag_lacks or one.draw < rate else None
 
 
-def _take(one: Candidate) -> Choice | None:
+def _take(one: Candidate) -> _Choice | None:
     if one.words <= 0:
         return None
     if one.words <= ENTRY_WORDS:
-        return Choice(one.id, one.words)
+        return _Choice(one.id, one.words)
     return _part(one, min(ENTRY_WORDS, one.words // 5))
 
 
-def _part(one: Candidate, most: int) -> Choice | None:
+def _part(one: Candidate, most: int) -> _Choice | None:
     """The last paragraphs of an entry, at most that many words."""
     got, digests = 0, []
     for digest, words in reversed(one.paragraphs):
@@ -115,14 +115,14 @@ def _part(one: Candidate, most: int) -> Choice | None:
             break
         digests.append(digest)
         got += words
-    return Choice(one.id, got, tuple(digests)) if digests else None
+    return _Choice(one.id, got, tuple(digests)) if digests else None
 
 
-def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> list[Choice]:
+def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> list[_Choice]:
     """The shortest entry of each tag that has three entries or more and none among the chosen."""
     counts = Counter(tag for one in candidates for tag in set(one.tags))
     covered = {tag for one in candidates if one.id in chosen for tag in one.tags}
-    extra: list[Choice] = []
+    extra: list[_Choice] = []
     for tag in sorted(counts):
         if counts[tag] < _TAG_ENTRIES or tag in covered:
             continue
@@ -206,7 +206,7 @@ class HeldOut:
             self._hold(one["entry"], one["held"])
         self._db.set_meta("held_out_chosen", "1")
 
-    def _keep_choosing(self, candidates: list[Candidate], total: int) -> list[Choice]:
+    def _keep_choosing(self, candidates: list[Candidate], total: int) -> list[_Choice]:
         counts, covered = Counter[str](), set[str]()
         for row in self._db.read(
             f"SELECT e.tags, e.held_out > 0 AS held, COUNT(*) AS n FROM entries e WHERE {LIVE} "

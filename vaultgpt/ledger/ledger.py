@@ -55,7 +55,7 @@ _PAUSES = {
 
 
 @dataclass
-class Followed:
+class _Followed:
     """What a comparison of the folder with the ledger found."""
 
     read: int  # notes that are new or changed
@@ -85,7 +85,7 @@ def _unknown(paths: Sequence[str]) -> dict[str, FileStamp]:
 
 
 def _told(
-    changes: Changes, heard: Callable[[int, int], None], done: Followed
+    changes: Changes, heard: Callable[[int, int], None], done: _Followed
 ) -> Iterator[list[ScannedNote]]:
     """The parts of a scan, each told of when it is read."""
     total, read = sum(file.stamp.size for file in changes.files), 0
@@ -297,7 +297,7 @@ class Ledger:
         now: float,
         vanished_percent: int = 10,
         heard: Callable[[int, int], None] = lambda done, of: None,
-    ) -> Followed:
+    ) -> _Followed:
         """Bring the ledger in step with the folder: what changed is read and recorded in parts.
 
         Nothing changed costs a stat a note. `heard` is told how many bytes of how many are read.
@@ -308,7 +308,7 @@ class Ledger:
 
     def _follow(
         self, rules: Rules, now: float, vanished_percent: int, heard: Callable[[int, int], None]
-    ) -> Followed:
+    ) -> _Followed:
         from vaultgpt.vault.scan import Changes, fingerprint  # 0.1 s, which `status` does not need
 
         mark = fingerprint(self.state.vault, rules)
@@ -320,7 +320,7 @@ class Ledger:
         gone: list[str] = []
         if not same or changes.known < known:
             gone = changes.gone(self.notes.paths())
-        done = Followed(len(changes.files), len(gone), changes.said(), changes.closed())
+        done = _Followed(len(changes.files), len(gone), changes.said(), changes.closed())
         if self._key_trouble():
             return replace(done, recorded=False)
         if not same:  # while some notes are judged by other rules, none are known

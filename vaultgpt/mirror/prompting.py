@@ -36,7 +36,7 @@ _PARAGRAPH, _SENTENCE, _WORD = (
 class Encoded:
     """Tokens of one header variant: what the model reads first, and the tail to be healed."""
 
-    cut: Cut
+    cut: _Cut
     head: int  # tokens before the author's text (end-of-text and opening)
 
 
@@ -72,8 +72,8 @@ def encode(
     spent = len(vocabulary.encode(top)) + 1
     whole = top + kept
     ids = vocabulary.encode(whole)
-    cut = cut_tail(vocabulary, whole, ids) if heal else Cut(ids, b"", ((),))
-    return Encoded(Cut([vocabulary.start, *cut.ids], cut.tail, cut.paths), spent)
+    cut = cut_tail(vocabulary, whole, ids) if heal else _Cut(ids, b"", ((),))
+    return Encoded(_Cut([vocabulary.start, *cut.ids], cut.tail, cut.paths), spent)
 
 
 def conditioned(
@@ -132,7 +132,7 @@ _PROBES = ("", "a", "\n")  # what may come next: enough to see how the tokenizer
 
 
 @dataclass(frozen=True)
-class Cut:
+class _Cut:
     """The prompt's tokens without its tail, and the tail's bytes (b"" when nothing goes back)."""
 
     ids: list[int]
@@ -141,17 +141,17 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Way:
+class _Way:
     """One way to write the tail again: tokens within it, then one that reaches its end."""
 
     path: tuple[int, ...]
     last: int
 
 
-def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> Cut:
+def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> _Cut:
     """Take the tail off `ids`, the tokens of `text`: one token at least, if there is one."""
     if not ids:
-        return Cut([], b"", ((),))
+        return _Cut([], b"", ((),))
     match = _TAIL.search(text[-_LOOK:])
     wanted = len(match.group().encode("utf-8", "replace")) if match else 1
     count, size = 0, 0
@@ -162,7 +162,7 @@ def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> Cut:
         count = min(3, len(ids))
     tail = vocabulary.bytes_of(ids[-count:])
     kept = ids[:-count]
-    return Cut(kept, tail, _paths(vocabulary, text, kept, tail, tuple(ids[-count:])))
+    return _Cut(kept, tail, _paths(vocabulary, text, kept, tail, tuple(ids[-count:])))
 
 
 def _paths(
@@ -203,7 +203,7 @@ class Healing:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        cut: Cut,
+        cut: _Cut,
         look: Callable[[list[int]], list[Logits]],
         barred: Logits,
     ) -> None:
@@ -230,10 +230,10 @@ class Healing:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def way(self, index: int) -> Way:
+    def way(self, index: int) -> _Way:
         """The way whose weight is weights[index]."""
         for path, lasts in zip(self._paths, self._lasts, strict=True):
             if index < len(lasts):
-                return Way(path, int(lasts[index]))
+                return _Way(path, int(lasts[index]))
             index -= len(lasts)
         raise IndexError(index)

@@ -29,7 +29,7 @@ from vaultgpt.training.lora import load_adapter, merged
 from vaultgpt.training.round import Item
 
 _TEXT_WORDS = 150  # of one text; pages are cut from all of a kind, one after the other
-PAGES = 60  # of the mirror's that are compared in style
+_PAGES = 60  # of the mirror's that are compared in style
 _PROFILE_PAGES = 1500  # of training text, at most
 _MOST_OPENINGS = 200  # of the author's that pages are written under, one kind
 _SPARE = 1.1  # words written beyond the pieces wanted: the last of a kind is cut off
@@ -130,7 +130,7 @@ class Study:
         for label in sorted({*self.labels.values(), ""}):
             ids = sorted(i for i in self.items if self.labels.get(i, "") == label)
             share = sum(self.words[i] for i in ids if i in held) / max(1, total)
-            words = PAGES * share * (self.page_words or tagged.PIECE_WORDS)
+            words = _PAGES * share * (self.page_words or tagged.PIECE_WORDS)
             least = LEAST_MIRROR * share * (self.page_words or 0)
             if label and judged:
                 words = max(words, tagged.LEAST_PIECES * tagged.PIECE_WORDS)

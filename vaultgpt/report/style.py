@@ -18,7 +18,7 @@ from vaultgpt.report.job import StyleFigures
 
 _Array = npt.NDArray[np.float64]
 _COMMON_WORDS = 150
-PAGE_WORDS = (300, 200, 100)  # the longest of which there are enough pages is taken
+_PAGE_WORDS = (300, 200, 100)  # the longest of which there are enough pages is taken
 LEAST_OWN, LEAST_TRAINING, LEAST_MIRROR = 20, 30, 10  # pages; from fewer no figure is made
 # One page says little of an author: of real journals of others, single pages of 300 words came out
 # at 25 to 58 %, five together at 0 to 12 %, other pages of the author's own at 46 to 70 %.
@@ -85,7 +85,7 @@ def percentile(own: _Array, mirror: _Array) -> float:
 
 def page_words(training: int, held_out: int) -> int | None:
     """Words of a page, given words of training and held-out text; None when there is too little."""
-    for words in PAGE_WORDS:
+    for words in _PAGE_WORDS:
         if held_out >= words * LEAST_OWN and training >= words * LEAST_TRAINING:
             return words
     return None
@@ -120,7 +120,7 @@ def style(
     if words is None or len(own) < LEAST_OWN or len(training) < LEAST_TRAINING:
         answer["why"] = (
             f"Too little of your text is held out to compare pages: {LEAST_OWN} of "
-            f"{PAGE_WORDS[-1]} words are needed."
+            f"{_PAGE_WORDS[-1]} words are needed."
         )
         return answer
     share = np.asarray(weights, np.float64)

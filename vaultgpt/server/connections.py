@@ -22,8 +22,8 @@ _REFUSED = (
     b'{"error": {"message": "This is no HTTP request that can be served.", '
     b'"type": "invalid_request_error", "code": "invalid_request", "param": null}}'
 )
-SLOW_READER_S = 30.0
-HALF_OPEN_S = 10.0  # from the first byte, or the connection, to a whole request
+_SLOW_READER_S = 30.0
+_HALF_OPEN_S = 10.0  # from the first byte, or the connection, to a whole request
 _LOOK_S = 1.0
 _answers: weakref.WeakKeyDictionary[asyncio.BaseTransport, tuple[float, bool]]
 _answers = weakref.WeakKeyDictionary()  # when the last request came whole, and whether it goes on
@@ -45,7 +45,7 @@ def answering(request: web.Request) -> Iterator[None]:
 async def written(request: web.Request, writing: Awaitable[None]) -> None:
     """Wait for a part of an answer to go out; a reader too slow for it is cut off."""
     try:
-        async with asyncio.timeout(SLOW_READER_S):
+        async with asyncio.timeout(_SLOW_READER_S):
             await writing
     except TimeoutError:
         if request.transport is not None:
@@ -94,7 +94,7 @@ class _Guarded(asyncio.Protocol):
         came, _ = _answers.get(self.transport, (0.0, False))
         if self.owes_since is not None and came >= self.owes_since:
             self.owes_since = None
-        return self.owes_since is not None and now - self.owes_since > HALF_OPEN_S
+        return self.owes_since is not None and now - self.owes_since > _HALF_OPEN_S
 
 
 class _Silent(RequestHandler):
@@ -153,7 +153,7 @@ class _Limits:
                 self._abort(one)
             since = [c.owes_since for c in self.open if c.owes_since is not None]
             if since:
-                await asyncio.sleep(max(_LOOK_S, min(since) + HALF_OPEN_S - now))
+                await asyncio.sleep(max(_LOOK_S, min(since) + _HALF_OPEN_S - now))
             else:
                 await self.owing.wait()
 

@@ -194,18 +194,18 @@ def _error(status: int, body: bytes) -> VaultGPTError:
 
 
 @dataclass(frozen=True)
-class Runtime:
+class _Runtime:
     """Where a daemon says that it listens: runtime.json without the token."""
 
     pid: int
     port: int
 
 
-def read_runtime(state: VaultState) -> Runtime | None:
+def read_runtime(state: VaultState) -> _Runtime | None:
     """runtime.json of a process that lives, or None. StateError for a damaged one."""
     try:
         value = read_json(state.runtime)
-        found = Runtime(int(value["pid"]), int(value["port"]))
+        found = _Runtime(int(value["pid"]), int(value["port"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -40,7 +40,7 @@ from vaultgpt.workers import MirrorProcess, Opening, mirror_opening
 _OnPiece = Callable[[str], None]
 
 
-class Continued(TypedDict):
+class _Continued(TypedDict):
     """CONTRACT's `continue`; texts hold only new text."""
 
     text: str
@@ -172,7 +172,7 @@ def checked(request: Request) -> CompletionRequest:
         raise UsageError(_first_problem(error)) from None
 
 
-def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> Continued:
+def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> _Continued:
     """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes."""
     asked = checked(request)
     hear = (lambda event: on_piece(event["text"])) if on_piece else (lambda event: None)
@@ -217,7 +217,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}."
 
 
-def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Continued:
+def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> _Continued:
     texts = [""] * (asked.n or 1)
     ours: CompletionFigures = {}
     usage: CompletionUsage | None = None
@@ -235,7 +235,7 @@ def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Co
         usage = chunk.get("usage") or usage
     if usage is None:
         raise VaultGPTError("The daemon ended before the text did.", "Ask again.")
-    return Continued(
+    return _Continued(
         text=texts[0],
         texts=texts,
         tags=ours["tags"],
@@ -249,7 +249,7 @@ def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Co
     )
 
 
-def _here(service: Here, asked: CompletionRequest, hear: Hear) -> Continued:
+def _here(service: Here, asked: CompletionRequest, hear: Hear) -> _Continued:
     prompt = to_prompt(asked, service.settings.mirror)
     require_room(service.state.folder)  # to remember that the text is ours
     opening = service.with_desk(lambda desk: mirror_opening(desk.state, desk.settings, desk.ledger))
@@ -260,7 +260,7 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> Continued:
             desk.ledger.emitted.offered(text, desk.now, asked.vaultgpt.path)
 
     service.with_desk(keep)
-    return Continued(
+    return _Continued(
         text=texts[0],
         texts=texts,
         tags=list(prompt.tags),
@@ -305,12 +305,12 @@ def _accept(desk: Desk, asked: AcceptedRequest) -> Done:
     return Done(ok=True)
 
 
-_CONTINUE: Task[CompletionRequest, Continued] = Task(
+_CONTINUE: Task[CompletionRequest, _Continued] = Task(
     "POST",
     "/v1/completions",
     "Write on from the prompt",
     CompletionRequest,
-    Continued,
+    _Continued,
     here=_here,
     by_daemon=_by_daemon,
 )

@@ -53,7 +53,7 @@ class OpenNote(BaseModel):
         return EditorNote(path, self.text, from_utf16(self.text, self.cursor), gap)
 
 
-class Refused(BaseModel):
+class _Refused(BaseModel):
     """Why nothing is written at the cursor."""
 
     code: str = Field(description="The rule that leaves the note out, or cursor in code and such")
@@ -66,7 +66,7 @@ class Label(BaseModel):
     tags: list[str]
     date: str | None
     title: str | None
-    refused: Refused | None
+    refused: _Refused | None
     lead: str = Field(description="Put before the text, which has it already")
     line_prefix: str = Field(description="What every new line of prose begins with, likewise")
     one_line: bool = Field(description="No line break and no | is written, as in a table")
@@ -76,7 +76,7 @@ class Label(BaseModel):
         """The voice of the prompt, at the note's place."""
         refused = None
         if not note.judgement.used:
-            refused = Refused(code=note.judgement.code, why=note.judgement.why)
+            refused = _Refused(code=note.judgement.code, why=note.judgement.why)
         return Label(
             tags=list(prompt.tags),
             date=prompt.date,

@@ -19,7 +19,7 @@ FILES = ("main.js", "manifest.json", "styles.css")
 _NOTE_MODE = 0o644  # the vault is the author's: sync tools must be able to read it
 
 
-class Installed(TypedDict):
+class _Installed(TypedDict):
     """Where the plugin lies now, whether it was not enabled before, and what to do next."""
 
     folder: str
@@ -39,7 +39,7 @@ def bundled() -> bool:
     return (BUILT / "main.js").exists() and (BUILT / "manifest.json").exists()
 
 
-def install_plugin(vault: Path) -> Installed:
+def install_plugin(vault: Path) -> _Installed:
     """Copy the plugin into `vault`/.obsidian/plugins and enable it.
 
     NotFound when this package carries no plugin or the vault was never opened in Obsidian.
@@ -70,7 +70,7 @@ def install_plugin(vault: Path) -> Installed:
         if first
         else "Updated; reload Obsidian to start the new version."
     )
-    return Installed(
+    return _Installed(
         folder=str(folder),
         enabled=True,
         first=first,

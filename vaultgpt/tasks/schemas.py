@@ -187,7 +187,7 @@ class WarmRequest(BaseModel):
         return self.texts[0]
 
 
-class StreamOptions(BaseModel):
+class _StreamOptions(BaseModel):
     """OpenAI's options of a stream."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -222,7 +222,7 @@ class CompletionRequest(WarmRequest):
     stop: _Stop | list[_Stop] | None = Field(None, description="Up to 64 strings that end the text")
     seed: Annotated[int | None, Whole] = Field(None, description="Any whole number")
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: _StreamOptions | None = None
     user: Any = Field(None, description="Who asks: their newest request ends older ones")
     frequency_penalty: float | None = Field(None, description="Ignored: it would distort the voice")
     presence_penalty: float | None = Field(None, description="Ignored: it would distort the voice")

@@ -36,7 +36,7 @@ class Judged(TypedDict):
     written_in: str | None  # the arithmetic that was judged; None for rounds before it was noted
 
 
-class PausedTraining(TypedDict):
+class _PausedTraining(TypedDict):
     """A full round that was begun and goes on another night; until then the old voice writes."""
 
     round: int
@@ -63,7 +63,7 @@ class Figures(TypedDict):
     pending_words: int
     ready_words: int
     paused: str | None
-    paused_round: PausedTraining | None
+    paused_round: _PausedTraining | None
     quarantined: list[str]  # ids of notes that could not be read in time
     as_of: float | None  # when the folder was last compared with the ledger, since the epoch
 
@@ -166,13 +166,13 @@ def figures(desk: Desk) -> Figures:
     )
 
 
-def _paused_round(ledger: Ledger) -> PausedTraining | None:
+def _paused_round(ledger: Ledger) -> _PausedTraining | None:
     from vaultgpt.training.paused import paused_round  # only whoever answers from the ledger pays
 
     found = paused_round(ledger)
     if found is None:
         return None
-    return PausedTraining(round=found.row.number, fraction=found.fraction, left_s=found.left_s)
+    return _PausedTraining(round=found.row.number, fraction=found.fraction, left_s=found.left_s)
 
 
 def told_problems(told: Figures) -> dict[str, str]:

@@ -33,18 +33,18 @@ class VaultRow(TypedDict):
     daemon: int | None  # the process that serves it
 
 
-class Vaults(TypedDict):
+class _Vaults(TypedDict):
     """All that is set up, and state folders that belong to no vault."""
 
     vaults: list[VaultRow]
     strays: list[str]
 
 
-def all_vaults() -> Vaults:
+def all_vaults() -> _Vaults:
     """Every known vault, those whose folder is gone too."""
     known = known_vaults()
     rows = [_row(VaultState(vault, folder)) for vault, folder in sorted(known.items())]
-    return Vaults(vaults=rows, strays=[str(folder) for folder in _strays()])
+    return _Vaults(vaults=rows, strays=[str(folder) for folder in _strays()])
 
 
 def _row(state: VaultState) -> VaultRow:

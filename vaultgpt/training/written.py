@@ -28,7 +28,7 @@ _ACTIVATIONS = {"silu", "swish", "gelu_pytorch_tanh", "gelu_new"}
 _OFF = {torch.bfloat16: 0.05, torch.float32: 1e-3}
 
 
-class Written:
+class _Written:
     """The blocks of a base that carries LoRA; `close` gives it weights of its own again."""
 
     def __init__(self, base: BaseModel, whole: bool) -> None:
@@ -108,7 +108,7 @@ class _Through(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        written: Written,
+        written: _Written,
         ids: Tensor,
         positions: Tensor,
         embedding: Tensor,
@@ -143,7 +143,7 @@ class _Through(torch.autograd.Function):
         return None, None, None, of_embedding, *(found[id(p)] for p in written.parameters)
 
 
-def write_out(base: BaseModel, whole: bool = True) -> Written | None:
+def write_out(base: BaseModel, whole: bool = True) -> _Written | None:
     """For a base with fresh LoRA (B = 0) on the CPU; None where this is not how it computes.
 
     `whole`: nothing is added to the embedding, so that it too may be held in the products' way.
@@ -164,7 +164,7 @@ def write_out(base: BaseModel, whole: bool = True) -> Written | None:
     with torch.no_grad():
         theirs = base.hidden(ids, positions).float()
     try:
-        written = Written(base, whole)
+        written = _Written(base, whole)
     except (AttributeError, KeyError, ValueError, RuntimeError):
         return None
     with torch.no_grad():

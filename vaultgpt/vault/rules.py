@@ -70,7 +70,7 @@ def _spec(patterns: tuple[str, ...], key: str) -> pathspec.GitIgnoreSpec | None:
 
 
 @dataclass(frozen=True)
-class Ignored:
+class _Ignored:
     """Obsidian's excluded files: path prefixes and /regular expressions/."""
 
     prefixes: tuple[str, ...]
@@ -78,7 +78,7 @@ class Ignored:
     problems: tuple[str, ...] = ()
 
     @staticmethod
-    def load(vault: Path) -> Ignored:
+    def load(vault: Path) -> _Ignored:
         """`userIgnoreFilters` of .obsidian/app.json; what can't be read of it is a problem."""
         prefixes, patterns, problems = [], [], []
         values, damaged = settings_or_problem(vault, "app.json")
@@ -95,7 +95,7 @@ class Ignored:
                     problems.append("A pattern among Obsidian's excluded files can't be read.")
             else:
                 prefixes.append(_fold(item.strip().lstrip("/")))
-        return Ignored(tuple(prefixes), tuple(patterns), tuple(problems))
+        return _Ignored(tuple(prefixes), tuple(patterns), tuple(problems))
 
     def match(self, path: str) -> bool:
         """Whether Obsidian leaves this path out of its searches. TimeoutError."""
@@ -128,7 +128,7 @@ class RuleSet:
     exclude: pathspec.GitIgnoreSpec | None
     only: pathspec.GitIgnoreSpec | None
     tags: tuple[str, ...]
-    ignored: Ignored
+    ignored: _Ignored
     templates: tuple[str, ...]
 
     @staticmethod
@@ -140,7 +140,7 @@ class RuleSet:
             _spec(rules.exclude, "exclude"),
             _spec(rules.only, "only"),
             tags,
-            Ignored.load(vault),
+            _Ignored.load(vault),
             _template_places(vault),
         )
 

@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
 
 @dataclass
-class Walk:
+class _Walk:
     """One pass over the folder tree."""
 
     files: dict[str, Found]
@@ -102,9 +102,9 @@ def is_markdown(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
 
 
-def walk(vault: Path) -> Walk:
+def walk(vault: Path) -> _Walk:
     """List every note. VaultError when the vault itself is gone or can't be listed."""
-    found = Walk({}, [])
+    found = _Walk({}, [])
     for listing in walk_folders(vault, found.closed):
         found.files |= {path: listing.found(path) for path in listing.stamps}
     return found

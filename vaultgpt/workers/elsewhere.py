@@ -37,7 +37,7 @@ _ERRAND = "errand.json"  # beside the job: the lesson's name there, and its key
 _TRIES, _PAUSE_S = 5, 1.0  # lines in a row that bring nothing further; doubled each time
 _SILENT_S = 1800.0
 _LOOK_S = 0.2
-CHUNK = 1 << 20  # characters of a frame
+_CHUNK = 1 << 20  # characters of a frame
 _HOST = re.compile(r"[\w.@:%\[\]+-]+")
 _NOT_FOUND = 127  # a shell's status
 
@@ -278,7 +278,7 @@ class _Errand:
         with open(self.lesson, "rb") as stream:
             while at < size:
                 stream.seek(at)
-                data = stream.read(CHUNK).decode("ascii")
+                data = stream.read(_CHUNK).decode("ascii")
                 sent = int(line.ask({"op": "put", "at": at, "data": data})["lesson"])
                 self._moved("send", sent - at, sent / size)
                 at = sent
@@ -309,7 +309,7 @@ class _Errand:
     def _fetch(self, line: _Line, size: int) -> None:
         with appending(self.part) as stream:
             while (at := stream.tell()) < size:
-                data = str(line.ask({"op": "get", "at": at, "most": CHUNK})["data"]).encode()
+                data = str(line.ask({"op": "get", "at": at, "most": _CHUNK})["data"]).encode()
                 stream.write(data)
                 self._moved("fetch", len(data), (at + len(data)) / size)
         unseal(self.part.read_bytes(), self.key)
