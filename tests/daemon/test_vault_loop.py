@@ -23,6 +23,7 @@ from vaultgpt.options import with_option
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.service import Nothing, vault_service
 from vaultgpt.tasks.status import STATUS
+from vaultgpt.vault import walk
 
 
 class Deaf:
@@ -38,6 +39,9 @@ class Deaf:
     def stop(self) -> None: ...
     def healthy(self) -> bool:
         return self.alive
+
+    def changed(self) -> Any:
+        return None
 
 
 @asynccontextmanager
@@ -94,6 +98,82 @@ async def test_a_saved_note_is_read_within_seconds_by_the_watcher(
 
         await until(known)
         assert (1, 0) in seen and time.time() - loop.last_saved < 60
+
+
+async def test_what_the_watcher_names_alone_is_compared_and_the_ledger_is_as_the_folder(
+    state: VaultState, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A note is saved, saved by rename, renamed into another folder, deleted. 2. A folder comes,
+    is renamed and goes; a picture comes. 3. The rules change, and a note is saved.
+
+    Result: after each the ledger knows the folder as it is; for 1 only some folders were listed.
+    """
+    quick = with_option(settings, "schedule.debounce_s", 0.2)
+    listed: list[bool] = []
+    listings = walk._listings
+
+    def spied(vault: Path, closed: list[str], wanted: Any = None) -> Any:
+        listed.append(wanted is None)
+        return listings(vault, closed, wanted)
+
+    root, said = state.vault, "It rained, and I was glad of it all day.\n"
+    first = next(place for place in sorted(root.rglob("*.md")) if place.parent != root)
+    async with watching(state, quick, make_watcher) as (loop, thread, seen):
+        monkeypatch.setattr(walk, "_listings", spied)
+
+        async def done(alone: bool) -> None:
+            async def known() -> bool:
+                there = {str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*.md")}
+                stamps = await thread.do(lambda ledger: ledger.notes.stamps())
+                return {path: stamp.mtime_ns for path, stamp in stamps.items()} == there
+
+            await until(known)
+            assert listed and any(listed) != alone, listed
+            listed.clear()
+
+        first.write_text(said)
+        await done(alone=True)
+        (first.parent / ".new.tmp").write_text(said * 2)
+        (first.parent / ".new.tmp").rename(first)
+        await done(alone=True)
+        first.rename(root / "Renamed Ü.md")
+        await done(alone=True)
+        (root / "Renamed Ü.md").unlink()
+        await done(alone=True)
+        assert sum(read for read, _ in seen[1:]) == 3 and sum(gone for _, gone in seen) == 2
+        (root / "Picture.png").write_bytes(b"\x89PNG")
+        (root / "New").mkdir()
+        (root / "New" / "note.md").write_text(said)
+        await done(alone=False)
+        (root / "New").rename(root / "Newer")
+        await done(alone=False)
+        shutil.rmtree(root / "Newer")
+        await done(alone=False)
+        (root / ".obsidian").mkdir(exist_ok=True)
+        (root / ".obsidian" / "app.json").write_text('{"userIgnoreFilters":["Dream/"]}')
+        (root / "late.md").write_text(said)
+        await done(alone=False)
+        totals = await thread.do(lambda ledger: ledger.notes.totals())
+        assert totals["used"] < totals["notes"] and not loop.problems
+
+
+async def test_what_the_watcher_did_not_name_is_found_on_time_though_somebody_writes_all_day(
+    state: VaultState, settings: Settings
+) -> None:
+    class Names(Deaf):
+        def changed(self) -> Any:
+            return frozenset({""})
+
+    often = with_option(settings, "schedule.reconcile_s", 1)
+    async with watching(state, often, Names) as (loop, thread, _):
+        (state.vault / "Far").mkdir()
+        (state.vault / "Far" / "note.md").write_text("It rained, and I was glad of it.\n")
+
+        async def known() -> bool:
+            loop._flag.set()  # as the watcher does
+            return "Far/note.md" in await thread.do(lambda ledger: ledger.notes.stamps())
+
+        await until(known)
 
 
 async def test_a_watcher_whose_emitter_died_is_made_anew(

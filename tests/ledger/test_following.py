@@ -13,6 +13,7 @@ from tests.ledger.vaults import HOUR, NOW, Vault, body, prose
 from vaultgpt.config import Rules
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
+from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
 from vaultgpt.tasks import status
 from vaultgpt.tasks.scan import scanned, tried
@@ -98,6 +99,71 @@ def test_odd_names_and_times_are_compared_as_they_were_kept(vault: Vault) -> Non
         for name in names:
             os.utime(vault.root / name, (NOW, NOW))
         assert ledger.follow(Rules(), NOW + HOUR).read == len(names)
+
+
+def test_the_folders_that_are_named_are_compared_and_those_above_and_no_other(
+    vault: Vault,
+) -> None:
+    """1. Notes change in two folders, one goes, one comes, one is renamed into another folder.
+    2. One of them is named. Result: what lies in it and above it is known, the rest is not until
+    all is compared; who was renamed is the same entry.
+    """
+    for name in ("a/one.md", "a/two.md", "a/deep/far.md", "b/other.md", "a.md"):
+        vault.write(name, body(name))
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        (before,) = ledger.entries.of_note("a/two.md")
+        for name in ("a/one.md", "b/other.md", "note003.md"):
+            vault.write(name, body(f"{name} again"), age_s=0)
+        vault.remove("note004.md")
+        vault.root.joinpath("a/two.md").rename(vault.root / "a/deep/three.md")
+        vault.write("b/new.md", body("new"), age_s=0)
+        found = ledger.follow(Rules(), NOW + HOUR, folders={"a", os.path.join("a", "deep")})
+        assert (found.read, found.gone) == (3, 2)
+        (after,) = ledger.entries.of_note("a/deep/three.md")
+        assert after.id == before.id and not ledger.entries.of_note("a/two.md")
+        assert ledger.compared() == (NOW, []), "of the whole"
+        assert "b/new.md" not in ledger.notes.stamps()
+        found = ledger.follow(Rules(), NOW + HOUR)
+        assert (found.read, found.gone) == (2, 0)
+        assert ledger.notes.stamps() == scan.read_vault(vault.root, Rules()).stamps
+
+
+@pytest.mark.parametrize(
+    "doubt", ["case", "gone", "a file", "rules", "none left", "stopped", "link"]
+)
+def test_a_doubt_about_the_named_folders_compares_the_whole(vault: Vault, doubt: str) -> None:
+    vault.write("Tag/one.md", body("one"))
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        named, rules = {"Tag"}, Rules()
+        vault.write("note003.md", body("elsewhere"), age_s=0)
+        vault.write("Far/new.md", body("new"), age_s=0)
+        if doubt == "case":
+            named = {"TAG"}
+        elif doubt == "gone":
+            named = {"Tag", "Was"}
+        elif doubt == "a file":
+            vault.write("Other", "", age_s=0)
+            named = {"Other"}
+        elif doubt == "link":
+            (vault.root / "Link").symlink_to(vault.root / "Far")
+            named = {"Link"}
+        elif doubt == "rules":
+            rules = Rules(min_words=4)
+        elif doubt == "stopped":
+            with pytest.raises(Stopped):
+                vault.fill(30, paragraphs=2, words=30)
+                ledger.follow(rules, NOW, heard=stop_after(3))
+        elif doubt == "none left":
+            for place in vault.root.rglob("*.md"):
+                place.unlink()
+            with pytest.raises(VaultError, match="holds no note any more"):
+                ledger.follow(rules, NOW + HOUR, folders={"", "Tag"})
+            assert ledger.notes.count() == 21
+            return
+        ledger.follow(rules, NOW + HOUR, folders=named)
+        assert ledger.notes.stamps() == scan.read_vault(vault.root, rules).stamps
 
 
 def test_status_opens_no_note_and_says_how_old_its_figures_are(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from watchdog.events import (
+    DirCreatedEvent,
     DirDeletedEvent,
     DirModifiedEvent,
+    DirMovedEvent,
     FileClosedNoWriteEvent,
     FileModifiedEvent,
     FileMovedEvent,
@@ -23,7 +25,7 @@ from watchdog.events import (
 from tests.vault.helpers import write
 from vaultgpt.config import Rules
 from vaultgpt.vault.scan import read_vault
-from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, matters
+from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, folders_of, matters
 
 LIMIT_S = 20.0  # of waiting for a state on a busy machine
 
@@ -66,6 +68,37 @@ def test_reading_hidden_folders_and_other_files_are_no_change() -> None:
     assert not matters(FileModifiedEvent("/v/.trash/a.md"), vault)
     assert not matters(FileModifiedEvent("/v/a.png"), vault)
     assert not matters(DirModifiedEvent("/v/Journal"), vault)
+
+
+def test_it_says_in_which_folders_unless_one_itself_moved() -> None:
+    vault, sep = "/v", os.sep
+    assert folders_of(FileModifiedEvent("/v/a.md"), vault) == {""}
+    assert folders_of(FileModifiedEvent("/v/A/b c/a.md"), vault) == {f"A{sep}b c"}
+    assert folders_of(FileMovedEvent("/v/A/a.md", "/v/B/b.md"), vault) == {"A", "B"}
+    assert folders_of(FileMovedEvent("/v/A/.a.md.tmp", "/v/A/a.md"), vault) == {"A"}
+    assert folders_of(FileMovedEvent("/v/A/a.md", "/v/.trash/a.md"), vault) == {"A"}
+    assert folders_of(FileModifiedEvent("/v/A/a.png"), vault) == set()
+    for event in (DirDeletedEvent("/v/A"), DirMovedEvent("/v/A", "/v/B"), DirCreatedEvent("/v/A")):
+        assert folders_of(event, vault) is None
+
+
+def test_many_folders_or_events_at_once_mean_any_folder(tmp_path: Path) -> None:
+    watcher = Watcher(tmp_path, lambda: None, 60.0, 60.0)
+    assert watcher.changed() is None, "before it watches"
+    assert watcher.changed() == frozenset()
+    for number in range(64):
+        watcher._heard({str(number)})
+    assert watcher.changed() == frozenset(str(number) for number in range(64))
+    for number in range(65):
+        watcher._heard({str(number)})
+    assert watcher.changed() is None
+    for _ in range(1_001):
+        watcher._heard(set())  # attachments: what overran the system's queue may be lost
+    watcher._heard({"a"})
+    assert watcher.changed() is None and watcher.changed() == frozenset()
+    watcher._heard(None)
+    watcher._heard({"a"})
+    assert watcher.changed() is None
 
 
 class Watched:

@@ -27,6 +27,7 @@ class Hint(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def healthy(self) -> bool: ...
+    def changed(self) -> frozenset[str] | None: ...
 
 
 def make_watcher(
@@ -56,52 +57,68 @@ class VaultLoop:
         self._state, self._ledger, self._on_scan, self._now = state, ledger, on_scan, now
         self._make_watcher, self._hint = watcher, None
         self._flag = asyncio.Event()
+        self._whole, self._whole_at = True, 0.0  # what is compared next; when all was, loop's time
         self._config: tuple[int, int] | None = self._config_stamp()
 
     _hint: Hint | None
 
     def poke(self) -> None:
-        """Something may have changed: look soon."""
+        """Anything may have changed: look soon, everywhere."""
+        self._whole = True
         self._flag.set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled: where the watcher heard something, and everywhere on a timer."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 self._flag.clear()
                 await self._watch()
                 await self.look()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.settings.schedule.reconcile_s):
+                rest = self._whole_at + self.settings.schedule.reconcile_s - loop.time()
+                try:
+                    async with asyncio.timeout(max(0.0, rest)):
                         await self._flag.wait()
+                except TimeoutError:
+                    self._whole = True
         finally:
             if self._hint is not None:
                 self._hint.stop()
 
     async def look(self) -> None:
-        """Compare the whole folder with the ledger; what fails becomes a problem."""
+        """Compare the folder with the ledger, or what the watcher named of it; what fails becomes a
+        problem."""
         await self.reload()
         with contextlib.suppress(OSError):
             await in_thread(lambda: keep_ballast(self._state.folder))
+        told = self._hint.changed() if self._hint is not None else None
+        folders = None if self._whole else told
+        self._whole = False
+        if folders is None:
+            self._whole_at = asyncio.get_running_loop().time()
         try:
-            said = await self._follow()
+            said = await self._follow(folders)
             self.problems.pop("vault", None)
             self.problems |= {f"vault {n}": sentence for n, sentence in enumerate(said)}
             for n in range(len(said), 9):
                 self.problems.pop(f"vault {n}", None)
         except VaultGPTError as error:
+            self._whole = True
             self.problems["vault"] = str(error)
         except Exception as error:
+            self._whole = True
             self.problems["vault"] = str(
                 expected(error) or f"The vault could not be read ({type(error).__name__})."
             )
             log.error("scan failed: %s", type(error).__name__)
 
-    async def _follow(self) -> list[str]:
+    async def _follow(self, folders: frozenset[str] | None) -> list[str]:
         """Have the ledger follow the folder; what is to be said of the vault as a whole."""
         rules, percent = self.settings.rules, self.settings.schedule.vanished_percent
         now = self._now()
-        found = await self._ledger.do(lambda ledger: ledger.follow(rules, now, percent))
+        found = await self._ledger.do(
+            lambda ledger: ledger.follow(rules, now, percent, folders=folders)
+        )
         if found.read:
             self.last_saved = max(min(self.last_saved, now), min(now, found.saved))
         self.scanned.set()

@@ -7,13 +7,11 @@ while generations exist, learning pauses until the author says go.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,6 +21,7 @@ from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.emitted import EmittedText
 from vaultgpt.ledger.entries import COPIES, Entries
+from vaultgpt.ledger.following import COMPARED, RULES, Followed, Following
 from vaultgpt.ledger.forgotten import Forgotten
 from vaultgpt.ledger.guard import Guard
 from vaultgpt.ledger.held_out import HeldOut
@@ -35,12 +34,11 @@ from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.ledger.rows import Pending, Recorded
 from vaultgpt.ledger.schema import connect
 from vaultgpt.state import VaultState
-from vaultgpt.vault.walk import FileStamp, walk_folders
+from vaultgpt.vault.walk import walk_folders
 
 if TYPE_CHECKING:
-    from vaultgpt.vault.scan import Changes, Scan, ScannedNote
+    from vaultgpt.vault.scan import Scan
 
-_RULES, _COMPARED = "daemon_rules", "compared"
 _PART = 2_000  # notes that are recorded at once
 _PAUSES = {
     "lost": (
@@ -52,48 +50,6 @@ _PAUSES = {
         "you say `vaultgpt train --fresh`."
     ),
 }
-
-
-@dataclass
-class _Followed:
-    """What a comparison of the folder with the ledger found."""
-
-    read: int  # notes that are new or changed
-    gone: int
-    said: list[str]  # what the author should know of the vault as a whole
-    closed: tuple[str, ...] = ()  # folders that can't be listed
-    recorded: bool = True  # False without the right secret: the ledger is as it was
-    saved: float = 0.0  # when the last of those read was written, seconds since the epoch
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's search for cycles, of which reading makes none: it looked at every path that
-    is held each time, an eighth of a first scan."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-def _unknown(paths: Sequence[str]) -> dict[str, FileStamp]:
-    """Nothing is known where the rules changed: all is read."""
-    return {}
-
-
-def _told(
-    changes: Changes, heard: Callable[[int, int], None], done: _Followed
-) -> Iterator[list[ScannedNote]]:
-    """The parts of a scan, each told of when it is read."""
-    total, read = sum(file.stamp.size for file in changes.files), 0
-    for part in changes.parts():
-        yield part
-        read += sum(note.stamp.size for note in part)
-        done.saved = max([done.saved, *(note.stamp.mtime_ns / 1e9 for note in part)])
-        heard(read, total)
 
 
 class Ledger:
@@ -119,6 +75,7 @@ class Ledger:
         self._recording = Recording(
             db, self.entries, self.held_out, self.emitted, self.guard, self._use_key
         )
+        self._following = Following(state, db, self.notes, self._recording, self._key_trouble)
         db.restate = self._restate
         db.replays = {
             "key": self._replay_key,
@@ -282,13 +239,13 @@ class Ledger:
         """
         if self._key_trouble():
             return Recorded()  # hashes of another key would make all text new
-        if scan.rules != (self.meta(_RULES) or scan.rules):
-            self._db.note(_RULES, "")  # some notes are judged by other rules than the rest
+        if scan.rules != (self.meta(RULES) or scan.rules):
+            self._db.note(RULES, "")  # some notes are judged by other rules than the rest
         parts = [scan.read[at : at + _PART] for at in range(0, len(scan.read), _PART)]
         gone = [path for path in self.notes.paths() if path not in scan.stamps]
         empty = not scan.stamps
         done = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
-        self._db.note(_COMPARED, json.dumps([now, scan.said()]))
+        self._db.note(COMPARED, json.dumps([now, scan.said()]))
         return done
 
     def follow(
@@ -297,50 +254,21 @@ class Ledger:
         now: float,
         vanished_percent: int = 10,
         heard: Callable[[int, int], None] = lambda done, of: None,
-    ) -> _Followed:
+        folders: Collection[str] | None = None,
+    ) -> Followed:
         """Bring the ledger in step with the folder: what changed is read and recorded in parts.
 
         Nothing changed costs a stat a note. `heard` is told how many bytes of how many are read.
+        Of `folders`, as the watcher tells them, the notes in these and in those above alone are
+        compared, unless that leaves a doubt.
         VaultError when the vault is not there; without the right secret nothing is written.
         """
-        with _uncollected():
-            return self._follow(rules, now, vanished_percent, heard)
-
-    def _follow(
-        self, rules: Rules, now: float, vanished_percent: int, heard: Callable[[int, int], None]
-    ) -> _Followed:
-        from vaultgpt.vault.scan import Changes, fingerprint  # 0.1 s, which `status` does not need
-
-        mark = fingerprint(self.state.vault, rules)
-        known = self.notes.count()
-        if not known:  # so that a first scan that is stopped goes on where it was
-            self._db.note(_RULES, mark)
-        same = self.meta(_RULES) == mark
-        changes = Changes(self.state.vault, rules, self.notes.some_stamps if same else _unknown)
-        gone: list[str] = []
-        if not same or changes.known < known:
-            gone = changes.gone(self.notes.paths())
-        done = _Followed(len(changes.files), len(gone), changes.said(), changes.closed())
-        if self._key_trouble():
-            return replace(done, recorded=False)
-        if not same:  # while some notes are judged by other rules, none are known
-            self._db.note(_RULES, "")
-        if changes.files or gone or self._recording.unfinished() or self.compared() is None:
-            parts = _told(changes, heard, done)
-            empty = changes.count == 0
-            self._recording.record(gone, parts, now, vanished_percent, empty=empty)
-        self._db.note(_RULES, mark)
-        self._db.note(_COMPARED, json.dumps([now, done.said]))
-        return done
+        return self._following.follow(rules, now, vanished_percent, heard, folders)
 
     def compared(self) -> tuple[float, list[str]] | None:
-        """When the folder was last compared with the ledger, and what was to be said of it; None
-        when it never was, or a scan was stopped on its way."""
-        known = self.meta(_COMPARED)
-        if known is None or self._recording.unfinished():
-            return None
-        at, said = json.loads(known)
-        return float(at), list(said)
+        """When the whole folder was last compared with the ledger, and what was to be said of it;
+        None when it never was, or a scan was stopped on its way."""
+        return self._following.compared()
 
     def require_vault(self) -> None:
         """VaultError where the folder can't be read, or holds no note any more. It is listed as far

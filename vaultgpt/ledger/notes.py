@@ -36,10 +36,16 @@ class Notes:
         """The same of those of `paths` that are recorded, as plain tuples; some hundred at once."""
         marks = ",".join("?" * len(paths))
         wanted = paths if "".join(paths).isascii() else [kept_text(path) for path in paths]
-        rows = self._db.tuples(f"{_STAMPS} AND path IN ({marks})", wanted)
-        if bytes in set(map(type, chain.from_iterable(rows))):  # odd names or numbers
-            return dict(map(_stamp, rows))
-        return {row[0]: row[1:] for row in rows}
+        return _plain(self._db.tuples(f"{_STAMPS} AND path IN ({marks})", wanted))
+
+    def stamps_in(self, folder: str) -> Mapping[str, tuple[int, int, int]]:
+        """The same of the notes that lie in a folder itself, by its path with a "/",
+        where all of their names are text."""
+        inside, values = "instr(path, '/') = 0", list[Any]()
+        if folder:
+            inside = "path > ? AND path < ? AND instr(substr(path, ?), '/') = 0"
+            values = [folder, folder[:-1] + "0", len(folder) + 1]  # "0" comes after "/"
+        return _plain(self._db.tuples(f"{_STAMPS} AND {inside}", values))
 
     def count(self) -> int:
         """How many notes there are, used or not."""
@@ -94,6 +100,12 @@ class Notes:
             "FROM notes n WHERE n.gone_since IS NULL)"
         )[0]
         return {"notes": row["notes"], "used": row["used"], "words": row["words"]}
+
+
+def _plain(rows: list[tuple[Any, ...]]) -> Mapping[str, tuple[int, int, int]]:
+    if bytes in set(map(type, chain.from_iterable(rows))):  # odd names or numbers
+        return dict(map(_stamp, rows))
+    return {row[0]: row[1:] for row in rows}
 
 
 def _stamp(row: Sequence[Any]) -> tuple[str, FileStamp]:

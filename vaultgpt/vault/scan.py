@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _UNTOUCHED = {
     "placeholder": Judgement(False, "placeholder", "It lies in the cloud, not on this machine."),
 }
 _READER = 4  # counted up when a note is read otherwise than before: then all are read anew
+_HALF = re.compile("[\ud800-\udfff]")
 _SOME_NOTES = 500  # whose stamps are compared at once
 _PART_BYTES = 1 << 20
 _NEVER_OPENED = frozenset({*_UNTOUCHED, "conflict copy"})
@@ -154,6 +156,42 @@ class Changes:
     def said(self) -> list[str]:
         """What the author should know of the vault as a whole: folders, rules."""
         return _said(self.closed(), self.problems())
+
+
+class SomeChanges(Changes):
+    """The same of some folders alone, and of those above them; `gone` is known at once.
+
+    `known` is asked for the stamps of the notes in one folder, by its path with a "/". Not `sure`:
+    nothing is to be said, for the folders are not there as they were told.
+    """
+
+    def __init__(
+        self,
+        vault: Path,
+        rules: Rules,
+        folders: Iterable[str],
+        known: Callable[[str], Mapping[str, tuple[int, int, int]]],
+    ) -> None:
+        self._reader = _Reader(vault, rules)
+        self._closed = []
+        self.count = self.known = 0
+        self.files, self.left = [], list[str]()
+        listings = walking.walk_some(vault, folders)
+        self.sure = listings is not None and all(map(_is_text, listings))
+        for one in listings if listings and self.sure else ():
+            before = known(one.folder)
+            self.known += len(before)
+            self.count += len(one.stamps)
+            self.files += [
+                one.found(p) for p, stamp in one.stamps.items() if before.get(p) != stamp
+            ]
+            self.left += before.keys() - one.stamps.keys()
+        self.files.sort()
+
+
+def _is_text(listing: walking.Listing) -> bool:
+    """Whether no name in a folder, nor its own, holds half a surrogate, as one that is no UTF-8."""
+    return not _HALF.search("".join([listing.folder, *listing.stamps]))
 
 
 def _some(listings: Iterable[walking.Listing]) -> Iterator[list[walking.Listing]]:

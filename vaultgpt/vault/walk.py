@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -113,6 +113,27 @@ def walk(vault: Path) -> _Walk:
 def walk_folders(vault: Path, closed: list[str]) -> Iterator[Listing]:
     """The notes of each folder that has any. Folders that can't be listed go into `closed`.
     VaultError as `walk`."""
+    return (listing for listing in _listings(vault, closed) if listing.stamps)
+
+
+def walk_some(vault: Path, folders: Iterable[str]) -> list[Listing] | None:
+    """Folders of the vault, by their paths as the disk has them, and those above them; None where
+    one is not found by that very name, is barred, or can't be listed. VaultError as `walk`."""
+    wanted = {str(vault)}
+    for folder in folders:
+        place = str(vault)
+        for part in filter(None, folder.split(os.sep)):
+            place = f"{place}{os.sep}{part}"
+            wanted.add(place)
+    closed: list[str] = []
+    found = [*_listings(vault, closed, wanted)]
+    return found if not closed and {one.place for one in found} == wanted else None
+
+
+def _listings(
+    vault: Path, closed: list[str], wanted: Collection[str] | None = None
+) -> Iterator[Listing]:
+    """Every folder; with `wanted` those whose places are among them."""
     waiting = [("", str(vault))]
     with Way(vault) as way:
         while waiting:
@@ -129,9 +150,13 @@ def walk_folders(vault: Path, closed: list[str]) -> Iterator[Listing]:
                     ) from error
                 if not _is_gone(error):
                     closed.append(folder)
-            waiting += [(path + "/", own) for path, own in found.folders.items()]
-            if found.stamps:
-                yield found
+                continue
+            waiting += [
+                (path + "/", own)
+                for path, own in found.folders.items()
+                if wanted is None or own in wanted
+            ]
+            yield found
 
 
 def _is_gone(error: OSError) -> bool:

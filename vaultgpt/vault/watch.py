@@ -1,7 +1,7 @@
-"""A hint that the vault changed: watchdog's events, quietened, as one call.
+"""A hint that the vault changed, and in which folders: watchdog's events, quietened, as one call.
 
-Events get lost (8,000 files written at once gave 2,682), so it never says what changed;
-scan.py finds out. Knows nothing about notes.
+Events get lost (8,000 files written at once gave 2,682), so what it says is where to look first;
+scan.py finds out, and looks everywhere now and then. Knows nothing about notes.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ _ASKED: list[type[FileSystemEvent]] = [
 ]
 
 
+_MOST_FOLDERS, _MOST_EVENTS = 64, 1_000  # of which one call tells the places
+
+
 class Debouncer:
     """When to speak: after `quiet_s` without events, and at the latest `cap_s` after the first.
 
@@ -76,29 +79,35 @@ class Debouncer:
         return True
 
 
-def matters(event: FileSystemEvent, vault: str) -> bool:
-    """Whether an event may concern a note: not one of reading, nor in a hidden folder."""
+def folders_of(event: FileSystemEvent, vault: str) -> set[str] | None:
+    """The folders, by their paths in the vault, in which an event may concern a note: none for one
+    of reading, or in a hidden folder. None where a folder itself came, went or moved."""
+    found: set[str] = set()
     if event.event_type not in _CHANGES:
-        return False
+        return found
     for raw in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path or "")):
         parts = PurePath(os.path.relpath(raw, vault)).parts if raw else ()
         if not parts or any(part.startswith(".") and part != "." for part in parts[:-1]):
             continue
         if event.is_directory:
             if event.event_type != "modified" and not parts[-1].startswith("."):
-                return True
+                return None
         elif is_markdown(parts[-1]):
-            return True
-    return False
+            found.add(os.sep.join(parts[:-1]))
+    return found
+
+
+def matters(event: FileSystemEvent, vault: str) -> bool:
+    """Whether an event may concern a note."""
+    return folders_of(event, vault) != set()
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, vault: Path, poke: Callable[[], None]) -> None:
-        self._vault, self._poke = str(vault), poke
+    def __init__(self, vault: Path, tell: Callable[[set[str] | None], None]) -> None:
+        self._vault, self._tell = str(vault), tell
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if matters(event, self._vault):
-            self._poke()
+        self._tell(folders_of(event, self._vault))
 
 
 class Watcher:
@@ -116,6 +125,8 @@ class Watcher:
         self.problem: str | None = None  # why it does not watch; the reconcile scan goes on
         self._on_change, self._now = on_change, now
         self._debouncer = Debouncer(debounce_s, cap_s)
+        self._folders: set[str] | None = None  # in which something happened; None: in any
+        self._events = 0  # since that was asked
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -125,13 +136,13 @@ class Watcher:
     def start(self) -> None:
         """Begin to watch. Where the system refuses, `problem` says why and healthy() is False."""
         self.stop()
-        self._stopping, self.problem = False, None
+        self._stopping, self.problem, self._folders = False, None, None
         # It tells on the terminal, with the folder's path, that a new folder was seen twice.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         observer = Observer()
         try:
             status = os.stat(self.vault)
-            handler = _Handler(self.vault, self._poke)
+            handler = _Handler(self.vault, self._heard)
             observer.schedule(handler, str(self.vault), recursive=True, event_filter=_ASKED)
             observer.start()
         except OSError as error:
@@ -168,10 +179,26 @@ class Watcher:
             return False
         return (status.st_dev, status.st_ino) == self._root
 
-    def _poke(self) -> None:
+    def changed(self) -> frozenset[str] | None:
+        """The folders, by their paths in the vault, in which notes may have changed since this was
+        last asked; None where that is not sure: a folder came, went or moved, or so much happened
+        that some of it may have been lost."""
         with self._wake:
-            self._debouncer.event(self._now())
-            self._wake.notify_all()
+            told, self._folders, self._events = self._folders, set(), 0
+        return None if told is None else frozenset(told)
+
+    def _heard(self, folders: set[str] | None) -> None:
+        with self._wake:
+            self._events += 1
+            known = self._folders
+            if folders is None or known is None or self._events > _MOST_EVENTS:
+                self._folders = None
+            else:
+                known |= folders
+                self._folders = known if len(known) <= _MOST_FOLDERS else None
+            if folders != set():
+                self._debouncer.event(self._now())
+                self._wake.notify_all()
 
     def _run(self) -> None:
         while True:
