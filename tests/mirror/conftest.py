@@ -96,7 +96,8 @@ def make_adapter(
     peft.save_pretrained(str(folder))
     if embedding:
         shape = net.get_input_embeddings().weight.shape
-        save_file({"embedding": 0.1 * torch.randn(shape)}, folder / "embedding_delta.safetensors")
+        delta = (0.1 * torch.randn(shape)).bfloat16()  # as our own are
+        save_file({"embedding": delta}, folder / "embedding_delta.safetensors")
     return folder
 
 

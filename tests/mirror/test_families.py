@@ -17,7 +17,7 @@ from vaultgpt.arithmetic import Dtype, choose_dtype, sixteen_bits
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.mirror.anymodel import AnyModel
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.families import build
+from vaultgpt.mirror.families import Commons, build
 from vaultgpt.mirror.gpt2 import GPT2
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.llama import Llama
@@ -147,6 +147,26 @@ def test_a_generation_equals_plain_peft(
     assert (logits_of(engine._model("g000001"), ids) - wanted[20:]).abs().max() < 1e-4
     assert_greedy_equal(engine, net, text)
     assert_greedy_equal(engine, reference(base), text, model="base")
+
+    commons = Commons()
+    beside = [build(base, g, "float32", CPU, (), commons) for g in (generation, None, generation)]
+    if family != "gpt_neox":  # transformers' own models are merged
+        assert beside[0].whole is beside[1] and beside[2].whole is beside[1]  # type: ignore[attr-defined]
+    for model, logits in zip(beside, (wanted, plain, wanted), strict=True):
+        assert (logits_of(model, ids) - logits[20:]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_voice_beside_int8_weights_is_as_close_as_a_merged_one(
+    tiny_models: Callable[..., Path], adapters: Callable[..., Path], family: str
+) -> None:
+    base, ids = tiny_models(family), list(range(20, 80))
+    generation = adapters(base, family, embedding=True)
+    merged = build(base, generation, "int8", CPU, ids)
+    beside = build(base, generation, "int8", CPU, ids, Commons())
+    assert (merged.dtype, beside.dtype) == ("int8", "int8")
+    assert merged.cost is not None and beside.cost is not None
+    assert beside.cost < 1.5 * merged.cost
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])

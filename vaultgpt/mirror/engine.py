@@ -24,7 +24,7 @@ from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.chances import prompt_chances
 from vaultgpt.mirror.decoding import Cancelled, Lane, Mix, PrefixStore
 from vaultgpt.mirror.echo import NoRuns, Runs
-from vaultgpt.mirror.families import build, count_parameters
+from vaultgpt.mirror.families import Commons, build, count_parameters
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
@@ -52,6 +52,7 @@ class Engine:
         self.runs: Runs = NoRuns() if runs is None else runs  # one that is empty may grow
         self.active = BASE
         self.prefixes = PrefixStore()
+        self.commons: Commons | None = None  # with engines of other vaults in this process
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext  # to read weights in
         self._dtype: Dtype = "float32"  # asked for; a model's own may differ
         self._sample: list[int] = []  # the tokens on which int8 is held against fp32
@@ -70,7 +71,8 @@ class Engine:
         files = Checkpoint(base)
         dtype = choose_dtype(self.settings.dtype, device, count_parameters(files))
         files.close()
-        vocabulary = Vocabulary.load(base)
+        read = self.commons.vocabulary if self.commons else Vocabulary.load
+        vocabulary = read(base)
         self._models.clear()
         self.prefixes.clear()
         self._folders.clear()
@@ -146,7 +148,12 @@ class Engine:
                 raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
             with self.aside():
                 self._models[gen_id] = build(
-                    self._base, self._folders.get(gen_id), self._dtype, self.device, self._sample
+                    self._base,
+                    self._folders.get(gen_id),
+                    self._dtype,
+                    self.device,
+                    self._sample,
+                    self.commons,
                 )
         self._models.move_to_end(gen_id)
         self._trim(gen_id)

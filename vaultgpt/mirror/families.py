@@ -6,8 +6,10 @@ Knows nothing about requests.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from vaultgpt.arithmetic import Dtype, sixteen_bits
 from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror import gpt2, llama
 from vaultgpt.mirror.lean import LeanModel, Model
+from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Adapter, Checkpoint
 
 _MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
@@ -27,26 +30,67 @@ def count_parameters(files: Checkpoint) -> int:
     return sum(math.prod(files.shape(name)) for name in files.names)
 
 
+class Commons:
+    """What belongs to a base and to no author, read once for several engines of one process.
+
+    Kept while one of them uses it. Any thread may ask.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._models: WeakValueDictionary[tuple[object, ...], LeanModel] = WeakValueDictionary()
+        self._words: WeakValueDictionary[Path, Vocabulary] = WeakValueDictionary()
+
+    def vocabulary(self, base: Path) -> Vocabulary:
+        """The tokenizer of a base. BaseModelError."""
+        with self._lock:
+            if (found := self._words.get(base)) is None:
+                found = self._words[base] = Vocabulary.load(base)
+            return found
+
+    def voice(
+        self, files: Checkpoint, generation: Path | None, dtype: Dtype, device: torch.device
+    ) -> LeanModel | None:
+        """A voice beside the base's weights, or the base; None where it must be merged."""
+        key = (files.folder, dtype, device)
+        with self._lock:
+            if (whole := self._models.get(key)) is None:
+                whole = _lean(files, None, dtype, device)
+                if whole is None:
+                    return None
+                self._models[key] = whole
+        if generation is None:
+            return whole
+        adapter = Adapter(generation)
+        try:
+            voice = whole.beside(files, adapter)
+        except (KeyError, RuntimeError):  # it leaves a product out, or has another base's shapes
+            return None
+        return voice if adapter.used else None
+
+
 def build(
     base: Path,
     generation: Path | None,
     dtype: Dtype,
     device: torch.device,
     sample: Sequence[int] = (),
+    commons: Commons | None = None,
 ) -> Model:
     """The model of `base` with `generation`'s adapter merged in fp32, then cast or quantised.
 
-    With a `sample` of tokens int8 is held against fp32 on them, and 16 bits write where it costs
+    With `commons` the adapter stays beside weights that others use too, where that can be. With
+    a `sample` of tokens int8 is held against fp32 on them, and 16 bits write where it costs
     more than MOST_COST.
     """
     files = Checkpoint(base)
     try:
-        model = _build(files, generation, dtype, device, sample)
-        if dtype == "int8" and sample:
+        model = _build(files, generation, dtype, device, sample, commons)
+        if dtype == "int8" and sample and model.cost is None:
             model.cost = _cost(files, generation, model, list(sample))
             if model.cost > _MOST_COST:
                 del model  # before the next one takes its memory
-                model = _build(files, generation, sixteen_bits(device), device)
+                model = _build(files, generation, sixteen_bits(device), device, (), commons)
         return model
     except torch.OutOfMemoryError:
         raise BaseModelError(
@@ -62,8 +106,11 @@ def _build(
     generation: Path | None,
     dtype: Dtype,
     device: torch.device,
-    sample: Sequence[int] = (),
+    sample: Sequence[int],
+    commons: Commons | None,
 ) -> Model:
+    if commons is not None and (voice := commons.voice(files, generation, dtype, device)):
+        return voice
     adapter = Adapter(generation) if generation else None
     model: Model | None = _lean(files, adapter, dtype, device)
     if model is None:

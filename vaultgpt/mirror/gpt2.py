@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
 from vaultgpt.mirror.lean import KV, LeanModel, Step
-from vaultgpt.mirror.weights import NEUTRAL, keys
+from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig
@@ -93,6 +93,18 @@ class GPT2(LeanModel):
             mlp_norm=self._norm(prefix + "ln_2"),
             up=self._product(prefix + "mlp.c_fc"),
             down=self._product(prefix + "mlp.c_proj"),
+        )
+
+    def _beside(self, layer: GPT2Layer, index: int, adapter: Adapter) -> GPT2Layer:
+        def product(whole: Linear, name: str) -> Linear:
+            return self._with_factors(whole, *adapter.pair([f"transformer.h.{index}.{name}"]))
+
+        return replace(
+            layer,
+            qkv=product(layer.qkv, "attn.c_attn"),
+            out=product(layer.out, "attn.c_proj"),
+            up=product(layer.up, "mlp.c_fc"),
+            down=product(layer.down, "mlp.c_proj"),
         )
 
     def _load_ends(self, config: ModelConfig) -> None:

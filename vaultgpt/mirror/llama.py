@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
 from vaultgpt.mirror.lean import KV, LeanModel, Step
-from vaultgpt.mirror.weights import NEUTRAL, keys
+from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig, Rope
@@ -44,6 +44,7 @@ _KEYS = {  # further keys by model type
     "gemma3_text": _GEMMA3,
     "granite": _GRANITE,
 }
+_QKV, _GATE_UP = ["q_proj", "k_proj", "v_proj"], ["gate_proj", "up_proj"]
 _SILU, _GELU = ("silu", "swish"), ("gelu_pytorch_tanh", "gelu_new")
 _ROPE_KEYS = keys(
     """rope_theta rope_type type factor low_freq_factor high_freq_factor
@@ -209,12 +210,9 @@ class Llama(LeanModel):
         prefix = f"model.layers.{index}."
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
         head_norm = self._head_norm(attention)
-        qkv, bias = self._joined(attention, ["q_proj", "k_proj", "v_proj"])
-        if head_norm is None:
-            for part in (qkv, bias):
-                if part is not None:
-                    part[: self.heads * self.head_dim] *= self.query_scale
-        qkv, bias = self._paired(qkv), None if bias is None else self._paired(bias)
+        qkv, bias = self._joined(attention, _QKV)
+        qkv = self._arranged(qkv, head_norm)
+        bias = None if bias is None else self._arranged(bias, head_norm)
         after = prefix + "post_attention_layernorm"
         own = prefix + "pre_feedforward_layernorm"
         four = own + ".weight" in self.weights  # norms a layer; Gemma 3 has one behind each part
@@ -226,11 +224,29 @@ class Llama(LeanModel):
             out=self._residual(attention + "o_proj"),
             out_norm=self._kept(self._norm(after)) if four else None,
             mlp_norm=self._kept(self._norm(own if four else after)),
-            gate_up=self._linear(*self._joined(mlp, ["gate_proj", "up_proj"])),
+            gate_up=self._linear(*self._joined(mlp, _GATE_UP)),
             down=self._residual(mlp + "down_proj"),
             down_norm=self._kept(self._norm(prefix + "post_feedforward_layernorm"))
             if four
             else None,
+        )
+
+    def _arranged(self, rows: Tensor, head_norm: Tensor | None) -> Tensor:
+        """Rows of queries, keys and values as the forward pass takes them."""
+        if head_norm is None:
+            rows[: self.heads * self.head_dim] *= self.query_scale
+        return self._paired(rows)
+
+    def _beside(self, layer: _LlamaLayer, index: int, adapter: Adapter) -> _LlamaLayer:
+        attention, mlp = (f"model.layers.{index}.{part}." for part in ("self_attn", "mlp"))
+        a, b = adapter.pair([attention + name for name in _QKV])
+        out, down = adapter.pair([attention + "o_proj"]), adapter.pair([mlp + "down_proj"])
+        return replace(
+            layer,
+            qkv=self._with_factors(layer.qkv, a, self._arranged(b, layer.head_norm)),
+            out=self._with_factors(layer.out, out[0], out[1] * self.residual_scale),
+            gate_up=self._with_factors(layer.gate_up, *adapter.pair([mlp + n for n in _GATE_UP])),
+            down=self._with_factors(layer.down, down[0], down[1] * self.residual_scale),
         )
 
     def _residual(self, name: str) -> Linear:

@@ -26,6 +26,7 @@ from vaultgpt.wire import write_frame
 
 if TYPE_CHECKING:
     from vaultgpt.mirror.engine import Engine
+    from vaultgpt.mirror.families import Commons
 
 SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens, or one step
 _SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
@@ -127,9 +128,16 @@ class _Inbox(Inbox):
 class _Session(Worker):
     """One vault's worker; its engine, its guard and its cache are its own."""
 
-    def __init__(self, connection: socket.socket, turn: Turn, share: Callable[[], float]) -> None:
-        """`share` is its part of the memory for prompts."""
-        self._turn, self._connection, self._share = turn, connection, share
+    def __init__(
+        self,
+        connection: socket.socket,
+        turn: Turn,
+        share: Callable[[], float],
+        commons: Callable[[], Commons],
+    ) -> None:
+        """`share` is its part of the memory for prompts, `commons` what is read once for all."""
+        self._turn, self._connection = turn, connection
+        self._share, self._commons = share, commons
         inbox = _Inbox(cast("IO[bytes]", connection.makefile("rb")), turn)
         super().__init__(inbox, cast("IO[bytes]", _Line(connection, turn)))
 
@@ -162,6 +170,7 @@ class _Session(Worker):
     def _own(self, settings: config.Mirror) -> Engine:
         engine = super()._own(settings)
         engine.aside, engine.prefixes.share = self._turn.aside, self._share
+        engine.commons = self._commons()
         return engine
 
 
@@ -170,6 +179,8 @@ class Sessions:
 
     def __init__(self) -> None:
         self._turn, self._open = Turn(), 0  # counted by the main thread alone
+        self._lock = threading.Lock()
+        self._common: list[Commons] = []
         self._left, self._leave = os.pipe()
 
     def serve(self, listener: socket.socket) -> None:
@@ -186,8 +197,19 @@ class Sessions:
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(True)
         self._open += 1
-        session = _Session(connection, self._turn, lambda: 1 / max(1, self._open))
+        session = _Session(connection, self._turn, self._share, self._commons)
         threading.Thread(target=self._run, args=(session,), name="session", daemon=True).start()
+
+    def _share(self) -> float:
+        return 1 / max(1, self._open)
+
+    def _commons(self) -> Commons:
+        """Made by the first that opens: it imports torch, and hello was said before that."""
+        from vaultgpt.mirror.families import Commons
+
+        with self._lock:
+            self._common = self._common or [Commons()]
+            return self._common[0]
 
     def _run(self, session: _Session) -> None:
         try:

@@ -169,6 +169,22 @@ class Adapter:
             raise self._unfit()
         return weight.add_(self.embedding)
 
+    def pair(self, modules: list[str]) -> tuple[Tensor, Tensor]:
+        """The factors of several products of one input as those of one, [k, in] and [out, k].
+
+        KeyError where one of them has none.
+        """
+        pairs = [self.factors[module] for module in modules]
+        self._left -= set(modules)
+        down, up = torch.cat([a for a, _ in pairs]), [b for _, b in pairs]
+        whole: Tensor = torch.block_diag(*up)  # type: ignore[no-untyped-call]
+        return down, whole * self.scale
+
+    @property
+    def used(self) -> bool:
+        """Whether every factor has found its module."""
+        return not self._left
+
     def finish(self) -> None:
         """Every factor must have found its module. GenerationError otherwise."""
         if self._left:
