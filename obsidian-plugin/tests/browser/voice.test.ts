@@ -126,6 +126,23 @@ describe.runIf(browser)("the page of one's voice", () => {
 		for (const [text] of [...least, ...most]) expect(notes.some((note) => note.text.includes(text)), text).toBe(true);
 	});
 
+	test("a voice that another machine learned says where, and one learned here says nothing of it", async () => {
+		type Told = { generations: { id: string; machine: string | null }[] };
+		const { generations } = (await daemon.get("/v1/generations")) as Told;
+		const newest = generations[0]?.id ?? "";
+		const from = page.locator(".voice", { hasText: `${newest}.` }).locator(".quiet");
+		await expect.poll(() => from.textContent()).toMatch(/ words? learned, .*(?:anew|before); /);
+		await page.route("**/v1/generations", async (route) => {
+			const answer = await route.fetch();
+			const told = (await answer.json()) as Told;
+			for (const voice of told.generations) voice.machine = voice.id === newest ? "<b>workbox" : null;
+			await route.fulfill({ response: answer, json: told });
+		});
+		await page.reload();
+		await expect.poll(() => from.textContent()).toContain(`, on <b>workbox; ${newest}.`);
+		await page.unroute("**/v1/generations");
+	});
+
 	test("every control has a name, and the first key leads past the head", async () => {
 		const nameless = await page.evaluate(() => [...document.querySelectorAll("input, select, textarea, button, progress")].filter((one) => !(one as HTMLInputElement).labels?.length && !one.textContent && !one.getAttribute("aria-label")).map((one) => one.id));
 		expect(nameless).toEqual([]);
