@@ -54,7 +54,8 @@ class SharedEngine:
     """Where the voices of all vaults write: a process that is there while anybody needs it.
 
     We hold the socket and start it for the first who connects; one that ends is started again for
-    the next. Its standard input tells it of our end. POSIX alone: elsewhere `place` is "".
+    the next. Its standard input tells it of our end. Where there can be no such socket `place` is
+    "", as on Windows: every vault has an engine of its own.
     """
 
     def __init__(self) -> None:
@@ -62,12 +63,13 @@ class SharedEngine:
         self._process: subprocess.Popen[bytes] | None = None
         if os.name != "posix":
             return
-        # A socket's name must be short, which that of a state folder need not be. Mode 0700.
-        self._folder = tempfile.mkdtemp(prefix="vaultgpt-")
-        self.place = os.path.join(self._folder, "engine")
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.place)
-        self._listener.listen(128)
+        with contextlib.suppress(OSError):  # a full disk, or a name that is too long
+            # A socket's name must be short, which that of a state folder need not be. Mode 0700.
+            self._folder = tempfile.mkdtemp(prefix="vaultgpt-")
+            self._listener.bind(place := os.path.join(self._folder, "engine"))
+            self._listener.listen(128)
+            self.place = place
 
     @property
     def pid(self) -> int | None:
@@ -82,7 +84,11 @@ class SharedEngine:
                 log.info("the engine of all vaults ended with status %d", status)
                 self._process = None
         elif select.select([self._listener], [], [], _LOOK_S)[0] and not stop.is_set():
-            self._start()
+            try:
+                self._start()
+            except OSError as error:  # no memory for one more: who waits has a process of its own
+                log.error("the engine can't be started: %s", type(error).__name__)
+                stop.wait(_LOOK_S)
 
     def _start(self) -> None:
         descriptor = self._listener.fileno()
