@@ -107,6 +107,38 @@ def _plan(state: Any, settings: Any) -> dict[str, Any]:
         }
 
 
+def _job(state: Any, settings: Any) -> dict[str, Any]:
+    """What a round with these 1,500 new words learns from and is judged by, read from the vault."""
+    from vaultgpt.bases import resolve
+    from vaultgpt.ledger import Ledger
+    from vaultgpt.training.assemble import Places, build_job, reader
+    from vaultgpt.training.plan import plan
+    from vaultgpt.training.round import Asked
+
+    base, now, opened = resolve("pebble", state), time.time(), 0
+    read = reader(state.vault, settings.rules)
+
+    def counted(paths: Any) -> Any:
+        nonlocal opened
+        for scanned in read(paths):
+            opened += 1
+            yield scanned
+
+    places = Places(state.staging / "out", None, None, {}, None, None)
+    with Ledger.open(state) as ledger:
+        found = plan(ledger, settings, base, now, Asked(manual=True))
+        began, spent = time.perf_counter(), time.process_time()
+        made = build_job(
+            ledger, settings, base, found, now, read=counted, places=places, manual=True
+        )
+        return {
+            "job_s": round(time.perf_counter() - began, 2),
+            "job_cpu_s": round(time.process_time() - spent, 2),
+            "opened": opened,
+            "items": len(made.job.items),
+        }
+
+
 def _learn(state: Any, settings: Any) -> dict[str, Any]:
     """Enter a generation that learned all that is there, as a promoted round would."""
     from vaultgpt.bases import resolve
@@ -138,7 +170,7 @@ def _learn(state: Any, settings: Any) -> dict[str, Any]:
     return {"learned": len(rows)}
 
 
-STEPS = {"settle": _settle, "plan": _plan, "learn": _learn}
+STEPS = {"settle": _settle, "plan": _plan, "job": _job, "learn": _learn}
 
 
 def step(name: str, vault: Path) -> None:
@@ -316,6 +348,7 @@ def one_size(home: Path, notes: int, idle_s: float) -> dict[str, Any]:
     change(vault, "words for a round", NEW_WORDS)
     alone("settle", vault)
     found["plan"] = alone("plan", vault)
+    found["job"] = alone("job", vault)
     found["ledger_share"] = round(found["ledger_mb"] * 1e6 / found["prose_bytes"], 2)
     return found
 
@@ -334,6 +367,9 @@ ROWS = (  # title, keys (of seconds those of a processor too, where they are kno
     ("plan after a fresh voice", ("plan_after", "plan_s"), "s", ""),
     ("plan for 1,500 new words", ("plan", "plan_s"), "s", "2"),
     ("its peak memory", ("plan", "peak_mb"), "MB", "flat"),
+    ("its job, read from the notes", ("job", "job_s"), "s", ""),
+    ("its peak memory", ("job", "peak_mb"), "MB", "flat"),
+    ("notes opened for it", ("job", "opened"), "", ""),
     ("daemon answers after", ("daemon", "first_status_s"), "s", "2"),
     ("daemon settled after", ("daemon", "settled_s"), "s", ""),
     ("daemon at rest", ("daemon", "rss_mb"), "MB", "70 at 1,000, 100 at 100,000"),

@@ -39,7 +39,6 @@ from vaultgpt.report.writer import Wanted
 from vaultgpt.state import VaultState, find_state
 from vaultgpt.training.assemble import author_pages
 from vaultgpt.training.round import Item
-from vaultgpt.vault.scan import read_vault
 from vaultgpt.wire import Piece, Prompt, Sampling
 
 SHORT_TOKENS, LONG_TOKENS = 150, 400
@@ -75,8 +74,8 @@ def open_vault(folder: Path) -> Vault:
     with Ledger.open(state) as ledger:
         active = ledger.generations.active()
         assert active is not None, "the vault has no voice"
-        scan = read_vault(state.vault, settings.rules, {})
-        learned, held = author_pages(ledger, scan.read)
+        ledger.follow(settings.rules, time.time())
+        learned, held = author_pages(ledger, settings.rules)
     place = state.generations / active
     base = base_of_generation(state, verify(place)).folder
     parts = tuple(learned), tuple(held), settings.training, settings.mirror

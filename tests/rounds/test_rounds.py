@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,15 @@ from vaultgpt.rounds import end_paused, must_stop, repair, room, run_round, what
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.service import Desk
+from vaultgpt.training import assemble
+from vaultgpt.training.assemble import Places, build_job, reader
 from vaultgpt.training.checkpoint import Progress, write_checkpoint
 from vaultgpt.training.loop import Stopped
-from vaultgpt.training.plan import full_round
+from vaultgpt.training.plan import full_round, plan
 from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
+from vaultgpt.vault.reading import READER
+from vaultgpt.vault.scan import ScannedNote
 from vaultgpt.workers import RoundStopped
 
 KEYS = {"round", "kind", "verdict", "report", "generation"}
@@ -154,6 +159,60 @@ def test_a_new_note_is_learned_by_an_incremental_round_with_replay(vault: Vault)
     assert not [i for i in again.jobs[0].items if i.role == "new_held_out"]
     with Ledger.open(vault.state) as ledger:
         assert ledger.pending(NOW, 0).words == 0
+
+
+@pytest.mark.parametrize("notes", [60, 180])
+def test_a_small_round_opens_the_notes_of_its_job_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: int
+) -> None:
+    """1. A vault is learned. 2. 1,500 new words in six notes. 3. A round.
+
+    Result: it opens those, the held-out ones and those it reads again, whatever the vault's size.
+    """
+    vault = Vault(tmp_path)
+    vault.fill(notes, paragraphs=4)
+    go(vault, FakeTrainer())
+    for number in range(6):
+        vault.write(f"new{number}.md", body(f"brand new {number}", 4, 63))
+    opened, read = list[str](), READER.read
+
+    def spied(daily: Any, files: Any) -> Any:
+        opened.extend(path for path, _ in files)
+        return read(daily, files)
+
+    monkeypatch.setattr(READER, "read", spied)
+    trainer = FakeTrainer()
+    assert go(vault, trainer)["kind"] == "incremental"
+    with Ledger.open(vault.state) as ledger:
+        path_of = {row.id: row.path for row in ledger.entries.all()}
+    used = {path_of[item.id] for item in trainer.jobs[0].items}
+    assert {*opened} == used and len(used) < notes
+    assert len(opened) - len(used) == 6, "new ones are read by the scan and for the job"
+
+
+def test_a_round_holds_a_few_notes_at_a_time(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh round over 60 notes, five of which are read at once: never more than ten are held."""
+    monkeypatch.setattr(assemble, "_SOME_NOTES", 5)
+    alive: list[weakref.ref[ScannedNote]] = []
+    most = 0
+
+    def read(paths: Any) -> Any:
+        nonlocal most
+        for note in reader(vault.state.vault, vault.settings.rules)(paths):
+            fresh = replace(note, note=replace(note.note))
+            alive.append(weakref.ref(fresh))
+            del note
+            most = max(most, sum(one() is not None for one in alive))
+            yield fresh
+
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        planned = plan(ledger, vault.settings, FakeBase(), NOW, Asked(fresh=True))
+        places = Places(vault.state.staging, None, None, {}, None, None)
+        base = FakeBase()
+        made = build_job(ledger, vault.settings, base, planned, NOW, read=read, places=places)
+        assert len(alive) >= 60 and most <= 10
+        assert {i.id for i in made.job.items} == {row.id for row in ledger.entries.all()}
 
 
 def test_a_refused_round_leaves_everything_as_it_was(vault: Vault) -> None:
@@ -377,7 +436,7 @@ def test_a_full_round_says_its_hours_and_goes_on_with_the_text_of_its_beginning(
         waits = what_is_due(paused.state, paused.settings, ledger, NOW, base=BIG)
         (row,) = [r for r in ledger.rounds.all() if r.ended is None]
         learner = next(e.path for e in ledger.entries.all() if not e.held_out)
-    assert re.search(r"the whole vault is due\. That takes about \d+ \w+\.$", row.why)
+    assert re.search(r"the whole vault is due\. That takes about (\d+|an?) \w+\.$", row.why)
     assert waits.kind == "fresh" and waits.takes_s == pytest.approx(3600 * 66 / 34)
     assert waits.why == "A full round is paused at 34 %, and about 2 hours are left."
     folder = paused.state.staging / "r000002"

@@ -62,6 +62,27 @@ def test_saving_by_temporary_file_and_rename_is_a_change(tmp_path: Path) -> None
     assert paths(read_vault(tmp_path, Rules(), before.stamps)) == ["a.md"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps no time of a file's last change")
+def test_a_change_that_keeps_time_size_and_inode_is_one(tmp_path: Path) -> None:
+    """1. A note is read. 2. As many other letters are written in place, and its time is set back,
+    as `touch -r` does. Result: it is read again."""
+    place = write(tmp_path, "a.md", "one two three\n")
+    before, stamp = read_vault(tmp_path, Rules()), place.stat()
+    with place.open("r+") as stream:
+        stream.write("one two thrax")
+    old = (stamp.st_atime_ns, stamp.st_mtime_ns)
+    os.utime(place, ns=old)
+    while place.stat().st_ctime_ns == stamp.st_ctime_ns:  # the kernel's clock ticks in milliseconds
+        os.utime(place, ns=old)
+    now = place.stat()
+    assert (now.st_mtime_ns, now.st_size, now.st_ino) == (
+        stamp.st_mtime_ns,
+        stamp.st_size,
+        stamp.st_ino,
+    )
+    assert paths(read_vault(tmp_path, Rules(), before.stamps)) == ["a.md"]
+
+
 def test_eight_thousand_files_written_behind_its_back_are_found(tmp_path: Path) -> None:
     (tmp_path / "J").mkdir()
     known = read_vault(tmp_path, Rules())

@@ -255,6 +255,11 @@ class Entries:
         rows = self._db.read(f"SELECT e.id FROM entries e WHERE {LIVE}")
         return {given_id(row["id"]) for row in rows}
 
+    def held(self) -> list[EntryRow]:
+        """Entries that are held out, whole or in part, without those that say what others do."""
+        self.find_copies()
+        return self.where(f"{LIVE} AND e.held_out AND e.copy_of IS NULL")
+
     def to_learn(self) -> list[EntryRow]:
         """Entries that a fresh round learns from."""
         self.find_copies()

@@ -67,6 +67,7 @@ class Following:
         vanished_percent: int,
         heard: _Heard,
         folders: Collection[str] | None,
+        whole: bool,
     ) -> Followed:
         """See Ledger.follow."""
         with _uncollected():
@@ -74,9 +75,11 @@ class Following:
                 found = self._some(rules, now, vanished_percent, heard, folders)
                 if found is not None:
                     return found
-            return self._whole(rules, now, vanished_percent, heard)
+            return self._whole(rules, now, vanished_percent, heard, anew=whole)
 
-    def _whole(self, rules: Rules, now: float, vanished_percent: int, heard: _Heard) -> Followed:
+    def _whole(
+        self, rules: Rules, now: float, vanished_percent: int, heard: _Heard, anew: bool
+    ) -> Followed:
         from vaultgpt.vault.scan import Changes, fingerprint  # 0.1 s, which `status` does not need
 
         mark = fingerprint(self._state.vault, rules)
@@ -84,7 +87,8 @@ class Following:
         if not known:  # so that a first scan that is stopped goes on where it was
             self._db.note(RULES, mark)
         same = self._db.meta(RULES) == mark
-        changes = Changes(self._state.vault, rules, self._notes.some_stamps if same else _unknown)
+        stamps = self._notes.some_stamps if same and not anew else _unknown
+        changes = Changes(self._state.vault, rules, stamps)
         gone: list[str] = []
         if not same or changes.known < known:
             gone = changes.gone(self._notes.paths())

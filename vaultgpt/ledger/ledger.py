@@ -255,15 +255,18 @@ class Ledger:
         vanished_percent: int = 10,
         heard: Callable[[int, int], None] = lambda done, of: None,
         folders: Collection[str] | None = None,
+        *,
+        whole: bool = False,
     ) -> Followed:
         """Bring the ledger in step with the folder: what changed is read and recorded in parts.
 
-        Nothing changed costs a stat a note. `heard` is told how many bytes of how many are read.
+        Nothing changed costs a stat a note, or reading it where the `whole` vault is to be. `heard`
+        is told how many bytes of how many are read.
         Of `folders`, as the watcher tells them, the notes in these and in those above alone are
         compared, unless that leaves a doubt.
         VaultError when the vault is not there; without the right secret nothing is written.
         """
-        return self._following.follow(rules, now, vanished_percent, heard, folders)
+        return self._following.follow(rules, now, vanished_percent, heard, folders, whole)
 
     def compared(self) -> tuple[float, list[str]] | None:
         """When the whole folder was last compared with the ledger, and what was to be said of it;

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from vaultgpt.config import Rules
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.schema import given_text, kept_text
 from vaultgpt.vault.entry import NoteFacts
@@ -19,6 +22,9 @@ _FACTS = (
     "(SELECT note FROM entries WHERE forgotten) GROUP BY note) f ON f.note = o.n "
     "WHERE o.gone_since IS NULL"
 )
+_LANGUAGE = "language"
+_SOME_NOTES = 300  # that tell the language
+_GROWN = 0.2  # share of its words by which a vault changes until they are asked again
 _STAMPS = "SELECT path, mtime_ns, size, inode FROM notes WHERE gone_since IS NULL"
 
 
@@ -85,6 +91,21 @@ class Notes:
             gone = row["used"] and row["less"] and not row["left"]
             used, code = bool(row["used"]) and not gone, "forgotten" if gone else row["code"]
             yield NoteFacts(given_text(row["path"]), used, code, words, bool(row["problem"]))
+
+    def language(self, vault: Path, rules: Rules, words: int) -> str | None:
+        """As some notes tell it, spread over a vault of so many words; kept until that has grown
+        by a fifth."""
+        language, then = json.loads(self._db.meta(_LANGUAGE) or "[null, -1]")
+        if then < 0 or abs(words - then) > _GROWN * then:
+            from vaultgpt.vault.census import census  # 0.1 s, which `status` does not need
+            from vaultgpt.vault.scan import read_some
+
+            paths = self.named("used")
+            some = paths[:: -(-len(paths) // _SOME_NOTES) or 1]
+            language = census(read_some(vault, rules, some))["language"]
+            self._db.note(_LANGUAGE, json.dumps([language, words]))
+        known: str | None = language
+        return known
 
     def totals(self) -> dict[str, int]:
         """Counts for status: notes, used notes, words of their prose as `scan` counts them.

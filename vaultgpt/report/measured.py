@@ -23,7 +23,6 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures, VoiceJob
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import author_pages
-from vaultgpt.vault.scan import read_vault
 from vaultgpt.wire import Hear, Sampling
 from vaultgpt.workers.jobs import JobRunner
 
@@ -65,14 +64,13 @@ def _measure(
 ) -> VoiceFigures | None:
     if (active := ledger.generations.active()) is None:
         return None
-    scan = read_vault(state.vault, settings.rules, {})
-    ledger.record(scan, now(), settings.schedule.vanished_percent)
+    ledger.follow(settings.rules, now(), settings.schedule.vanished_percent, whole=True)
     of = fingerprint(ledger, settings.mirror.sampling())
     if (known := stored(state, active, of)) is not None:
         return known
     folder = state.generations / active
     base = bases.base_of_generation(state, verify(folder))
-    learned, held = author_pages(ledger, scan.read)
+    learned, held = author_pages(ledger, settings.rules)
     job = VoiceJob(
         base=str(base.folder),
         adapter=str(folder),

@@ -27,7 +27,7 @@ from vaultgpt.rounds.publish import Closing, close
 from vaultgpt.rounds.room import require_disk_and_memory
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.state import VaultState
-from vaultgpt.training.assemble import Assembled, Places, build_job
+from vaultgpt.training.assemble import Assembled, Places, build_job, reader
 from vaultgpt.training.gate import judge
 from vaultgpt.training.paused import (
     LONG_S,
@@ -49,8 +49,6 @@ from vaultgpt.training.round import (
     Verdict,
     report_from_json,
 )
-from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import ScannedNote, read_vault
 from vaultgpt.wire import Hear
 from vaultgpt.workers.elsewhere import Machine, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
@@ -138,8 +136,7 @@ class _Run:
     def go(self, trainer: JobRunner, on_progress: Hear, stop: threading.Event) -> RoundAnswer:
         if self.asked.fresh and self.asked.manual and self.ledger.paused():
             self.ledger.resume()
-        notes = self._scan()
-        language = census(notes)["language"]
+        language = self._scan()
         staged = self._take_up(on_progress)
         if staged is None:
             now = self.now()
@@ -149,7 +146,7 @@ class _Run:
                     self._drop_interrupted(None)
                 return answer_of(round_, Verdict(False, round_.why))
             self._require_room()
-            staged = self._stage(round_, notes, now)
+            staged = self._stage(round_, now)
             if staged is None:
                 none = replace(round_, kind="none", why="nothing new to learn")
                 return answer_of(none, Verdict(False, none.why))
@@ -209,17 +206,22 @@ class _Run:
             return f"{round_.why} Another machine keeps no checkpoint: it learns in one go."
         return f"{round_.why} Where it is stopped, the next round goes on."
 
-    def _scan(self) -> list[ScannedNote]:
-        scan = read_vault(self.state.vault, self.settings.rules, {})
-        self.ledger.record(scan, self.now(), self.settings.schedule.vanished_percent)
-        return scan.read
+    def _scan(self) -> str | None:
+        """Bring the ledger in step with the vault; its language.
 
-    def _stage(
-        self, round_: Round, notes: list[ScannedNote], now: float
-    ) -> tuple[Round, Assembled, Path] | None:
+        A fresh round reads every note, a small one what is another by time, size or inode.
+        """
+        now, rules = self.now(), self.settings.rules
+        fresh = due(self.ledger, self.settings, self.base, now, self.asked).kind == "fresh"
+        percent = self.settings.schedule.vanished_percent
+        self.ledger.follow(rules, now, percent, whole=fresh)
+        words = self.ledger.notes.totals()["words"]
+        return self.ledger.notes.language(self.state.vault, rules, words)
+
+    def _stage(self, round_: Round, now: float) -> tuple[Round, Assembled, Path] | None:
         """Write the job, or find the interrupted one that is the same; None without any text."""
         interrupted = self.ledger.rounds.interrupted()
-        made, folder, digest = self._assemble(round_, notes, now)
+        made, folder, digest = self._assemble(round_, now)
         if not any(item.role == "train" for item in made.job.items):
             return None
         same = interrupted is not None and interrupted.plan_digest == digest
@@ -231,13 +233,11 @@ class _Run:
                 number = self.ledger.rounds.next_number()
                 seed = (self.settings.training.seed + number) % 2**32
                 round_ = replace(round_, number=number, seed=seed)
-                made, folder, digest = self._assemble(round_, notes, now)
+                made, folder, digest = self._assemble(round_, now)
             self._begin(round_, made, folder, digest, now)
         return round_, made, folder
 
-    def _assemble(
-        self, round_: Round, notes: list[ScannedNote], now: float
-    ) -> tuple[Assembled, Path, str]:
+    def _assemble(self, round_: Round, now: float) -> tuple[Assembled, Path, str]:
         folder = self.state.staging / f"r{round_.number:06d}"
         places = self._places(round_, folder)
         made = build_job(
@@ -246,7 +246,7 @@ class _Run:
             self.base,
             round_,
             now,
-            notes=notes,
+            read=reader(self.state.vault, self.settings.rules),
             places=places,
             manual=round_.asked.manual,
         )

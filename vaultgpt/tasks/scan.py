@@ -6,7 +6,6 @@ nothing about terminals.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,10 +15,6 @@ from vaultgpt.vault.census import Census, census, counted, facts_of
 from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.scan import ScannedNote, read_some, read_vault
 from vaultgpt.wire import Hear
-
-_LANGUAGE = "language"
-_SOME_NOTES = 300  # that tell the language
-_GROWN = 0.2  # share of its words by which a vault changes until they are asked again
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
         return tried(desk)
     ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)  # `status` finds it counted
     found = counted(ledger.notes.facts(), *ledger.entries.census())
-    found["language"] = _language(desk, found["words"])
+    found["language"] = ledger.notes.language(desk.state.vault, settings.rules, found["words"])
 
     def some(wanted: Callable[[NoteFacts], bool]) -> Iterable[ScannedNote]:
         paths = [note.path for note in ledger.notes.facts() if wanted(note)]
@@ -73,15 +68,3 @@ def _less_forgotten(ledger: Ledger) -> Callable[[ScannedNote], ScannedNote]:
     from vaultgpt.tasks.forget import less_forgotten  # what it takes over HTTP costs 0.1 s
 
     return less_forgotten(ledger)
-
-
-def _language(desk: Desk, words: int) -> str | None:
-    """As so many notes tell it, spread over the vault; kept until that has grown by a fifth."""
-    language, then = json.loads(desk.ledger.meta(_LANGUAGE) or "[null, -1]")
-    if then < 0 or abs(words - then) > _GROWN * then:
-        paths = desk.ledger.notes.named("used")
-        some = paths[:: -(-len(paths) // _SOME_NOTES) or 1]
-        language = census(read_some(desk.state.vault, desk.settings.rules, some))["language"]
-        desk.ledger.set_meta(_LANGUAGE, json.dumps([language, words]))
-    known: str | None = language
-    return known

@@ -6,13 +6,14 @@ no loss. Knows nothing about torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from vaultgpt.config import Settings
+from vaultgpt.config import Rules, Settings
 from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
 from vaultgpt.corpus.words import split_words
 from vaultgpt.ledger import EntryRow, Learned, Ledger
@@ -22,9 +23,11 @@ from vaultgpt.training.plan import BaseInfo, fresh_entries, trainable_words
 from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.scan import Changes, ScannedNote, read_some
 
 Range = tuple[int, int]
+_SOME_NOTES = 200  # that are held at once
+_MANY = 1_000  # notes: of so many, and of most of a vault, the folders are listed instead
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,22 @@ class Assembled:
     barred: list[str]  # paragraphs that hold a run of a forgotten note
 
 
+class _Read(Protocol):
+    """Gives the notes at these paths as they stand now, a few at a time; all for None."""
+
+    def __call__(self, paths: Sequence[str] | None) -> Iterable[ScannedNote]: ...
+
+
 @dataclass(frozen=True)
 class _Doc:
-    """An entry in the vault now; a round asks for the text of a few, 1.2 s for 200,000 words."""
+    """An entry in the vault now, and when each of its paragraphs was seen first.
+
+    What the ledger does not know yet is written after the scan that it rests on: it waits.
+    """
 
     row: EntryRow
     entry: Entry
+    seen: dict[str, float]
     key: bytes
 
     @cached_property
@@ -75,6 +88,11 @@ class _Doc:
     def pieces(self) -> list[TextParagraph]:
         return split_paragraphs(self.text, self.masked, self.key)
 
+    @property
+    def known(self) -> list[TextParagraph]:
+        """Those of its paragraphs that the ledger has recorded."""
+        return [p for p in self.pieces if p.digest in self.seen]
+
 
 def build_job(
     ledger: Ledger,
@@ -83,24 +101,24 @@ def build_job(
     round_: Round,
     now: float,
     *,
-    notes: Iterable[ScannedNote],
+    read: _Read,
     places: Places,
     manual: bool = False,
 ) -> Assembled:
-    """The job of `round_` over `notes`, which the ledger has just recorded.
+    """The job of `round_` over the vault, which the ledger has just recorded.
 
-    The same ledger, notes and round give the same job.
+    The same ledger, notes and round give the same job. Of a small round the notes that it learns
+    from or is judged by are read, and no others; no more than a few are held at once.
     """
-    builder = _Builder(ledger)
-    docs = builder.read(notes)
+    builder = _Builder(ledger, read)
     if round_.kind == "incremental":
         ready = ledger.pending(now, 0.0 if manual else settings.schedule.quiet_s)
         chosen = select(ledger, ready, round_.seed)
     else:
         chosen = Selection(train=round_.entry_ids)
-    items = builder.held_out(docs) + builder.learning(docs, chosen)
+    items = builder.held_out() + builder.learning(chosen)
     if round_.kind == "fresh" and ledger.generations.active() is not None:
-        items += builder.scored(docs, ledger.pending(now, 0.0).entries)
+        items += builder.scored(ledger.pending(now, 0.0).entries)
     job = Job(
         round=round_,
         base=str(base.folder),
@@ -127,15 +145,26 @@ def build_job(
     return Assembled(job, builder.learned, waited, held, sorted(builder.found_barred))
 
 
-def author_pages(ledger: Ledger, notes: Iterable[ScannedNote]) -> tuple[list[Item], list[Item]]:
-    """What a fresh round would learn of `notes` now, and what is held out: the author's own pages.
+def author_pages(ledger: Ledger, rules: Rules) -> tuple[list[Item], list[Item]]:
+    """What a fresh round would learn now, and what is held out: the author's own pages.
 
-    The ledger has just recorded the notes. Masks, forgotten text and caps are those of a round.
+    The ledger has just recorded the vault. Masks, forgotten text and caps are those of a round.
     """
-    builder = _Builder(ledger)
-    docs = builder.read(notes)
-    held = builder.held_out(docs)
-    return builder.learning(docs, Selection(train=fresh_entries(ledger))), held
+    builder = _Builder(ledger, reader(ledger.state.vault, rules))
+    held = builder.held_out()
+    return builder.learning(Selection(train=fresh_entries(ledger))), held
+
+
+def reader(vault: Path, rules: Rules) -> _Read:
+    """How a round reads its notes: those at some paths, or all of them."""
+
+    def read(paths: Sequence[str] | None) -> Iterable[ScannedNote]:
+        if paths is not None:
+            return read_some(vault, rules, paths)
+        every = Changes(vault, rules, lambda some: {})
+        return chain.from_iterable(every.parts())
+
+    return read
 
 
 def _there(path: Path | None) -> str | None:
@@ -143,42 +172,43 @@ def _there(path: Path | None) -> str | None:
 
 
 class _Builder:
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, read: _Read) -> None:
+        self.ledger, self._read = ledger, read
         self.key = ledger.key
         self.emitted = ledger.emitted.lookup()
         self.templates = ledger.entries.templates()
         self.barred = ledger.forgotten.digests()
         self.barred_runs = ledger.forgotten.runs()
-        self.first_seen = {
-            p.digest: p.first_seen for ps in ledger.entries.paragraphs().values() for p in ps
-        }
         self.held_digests: set[str] = set()
         self.learned: list[Learned] = []
         self.found_barred: set[str] = set()
 
-    def read(self, notes: Iterable[ScannedNote]) -> dict[str, _Doc]:
-        """Entry id -> its document as it stands in the vault now."""
-        rows = {r.place: r for r in self.ledger.entries.all() if r.live}
-        docs: dict[str, _Doc] = {}
-        for scanned in notes:
-            if not scanned.judgement.used:
-                continue
-            entries = scanned.note.entries
-            for entry, place in zip(entries, entry_places(entries, self.key), strict=True):
-                if place in rows:
-                    docs[rows[place].id] = _Doc(rows[place], entry, self.key)
-        return docs
+    def _docs(self, rows: Iterable[EntryRow]) -> Iterator[_Doc]:
+        """Their documents as they stand in the vault now, note by note in the order of paths."""
+        places = {row.place: row for row in rows if row.live}
+        paths = sorted({row.path for row in places.values()})
+        whole = len(paths) > _MANY and 2 * len(paths) > self.ledger.notes.count()
+        for notes in _some(self._read(None if whole else paths)):
+            found = [
+                (places[place], entry)
+                for scanned in notes
+                if scanned.judgement.used
+                for entry, place in zip(
+                    scanned.note.entries, entry_places(scanned.note.entries, self.key), strict=True
+                )
+                if place in places
+            ]
+            known = self.ledger.entries.paragraphs([row.id for row, _ in found])
+            for row, entry in found:
+                seen = {p.digest: p.first_seen for p in known.get(row.id, ())}
+                yield _Doc(row, entry, seen, self.key)
 
-    def held_out(self, docs: dict[str, _Doc]) -> list[Item]:
+    def held_out(self) -> list[Item]:
         """Held-out entries, at most 2,000 words of each and 50,000 in all."""
-        dropped = self.ledger.entries.duplicates()
         items, left = [], MOST_WORDS
-        for doc in sorted(docs.values(), key=lambda d: d.row.place):
-            if not doc.row.held_out or doc.row.id in dropped:
-                continue
+        for doc in sorted(self._docs(self.ledger.entries.held()), key=lambda d: d.row.place):
             wanted = set(doc.row.held_digests)
-            parts = [p for p in doc.pieces if doc.row.held_out == 1 or p.digest in wanted]
+            parts = [p for p in doc.known if doc.row.held_out == 1 or p.digest in wanted]
             self.held_digests |= {p.digest for p in parts if p.words >= COPY_LEAST}
             chosen: list[TextParagraph] = []
             words = 0
@@ -192,38 +222,39 @@ class _Builder:
                 items.append(self._item(doc, "held_out", chosen))
         return [i for i in items if i.text.strip()]
 
-    def learning(self, docs: dict[str, _Doc], chosen: Selection) -> list[Item]:
+    def learning(self, chosen: Selection) -> list[Item]:
         """What is trained on: for a fresh round all, else new, replayed and newly held out."""
-        items: list[Item] = []
-        for entry in chosen.train:
-            items += self._learn(docs.get(entry), None, ())
-        for entry, new in sorted(chosen.new.items()):
-            items += self._learn(docs.get(entry), new, chosen.new_held.get(entry, ()))
-        for entry, held in sorted(chosen.new_held.items()):
-            if (doc := docs.get(entry)) is not None:
-                parts = [p for p in doc.pieces if p.digest in set(held)]
-                items.append(self._item(doc, "new_held_out", parts))
+        named = {*chosen.train, *chosen.new, *chosen.new_held, *chosen.replay}
+        train, replay = set(chosen.train), {entry: n for n, entry in enumerate(chosen.replay)}
         held_now = {d for digests in chosen.new_held.values() for d in digests}
-        for entry in chosen.replay:
-            if (doc := docs.get(entry)) is not None:
+        found: dict[str, list[Item]] = {"train": [], "new": [], "new_held_out": [], "replay": []}
+        for doc in self._docs(self.ledger.entries.named(sorted(named)).values()):
+            entry, held = doc.row.id, set(chosen.new_held.get(doc.row.id, ()))
+            if entry in train:
+                found["train"] += self._learn(doc, None, ())
+            if entry in chosen.new:
+                found["new"] += self._learn(doc, chosen.new[entry], tuple(held))
+            if held:
+                parts = [p for p in doc.known if p.digest in held]
+                found["new_held_out"].append(self._item(doc, "new_held_out", parts))
+            if entry in replay:
                 parts = [p for p in self._allowed(doc) if p.digest not in held_now]
-                items.append(self._item(doc, "replay", parts))
-        return [i for i in items if i.text.strip()]
+                found["replay"].append(self._item(doc, "replay", parts))
+        self.learned.sort(key=lambda one: one[0])
+        again = sorted(found.pop("replay"), key=lambda item: replay[item.id])
+        items = [item for some in found.values() for item in _by_id(some)] + again
+        return [item for item in items if item.text.strip()]
 
-    def scored(self, docs: dict[str, _Doc], new: dict[str, tuple[str, ...]]) -> list[Item]:
+    def scored(self, new: dict[str, tuple[str, ...]]) -> list[Item]:
         """New text that a fresh round learns, to be foretold by the active generation first."""
         items = []
-        for entry, digests in sorted(new.items()):
-            if (doc := docs.get(entry)) is not None:
-                parts = [p for p in self._allowed(doc) if p.digest in set(digests)]
-                items.append(self._item(doc, "score", parts))
-        return [i for i in items if i.text.strip()]
+        for doc in self._docs(self.ledger.entries.named(sorted(new)).values()):
+            wanted = set(new[doc.row.id])
+            parts = [p for p in self._allowed(doc) if p.digest in wanted]
+            items.append(self._item(doc, "score", parts))
+        return [i for i in _by_id(items) if i.text.strip()]
 
-    def _learn(
-        self, doc: _Doc | None, new: Sequence[str] | None, held: Sequence[str]
-    ) -> list[Item]:
-        if doc is None:
-            return []
+    def _learn(self, doc: _Doc, new: Sequence[str] | None, held: Sequence[str]) -> list[Item]:
         parts = [p for p in self._allowed(doc) if p.digest not in set(held)]
         wanted = set(new) if new is not None else None
         if wanted is not None and not any(p.digest in wanted for p in parts):
@@ -236,7 +267,7 @@ class _Builder:
     def _allowed(self, doc: _Doc) -> list[TextParagraph]:
         """The paragraphs that may be read: not held out, not forgotten, here or in any copy."""
         kept = []
-        for piece in doc.pieces:
+        for piece in doc.known:
             if piece.digest in self.held_digests or piece.digest in self.barred:
                 continue
             if len(self.barred_runs):
@@ -285,10 +316,21 @@ class _Builder:
 
     def _own(self, doc: _Doc, piece: TextParagraph) -> tuple[Range, ...]:
         """Ranges of a paragraph that the mirror wrote."""
-        seen = self.first_seen.get(piece.digest)
+        seen = doc.seen.get(piece.digest)
         if seen is None or not self.emitted.lengths():
             return ()
         return mask_ranges(doc.text[piece.start : piece.end], seen, self.emitted)
+
+
+def _by_id(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: item.id)
+
+
+def _some(notes: Iterable[ScannedNote]) -> Iterator[list[ScannedNote]]:
+    """A few notes at a time."""
+    rest = iter(notes)
+    while some := [*islice(rest, _SOME_NOTES)]:
+        yield some
 
 
 def _cut(text: str, parts: Sequence[TextParagraph]) -> tuple[str, dict[int, int]]:

@@ -35,7 +35,8 @@ class FileStamp(NamedTuple):
 
     mtime_ns: int
     size: int
-    inode: int
+    inode: int  # xor when anything of the file changed last: what is written and then given its
+    # old time back (`touch -r`) differs in that alone. Windows tells when it was made instead.
 
 
 class Found(NamedTuple):
@@ -69,7 +70,7 @@ class Listing:
 
     def add(self, path: str, name: str, code: str, status: os.stat_result) -> None:
         """Enter a note."""
-        inode = 0 if code == "placeholder" else status.st_ino
+        inode = 0 if code == "placeholder" else status.st_ino ^ status.st_ctime_ns
         self.stamps[path] = (status.st_mtime_ns, status.st_size, inode)
         if code or path != self.folder + name:
             self._odd[path] = (name, code)
@@ -87,8 +88,8 @@ def note_id(path: str) -> str:
 
 def stamp_of(status: os.stat_result, code: str = "") -> FileStamp:
     """The stamp of a file's status; another while it lies in the cloud, for macOS changes nothing
-    of these three when it brings a file."""
-    inode = 0 if code == "placeholder" else status.st_ino
+    of its time, size and inode when it brings a file."""
+    inode = 0 if code == "placeholder" else status.st_ino ^ status.st_ctime_ns
     return FileStamp(status.st_mtime_ns, status.st_size, inode)
 
 
@@ -232,7 +233,8 @@ def _fill(found: Listing, entries: Iterable[os.DirEntry[str]]) -> None:
             ):
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode) and not is_dataless(status):
-                    stamps[folder + name] = (status.st_mtime_ns, status.st_size, status.st_ino)
+                    inode = status.st_ino ^ status.st_ctime_ns
+                    stamps[folder + name] = (status.st_mtime_ns, status.st_size, inode)
                     continue
             _take(entry, found)
 
