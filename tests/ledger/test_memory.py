@@ -35,8 +35,8 @@ def test_lines_are_numbered_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "memory.jsonl"
     memory = MemoryFile(path)
     for i in range(3):
-        memory.append("scores", NOW, value=i)
-    assert [line["value"] for line in MemoryFile(path).read()] == [0, 1, 2]
+        memory.append("scores", NOW, round=i)
+    assert [line["round"] for line in MemoryFile(path).read()] == [0, 1, 2]
     assert path.stat().st_mode & 0o777 == 0o600
 
 

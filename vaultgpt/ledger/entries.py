@@ -15,7 +15,7 @@ from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, among, coarse
 from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, pack_runs, unpack_runs
 from vaultgpt.ledger.database import Database, in_parts
-from vaultgpt.ledger.memory_file import Line
+from vaultgpt.ledger.memory_file import RememberedEntry
 from vaultgpt.ledger.paragraphs import place_of
 from vaultgpt.ledger.rows import EntryRow, Paragraph
 from vaultgpt.ledger.schema import given_id, given_text, kept_id, kept_text
@@ -320,14 +320,14 @@ class Entries:
             for nth in range(3)
         )
 
-    def remembered(self, entry: str) -> Line:
+    def remembered(self, entry: str) -> RememberedEntry:
         """What memory.jsonl keeps of an entry, by which it can be found again."""
         row = self._db.read("SELECT place, words FROM entries WHERE id=?", (kept_id(entry),))[0]
         digests = [digest for digest, _ in self.digests_of(entry)]
         place = given_id(row["place"])
         return {"entry": entry, "place": place, "words": row["words"], "paragraphs": digests}
 
-    def ghost(self, one: Line, seen: float) -> None:
+    def ghost(self, one: RememberedEntry, seen: float) -> None:
         """A row for an entry that only memory.jsonl knows, so that a scan can find it again."""
         sql, name = self._db.sql, kept_id(one["entry"])
         if sql.execute("SELECT 1 FROM entries WHERE id=?", (name,)).fetchone():

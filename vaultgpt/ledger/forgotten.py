@@ -14,7 +14,7 @@ from vaultgpt.ledger.compact import pack_runs, unpack_runs
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.guard import Guard
-from vaultgpt.ledger.memory_file import Line, Restated, pack, unpack
+from vaultgpt.ledger.memory_file import Line, RememberedEntry, Restated, pack, unpack
 from vaultgpt.ledger.schema import given_id, kept_id, kept_text
 
 SHORTEST = 4  # words of a paragraph that is barred by itself; "Yes." stays free
@@ -57,7 +57,7 @@ class Forgotten:
             self._db.set_meta("forgot_at", str(now))
         return ids
 
-    def _line(self, entry: str) -> Line:
+    def _line(self, entry: str) -> RememberedEntry:
         line = self._entries.remembered(entry)
         sql = self._db.sql
         there = {digest for digest, words in self._entries.digests_of(entry) if words >= SHORTEST}
@@ -78,7 +78,7 @@ class Forgotten:
         )
         return bytes(rows[0]["ten"]) if rows else b""
 
-    def _add_runs(self, lines: Sequence[Line]) -> None:
+    def _add_runs(self, lines: Sequence[RememberedEntry]) -> None:
         """Their runs into the copy guard's index; adding hashes takes no key."""
         if lines:
             runs = np.concatenate([unpack(line["runs"]) for line in lines])

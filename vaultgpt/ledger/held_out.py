@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger.database import Database, Key
 from vaultgpt.ledger.entries import LIVE, Entries
-from vaultgpt.ledger.memory_file import Line, Restated
+from vaultgpt.ledger.memory_file import Line, RememberedEntry, Restated
 from vaultgpt.ledger.paragraphs import chance
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.ledger.schema import given_id, kept_id
@@ -191,7 +191,7 @@ class HeldOut:
         rows = self._db.read("SELECT n FROM entries WHERE id=?", (kept_id(entry),))
         self._entries.touch_copies([row["n"] for row in rows])
 
-    def _line(self, entry: str, digests: Sequence[str]) -> Line:
+    def _line(self, entry: str, digests: Sequence[str]) -> RememberedEntry:
         return {**self._entries.remembered(entry), "held": list(digests)}
 
     def restate(self, now: float) -> Iterator[Restated]:

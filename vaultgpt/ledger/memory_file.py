@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes
@@ -31,7 +31,36 @@ def unpack(text: str) -> Hashes:
     return np.frombuffer(base64.b64decode(text), dtype="<u8").astype(np.uint64)
 
 
-Line = dict[str, Any]
+class RememberedEntry(TypedDict):
+    """An entry in a line: what it can be found again by."""
+
+    entry: str
+    place: str  # keyed hash
+    words: int
+    paragraphs: list[str]  # keyed digests
+    runs: NotRequired[str]  # of a forgotten one, packed
+    held: NotRequired[list[str]]  # digests held out of a long one
+
+
+class Line(TypedDict):
+    """One line: what all have, then what some kinds have."""
+
+    n: int
+    kind: str
+    time: float
+    prev: NotRequired[str]  # sum of the line before
+    sum: str
+    entries: NotRequired[list[RememberedEntry]]  # "forget", "held_out"
+    generation: NotRequired[str | None]  # "active"
+    check: NotRequired[str]  # "key"
+    round: NotRequired[int]  # "scores"
+    rows: NotRequired[list[list[Any]]]  # entry, nats, bytes, base_nats
+    hashes: NotRequired[str]  # "emitted", packed
+    length: NotRequired[int]
+    emitted: NotRequired[float]
+    accepted: NotRequired[bool]
+
+
 Restated = tuple[str, float, Mapping[str, object]]  # kind, time, fields of a line
 
 
@@ -155,7 +184,7 @@ def _write_whole(fd: int, body: bytes, size: int) -> None:
         raise
 
 
-def _sum(line: Line) -> str:
+def _sum(line: Mapping[str, object]) -> str:
     body = json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(body.encode("ascii")).hexdigest()[:16]
 
@@ -168,4 +197,4 @@ def _parse(text: bytes) -> Line | None:
         good = given == _sum(line) and isinstance(line["n"], int)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {**line, "sum": given} if good else None
+    return cast(Line, {**line, "sum": given}) if good else None

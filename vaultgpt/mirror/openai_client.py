@@ -14,12 +14,28 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 from vaultgpt.errors import Unavailable
 
-Fields = dict[str, Any]  # of a request's body, or of an answer
+Fields = dict[str, object]  # of a request's body
+
+
+class _Meta(TypedDict, total=False):
+    n_ctx: int
+
+
+class _Served(TypedDict, total=False):
+    """A model that a server lists: OpenAI's name, and what vLLM and llama-server add."""
+
+    id: str
+    root: str | None
+    parent: str | None
+    max_model_len: int | None
+    meta: _Meta | None
+
+
 _CONNECT_S = 3.0
 _ASK_S = 60.0  # for a short answer; loading an adapter too
 _SILENT_S = 300.0  # longest time to the first token of a long prompt, or between two
@@ -68,11 +84,12 @@ class OpenAIClient:
         """The answer's JSON, or its text where it is none."""
         return self._ask("POST", path, body)
 
-    def models(self) -> list[Fields]:
+    def models(self) -> list[_Served]:
         """What it lists; the first is mostly the base."""
         found = self.get("/v1/models")
         rows = found.get("data") if isinstance(found, dict) else None
-        return [row for row in rows or () if isinstance(row, dict) and "id" in row]
+        listed = [row for row in rows or () if isinstance(row, dict) and "id" in row]
+        return cast(list[_Served], listed)
 
     @contextlib.contextmanager
     def stream(self, body: Fields) -> Iterator[Iterator[Chunk | None]]:

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 from safetensors.numpy import load_file, save_file
@@ -39,6 +39,7 @@ from vaultgpt.generations import (
     LAST_WEIGHTS,
     MANIFEST,
     PEFT_PREFIX,
+    Manifest,
     verify,
 )
 from vaultgpt.ledger import Ledger
@@ -144,7 +145,7 @@ def export(state: VaultState, form: Form, target: Path, inside_vault: bool = Fal
     target = Path(os.path.realpath(target))
     _check_place(target, inside_vault)
     source = state.generations / generation
-    manifest: dict[str, Any] = {**verify(source)}
+    manifest = verify(source)
     base = base_of_generation(state, manifest)
     _check_form(form, base)
     _check_room(target, form, base, source)
@@ -300,7 +301,7 @@ def _special(base: Base, which: Literal["bos", "eos"]) -> tuple[str, bool]:
     return text, bool(text) and puts in json.dumps(whole.get("post_processor"))
 
 
-def _about(form: Form, manifest: dict[str, Any], base: Base, source: Path) -> str:
+def _about(form: Form, manifest: Manifest, base: Base, source: Path) -> str:
     example = opening(("dream", "poetry"), "2019-03", "The river") + "Last night I"
     token, adds = _special(base, "bos")
     start = f"Where the program does not put `{token}` before it, do so yourself."
