@@ -113,12 +113,13 @@ class Notes:
         A note all of whose words were forgotten is not in use.
         """
         row = self._db.read(
-            "SELECT COUNT(*) AS notes, COALESCE(SUM(kept), 0) AS used, "
-            "COALESCE(SUM(kept * words), 0) AS words FROM ("
-            "SELECT n.words, n.used AND NOT (n.n IN (SELECT note FROM entries WHERE forgotten) AND "
-            "COALESCE((SELECT MIN(forgotten) FROM entries e WHERE e.note = n.n "
-            "AND absent_since IS NULL AND words > 0), 0)) AS kept "
-            "FROM notes n WHERE n.gone_since IS NULL)"
+            "SELECT a.notes, a.used - f.used AS used, a.words - f.words AS words FROM "
+            "(SELECT COUNT(*) AS notes, COALESCE(SUM(used), 0) AS used, "
+            "COALESCE(SUM(used * words), 0) AS words FROM notes WHERE gone_since IS NULL) a, "
+            "(SELECT COUNT(*) AS used, COALESCE(SUM(n.words), 0) AS words FROM notes n "
+            "WHERE n.n IN (SELECT note FROM entries WHERE forgotten) AND n.used "
+            "AND n.gone_since IS NULL AND (SELECT MIN(e.forgotten) FROM entries e "
+            "WHERE e.note = n.n AND e.absent_since IS NULL AND e.words > 0)) f"
         )[0]
         return {"notes": row["notes"], "used": row["used"], "words": row["words"]}
 
