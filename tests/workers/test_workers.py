@@ -219,6 +219,27 @@ async def test_a_swap_waits_for_the_running_request_and_takes_effect_after_it(
     await mirror.stop()
 
 
+async def test_a_swap_comes_before_the_requests_that_wait(tmp_path: Path) -> None:
+    """1. A request runs, three wait. 2. A swap is wished for. 3. The request ends. Result: all
+    that waited write in the new voice.
+    """
+    truth = Truth(tmp_path)
+    mirror = MirrorProcess(truth, program=PROGRAM)
+    items: Any = mirror.generate(Prompt(text="long"))
+    await anext(items)
+    waiting = [asyncio.create_task(words(mirror, "x")) for _ in range(3)]
+    await asyncio.sleep(0)
+    truth.opening = Opening(tmp_path, "g000002", {}, truth.opening.settings)
+    swap = asyncio.create_task(mirror.activate())
+    await asyncio.sleep(0)
+    await items.aclose()
+    async with asyncio.timeout(2):
+        await swap
+        answers = await asyncio.gather(*waiting)
+    assert [usage.generation for _, usage in answers] == ["g000002"] * 3
+    await mirror.stop()
+
+
 async def test_another_base_takes_another_worker(tmp_path: Path) -> None:
     truth = Truth(tmp_path)
     mirror = MirrorProcess(truth, program=PROGRAM)

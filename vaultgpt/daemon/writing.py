@@ -78,9 +78,10 @@ class Writing:
         wanted = (active, kept, self._settings().mirror, self._settings().base)
         before, self._followed = self._followed, wanted
         try:
-            await self.mirror.reload_runs()
             if before != wanted:
                 await self.mirror.activate()
+            else:
+                await self.mirror.reload_runs()
             if before is not None and before[0] != active and wanted[2].engine != "own":
                 await self.mirror.open()  # puts the voice there and compares: at night, not at noon
             self._troubles.pop("mirror", None)

@@ -158,7 +158,9 @@ class MirrorProcess:
     ) -> None:
         self._opening = opening  # asked at every start and swap: the ledger has the truth
         self._program = list(program or command("vaultgpt.mirror.worker"))
-        self._turn = asyncio.Lock()  # a swap waits here too: it falls between two requests
+        # Requests line up at the door, one of them has the turn: a swap, which waits for the turn
+        # alone, falls between two requests and comes before all that wait.
+        self._door, self._turn = asyncio.Lock(), asyncio.Lock()
         self._ids = itertools.count(1)
         self._channel: WorkerPipe | None = None
         self._starting: asyncio.Task[WorkerPipe] | None = None
@@ -203,7 +205,7 @@ class MirrorProcess:
         """Pieces, then one Usage. Closing the iterator, or cancelling its task, ends the work."""
         frame = {"op": "generate", "id": next(self._ids), "prompt": prompt.to_json()}
         said = False
-        async with self._turn:
+        async with self._door, self._turn:
             try:
                 async with self._asked(frame) as answers:
                     async for item in _items(answers):
@@ -225,17 +227,18 @@ class MirrorProcess:
     async def warm(self, prompt: Prompt) -> int:
         """Prefill and cache the prompt; how many of its tokens the cache held. Cancellable."""
         frame = {"op": "warm", "id": next(self._ids), "prompt": prompt.to_json()}
-        async with self._turn, self._asked(frame) as answers:
+        async with self._door, self._turn, self._asked(frame) as answers:
             return int((await answers()).get("cached_tokens", 0))
 
     async def activate(self) -> None:
-        """Take over what the ledger now says is active, between two requests.
+        """Take over what the ledger says is active, and the guard's index, between two requests.
 
         Another base needs another worker: the old one leaves, the next request starts the new.
         """
         async with self._turn:
             if not self.running:
                 return
+            self._tell_runs()  # what the new voice learned must not be copied
             opening = await self._opening()
             was = self._opened
             if opening == was:
@@ -256,8 +259,11 @@ class MirrorProcess:
     async def reload_runs(self) -> None:
         """Tell the worker that the guard's index has grown."""
         async with self._turn:
-            if self.running and self._channel is not None:
-                self._channel.send({"op": "runs", "id": next(self._ids)})
+            self._tell_runs()
+
+    def _tell_runs(self) -> None:
+        if self.running and self._channel is not None:
+            self._channel.send({"op": "runs", "id": next(self._ids)})
 
     async def stop(self) -> None:
         """End the worker now, whatever it does; returns once it has gone."""
