@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from tests import tiny
@@ -26,6 +28,7 @@ from vaultgpt.ledger.lineage import Generations
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks import export as task
 from vaultgpt.tasks.export import Form, export
+from vaultgpt.training.lora import merged_model
 
 FILES: dict[Form, set[str]] = {
     "adapter": {"adapter_config.json", "adapter_model.safetensors", "embedding_delta.safetensors"},
@@ -37,12 +40,14 @@ FILES: dict[Form, set[str]] = {
 }
 
 
-def with_a_voice(tmp_path: Path, base: Path, family: str = "llama") -> VaultState:
+def with_a_voice(
+    tmp_path: Path, base: Path, family: str = "llama", embedding: bool = True
+) -> VaultState:
     """A vault whose active generation is a random adapter of `base`."""
     (tmp_path / "vault").mkdir()
     state = create_state(tmp_path / "vault")
     save_option(state.config, "base", str(base))
-    make_adapter(base, tmp_path / "staged", family, embedding=True)
+    make_adapter(base, tmp_path / "staged", family, embedding=embedding)
     (tmp_path / "staged" / "last_weights.safetensors").write_bytes(b"l" * 100)
     name = publish_voice(state, base, tmp_path / "staged")
     with Ledger.open(state) as ledger:
@@ -88,7 +93,7 @@ def test_the_modelfile_writes_on_rather_than_chats(state: VaultState, tmp_path: 
 
 
 def test_mlx_adds_to_every_layer_what_peft_adds(state: VaultState, tmp_path: Path) -> None:
-    """By what mlx_lm computes, y + scale * (x A) B, in numpy: MLX is no test's."""
+    """By what mlx_lm computes, y + scale * (x A) B, in numpy, wherever this runs."""
     export(state, "mlx", tmp_path / "mlx")
     theirs = load_file(tmp_path / "mlx" / "adapters.safetensors")
     config = json.loads((tmp_path / "mlx" / "adapter_config.json").read_text())
@@ -103,6 +108,33 @@ def test_mlx_adds_to_every_layer_what_peft_adds(state: VaultState, tmp_path: Pat
         delta = ours[name.replace("lora_A", "lora_B")] @ ours[name] * lora["lora_alpha"] / lora["r"]
         mlx = theirs[f"{module}.lora_a"] @ theirs[f"{module}.lora_b"]
         np.testing.assert_allclose(mlx.T * config["lora_parameters"]["scale"], delta, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("form", "family"),
+    [("mlx", "llama"), ("mlx", "qwen3"), ("merged", "llama"), ("merged", "gemma")],
+)
+def test_mlx_itself_foretells_what_transformers_does(
+    form: Form, family: str, tmp_path: Path, tiny_models: Callable[..., Path]
+) -> None:
+    """Result: mlx_lm's logits over a prompt, of the adapter on its base and of the merged folder,
+    and so the same greedy text; the embedding's change goes along with the merged form alone."""
+    if sys.platform == "win32":
+        pytest.skip("MLX has no Windows build; the numpy test above ran")
+    import mlx.core as mx
+    from mlx_lm import load
+
+    base = tiny_models(family)
+    state = with_a_voice(tmp_path, base, family, embedding=form == "merged")
+    export(state, form, tmp_path / "m")
+    folder, adapter = (base, tmp_path / "m") if form == "mlx" else (tmp_path / "m", None)
+    model, *_ = load(str(folder), adapter_path=str(adapter) if adapter else None)
+    ids = [1, 5, 9, 40, 77, 3, 100, 41]
+    with torch.no_grad():
+        ours = merged_model(base, state.generations / "g000001")(torch.tensor([ids])).logits[0]
+    theirs = np.array(model(mx.array([ids])).astype(mx.float32))[0]
+    np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=2e-3 * float(ours.abs().max()))
+    assert theirs.argmax(1).tolist() == ours.argmax(1).tolist()
 
 
 def test_the_adapter_keeps_vllms_rules(state: VaultState, tmp_path: Path) -> None:
