@@ -13,7 +13,7 @@ from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.bases import estimate as timing
 from vaultgpt.config import Schedule, Settings, Training
-from vaultgpt.ledger import Ledger
+from vaultgpt.ledger import EntryRow, Ledger
 from vaultgpt.rounds import run_round
 from vaultgpt.training.plan import due, plan, words_for_budget
 from vaultgpt.training.round import Asked
@@ -188,6 +188,48 @@ def test_the_budget_takes_a_sample_with_every_year_and_tag_in_proportion(tmp_pat
         assert set(taken) == set(every) and max(taken.values()) - min(taken.values()) <= 2
         assert set(stratified(entries, 6_000, seed=3)) == chosen
         assert set(stratified(entries, 6_000, seed=4)) != chosen
+
+
+def test_a_first_voice_on_ten_million_words_has_the_budget_and_shares_of_a_small_vaults() -> None:
+    """20,000 entries of 500 words over 40 years, under three tags and none, on a base of 135 M.
+
+    Result: the first round reads as much of them as of a hundredth of them, within its seconds,
+    from all over the years and in the shares of the tags.
+    """
+    tags: list[tuple[str, ...]] = [("journal",), ("journal",), ("dream",), ()]
+    entries = [
+        EntryRow(
+            f"{n:016x}",
+            f"{n}.md",
+            None,
+            f"{n:016x}",
+            f"{1980 + n % 40}-03-01",
+            tags[n // 40 % 4],
+            500,
+            0,
+            (),
+            NOW,
+            NOW,
+            used=True,
+            forgotten=False,
+            absent_since=None,
+        )
+        for n in range(20_000)
+    ]
+    settings, base = Settings(), FakeBase(parameters=135_000_000)
+    part = words_for_budget(10_000_000, settings, base)
+    assert part == pytest.approx(words_for_budget(100_000, settings, base), abs=600)
+    once = replace(settings.training, epochs=1.0)
+    takes = timing.estimate(part, base.parameters, vocab=base.vocab, training=once)
+    assert takes.full_s <= settings.training.first_round_s == 180.0
+    chosen = set(stratified(entries, part, seed=3))
+    taken = [entry for entry in entries if entry.id in chosen]
+    assert 0.9 * part <= sum(entry.words for entry in taken) <= part
+    years = Counter(int(entry.year or 0) // 10 for entry in taken)
+    assert len(years) == 4 and max(years.values()) <= 0.35 * len(taken)
+    share = Counter(entry.tags for entry in taken)
+    assert share["journal",] / len(taken) == pytest.approx(0.5, abs=0.1)
+    assert min(share["dream",], share[()]) / len(taken) == pytest.approx(0.25, abs=0.1)
 
 
 def test_a_small_base_learns_a_small_vault_whole_and_a_large_one_a_part(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from vaultgpt.ledger import EntryRow, Ledger, Paragraph, Pending
 from vaultgpt.ledger.paragraphs import chance
 
+_GOLDEN = 0.6180339887498949  # the fractions of its multiples lie evenly, however many there are
 _REPLAY_TIMES = 0.14  # words of replay for each new word: 10 % to 75 %
 _REPLAY_OF = 5_000  # entries that replay is chosen from, where there are more
 _MISSING = 0.5  # a tag is missing from new text that brings less than this part of its usual share
@@ -34,18 +35,22 @@ def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
     """Entries of about `words` words in all, in proportion to each year and first tag.
 
     In each stratum entries stand in random order, each at the share of the stratum's words that is
-    reached in its middle; taking all strata by that share up to `words` keeps the proportions.
+    reached within it; taking all strata by that share up to `words` keeps the proportions. How far
+    within it is spread evenly over the strata: with the middle in all of them the large ones came
+    first, and 16,000 words of 20,000 entries over 40 years had up to a sixth too much of a tag.
     """
     strata: dict[tuple[str, str], list[EntryRow]] = defaultdict(list)
     for entry in sorted(entries, key=lambda e: e.place):
-        strata[(entry.year or "", _first_tag(entry))].append(entry)
+        strata[(_first_tag(entry), entry.year or "")].append(entry)
     rng = random.Random(seed)
     placed: list[tuple[float, str, EntryRow]] = []
+    within = random.Random(f"{seed}/within").random()
     for _, members in sorted(strata.items()):
         rng.shuffle(members)
+        within = (within + _GOLDEN) % 1.0
         total, at = sum(e.words for e in members), 0
         for entry in members:
-            placed.append(((at + entry.words / 2) / max(1, total), entry.place, entry))
+            placed.append(((at + entry.words * within) / max(1, total), entry.place, entry))
             at += entry.words
     chosen: list[str] = []
     left = words
