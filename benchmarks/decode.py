@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from vaultgpt import config
+from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.wire import Prompt, Sampling, Usage
@@ -89,9 +90,18 @@ def our_contenders(
 
 
 def transformers_contender(
-    base: Path, voice: Path | None, ids: list[int], tokens: int, dtype: torch.dtype
+    base: Path,
+    voice: Path | None,
+    ids: list[int],
+    tokens: int,
+    dtype: torch.dtype,
+    device: str = "cpu",
+    static: bool = False,
 ) -> Contender:
-    """transformers.generate, greedy and cached, the adapter attached as peft does."""
+    """transformers.generate, greedy and cached, the adapter attached as peft does.
+
+    `static`: its cache of one size, for which it compiles and, on CUDA, captures graphs.
+    """
     from transformers import AutoModelForCausalLM
 
     net: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
@@ -99,8 +109,9 @@ def transformers_contender(
         from peft import PeftModel
 
         net = PeftModel.from_pretrained(net, str(voice))
-    net.train(False)
-    given = torch.tensor([ids])
+    net.train(False).to(device)
+    given = torch.tensor([ids], device=device)
+    more: dict[str, Any] = {"cache_implementation": "static"} if static else {}
 
     def generate(count: int) -> float:
         begin = time.perf_counter()
@@ -111,6 +122,7 @@ def transformers_contender(
             pad_token_id=0,
             eos_token_id=None,
             attention_mask=torch.ones_like(given),
+            **more,
         )
         return time.perf_counter() - begin
 
@@ -206,9 +218,13 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Figures]:
     for dtype in [getattr(torch, name) for name in args.transformers.split(",") if name]:
         name = f"transformers {str(dtype).removeprefix('torch.')}"
         name += ", adapter attached" if args.voice else ""
-        contenders[name + ": greedy"] = transformers_contender(
-            args.base, args.voice, ids, args.tokens, dtype
-        )
+        where = choose_device(args.device).type
+        for static in (False, True) if where == "cuda" else (False,):
+            contenders[name + (", static cache" if static else "") + ": greedy"] = (
+                transformers_contender(
+                    args.base, args.voice, ids, args.tokens, dtype, where, static
+                )
+            )
     return race(contenders, args.runs)
 
 
