@@ -201,9 +201,10 @@ def _take(stream: IO[bytes]) -> Any:
     return pickle.loads(stream.read(*_HEAD.unpack(head)))
 
 
-def _leave_with(parent: int) -> None:
-    """End the process soon after its parent's death, also in the midst of a note."""
-    while os.getppid() == parent:
+def _leave_with(parent: int, busy: threading.Event) -> None:
+    """End the process soon after its parent's death in the midst of a note; while it waits for one,
+    the end of its input does that, and nobody wakes."""
+    while busy.wait() and os.getppid() == parent:
         time.sleep(1.0)
     os._exit(0)
 
@@ -211,8 +212,9 @@ def _leave_with(parent: int) -> None:
 def main() -> None:
     """The child: a format of daily notes or some notes in, these as they were read out."""
     children.no_core()
+    busy = threading.Event()
     if os.name == "posix":  # elsewhere a closed pipe alone tells it
-        threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_leave_with, args=(os.getppid(), busy), daemon=True).start()
     importlib.import_module("vaultgpt.vault.note")  # 50 ms, which the parent need not have
     gc.freeze()  # what is imported is looked through for cycles no more: a tenth of its time
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -222,7 +224,10 @@ def main() -> None:
         if isinstance(message, DailyFormat):
             daily = message
             continue
-        _put(sink, [_read(path, data, daily) for path, data in message])
+        busy.set()
+        read = [_read(path, data, daily) for path, data in message]
+        busy.clear()
+        _put(sink, read)
 
 
 def _read(path: str, data: bytes | str, daily: DailyFormat) -> Note:
