@@ -29,6 +29,7 @@ from vaultgpt.rounds import end_paused, must_stop, repair, room, run_round, what
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.service import Desk
+from vaultgpt.tasks.status import figures
 from vaultgpt.training import assemble
 from vaultgpt.training.assemble import Places, build_job, reader
 from vaultgpt.training.checkpoint import Progress, write_checkpoint
@@ -38,7 +39,7 @@ from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.scan import ScannedNote
-from vaultgpt.workers import RoundStopped
+from vaultgpt.workers import Machine, RoundStopped
 
 KEYS = {"round", "kind", "verdict", "report", "generation"}
 
@@ -439,6 +440,9 @@ def test_a_full_round_says_its_hours_and_goes_on_with_the_text_of_its_beginning(
     assert re.search(r"the whole vault is due\. That takes about (\d+|an?) \w+\.$", row.why)
     assert waits.kind == "fresh" and waits.takes_s == pytest.approx(3600 * 66 / 34)
     assert waits.why == "A full round is paused at 34 %, and about 2 hours are left."
+    with Ledger.open(paused.state) as ledger:
+        told = figures(Desk(paused.state, paused.settings, ledger, NOW))["paused_round"]
+    assert told == {"round": 2, "fraction": 0.34, "left_s": waits.takes_s}
     folder = paused.state.staging / "r000002"
     job = (folder / "job.json").read_text()
     paused.write("new.md", body("brand new", 4))
@@ -467,6 +471,7 @@ def test_a_full_round_says_its_hours_and_goes_on_with_the_text_of_its_beginning(
         ("settings", "how it learns was changed in the settings"),
         ("asked", "a fresh one was asked for"),
         ("damaged", "its files are damaged"),
+        ("moved", "its files are damaged"),
     ],
 )
 def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, why: str) -> None:
@@ -492,6 +497,7 @@ def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, w
     said: list[Any] = []
     trainer = FakeTrainer(after=0.79)
     base = replace(BIG, mark="b") if how == "base" else BIG
+    base = replace(BIG, folder=Path("/elsewhere")) if how == "moved" else base
     options = {"base": base, "fresh": how == "asked", "on_progress": said.append}
     assert go(paused, trainer, now=NOW + DAY, **options)["round"] == 3
     ends = f"The full round that was paused at 34 % ends: {why}."
@@ -518,6 +524,13 @@ def test_a_paused_round_is_erased_at_once_where_a_note_of_it_is_forgotten(paused
         FORGET.work(desk, ForgetRequest(path=rows[1].path))
         assert not list(paused.state.staging.iterdir())
         assert ledger.rounds.interrupted() is None
+
+
+def test_another_machine_learns_a_paused_round_in_one_go_and_says_so(paused: Vault) -> None:
+    said: list[Any] = []
+    there: dict[str, Any] = {"base": BIG, "machine": Machine("attic"), "on_progress": said.append}
+    assert go(paused, FakeTrainer(after=0.79), **there)["round"] == 2
+    assert "keeps no checkpoint" in said[0]["text"]
 
 
 def test_a_paused_round_waits_for_a_vault_that_is_out_of_reach(paused: Vault) -> None:

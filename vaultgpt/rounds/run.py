@@ -53,6 +53,7 @@ from vaultgpt.wire import Hear
 from vaultgpt.workers.elsewhere import Machine, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
 
+_ELSEWHERE = "Another machine keeps no checkpoint: it learns the whole in one go."
 _SPENT_SHARE = 0.95  # of its budget: such a first round was cut short, and the full one is due
 
 
@@ -182,7 +183,8 @@ class _Run:
             hear({"event": "say", "text": found.ends(why or "its files are damaged")})
             return None
         self._require_room()
-        hear({"event": "say", "text": f"The full round goes on at {found.said}."})
+        said = f"The full round goes on at {found.said}."
+        hear({"event": "say", "text": said if self.learns_here else _ELSEWHERE})
         return taken
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
@@ -191,6 +193,8 @@ class _Run:
         if kept is None or self._digest(*kept) != found.row.plan_digest:
             return None
         job, learned = kept
+        if (Path(job.base), Path(job.out)) != (self.base.folder, found.folder / "out"):
+            return None  # the state or the models lie elsewhere by now
         held = [item.id for item in job.items if item.role == "held_out"]
         return job.round, Assembled(job, learned, [], held, []), found.folder
 
@@ -203,7 +207,7 @@ class _Run:
     def _beforehand(self, round_: Round) -> str:
         """What is said before a long round begins; its `why` ends with the hours."""
         if not self.learns_here:
-            return f"{round_.why} Another machine keeps no checkpoint: it learns in one go."
+            return f"{round_.why} {_ELSEWHERE}"
         return f"{round_.why} Where it is stopped, the next round goes on."
 
     def _scan(self) -> str | None:
