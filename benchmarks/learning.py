@@ -87,13 +87,13 @@ class _Curve(_Trainer):
 
     def curve(self, on_point: Any) -> dict[str, Any]:
         options = self.settings
-        device = choose_device(options["device"], options["dtype"], int(options["threads"]))
+        device = choose_device(options.device, options.dtype, options.threads)
         base = load_base(Path(self.job.base), device)
         measurer = Measurer(self.job, base, self.folder, self.digest, self.stop, self.say)
         sets = {name: measurer.sets[name] for name in ("held_out", "general")}
         train = [i for i in self.job.items if i.role in ("train", "replay")]
         recipe, mixture, _, total = self._mixture(base, None, train, 0)
-        if options["embedding"] and not recipe.embedding_rate and base.tied:
+        if options.embedding and not recipe.embedding_rate and base.tied:
             recipe = replace(recipe, embedding_rate=embedding_rate(recipe.rate))
         points = [on_point({"passes": 0.0, **_bits(base, sets, plain=True)})]
         learner = Learner(base, recipe, self.seed, None, None)
@@ -101,14 +101,14 @@ class _Curve(_Trainer):
         loop = Loop(
             learner, mixture, [], Plan(steps, steps, None, self.folder, self.digest), stop=self.stop
         )
-        every = max(1, round(steps / options["epochs"] / 2))
+        every = max(1, round(steps / options.epochs / 2))
         while loop.progress.step < steps:
             loop._one_step()
             step = loop.progress.step
             if step % every == 0 or step == steps:
                 with learner.averaged(), device.autocast():
                     found = _bits(base, sets)
-                done = round(step / steps * options["epochs"], 2)
+                done = round(step / steps * options.epochs, 2)
                 points.append(on_point({"passes": done, "step": step, **found}))
         progress = loop.progress
         return {

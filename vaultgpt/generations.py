@@ -29,6 +29,7 @@ from vaultgpt.files import (
     write_json,
 )
 from vaultgpt.state import VaultState
+from vaultgpt.wire import ReportRow
 
 ADAPTER = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -107,7 +108,7 @@ class Manifest(TypedDict):
     created: float
     learned: list[list[Any]]  # [entry, digest, words] of each paragraph
     held_out: list[str]
-    report: dict[str, Any]
+    report: ReportRow
     verdict: Mapping[str, Any]  # {promoted, why, checks}
     kind: NotRequired[str]
     sampled: NotRequired[bool]

@@ -98,9 +98,8 @@ def _drop(share: float, module: nn.Module, inputs: Any, output: Any) -> Any:
 
 class _FullTrainer(_Trainer):
     def tune(self, rate: float, dropout: float) -> tuple[BaseModel, Adapter, float, int, float]:
-        device = choose_device(
-            self.settings["device"], self.settings["dtype"], int(self.settings["threads"])
-        )
+        at = self.settings
+        device = choose_device(at.device, at.dtype, at.threads)
         base = load_base(Path(self.job.base), device)
         train = [i for i in self.job.items if i.role in ("train", "replay")]
         train, validation = split_validation(train, self.seed)

@@ -67,7 +67,7 @@ def learn(
             job = json.loads(job_path.read_text(encoding="utf-8"))
             tamper(job)
             job_path.write_text(json.dumps(job), encoding="utf-8")
-        return run_job(job_path, lambda event: None, stop).to_json()
+        return dict(run_job(job_path, lambda event: None, stop).to_json())
 
     clock = time.time if now is None else (lambda: now)
     return run_round(

@@ -230,7 +230,7 @@ def fresh(
     def trainer(job_path: Path, on_progress: Any, stop: Any, *, settings: Any) -> dict[str, Any]:
         report = run_job(job_path, on_progress, stop)
         kept.append(load_adapter(job_path.parent / "out"))
-        return report.to_json()
+        return dict(report.to_json())
 
     with home(place / "home"):
         state = open_state(place)

@@ -78,7 +78,7 @@ def learn(state: VaultState, tamper: Callable[[Job], None]) -> RoundAnswer:
         job = json.loads(job_path.read_text(encoding="utf-8"))
         tamper(job)
         job_path.write_text(json.dumps(job), encoding="utf-8")
-        return run_job(job_path, on_progress, stop).to_json()
+        return dict(run_job(job_path, on_progress, stop).to_json())
 
     settings = with_option(Settings(), "training.device", "cpu")
     return run_round(state, settings, manual=True, trainer=trainer, now=lambda: 1_700_000_000.0)

@@ -14,7 +14,7 @@ from tests.ledger.vaults import NOW, FakeBase, Vault
 from vaultgpt.config import Training
 from vaultgpt.rounds import RoundAnswer, run_round
 from vaultgpt.training.round import Item, Job, Report, SegmentScores, job_from_json
-from vaultgpt.wire import Hear
+from vaultgpt.wire import ForetoldRow, Frame, Hear
 
 
 def scores(items: list[Item], models: dict[str, float], seed: int = 1) -> SegmentScores:
@@ -61,7 +61,7 @@ class FakeTrainer:
         stop: threading.Event,
         *,
         settings: Training,
-    ) -> dict[str, Any]:
+    ) -> Frame:
         self.texts.append(job_path.read_text(encoding="utf-8"))
         job = job_from_json(json.loads(self.texts[-1]))
         self.jobs.append(job)
@@ -73,7 +73,7 @@ class FakeTrainer:
         )
         (out / "adapter_config.json").write_text('{"r": 8}')
         (out / "README.md").write_text("peft's own")
-        return self.report(job).to_json()
+        return dict(self.report(job).to_json())
 
     def report(self, job: Job) -> Report:
         models = {m: v for m, v in self.held.items() if m != "before" or "before" in job.compare}
@@ -85,7 +85,7 @@ class FakeTrainer:
         if new:
             segments["new_notes"] = scores(new, self.new, seed=2)
         bits: dict[str, float | None] = {"held_out": 1.2, "held_out_base": 1.5, "general": 2.0}
-        trained = [
+        trained: list[ForetoldRow] = [
             {"id": i.id, "nats": 10.0, "bytes": 20, "base_nats": 12.0}
             for i in job.items
             if i.new_ranges or i.role == "score"

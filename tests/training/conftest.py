@@ -87,7 +87,7 @@ def make_job(tmp_path: Path, llama: Path) -> MakeJob:
             "items": tuple(some_items() if items is None else items),
             "general_heldout": None,
             "general_replay": None,
-            "settings": merged | (settings or {}),
+            "settings": Training(**(merged | (settings or {}))),
             "words": 1000,
             "out": str(folder / "out"),
         }

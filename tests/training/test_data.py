@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWa
 
 from tests import tiny
 from tests.training.conftest import item
+from vaultgpt.config import Training
 from vaultgpt.corpus.documents import Block
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.choose import (
@@ -145,16 +147,11 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert choose_rate(7_000_000) == choose_rate(10_000) == pytest.approx(4e-3)
     assert choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
     assert choose_rate(135_000_000) > choose_rate(600_000_000) > choose_rate(2 * 10**9) > 5e-4
-    settings = {
-        "rank": 0,
-        "learning_rate": 0.0,
-        "embedding": True,
-        "block_tokens": 0,
-        "batch_tokens": 0,
-    }
+    settings = Training(rank=0, learning_rate=0.0, embedding=True, block_tokens=0, batch_tokens=0)
 
     def recipe(**more: object) -> Recipe:
         values = {
+            "settings": settings,
             "words": 25_000,
             "params": 7_000_000,
             "context": 512,
@@ -163,14 +160,12 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
             "fresh": True,
             "parent_rank": None,
         }
-        return choose_recipe(settings, **(values | more))  # type: ignore[arg-type]
+        return choose_recipe(**(values | more))  # type: ignore[arg-type]
 
     assert recipe(context=256).block_tokens == 256
     assert recipe(context=1024).block_tokens == 256
     assert recipe(context=1024, params=124_000_000).block_tokens == 1024
-    settings["block_tokens"] = 768
-    assert recipe(context=1024).block_tokens == 768
-    settings["block_tokens"] = 0
+    assert recipe(settings=replace(settings, block_tokens=768), context=1024).block_tokens == 768
     assert recipe().embedding_rate > 0
     assert recipe(tied=False).embedding_rate == recipe(params=500_000_000).embedding_rate == 0
     assert recipe(parent_rank=16).rank == 16
@@ -183,10 +178,10 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     night = recipe(round_tokens=2 * 875.0, **read)
     assert night.batch_tokens == 875 and night.rate == small.rate
     assert [rate_at(i, 2, night) for i in range(2)] == [1.0, 1.0]  # and without a warm-up
-    defaults = {"epochs": 3.0, "new_passes": 1.25}  # three is what the author asked for
+    defaults = Training(epochs=3.0, new_passes=1.25)  # three is what the author asked for
     assert passes(defaults, fresh=True, params=7_000_000) == 3.0
     assert passes(defaults, fresh=False, params=7_000_000) == 1.25
-    chosen = {"epochs": 0.0, "new_passes": 2.0}  # by the base's size
+    chosen = Training(epochs=0.0, new_passes=2.0)  # by the base's size
     assert passes(chosen, fresh=True, params=11_600_000) == 2.0
     assert passes(chosen, fresh=True, params=135_000_000) == 3.0
     assert recipe(round_tokens=10e6).batch_tokens == 3500

@@ -229,7 +229,8 @@ def test_long_entries_count_as_one_each() -> None:
         first=False,
         expect_fresh=False,
     )
-    assert many.checks[1]["figure"] < 0.005
+    figure = many.checks[1]["figure"]
+    assert figure is not None and figure < 0.005
     rng = np.random.default_rng(1)
     few = judge(
         report(segments(rng, 3, 8, {"after": 0.99, "before": 1.0})),
@@ -327,7 +328,8 @@ def test_plain_english_is_judged_only_where_the_vault_is_english() -> None:
     assert not verdict.promoted and "plain English" in verdict.why
     german = judge(report(held, general=general), kind="fresh", first=True, english=False)
     assert german.promoted
-    assert next(c for c in german.checks if c["name"] == "general")["figure"] > 0.05
+    figure = next(c for c in german.checks if c["name"] == "general")["figure"]
+    assert figure is not None and figure > 0.05
 
 
 def test_without_a_comparison_nothing_is_promoted() -> None:

@@ -24,10 +24,11 @@ from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Report, report_from_json
 from vaultgpt.training.trainer import read_job, run_job
+from vaultgpt.wire import ProgressEvent
 
 
 def run(
-    path: Path, progress: list[dict[str, Any]] | None = None, stop: threading.Event | None = None
+    path: Path, progress: list[ProgressEvent] | None = None, stop: threading.Event | None = None
 ) -> Report:
     seen = [] if progress is None else progress
     return run_job(path, seen.append, stop or threading.Event())
@@ -44,7 +45,7 @@ def general(path: Path, texts: int = 4) -> str:
 
 
 def test_a_fresh_round_beats_its_base_and_reports_it(make_job: MakeJob, tmp_path: Path) -> None:
-    progress: list[dict[str, Any]] = []
+    progress: list[ProgressEvent] = []
     path = make_job(
         settings={"epochs": 6.0},
         general_heldout=general(tmp_path / "g.jsonl"),
@@ -200,7 +201,7 @@ def test_a_round_of_three_nights_learns_what_one_of_a_single_night_does(
     for night in (4, 7):
         stopped_at(path, night)
         assert (path.parent / "checkpoint.safetensors").exists()
-    again: list[dict[str, Any]] = []
+    again: list[ProgressEvent] = []
     report = run(path, again)
     phases = [m["phase"] for m in again]
     assert "evaluate" not in phases[: phases.index("train")]
@@ -218,7 +219,7 @@ def stopped_at(path: Path, step: int) -> None:
     """The job learned up to this step, as a night ends in its middle."""
     stop = threading.Event()
 
-    def until(message: dict[str, Any]) -> None:
+    def until(message: ProgressEvent) -> None:
         if message["phase"] == "train" and message["step"] == step:
             stop.set()
 

@@ -19,7 +19,7 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import read_json
 from vaultgpt.training import worker
 from vaultgpt.training.round import Item, item_from_json
-from vaultgpt.wire import Frame
+from vaultgpt.wire import Frame, Hear
 
 
 class StyleFigures(TypedDict):
@@ -136,7 +136,7 @@ def read_voice_job(path: Path) -> VoiceJob:
         ) from None
 
 
-def study(order: Frame, say: worker.Say, stop: threading.Event, _began: float) -> Any:
+def study(order: Frame, say: Hear, stop: threading.Event, _began: float) -> Any:
     """The figures of the VoiceJob that the order names."""
     from vaultgpt.report.study import Study
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import Any
+from functools import partial
 
 from vaultgpt import generations
 from vaultgpt.errors import Conflict
@@ -18,6 +18,7 @@ from vaultgpt.ledger import GenerationRow, Learned, Ledger
 from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
 from vaultgpt.training.paused import lost, paused_round
+from vaultgpt.wire import ReportRow
 
 
 def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
@@ -105,19 +106,20 @@ def _complete(
 ) -> None:
     """Do the transaction that the crash cut off; after a lost ledger only enter what is there."""
     open_round = ledger.rounds.interrupted()
-    report = {**manifest["report"], "losses": []}
+    report: ReportRow = {**manifest["report"], "losses": []}
     verdict = manifest["verdict"]
-    closing: dict[str, Any] = {
-        "verdict": verdict["why"],
-        "report": report,
-        "checks": verdict.get("checks", []),
-        "generation": row,
-        "learned": learned,
-        "waited": manifest.get("waited", []),
-        "sampled": bool(manifest.get("sampled")),
-    }
+    close = partial(
+        ledger.rounds.close,
+        verdict=verdict["why"],
+        report=report,
+        checks=verdict.get("checks", []),
+        generation=row,
+        learned=learned,
+        waited=manifest.get("waited", []),
+        sampled=bool(manifest.get("sampled")),
+    )
     if open_round is not None and open_round.number == row.round:
-        ledger.rounds.close(row.round, now, promoted=row.promoted, **closing)
+        close(row.round, now, promoted=row.promoted)
         return
     ledger.rounds.open(
         row.round,
@@ -127,7 +129,7 @@ def _complete(
         plan_digest="",
         sampled=bool(manifest.get("sampled")),
     )
-    ledger.rounds.close(row.round, row.created, promoted=False, **closing)
+    close(row.round, row.created, promoted=False)
     ledger.rounds.mark_promoted(row.round, row.promoted)
 
 

@@ -5,11 +5,10 @@ Knows nothing about how a round is run.
 
 from __future__ import annotations
 
-from typing import Any
-
 from typing_extensions import TypedDict
 
 from vaultgpt.training.round import Report, Round, Verdict
+from vaultgpt.wire import CheckRow, LearningRow
 
 
 class _Bits(TypedDict):
@@ -35,7 +34,7 @@ class _RoundFigures(TypedDict):
     copying: dict[str, float]
     by_tag: dict[str, dict[str, float]]
     notes: list[str]
-    learning: dict[str, Any]
+    learning: LearningRow
 
 
 class _RoundVerdict(TypedDict):
@@ -43,7 +42,7 @@ class _RoundVerdict(TypedDict):
 
     promoted: bool
     why: str
-    checks: list[dict[str, Any]]
+    checks: list[CheckRow]
 
 
 class RoundAnswer(TypedDict):

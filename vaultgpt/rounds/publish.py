@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vaultgpt import generations
 from vaultgpt.bases import keep_embedded
@@ -43,14 +43,17 @@ def close(
     now: float,
 ) -> str | None:
     """Publish when promoted, commit everything at once, erase the prose; the new generation."""
-    closing: dict[str, Any] = {
-        "promoted": done.verdict.promoted,
-        "verdict": done.verdict.why,
-        "report": done.report.to_json(),
-        "checks": done.verdict.checks,
-        "sampled": done.round.sampled,
-        "waited": done.made.waited,
-    }
+    close_round = partial(
+        ledger.rounds.close,
+        done.round.number,
+        now,
+        promoted=done.verdict.promoted,
+        verdict=done.verdict.why,
+        report=done.report.to_json(),
+        checks=done.verdict.checks,
+        sampled=done.round.sampled,
+        waited=done.made.waited,
+    )
     name = None
     if done.verdict.promoted:
         if base.name == "pebble":
@@ -59,10 +62,10 @@ def close(
         used = [g.id for g in ledger.generations.all(kept=False)]
         name = generations.publish(done.folder / "out", state, manifest, used)
         row, learned = rows_of(name, manifest)
-        ledger.rounds.close(done.round.number, now, **closing, generation=row, learned=learned)
+        close_round(generation=row, learned=learned)
         _tidy(state, ledger, settings)
     else:
-        ledger.rounds.close(done.round.number, now, **closing)
+        close_round()
     shutil.rmtree(done.folder, ignore_errors=True)
     return name
 

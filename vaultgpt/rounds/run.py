@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from vaultgpt.bases import Base, resolve, verify
 from vaultgpt.config import Settings
@@ -49,7 +50,7 @@ from vaultgpt.training.round import (
     Verdict,
     report_from_json,
 )
-from vaultgpt.wire import Hear
+from vaultgpt.wire import Hear, ReportRow
 from vaultgpt.workers.elsewhere import Machine, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
 
@@ -329,7 +330,7 @@ class _Run:
             verify(self.base)  # bytes that rotted since would be learned on
         answer = trainer(folder / "job.json", on_progress, stop, settings=self.settings.training)
         try:
-            return report_from_json(answer)
+            return report_from_json(cast(ReportRow, answer))
         except (KeyError, TypeError):
             raise TrainingError("The trainer's report can't be read.", "Run it again.") from None
 

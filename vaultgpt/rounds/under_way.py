@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import TypedDict
 
@@ -55,12 +55,13 @@ def noted(state: VaultState, now: float, hear: Hear) -> Iterator[Hear]:
 
     It is written at most every two seconds, and the file goes when the round ends.
     """
-    told: dict[str, Any] = {"pid": os.getpid(), "started": now, "phase": "read", "fraction": 0.0}
+    told: RoundProgress = {"pid": os.getpid(), "started": now, "phase": "read", "fraction": 0.0}
     written = time.monotonic()
 
     def tell(event: ProgressEvent) -> None:
         nonlocal written
-        told.update((k, v) for k, v in event.items() if k not in ("event", "text"))
+        more = {key: value for key, value in event.items() if key not in ("event", "text")}
+        told.update(cast(RoundProgress, more))
         if time.monotonic() - written >= _EVERY_S:
             written = time.monotonic()
             _write(state, told)

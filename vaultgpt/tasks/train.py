@@ -9,7 +9,6 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -78,11 +77,11 @@ def _here(
 ) -> RoundAnswer:
     """In a thread, so that Ctrl-C ends it and keeps its checkpoint."""
     stop = threading.Event()
-    box: dict[str, Any] = {}
+    answers, errors = list[RoundAnswer](), list[BaseException]()
 
     def work() -> None:
         try:
-            box["answer"] = run_round(
+            answer = run_round(
                 service.state,
                 service.settings,
                 fresh=asked.fresh,
@@ -92,8 +91,9 @@ def _here(
                 now=time.time,
                 machine=machine,
             )
+            answers.append(answer)
         except BaseException as error:
-            box["error"] = error
+            errors.append(error)
 
     thread = threading.Thread(target=work, name="round")
     thread.start()
@@ -104,10 +104,9 @@ def _here(
         stop.set()
         thread.join(_LEAVE_S)
         raise
-    if "error" in box:
-        raise box["error"]
-    answer: RoundAnswer = box["answer"]
-    return answer
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAnswer:

@@ -7,11 +7,11 @@ no loss. Knows nothing about torch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vaultgpt.config import Rules, Settings
 from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
@@ -24,6 +24,7 @@ from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
 from vaultgpt.vault.scan import Changes, ScannedNote, read_some
+from vaultgpt.wire import SegmentsRow
 
 Range = tuple[int, int]
 _SOME_NOTES = 200  # that are held at once
@@ -40,7 +41,7 @@ class Places:
     compare: dict[str, str]  # "before" and "fresh" -> folder of a generation on the same base
     general_heldout: Path | None
     general_replay: Path | None
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)  # as Job has it
+    known: dict[str, dict[str, SegmentsRow]] = field(default_factory=dict)  # as Job has it
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def build_job(
         items=tuple(items),
         general_heldout=_there(places.general_heldout),
         general_replay=_there(places.general_replay),
-        settings=asdict(settings.training),
+        settings=settings.training,
         words=trainable_words(ledger),
         out=str(places.out),
         guard_runs=str(ledger.state.runs),

@@ -72,11 +72,13 @@ class BaseModel:
         self.device = device
 
 
-def _inputs(ids: Tensor, positions: Tensor | None) -> dict[str, Any]:
+def _inputs(ids: Tensor, positions: Tensor | None) -> dict[str, Tensor | bool | None]:
     """attention_mask=None and use_cache=False: with either default transformers 5.23 lets packed
     documents see each other, without a warning."""
-    packed = {} if positions is None else {"position_ids": positions, "attention_mask": None}
-    return {"input_ids": ids, "use_cache": False, **packed}
+    given: dict[str, Tensor | bool | None] = {"input_ids": ids, "use_cache": False}
+    if positions is not None:
+        given |= {"position_ids": positions, "attention_mask": None}
+    return given
 
 
 def load_base(folder: Path, device: Device) -> BaseModel:

@@ -9,10 +9,11 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from vaultgpt.corpus import np
 from vaultgpt.training.round import SegmentScores
+from vaultgpt.wire import CheckRow
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -161,7 +162,7 @@ class Check:
     bound: float | None
     sentence: str  # why it fails, or what it shows
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> CheckRow:
         return {
             "name": self.name,
             "passed": self.passed,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vaultgpt.bases.estimate import SMALL_BASE, fresh_passes
+from vaultgpt.config import Training
 
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.
@@ -55,7 +55,7 @@ class Recipe:
 
 
 def choose_recipe(
-    settings: dict[str, Any],
+    settings: Training,
     *,
     words: int,
     params: int,
@@ -71,16 +71,16 @@ def choose_recipe(
     `read_tokens` were read before it: a round that goes on takes no larger batches, nor a higher
     rate, than a fresh one over all of them would. On 5,000 words plain English became 9 % worse.
     """
-    rank = parent_rank or int(settings["rank"]) or choose_rank(words)
-    train_embedding = bool(settings["embedding"]) and tied and params < EMBEDDING_PARAMS
+    rank = parent_rank or settings.rank or choose_rank(words)
+    train_embedding = settings.embedding and tied and params < EMBEDDING_PARAMS
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
     full = FRESH_STEPS if small else LARGE_FRESH_STEPS
     steps = full if fresh else INCREMENTAL_STEPS
-    most = int(settings["batch_tokens"]) or (RATE_TOKENS if small else LARGE_BATCH)
+    most = settings.batch_tokens or (RATE_TOKENS if small else LARGE_BATCH)
     held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
     batch = max(min(most, int(held)), min(LEAST_BATCH, most))
-    rate = float(settings["learning_rate"]) or rate_of_batch(params, batch)
+    rate = settings.learning_rate or rate_of_batch(params, batch)
     return Recipe(
         rank,
         rate,
@@ -91,16 +91,16 @@ def choose_recipe(
     )
 
 
-def passes(settings: dict[str, Any], *, fresh: bool, params: int) -> float:
+def passes(settings: Training, *, fresh: bool, params: int) -> float:
     """Passes over the text to learn."""
     if not fresh:
-        return float(settings["new_passes"])
-    return float(settings["epochs"]) or fresh_passes(params)
+        return settings.new_passes
+    return settings.epochs or fresh_passes(params)
 
 
-def choose_block(settings: dict[str, Any], *, params: int, context: int) -> int:
+def choose_block(settings: Training, *, params: int, context: int) -> int:
     """Tokens of the longest block: the setting (64 at least), or by the base's size."""
-    own = int(settings["block_tokens"])
+    own = settings.block_tokens
     wanted = max(own, 64) if own else SMALL_BLOCK if params < SMALL_BASE else BLOCK
     return min(wanted, context)
 

@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from vaultgpt.errors import is_memory
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.loss import each_nats, make_batch
 from vaultgpt.training.round import Item, SegmentScores
+from vaultgpt.wire import SegmentsRow
 
 SEGMENT_TOKENS = 256
 _SCORING = b"1"  # changes with the way of scoring, so that older figures are not reused
@@ -239,7 +240,7 @@ def judged_part(
 
 
 def known_nats(
-    known: Mapping[str, dict[str, Any]],
+    known: Mapping[str, Mapping[str, SegmentsRow]],
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Model -> key of a segment -> nats measured in the rounds that made the generations compared.
 

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_atomic
@@ -21,6 +20,7 @@ from vaultgpt.training.packed import pack_learned, pack_lesson, unpack_lesson
 from vaultgpt.training.round import LEARNED, LESSON
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.together import ALONE, Together
+from vaultgpt.wire import Hear, ProgressEvent
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def learn_sealed(
     folder: Path,
     base: Path,
     key: str,
-    say: Callable[[dict[str, Any]], None],
+    say: Hear,
     stop: threading.Event,
     together: Together = ALONE,
-) -> dict[str, Any]:
+) -> None:
     """Learn the sealed lesson in `folder` and leave what was learned there, sealed by the same key.
 
     Nothing else is written, no checkpoint either: it would be the author's voice in clear.
@@ -88,10 +88,9 @@ def learn_sealed(
 
     learned = learn_together(loaded, lesson, place, None, "", stop, on_step, together)
     write_atomic(folder / LEARNED, seal(pack_learned(learned), key))
-    return {}
 
 
-def step_event(progress: Progress) -> dict[str, Any]:
+def step_event(progress: Progress) -> ProgressEvent:
     """What is told of a step."""
     return {
         "event": "progress",

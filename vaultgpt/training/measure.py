@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 from vaultgpt.bases.estimate import SMALL_BASE
 from vaultgpt.corpus.words import split_words
@@ -44,6 +43,7 @@ from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item, Job, SegmentScores
 from vaultgpt.training.streams import read_general
+from vaultgpt.wire import ForetoldRow
 
 # Of plain English: 10,000 tokens, and in a budgeted first round on a large base 3,000. With the
 # 40 SmolLM2-135M spent 78 of 156 seconds on scoring and 53 on learning (AVX2, 2 cores).
@@ -91,7 +91,7 @@ class Measurer:
         self.known, self.last = known_nats(job.known)
         self.judged = {name: self._judged(name) for name in _SETS}  # one value a segment
         self.nats: dict[str, dict[str, list[float]]] = {name: {} for name in _SETS}
-        self.prequential: list[dict[str, Any]] = []
+        self.prequential: list[ForetoldRow] = []
         self.new_text: dict[str, float] = {}  # as Report has it
         self.copied: dict[str, float] = {}
         self.last_weights: dict[str, float] = {}  # as Report has it

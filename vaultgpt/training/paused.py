@@ -107,7 +107,7 @@ def fix(
     folder: Path, job: Job, learned: list[Learned], compare: dict[str, str], ledger: Ledger
 ) -> None:
     """Write beside the job what a later night needs of it; `compare` names generations."""
-    write_json(folder / _FIXED, _fixed(ledger, job.base_sha256, job.settings, compare))
+    write_json(folder / _FIXED, _fixed(ledger, job.base_sha256, asdict(job.settings), compare))
     taught = _Taught(learned=learned, entries=sorted({item.id for item in job.items}))
     write_atomic(folder / _TAUGHT, json.dumps(taught))
 

@@ -5,8 +5,12 @@ Knows nothing about torch, the ledger or the vault.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, cast
+
+from vaultgpt.config import Training
+from vaultgpt.wire import CheckRow, ForetoldRow, LearningRow, ReportRow, SegmentsRow
 
 _T = TypeVar("_T")
 LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
@@ -75,11 +79,11 @@ class Job:
     items: tuple[Item, ...]
     general_heldout: str | None  # path of a JSON-lines file of plain English, or None
     general_replay: str | None
-    settings: dict[str, Any]  # the [training] section
+    settings: Training
     words: int  # of usable prose in the vault
     out: str  # folder to fill: the staged generation
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)  # the SegmentScores, by set, of
-    # the rounds that made `compare`'s "before" and "fresh": what was scored is not scored again
+    # by set, of the rounds that made `compare`'s "before" and "fresh": what was scored is not again
+    known: dict[str, dict[str, SegmentsRow]] = field(default_factory=dict)
     guard_runs: str | None = None  # folder of the vault's run hashes, for the copying figures
     secret: str = ""  # hex key of those hashes
     writing: str = "auto"  # [mirror] dtype and device: what is learned is judged as it will write
@@ -132,9 +136,7 @@ class Report:
     by_year: dict[str, dict[str, float]]
     copying: dict[str, float]  # {"share": .., "author_share": .., "longest": ..}; guard off
     segments: dict[str, SegmentScores]  # "held_out", "new_notes", "general"
-    prequential: list[
-        dict[str, Any]
-    ]  # {"id", "nats", "bytes", "base_nats"} by entry, before training
+    prequential: list[ForetoldRow]  # by entry, before training
     tokens: int
     seconds: float
     tokens_per_s: float
@@ -142,7 +144,7 @@ class Report:
     steps: int
     losses: list[float] = field(default_factory=list)  # nats a token, by step
     notes: list[str] = field(default_factory=list)  # e.g. "out of memory: batch halved to 4"
-    learning: dict[str, Any] = field(default_factory=dict)  # rank, rate, epochs, best step...
+    learning: LearningRow = field(default_factory=LearningRow)
     scored_tokens: int = 0  # read in evaluations, all models together, and drawn for `copying`
     written_in: str = "float32"  # the arithmetic that was judged: the one that will write
     new_text: dict[str, float] = field(default_factory=dict)
@@ -152,32 +154,34 @@ class Report:
     # of an incremental round: "nats" of some held-out text under the weights from which the next
     # one goes on, and "base_nats"
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; the inverse is report_from_json."""
-        return asdict(self)
+    def to_json(self) -> ReportRow:
+        """As a frame and a file have it; the inverse is report_from_json."""
+        return cast(ReportRow, asdict(self))
 
 
-def report_from_json(value: dict[str, Any]) -> Report:
-    """A Report from its dictionary."""
-    fields = dict(value)
-    fields["segments"] = {k: SegmentScores(**v) for k, v in fields["segments"].items()}
-    return Report(**fields)
+def report_from_json(value: ReportRow) -> Report:
+    """The inverse of to_json. KeyError and TypeError where it is no whole report."""
+    segments = {name: SegmentScores(**one) for name, one in value["segments"].items()}
+    made: Any = {**value, "segments": segments}
+    return Report(**made)
 
 
-def job_from_json(value: dict[str, Any]) -> Job:
-    """A Job from its dictionary."""
-    fields = dict(value)
-    fields["round"] = _round_from_json(fields["round"])
-    fields["items"] = tuple(map(item_from_json, fields["items"]))
-    return Job(**fields)
+def job_from_json(value: Mapping[str, Any]) -> Job:
+    """The inverse of asdict; a setting that another version has is left, or as by default."""
+    made = dict(value)
+    known = {f.name for f in fields(Training)}
+    made["settings"] = Training(**{k: v for k, v in made["settings"].items() if k in known})
+    made["round"] = _round_from_json(made["round"])
+    made["items"] = tuple(map(item_from_json, made["items"]))
+    return Job(**made)
 
 
-def _round_from_json(value: dict[str, Any]) -> Round:
+def _round_from_json(value: Mapping[str, Any]) -> Round:
     asked = Asked(**value.get("asked", {}))
     return Round(**{**value, "entry_ids": tuple(value["entry_ids"]), "asked": asked})
 
 
-def item_from_json(value: dict[str, Any]) -> Item:
+def item_from_json(value: Mapping[str, Any]) -> Item:
     """An Item from its dictionary."""
     return Item(
         **{
@@ -195,4 +199,4 @@ class Verdict:
 
     promoted: bool
     why: str
-    checks: list[dict[str, Any]] = field(default_factory=list)  # {name, passed, figure, bound}
+    checks: list[CheckRow] = field(default_factory=list)

@@ -6,12 +6,9 @@ Runs in the worker process, or in a test's own. Knows nothing about pipes, the l
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
@@ -45,8 +42,8 @@ from vaultgpt.training.streams import (
     split_validation,
 )
 from vaultgpt.training.together import ALONE, Together
+from vaultgpt.wire import Hear
 
-OnProgress = Callable[[dict[str, Any]], None]
 CHARS_A_TOKEN = 5  # of plain English, generously
 RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
 
@@ -63,7 +60,7 @@ def read_job(path: Path) -> Job:
 
 def run_job(
     path: Path,
-    on_progress: OnProgress,
+    on_progress: Hear,
     stop: threading.Event,
     began: float | None = None,
     together: Together = ALONE,
@@ -76,15 +73,13 @@ def run_job(
     return _Trainer(path, on_progress, stop, began, together).run()
 
 
-def pack_job(
-    path: Path, key: str, on_progress: OnProgress, stop: threading.Event, began: float
-) -> None:
+def pack_job(path: Path, key: str, on_progress: Hear, stop: threading.Event, began: float) -> None:
     """What comes before learning; the lesson is left sealed beside the job."""
     _Trainer(path, on_progress, stop, began).pack(key)
 
 
 def finish_job(
-    path: Path, key: str, on_progress: OnProgress, stop: threading.Event, began: float
+    path: Path, key: str, on_progress: Hear, stop: threading.Event, began: float
 ) -> Report:
     """What comes after: measure what another machine learned, whose result lies beside the job."""
     return _Trainer(path, on_progress, stop, began).finish(key)
@@ -94,7 +89,7 @@ class _Trainer:
     def __init__(
         self,
         path: Path,
-        on_progress: OnProgress,
+        on_progress: Hear,
         stop: threading.Event,
         began: float | None = None,
         together: Together = ALONE,
@@ -146,7 +141,7 @@ class _Trainer:
     def place(self) -> Place:
         """Where this round learns, if here."""
         at = self.settings
-        return Place(Path(self.job.base), at["device"], at["dtype"], int(at["threads"]))
+        return Place(Path(self.job.base), at.device, at.dtype, at.threads)
 
     def _measured(self) -> Measurer:
         """The base loaded, and all measured that is to be measured before learning."""
@@ -176,8 +171,8 @@ class _Trainer:
         clear(self.folder)
         return report
 
-    def say(self, phase: str, fraction: float, **more: Any) -> None:
-        self.on_progress({"event": "progress", "phase": phase, "fraction": fraction, **more})
+    def say(self, phase: str, fraction: float) -> None:
+        self.on_progress({"event": "progress", "phase": phase, "fraction": fraction})
 
     def _texts(self) -> tuple[list[Item], list[Item]]:
         """(to learn, to validate on): the latter none in a small round."""
@@ -322,8 +317,3 @@ class _Trainer:
                 "scored_with": "full header and title; the base with the title alone",
             },
         )
-
-
-def dump_report(report: Report) -> str:
-    """The report as JSON, numbers only finite."""
-    return json.dumps(report.to_json(), allow_nan=False)

@@ -11,18 +11,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from vaultgpt.children import no_core
 from vaultgpt.errors import TrainingError, VaultGPTError, is_memory
-from vaultgpt.wire import Frame, private_stdout, read_frame, write_frame
+from vaultgpt.wire import Frame, Hear, private_stdout, read_frame, write_frame
 
 GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
 LOWEST = 19
-Say = Callable[[dict[str, Any]], None]
-Work = Callable[[Frame, Say, threading.Event, float], dict[str, Any]]  # order, say, stop, began
+Answer = Mapping[str, object]
+Work = Callable[[Frame, Hear, threading.Event, float], Answer]  # order, say, stop, began
 
 
 class Channel:
@@ -31,7 +31,7 @@ class Channel:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self._lock = stream, threading.Lock()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         """Write one frame; leave the process when the parent has gone."""
         with self._lock:
             try:
@@ -75,7 +75,7 @@ def main(work: Work | None = None, what: str = "round") -> int:
     return _answer(lambda: (work or _round)(order, channel.send, stop, began), channel, what)
 
 
-def _round(order: Frame, say: Say, stop: threading.Event, began: float) -> dict[str, Any]:
+def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> Answer:
     """A round whole, or the part of it that the order names."""
     from vaultgpt.training import learning, together, trainer
 
@@ -88,7 +88,8 @@ def _round(order: Frame, say: Say, stop: threading.Event, began: float) -> dict[
         return trainer.finish_job(job, key, say, stop, began).to_json()
     others = together.join()
     if part == "sealed":
-        return learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
+        learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
+        return {}
     return trainer.run_job(job, say, stop, began, others).to_json()
 
 
@@ -101,7 +102,7 @@ def _beside() -> int:
     return 0
 
 
-def _answer(work: Callable[[], dict[str, Any]], channel: Channel, what: str) -> int:
+def _answer(work: Callable[[], Answer], channel: Channel, what: str) -> int:
     from vaultgpt.training.loop import Stopped
 
     try:
