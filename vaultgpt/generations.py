@@ -128,6 +128,14 @@ def _number_of(generation: str) -> int:
     return int(found.group(1))
 
 
+def with_folder(
+    known: Mapping[str, Path], gen_id: str | None, folder: Path | None
+) -> dict[str, Path]:
+    """The generations' folders by id, and `folder` as that of `gen_id` where both are given."""
+    own = {} if gen_id is None or folder is None else {gen_id: folder}
+    return {**known, **own}
+
+
 def published(state: VaultState) -> list[str]:
     """Names of the generation folders on the disk, in order."""
     if not state.generations.is_dir():

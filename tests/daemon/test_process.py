@@ -15,7 +15,7 @@ import pytest
 
 from tests.daemon.serving import ROOT, Serving, spawn, wait_for
 from vaultgpt.config import save_option
-from vaultgpt.daemon.logs import start_log, stop_log
+from vaultgpt.daemon.telling import start_log, stop_log
 from vaultgpt.files import read_json, write_json
 from vaultgpt.state import VaultState
 

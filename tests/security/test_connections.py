@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.server.conftest import TOKEN, Api, FakeService
-from vaultgpt.daemon.logs import start_log, stop_log
+from vaultgpt.daemon.telling import start_log, stop_log
 from vaultgpt.server import connections, problems
 from vaultgpt.server.api import make_runner
 from vaultgpt.wire import Piece

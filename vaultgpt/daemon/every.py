@@ -30,7 +30,7 @@ from vaultgpt.children import (
     environment,
     spawn_options,
 )
-from vaultgpt.daemon.logs import log, start_log, stop_log
+from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.state import known_vaults
 from vaultgpt.workers import SHARED
 

@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 
 from vaultgpt.children import program
 from vaultgpt.config import Settings
-from vaultgpt.daemon.logs import log
 from vaultgpt.daemon.schedule import (
     RECHECK_S,
     Decision,
@@ -29,6 +28,7 @@ from vaultgpt.daemon.schedule import (
     next_round,
     night_end,
 )
+from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import Conflict, VaultGPTError, expected
 from vaultgpt.files import PRIVATE_FILE

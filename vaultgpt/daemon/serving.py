@@ -21,9 +21,8 @@ import filelock
 
 from vaultgpt.children import no_core
 from vaultgpt.config import Settings
-from vaultgpt.daemon import logs
 from vaultgpt.daemon.supervisor import Daemon
-from vaultgpt.daemon.telling import tell
+from vaultgpt.daemon.telling import log, start_log, stop_log, tell
 from vaultgpt.errors import Conflict, StateError, UsageError
 from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
 from vaultgpt.server.api import make_runner
@@ -51,14 +50,14 @@ def run(
     _tidy(state)
     with contextlib.suppress(OSError):  # a full disk: the old one goes on
         state.renew_token()  # who listened on a killed daemon's port may have seen the old one
-    handler = logs.start_log(state.logs)
+    handler = start_log(state.logs)
     sys.setswitchinterval(_SWITCH_S)
     try:
         wanted = settings.server.port if port is None else port
         asyncio.run(_serve(state, settings, wanted, as_json))
     finally:
         remove_runtime(state)
-        logs.stop_log(handler)
+        stop_log(handler)
         held.release()
 
 
@@ -120,7 +119,7 @@ async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool
             facts = {"vault": str(state.vault), "url": url, "port": daemon.port, "pid": os.getpid()}
             print(json.dumps(facts) if as_json else f"vaultgpt serves {state.vault} on {url}")
             sys.stdout.flush()
-            logs.log.info("listening")
+            log.info("listening")
             await stop.wait()
         finally:
             remove_runtime(state)
@@ -134,7 +133,7 @@ async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool
                 telling.cancel()
             daemon.close()
             listening.close()
-            logs.log.info("stopped")
+            log.info("stopped")
             last_resort.cancel()
 
 

@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from vaultgpt.config import Settings
-from vaultgpt.daemon.logs import log
 from vaultgpt.daemon.measuring import Measuring
 from vaultgpt.daemon.round_loop import RoundLoop, Runner
+from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.daemon.vault_loop import Hint, VaultLoop, make_watcher
 from vaultgpt.daemon.writing import Writing

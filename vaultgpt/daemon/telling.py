@@ -1,16 +1,93 @@
 """What the daemon says of itself while it runs: on its terminal in sentences, in its log in words.
 
-Knows nothing about how rounds are run. The log holds no sentence of the gate's: it may name a tag.
+The log: what happened and to which id, an exception by its class alone; no prose, no title, no
+sentence of the gate's, which may name a tag; foreign messages are not written down. Knows nothing
+about how rounds are run.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO, Any
 
-from vaultgpt.daemon.logs import log
+from vaultgpt.files import PRIVATE_FILE, make_private_dir
 from vaultgpt.server.events import Broker, Event
+
+_MAX_BYTES = 1 << 20
+_BACKUPS = 3
+_MOST_A_MINUTE = 20  # of one message
+log = logging.getLogger("vaultgpt.daemon")
+
+
+class _PrivateFile(RotatingFileHandler):
+    """A rotating file that only its owner reads."""
+
+    def _open(self) -> IO[str]:  # type: ignore[override]
+        fd = os.open(self.baseFilename, os.O_APPEND | os.O_CREAT | os.O_WRONLY, PRIVATE_FILE)
+        return os.fdopen(fd, "a", encoding="utf-8")
+
+
+class _NamesOnly(logging.Formatter):
+    """Our own messages as they are; of other libraries' only logger, level and exception class."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        ours = record.name.split(".")[0] == "vaultgpt"
+        kind = record.exc_info[0] if record.exc_info else None
+        text = record.getMessage() if ours else ""
+        head = f"{self.formatTime(record)} {record.levelname} {record.name}"
+        return " ".join(filter(None, [head, text, kind.__name__ if kind else ""]))
+
+
+class _Seldom(logging.Filter):
+    """The same message of the same logger at most so often a minute: who sends rubbish to the port
+    does not fill the disk. A client that left while it was answered is no error: the hotkey's Esc
+    is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], ConnectionError):
+            return False
+        key = (record.name, record.levelno, str(record.msg)[:80])
+        began, count = self._seen.get(key, (0.0, 0))
+        if not 0 <= record.created - began < 60.0:
+            began, count = record.created, 0
+            if len(self._seen) > 1000:
+                self._seen.clear()
+        self._seen[key] = (began, count + 1)
+        return count < _MOST_A_MINUTE
+
+
+def start_log(folder: Path, name: str = "daemon.log") -> logging.Handler:
+    """Write to a file in `folder`, and what others log too, without its words."""
+    make_private_dir(folder)
+    handler = _PrivateFile(
+        folder / name,
+        maxBytes=_MAX_BYTES,
+        backupCount=_BACKUPS,
+        encoding="utf-8",
+        delay=True,
+    )
+    handler.setFormatter(_NamesOnly())
+    handler.addFilter(_Seldom())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("vaultgpt").setLevel(logging.INFO)
+    return handler
+
+
+def stop_log(handler: logging.Handler) -> None:
+    """Close what start_log opened."""
+    logging.getLogger().removeHandler(handler)
+    handler.close()
 
 
 async def tell(broker: Broker, say: Callable[[str], None]) -> None:

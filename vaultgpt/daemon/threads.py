@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.telling import log
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vaultgpt.config import Settings, load_settings
-from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.files import keep_ballast

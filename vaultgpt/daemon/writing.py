@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from vaultgpt.config import Settings
-from vaultgpt.daemon.logs import log
+from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread
 from vaultgpt.errors import GenerationError, VaultGPTError
 from vaultgpt.files import require_room

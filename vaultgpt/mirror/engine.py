@@ -19,6 +19,7 @@ from vaultgpt import config
 from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
 from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.errors import NotFound, Unavailable
+from vaultgpt.generations import with_folder
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.chances import prompt_chances
@@ -33,7 +34,7 @@ from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.mirror.writing import Prepared, Voice, Writing
 from vaultgpt.wire import Piece, Prompt, TokenChance, Usage
 
-BASE = "base"
+_BASE = "base"
 _MODELS = 3  # merged copies kept
 _MODEL_BYTES = 3 << 30  # and their weights together, the active one aside
 _SAMPLE_TOKENS = 48  # with which a model of 135 M parameters is looked at in about 0.3 s
@@ -50,7 +51,7 @@ class Engine:
     def __init__(self, settings: config.Mirror, runs: Runs | None = None) -> None:
         self.settings = settings
         self.runs: Runs = NoRuns() if runs is None else runs  # one that is empty may grow
-        self.active = BASE
+        self.active = _BASE
         self.prefixes = PrefixStore()
         self.commons: Commons | None = None  # with engines of other vaults in this process
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext  # to read weights in
@@ -78,7 +79,7 @@ class Engine:
         self._folders.clear()
         self._base, self.device, self._dtype, self.vocabulary = base, device, dtype, vocabulary
         self._sample = [vocabulary.start, *vocabulary.encode(_SAMPLE)[:_SAMPLE_TOKENS]]
-        self.active = BASE
+        self.active = _BASE
         self._barred = None
         self._breaks = Breaks(vocabulary.written, vocabulary.blanks)
         self._lines.clear()
@@ -106,9 +107,7 @@ class Engine:
 
         `generations` replaces the folders known by id. GenerationError or NotFound.
         """
-        known = dict(self._folders if generations is None else generations)
-        if gen_id is not None and folder is not None:
-            known[gen_id] = folder
+        known = with_folder(self._folders if generations is None else generations, gen_id, folder)
         changed = {g for g, path in self._folders.items() if known.get(g) != path}
         for gone in changed:
             self._models.pop(gone, None)
@@ -116,11 +115,11 @@ class Engine:
         self.prefixes.drop(changed)
         before, self._folders = self._folders, known
         try:
-            self._model(gen_id or BASE)
+            self._model(gen_id or _BASE)
         except Exception:
             self._folders = before
             raise
-        self.active = gen_id or BASE
+        self.active = gen_id or _BASE
 
     @property
     def dtype(self) -> Dtype:
@@ -136,7 +135,7 @@ class Engine:
     def generation(self, name: str) -> str:
         """The generation that a request's `model` means. NotFound when there is none."""
         gen_id = self.active if name == "mirror" else name
-        if gen_id != BASE and gen_id not in self._folders:
+        if gen_id != _BASE and gen_id not in self._folders:
             raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
         return gen_id
 
@@ -144,7 +143,7 @@ class Engine:
         if self._base is None:
             raise Unavailable("No base model is loaded yet.")
         if gen_id not in self._models:
-            if gen_id != BASE and gen_id not in self._folders:
+            if gen_id != _BASE and gen_id not in self._folders:
                 raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
             with self.aside():
                 self._models[gen_id] = build(
@@ -271,10 +270,10 @@ class Engine:
         model = self._model(gen_id)
         wanted = [("c", gen_id, True)]
         # A date alone changes next to nothing, and the base has never seen a header.
-        if sampling.tag_strength != 1.0 and prompt.tags and gen_id != BASE:
+        if sampling.tag_strength != 1.0 and prompt.tags and gen_id != _BASE:
             wanted.append(("u", gen_id, False))
-        if sampling.voice and gen_id != BASE:
-            wanted.append(("b", BASE, True))
+        if sampling.voice and gen_id != _BASE:
+            wanted.append(("b", _BASE, True))
         models = [self._model(g) if g != gen_id else model for _, g, _ in wanted]
         room, most = budget(model.context, prompt.max_tokens)
         lanes, parts, cached = [], [], 0

@@ -17,6 +17,7 @@ from vaultgpt import config
 from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.corpus.secrets import outside, secret_ranges
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
+from vaultgpt.generations import with_folder
 from vaultgpt.mirror.echo import Runs
 from vaultgpt.mirror.fingerprint import (
     UNPENALISED,
@@ -81,9 +82,7 @@ class RemoteEngine:
         generations: Mapping[str, Path] | None = None,
     ) -> None:
         """Bring a generation's voice to the engine; `problem` says where it is not served."""
-        known = dict(self._folders if generations is None else generations)
-        if gen_id is not None and folder is not None:
-            known[gen_id] = folder
+        known = with_folder(self._folders if generations is None else generations, gen_id, folder)
         if gen_id is not None and gen_id not in known:
             raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
         if self._own_engine is not None:

@@ -174,7 +174,7 @@ class _Session(Worker):
         return engine
 
 
-class Sessions:
+class _Sessions:
     """All that there are; together they keep as many prompts as one alone."""
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ def main() -> None:
     sys.setswitchinterval(_SWITCH_S)
     listener = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    Sessions().serve(listener)
+    _Sessions().serve(listener)
     os._exit(0)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vaultgpt.mirror.engine import Engine
     from vaultgpt.mirror.remote import RemoteEngine
 
-GRACE_S = 1.0  # between the end of the input and a hard exit
+_GRACE_S = 1.0  # between the end of the input and a hard exit
 Message = Frame
 
 
@@ -59,7 +59,7 @@ class Inbox:
             pass  # an input that can't be read is one that has ended
         self.stopping.set()
         self.queue.put(None)
-        if not self.done.wait(GRACE_S):
+        if not self.done.wait(_GRACE_S):
             self._leave()
 
     def _take(self, message: Message) -> None:

@@ -26,7 +26,7 @@ from vaultgpt.vault.entry import Entry
 from vaultgpt.vault.scan import Changes, ScannedNote, read_some
 from vaultgpt.wire import SegmentsRow
 
-Range = tuple[int, int]
+_Range = tuple[int, int]
 _SOME_NOTES = 200  # that are held at once
 _MANY = 1_000  # notes: of so many, and of most of a vault, the folders are listed instead
 
@@ -74,7 +74,7 @@ class _Doc:
     key: bytes
 
     @cached_property
-    def _document(self) -> tuple[str, list[Range]]:
+    def _document(self) -> tuple[str, list[_Range]]:
         return self.entry.document()
 
     @property
@@ -82,7 +82,7 @@ class _Doc:
         return self._document[0]
 
     @property
-    def masked(self) -> list[Range]:
+    def masked(self) -> list[_Range]:
         return self._document[1]
 
     @cached_property
@@ -286,7 +286,7 @@ class _Builder:
         kept = {(p.start, p.end) for p in parts}
         whole = len(kept) == len(doc.pieces)
         text, shifts = (doc.text, {p.start: 0 for p in parts}) if whole else _cut(doc.text, parts)
-        masked: list[Range] = []
+        masked: list[_Range] = []
         for start, end in doc.masked:
             if whole:
                 masked.append((start, end))
@@ -295,7 +295,7 @@ class _Builder:
                 if start < p.end and end > p.start:
                     shift = shifts[p.start]
                     masked.append((max(start, p.start) - shift, min(end, p.end) - shift))
-        new_ranges: list[Range] = []
+        new_ranges: list[_Range] = []
         for p in parts:
             at = p.start - shifts[p.start]
             masked += [(at + s, at + e) for s, e in self._own(doc, p)]
@@ -315,7 +315,7 @@ class _Builder:
             tuple(new_ranges),
         )
 
-    def _own(self, doc: _Doc, piece: TextParagraph) -> tuple[Range, ...]:
+    def _own(self, doc: _Doc, piece: TextParagraph) -> tuple[_Range, ...]:
         """Ranges of a paragraph that the mirror wrote."""
         seen = doc.seen.get(piece.digest)
         if seen is None or not self.emitted.lengths():
@@ -346,8 +346,8 @@ def _cut(text: str, parts: Sequence[TextParagraph]) -> tuple[str, dict[int, int]
     return "\n\n".join(out), shifts
 
 
-def _merged(ranges: Iterable[Range]) -> list[Range]:
-    out: list[Range] = []
+def _merged(ranges: Iterable[_Range]) -> list[_Range]:
+    out: list[_Range] = []
     for start, end in sorted(r for r in ranges if r[0] < r[1]):
         if out and start <= out[-1][1]:
             out[-1] = (out[-1][0], max(end, out[-1][1]))

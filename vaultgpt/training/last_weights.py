@@ -18,7 +18,7 @@ from vaultgpt.files import write_atomic
 from vaultgpt.generations import LAST_WEIGHTS
 from vaultgpt.training.lora import Adapter
 
-DELTA = "embedding_delta"
+_DELTA = "embedding_delta"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -43,7 +43,7 @@ def save_last(folder: Path, last: LastWeights) -> None:
     """Write the file, whole or not at all, in bfloat16, half as large."""
     tensors = last.weights.tensors | last.moments
     if last.weights.embedding is not None:
-        tensors[DELTA] = last.weights.embedding
+        tensors[_DELTA] = last.weights.embedding
     tensors = {name: tensor.bfloat16() for name, tensor in tensors.items()}
     course = {
         "tokens": last.tokens,
@@ -64,7 +64,7 @@ def load_last(folder: Path, mean: Adapter) -> LastWeights | None:
         moments = {
             name: tensors.pop(name) for name in list(tensors) if name.split("/")[0] in MOMENTS
         }
-        delta = tensors.pop(DELTA, None)
+        delta = tensors.pop(_DELTA, None)
         fits = {n: t.shape for n, t in tensors.items()} == {
             n: t.shape for n, t in mean.tensors.items()
         }

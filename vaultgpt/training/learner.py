@@ -23,7 +23,7 @@ from vaultgpt.training.last_weights import MOMENTS, LastWeights
 from vaultgpt.training.lora import Adapter, lora_parameters, wrap
 from vaultgpt.training.written import write_out
 
-EMBEDDING = "embedding"
+_EMBEDDING = "embedding"
 
 
 class Learner:
@@ -110,7 +110,7 @@ class Learner:
         """Everything that takes gradients, by name."""
         named = dict(self.lora)
         if self.recipe.embedding_rate > 0:
-            named[EMBEDDING] = self.base.embedding
+            named[_EMBEDDING] = self.base.embedding
         return named
 
     @torch.no_grad()
@@ -169,7 +169,7 @@ class Learner:
         tensors = {n: values.get(n, p).detach().float().cpu().clone() for n, p in self.lora.items()}
         delta = None
         if self.pristine is not None:
-            learned = values.get(EMBEDDING, self.base.embedding)
+            learned = values.get(_EMBEDDING, self.base.embedding)
             delta = (learned.detach().float() - self.pristine.float()).cpu()
         return Adapter(self.recipe.rank, self.alpha, tensors, delta)
 

@@ -19,13 +19,13 @@ from vaultgpt.training.paused import LONG_S, overtaken, paused_round
 from vaultgpt.training.round import BY_ITSELF, Asked, Round
 from vaultgpt.training.selection import select, stratified
 
-DAY_S = 86_400.0
-RETRY_S = 7 * DAY_S  # a refused fresh round waits this long, or for so many new words
-RETRY_WORDS = 5_000
-FORGET_RETRY_S = DAY_S  # after `forget` it is tried again the next day
-FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
+_DAY_S = 86_400.0
+RETRY_S = 7 * _DAY_S  # a refused fresh round waits this long, or for so many new words
+_RETRY_WORDS = 5_000
+_FORGET_RETRY_S = _DAY_S  # after `forget` it is tried again the next day
+_FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
 _PACE_TOKENS = 2_000  # of a round, for its pace to say something
-LEAST_MANUAL_WORDS = 20  # new ones, for a round that the author asks for
+_LEAST_MANUAL_WORDS = 20  # new ones, for a round that the author asks for
 
 
 class BaseInfo(Protocol):
@@ -170,7 +170,7 @@ def _fresh_cause(
     if any(r.generation == root.id and r.sampled for r in ledger.rounds.all()):
         return Due("fresh", "The first round learned a sample; the whole vault is due.", "sampled")
     since = sum(g.words for g in chain[:-1])
-    if since > FRESH_SHARE * max(1, root.words):
+    if since > _FRESH_SHARE * max(1, root.words):
         return Due(
             "fresh",
             f"{since:,} words were learned since the last fresh round, more than 30 % of it.",
@@ -188,7 +188,7 @@ def _fresh_cause(
 
 def deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
     """Learned words of entries that left the vault long enough ago and stand nowhere else in it."""
-    border = now - settings.schedule.deletion_days * DAY_S
+    border = now - settings.schedule.deletion_days * _DAY_S
     return ledger.generations.words_gone(ledger.generations.active(), border)
 
 
@@ -207,16 +207,16 @@ def _waits(ledger: Ledger, settings: Settings, cause: str, now: float, manual: b
         return None
     if cause in ("base", "rank") and refused.cause != cause:
         return None  # it was refused for another base or rank
-    grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= RETRY_WORDS
-    patience = FORGET_RETRY_S if cause == "forget" else RETRY_S
+    grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= _RETRY_WORDS
+    patience = _FORGET_RETRY_S if cause == "forget" else RETRY_S
     left_s = refused.ended + patience - now
     if grown or left_s <= 0 or (manual and not ledger.generations.active()):
         return None
-    days = max(1, round(left_s / DAY_S))
+    days = max(1, round(left_s / _DAY_S))
     return Due(
         "none",
         f"The last fresh round was refused; it is tried again in {days} "
-        f"day{'s' if days > 1 else ''} or after {RETRY_WORDS:,} new words, or with "
+        f"day{'s' if days > 1 else ''} or after {_RETRY_WORDS:,} new words, or with "
         "`vaultgpt train --fresh`.",
         "refused",
     )
@@ -234,7 +234,7 @@ def _incremental(
     quiet_s = 0.0 if asked.manual else settings.schedule.quiet_s
     pending = ledger.pending(now, quiet_s, listed=False)
     if asked.manual:
-        if pending.ready_words < LEAST_MANUAL_WORDS:
+        if pending.ready_words < _LEAST_MANUAL_WORDS:
             few = f"only {pending.ready_words} new words, which wait for company"
             return Due("none", few, "few new") if pending.ready_words else nothing
         return Due("incremental", f"{pending.ready_words:,} new words are learned.", "asked")

@@ -44,8 +44,8 @@ from vaultgpt.training.streams import (
 from vaultgpt.training.together import ALONE, Together
 from vaultgpt.wire import Hear
 
-CHARS_A_TOKEN = 5  # of plain English, generously
-RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
+_CHARS_A_TOKEN = 5  # of plain English, generously
+_RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
 
 
 def read_job(path: Path) -> Job:
@@ -235,7 +235,7 @@ class _Trainer:
         rough = new.tokens
         shares = FRESH_SHARES if self.fresh else SHARES
         total = rough * passes(self.settings, fresh=self.fresh, params=base.params)
-        general_chars = int(CHARS_A_TOKEN * total * shares["general"] / shares["new"])
+        general_chars = int(_CHARS_A_TOKEN * total * shares["general"] / shares["new"])
         general = read_general(self.job.general_replay)
         parts = {
             "new": train,
@@ -267,7 +267,7 @@ class _Trainer:
         budget = self.job.round.budget_s
         if budget is None:
             return None
-        end = self.began + budget - measurer.seconds_to_come - RESERVE_S
+        end = self.began + budget - measurer.seconds_to_come - _RESERVE_S
         return end - time.monotonic()
 
     def _lines(self) -> dict[str, lines.Lines]:

@@ -19,10 +19,10 @@ from vaultgpt.children import no_core
 from vaultgpt.errors import TrainingError, VaultGPTError, is_memory
 from vaultgpt.wire import Frame, Hear, private_stdout, read_frame, write_frame
 
-GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
-LOWEST = 19
-Answer = Mapping[str, object]
-Work = Callable[[Frame, Hear, threading.Event, float], Answer]  # order, say, stop, began
+_GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
+_LOWEST = 19
+_Answer = Mapping[str, object]
+_Work = Callable[[Frame, Hear, threading.Event, float], _Answer]  # order, say, stop, began
 
 
 class Channel:
@@ -40,24 +40,24 @@ class Channel:
                 os._exit(1)
 
 
-def watch(stream: IO[bytes], stop: threading.Event) -> None:
+def _watch(stream: IO[bytes], stop: threading.Event) -> None:
     """Wait for a stop frame or the end of the stream; then set `stop`, and leave after GRACE_S."""
     with contextlib.suppress(OSError, ValueError):
         while (message := read_frame(stream)) is not None and not message.get("stop"):
             pass
     stop.set()
-    time.sleep(GRACE_S)
+    time.sleep(_GRACE_S)
     os._exit(130)
 
 
-def main(work: Work | None = None, what: str = "round") -> int:
+def main(work: _Work | None = None, what: str = "round") -> int:
     """Do `work` (a round) as the first frame orders: its "job", and "polite" unless it is false.
 
     The exit status: 0, 1 for a failure, 130 when stopped. `what` is named in failures.
     """
     began = time.monotonic()
     channel, source = Channel(private_stdout()), sys.stdin.buffer
-    yield_memory()
+    _yield_memory()
     no_core()
     if os.environ.get("RANK", "0") != "0":
         return _beside()
@@ -70,12 +70,12 @@ def main(work: Work | None = None, what: str = "round") -> int:
     if order.get("polite", True):
         lower_priority()
     stop = threading.Event()
-    threading.Thread(target=watch, args=(source, stop), daemon=True).start()
+    threading.Thread(target=_watch, args=(source, stop), daemon=True).start()
     channel.send({"event": "progress", "phase": "load", "fraction": 0.0})
     return _answer(lambda: (work or _round)(order, channel.send, stop, began), channel, what)
 
 
-def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> Answer:
+def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Answer:
     """A round whole, or the part of it that the order names."""
     from vaultgpt.training import learning, together, trainer
 
@@ -102,7 +102,7 @@ def _beside() -> int:
     return 0
 
 
-def _answer(work: Callable[[], Answer], channel: Channel, what: str) -> int:
+def _answer(work: Callable[[], _Answer], channel: Channel, what: str) -> int:
     from vaultgpt.training.loop import Stopped
 
     try:
@@ -134,10 +134,10 @@ def _answer(work: Callable[[], Answer], channel: Channel, what: str) -> int:
 def lower_priority() -> None:
     """The lowest priority there is, unless the parent gave it already."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(max(0, LOWEST - os.nice(0)))
+        os.nice(max(0, _LOWEST - os.nice(0)))
 
 
-def yield_memory() -> None:
+def _yield_memory() -> None:
     """The first to go when memory runs out."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
