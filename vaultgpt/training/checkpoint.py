@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,12 @@ class Progress:
     notes: list[str] = field(default_factory=list)
 
 
+def progress_from_json(value: Mapping[str, Any]) -> Progress:
+    """The inverse of asdict. KeyError, TypeError, ValueError."""
+    checks = [(int(step), float(bits)) for step, bits in value["checks"]]
+    return Progress(**{**value, "checks": checks})
+
+
 def write_checkpoint(
     folder: Path, job: str, progress: Progress, tensors: dict[str, Tensor]
 ) -> None:
@@ -73,9 +80,8 @@ def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]
             raise ValueError("damaged")
         if header["job"] != job:
             return None
-        fields: dict[str, Any] = json.loads(header["progress"])
-        fields["checks"] = [(int(s), float(v)) for s, v in fields["checks"]]
-        progress = Progress(**{**fields, "earlier_s": fields["seconds"]})
+        read = progress_from_json(json.loads(header["progress"]))
+        progress = replace(read, earlier_s=read.seconds)
         torch.set_rng_state(tensors.pop("rng"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vaultgpt.corpus.documents import Block, Document
 from vaultgpt.errors import TrainingError
-from vaultgpt.training.checkpoint import Progress
+from vaultgpt.training.checkpoint import progress_from_json
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.evaluate import Segment
 from vaultgpt.training.last_weights import LastWeights
@@ -186,7 +186,7 @@ def unpack_learned(data: bytes) -> Learned:
         return Learned(
             adapter,
             parcel.last(),
-            _progress(parcel.facts["progress"]),
+            progress_from_json(parcel.facts["progress"]),
             str(device),
             str(dtype),
             int(threads),
@@ -195,8 +195,3 @@ def unpack_learned(data: bytes) -> Learned:
         )
     except (KeyError, TypeError, ValueError, RuntimeError, zlib.error, SafetensorError):
         raise _DAMAGED from None
-
-
-def _progress(value: Mapping[str, Any]) -> Progress:
-    checks = [(int(step), float(bits)) for step, bits in value["checks"]]
-    return Progress(**{**value, "checks": checks})

@@ -28,11 +28,19 @@ _MOST_HEADER = 64 << 20
 _FREE = ("device", "threads", "processes", "first_round_s", "seed", "keep", "pause")
 
 
+class _Progress(TypedDict):
+    """Of checkpoint.Progress, what is told of a round that waits."""
+
+    step: int
+    steps: int
+    seconds: float
+
+
 class _Fixed(TypedDict):
     """What must still hold when it goes on."""
 
     base_sha256: dict[str, str]
-    settings: dict[str, Any]
+    settings: dict[str, object]
     compare: dict[str, str]
     forgot_at: str | None
 
@@ -92,14 +100,14 @@ def paused_round(ledger: Ledger) -> PausedRound | None:
         return None
 
 
-def _progress(checkpoint: Path) -> dict[str, Any]:
+def _progress(checkpoint: Path) -> _Progress:
     """What a checkpoint's header says of it, without reading its tensors."""
     with checkpoint.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > _MOST_HEADER:
             raise ValueError
         header = json.loads(stream.read(length))
-    progress: dict[str, Any] = json.loads(header["__metadata__"]["progress"])
+    progress: _Progress = json.loads(header["__metadata__"]["progress"])
     return progress
 
 
