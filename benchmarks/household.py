@@ -52,10 +52,11 @@ def set_up(home: Path, count: int, base: str) -> list[VaultState]:
             save_option(state.config, key, value)
         states.append(state)
     first = states[0]
-    save_option(first.config, "training.first_round_s", 20)
+    save_option(first.config, "training.first_round_s", 40)
     command = [sys.executable, "-m", "vaultgpt", "train", str(first.vault), "--json"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    voice = next(first.generations.glob("g*"))
+    if (voice := next(first.generations.glob("g*"), None)) is None:
+        raise SystemExit("The gate refused the first voice: this machine is too busy.")
     for state in states:
         _give(state, voice, base)
     return states
@@ -147,7 +148,7 @@ def measure(states: list[VaultState], shared: bool, seconds: float) -> dict[str,
             time.sleep(1.0)
             found["flooded_ms"] = waits_ms(clients[1], seconds)
         found["flood_failures"] = flood.failures
-        with Flood(clients, **PAGE) as flood:
+        with Flood(clients, **HOTKEY) as flood:
             time.sleep(seconds)
         found["each"], found["failures"] = flood.tokens, flood.failures
         found["after_mb"] = sum(map(pss_mb, engines))
