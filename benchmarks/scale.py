@@ -318,7 +318,7 @@ def sizes_of(state: Any) -> dict[str, float]:
     """MB of the ledger and of the guard's index."""
     ledger = sum(p.stat().st_size for p in state.folder.glob("ledger*") if p.is_file())
     runs = sum(p.stat().st_size for p in state.runs.glob("*")) if state.runs.exists() else 0
-    return {"ledger_mb": round(ledger / 1e6, 1), "guard_mb": round(runs / 1e6, 1)}
+    return {"ledger_mb": round(ledger / 1e6, 3), "guard_mb": round(runs / 1e6, 1)}
 
 
 def one_size(home: Path, notes: int, idle_s: float) -> dict[str, Any]:

@@ -22,6 +22,12 @@ _FACTS = (
     "(SELECT note FROM entries WHERE forgotten) GROUP BY note) f ON f.note = o.n "
     "WHERE o.gone_since IS NULL"
 )
+_SOME_FORGOTTEN = "(SELECT note FROM entries WHERE forgotten AND note IS NOT NULL)"
+_ALIKE = (
+    "SELECT substr(path, 1, instr(path, '/')) AS folder, used, code, problem, SUM(words), COUNT(*) "
+    f"FROM notes WHERE gone_since IS NULL AND n NOT IN {_SOME_FORGOTTEN} "
+    "GROUP BY folder, used, code, problem"
+)
 _LANGUAGE = "language"
 _SOME_NOTES = 300  # that tell the language
 _GROWN = 0.2  # share of its words by which a vault changes until they are asked again
@@ -86,7 +92,17 @@ class Notes:
 
     def facts(self) -> Iterator[NoteFacts]:
         """What was found of every note there is, without its forgotten entries."""
-        for row in self._db.rows(_FACTS):
+        return self._facts(_FACTS)
+
+    def facts_alike(self) -> Iterator[NoteFacts]:
+        """The same to be counted: the notes of a top folder that are alike in all but their words
+        are told as one, with the folder and a "/" for its path."""
+        for folder, used, code, problem, words, count in self._db.tuples(_ALIKE):
+            yield NoteFacts(given_text(folder), bool(used), code, words, bool(problem), count)
+        yield from self._facts(f"{_FACTS} AND o.n IN {_SOME_FORGOTTEN}")
+
+    def _facts(self, sql: str) -> Iterator[NoteFacts]:
+        for row in self._db.rows(sql):
             words = max(0, row["words"] - row["less"])
             gone = row["used"] and row["less"] and not row["left"]
             used, code = bool(row["used"]) and not gone, "forgotten" if gone else row["code"]

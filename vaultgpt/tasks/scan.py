@@ -41,7 +41,7 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
     if not done.recorded:  # without its secret the ledger can't say what changed since
         return tried(desk)
     ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)  # `status` finds it counted
-    found = counted(ledger.notes.facts(), *ledger.entries.census())
+    found = counted(ledger.notes.facts_alike(), *ledger.entries.census())
     found["language"] = ledger.notes.language(desk.state.vault, settings.rules, found["words"])
 
     def some(wanted: Callable[[NoteFacts], bool]) -> Iterable[ScannedNote]:

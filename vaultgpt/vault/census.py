@@ -180,16 +180,16 @@ def counted(notes: Iterable[NoteFacts], tags: Counter[str], years: Counter[str])
     left_out, folders = Counter[str](), Counter[str]()
     foreign: dict[str, list[int]] = {}
     for note in notes:
-        total, problems = total + 1, problems + note.problem
+        total, problems = total + note.times, problems + note.problem * note.times
         folder = note.path.split("/")[0] if "/" in note.path else ""
         theirs = note.code in _FOREIGN
         if theirs or note.used:
-            foreign.setdefault(folder, [0, 0])[0 if theirs else 1] += 1
+            foreign.setdefault(folder, [0, 0])[0 if theirs else 1] += note.times
         if note.used:
-            used, words = used + 1, words + note.words
+            used, words = used + note.times, words + note.words
             folders[folder] += note.words
         else:
-            left_out[note.code] += 1
+            left_out[note.code] += note.times
     return {
         "notes": total,
         "used": used,

@@ -156,6 +156,7 @@ class NoteFacts(NamedTuple):
     code: str  # of the rule that leaves it out
     words: int  # of prose
     problem: bool
+    times: int = 1  # so many notes alike, told together
 
 
 # Obsidian's own definition: everything but white space and punctuation, save "_", "-" and "/".
