@@ -89,11 +89,6 @@ class _Doc:
     def pieces(self) -> list[TextParagraph]:
         return split_paragraphs(self.text, self.masked, self.key)
 
-    @property
-    def known(self) -> list[TextParagraph]:
-        """Those of its paragraphs that the ledger has recorded."""
-        return [p for p in self.pieces if p.digest in self.seen]
-
 
 def build_job(
     ledger: Ledger,
@@ -204,12 +199,20 @@ class _Builder:
                 seen = {p.digest: p.first_seen for p in known.get(row.id, ())}
                 yield _Doc(row, entry, seen, self.key)
 
+    def _known(self, doc: _Doc) -> list[TextParagraph]:
+        """Its paragraphs that the ledger has recorded, those too that memory.jsonl alone told of,
+        which have no time."""
+        others = {p.digest for p in doc.pieces} - doc.seen.keys()
+        if others:
+            others &= {digest for digest, _ in self.ledger.entries.digests_of(doc.row.id)}
+        return [p for p in doc.pieces if p.digest in doc.seen or p.digest in others]
+
     def held_out(self) -> list[Item]:
         """Held-out entries, at most 2,000 words of each and 50,000 in all."""
         items, left = [], MOST_WORDS
         for doc in sorted(self._docs(self.ledger.entries.held()), key=lambda d: d.row.place):
             wanted = set(doc.row.held_digests)
-            parts = [p for p in doc.known if doc.row.held_out == 1 or p.digest in wanted]
+            parts = [p for p in self._known(doc) if doc.row.held_out == 1 or p.digest in wanted]
             self.held_digests |= {p.digest for p in parts if p.words >= COPY_LEAST}
             chosen: list[TextParagraph] = []
             words = 0
@@ -236,7 +239,7 @@ class _Builder:
             if entry in chosen.new:
                 found["new"] += self._learn(doc, chosen.new[entry], tuple(held))
             if held:
-                parts = [p for p in doc.known if p.digest in held]
+                parts = [p for p in self._known(doc) if p.digest in held]
                 found["new_held_out"].append(self._item(doc, "new_held_out", parts))
             if entry in replay:
                 parts = [p for p in self._allowed(doc) if p.digest not in held_now]
@@ -268,7 +271,7 @@ class _Builder:
     def _allowed(self, doc: _Doc) -> list[TextParagraph]:
         """The paragraphs that may be read: not held out, not forgotten, here or in any copy."""
         kept = []
-        for piece in doc.known:
+        for piece in self._known(doc):
             if piece.digest in self.held_digests or piece.digest in self.barred:
                 continue
             if len(self.barred_runs):
