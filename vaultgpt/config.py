@@ -104,6 +104,12 @@ class Training:
     processes: int = option(
         1, "Processes a round learns in, each on a graphics card of its own", "processes", "1..64"
     )
+    whole_params: int = option(
+        1_000_000_000,
+        "Of a larger base each of several processes keeps a part of the weights (FSDP)",
+        "parameters",
+        "0..1000000000000",
+    )
     rank: int = option(0, "LoRA rank; 0 chooses by words and base", "", "0..256")
     learning_rate: float = option(
         0.0, "Peak learning rate; 0 chooses by the base's size", "", "0..1"

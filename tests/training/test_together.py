@@ -59,6 +59,30 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob) -> None:
     assert held[1] == pytest.approx(held[0], rel=1e-4)
 
 
+def test_two_processes_that_share_a_base_out_learn_what_one_does(make_job: MakeJob) -> None:
+    """1. A round by one process. 2. The same by two, each with a part of the base (FSDP over gloo).
+
+    Result: the same losses, validation and adapter, within rounding, and the whole base measures.
+    """
+    items = [*some_items(90), *(item(200 + i, words=600) for i in range(12))]
+    settings = {"batch_tokens": 1024, "whole_params": 0}
+    jobs = [make_job(name, items=items, settings=settings) for name in ("one", "two")]
+    alone = run_job(jobs[0], lambda _: None, threading.Event())
+    done = run_trainer(jobs[1], lambda _: None, threading.Event(), settings=TWO)
+    both = report_from_json(json.loads(json.dumps(done)))
+    assert any("FSDP" in note for note in both.notes)
+    assert alone.steps == both.steps > 8 and alone.tokens == both.tokens
+    assert both.losses == pytest.approx(alone.losses, rel=1e-4)
+    checks = [report.learning["validation"] for report in (alone, both)]
+    assert checks[0]
+    assert [v for _, v in checks[1]] == pytest.approx([v for _, v in checks[0]], rel=1e-4)
+    one, two = (load_adapter(job.parent / "out") for job in jobs)
+    for name, tensor in one.tensors.items():
+        torch.testing.assert_close(two.tensors[name], tensor, atol=2e-4, rtol=2e-3)
+    held = [report.bits_per_byte["held_out"] for report in (alone, both)]
+    assert held[1] == pytest.approx(held[0], rel=1e-4)
+
+
 def test_every_block_is_one_process_s() -> None:
     for count in (0, 1, 2, 5, 8):
         shares = [Together(rank, 3).mine(range(count)) for rank in range(3)]

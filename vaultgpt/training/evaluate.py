@@ -122,10 +122,11 @@ def score(
     on_part: Callable[[float], None] = lambda fraction: None,
     *,
     plain: bool = False,
+    halve: bool = True,
 ) -> list[float]:
     """Nats of every segment under the model as it stands, `plain` without header lines.
 
-    Out of memory halves the rows.
+    Out of memory halves the rows, where it may.
     """
     documents = [s.plain if plain else s.document for s in found]
     nats = [0.0] * len(found)
@@ -138,7 +139,7 @@ def score(
         try:
             values = _score_rows(base, [documents[i] for i in part])
         except Exception as error:
-            if not is_memory(error) or rows == 1:
+            if not is_memory(error) or rows == 1 or not halve:
                 raise
             tokens //= 2
             continue

@@ -39,7 +39,10 @@ class Learner:
         seed: int,
         parent: Adapter | None = None,
         last: LastWeights | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
+        """`shared`: its blocks will be transformers' own, of which other processes hold parts."""
         self.base, self.recipe = base, recipe
         self.wrapped = wrap(base, recipe.rank, seed)
         self.alpha = 2 * recipe.rank
@@ -49,7 +52,7 @@ class Learner:
         if recipe.embedding_rate > 0 or keeps_delta:
             self.pristine = base.embedding.detach().clone()
             base.embedding.requires_grad_(recipe.embedding_rate > 0)
-        base.written = write_out(base, whole=self.pristine is None)
+        base.written = None if shared else write_out(base, whole=self.pristine is None)
         release(base)
         self.mean: dict[str, Tensor] = {}  # of `parameters`, float32, once there was a step
         self.tokens_before, self.weight_before = 0, 0.0  # of the rounds that it goes on from

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_atomic
 from vaultgpt.training.base import BaseModel, load_base
@@ -25,12 +26,13 @@ from vaultgpt.wire import Hear, ProgressEvent
 
 @dataclass(frozen=True)
 class Place:
-    """Where a lesson is learned: the base's folder, [training] device, dtype and threads."""
+    """Where a lesson is learned: the base's folder, and the settings of [training] for that."""
 
     base: Path
     device: str = "auto"
     dtype: str = "auto"
     threads: int = 0
+    whole_params: int = Training.whole_params
 
 
 def learn_together(
@@ -48,13 +50,18 @@ def learn_together(
         packed = pack_lesson(lesson)
         together.same((place, folder, job, packed))
         lesson = unpack_lesson(packed)
-    return learn(base, lesson, folder, job, stop, on_step, together)
+    together = together.sharing(base.params, place.whole_params)
+    learned = learn(base, lesson, folder, job, stop, on_step, together)
+    if together.shared:  # a part of the base is left: what comes after needs the whole
+        base.model = load_base(place.base, base.device).model
+    return learned
 
 
 def follow(together: Together) -> None:
     """Learn beside the first process what that hands out."""
     place, folder, job, packed = together.same(_NOTHING)
     base = load_base(place.base, choose_device(place.device, place.dtype, place.threads, together))
+    together = together.sharing(base.params, place.whole_params)
     learn(base, unpack_lesson(packed), folder, job, threading.Event(), lambda _: None, together)
 
 

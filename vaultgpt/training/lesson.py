@@ -15,6 +15,7 @@ from pathlib import Path
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.checkpoint import Progress
 from vaultgpt.training.choose import Recipe
+from vaultgpt.training.device import release
 from vaultgpt.training.evaluate import Segment
 from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
@@ -64,9 +65,16 @@ def learn(
 ) -> Learned:
     """Train to the end, going on from a checkpoint of this very `job` in `folder`; None keeps none.
 
-    The base is as it was afterwards. loop.Stopped when `stop` is set; TrainingError.
+    The base is as it was afterwards, but for one that is shared out. loop.Stopped when `stop` is
+    set; TrainingError.
     """
-    learner = Learner(base, lesson.recipe, lesson.seed, lesson.parent, lesson.last)
+    learner = Learner(
+        base, lesson.recipe, lesson.seed, lesson.parent, lesson.last, shared=together.shared
+    )
+    if together.shared:
+        together.share_out(base.model, base.device.where.type)
+        base.notes.append(f"each of {together.size} processes kept a part of the base (FSDP)")
+        release(base)
     deadline = None if lesson.seconds is None else time.monotonic() + lesson.seconds
     plan = Plan(lesson.steps, lesson.check_every, deadline, folder, job)
     loop = Loop(

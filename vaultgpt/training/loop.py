@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vaultgpt.corpus.documents import Block
@@ -96,7 +97,8 @@ class Loop:
         block, most = learner.recipe.block_tokens, learner.recipe.batch_tokens
         if learner.base.written is not None:
             most = min(most, ROWS)
-        self.progress.micro_tokens = tokens_that_fit(learner.base, block, max(block, most))
+        fit = tokens_that_fit(learner.base, block, max(block, most))
+        self.progress.micro_tokens = together.same(fit) if together.shared else fit
 
     def run(self) -> Adapter:
         """Train to the end. Stopped when told to; OutOfMemory when nothing fits."""
@@ -178,8 +180,8 @@ class Loop:
             try:
                 return self._accumulate(blocks)
             except Exception as error:
-                if not is_memory(error):
-                    raise
+                if not is_memory(error) or self.together.shared:
+                    raise  # the others are in the same pass, and can't be told
             self.learner.optimiser.zero_grad(set_to_none=True)
             self._shrink(max(len(b.token_ids) for b in blocks))
 
@@ -191,7 +193,15 @@ class Loop:
             make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
             for part in self._parts(blocks)
         ]
-        return sum(backward_nats(base, batch, 1.0 / count) for batch in batches) / count
+        nats = sum(backward_nats(base, batch, 1.0 / count) for batch in batches)
+        for _ in range(self.together.idle(len(batches))):
+            backward_nats(base, self._nothing(), 0.0)
+        return nats / count
+
+    def _nothing(self) -> Batch:
+        """Two tokens, passed through a shared base for the others' sake."""
+        ids = np.full(2, self.learner.base.encoder.end, np.int32)
+        return make_batch(self.learner.base, [(ids, np.arange(2, dtype=np.int32), ids == ids)])
 
     def _parts(self, blocks: list[Block]) -> list[list[Block]]:
         """Blocks, long ones first, put together, at most micro_tokens with padding (or one)."""
@@ -233,9 +243,11 @@ class Loop:
     def _check(self) -> bool:
         """Validate; keep the best; True when it is time to stop."""
         state = self.progress
-        mine = self.together.mine(self.validation)
+        shared = self.together.shared  # then all score all, in the same passes
+        mine = self.validation if shared else self.together.mine(self.validation)
         with self.learner.averaged(), self.learner.base.device.autocast():
-            total = torch.tensor([sum(score(self.learner.base, mine))], dtype=torch.float64)
+            nats = sum(score(self.learner.base, mine, halve=not shared))
+        total = torch.tensor([nats / self.together.size if shared else nats], dtype=torch.float64)
         self.together.add_up([total])
         value = float(total) / LN2 / sum(s.bytes for s in self.validation)
         best = _best(state)

@@ -1,20 +1,21 @@
 """Several processes that learn one lesson: gradients are added up, the first one decides.
 
-torch's own launcher (torchrun) starts them, and its environment says how many they are. Knows
-nothing about what is learned.
+torch's own launcher (torchrun) starts them, and its environment says how many they are. A large
+base may be shared out: each keeps a part of its frozen weights (FSDP). Knows nothing about what is
+learned.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(days=1)  # the others wait while the first one measures
@@ -26,6 +27,7 @@ class Together:
 
     rank: int = 0
     size: int = 1
+    shared: bool = False  # the base is shared out: all must pass its blocks equally often
 
     @property
     def first(self) -> bool:
@@ -47,6 +49,31 @@ class Together:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def sharing(self, params: int, most: int) -> Together:
+        """As it is for a base of so many parameters, of which one alone keeps `most`."""
+        return replace(self, shared=self.size > 1 and params > most)
+
+    def share_out(self, model: nn.Module, device: str) -> None:
+        """Keep a part of every block's frozen weights: a block is whole while it computes.
+
+        What is trained stays whole in each; its gradients are added up as ever.
+        """
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(device, (self.size,))
+        for block in _blocks(model):
+            trained = {p for p in block.parameters() if p.requires_grad}
+            fully_shard(block, mesh=mesh, ignored_params=trained)
+
+    def idle(self, passes: int) -> int:
+        """How many passes of a shared base this one lacks beside who has most."""
+        if not self.shared:
+            return 0
+        most = torch.tensor([passes])
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return int(most) - passes
+
     def same(self, value: _T) -> _T:
         """The first one's value, in all of them."""
         if self.size == 1:
@@ -57,6 +84,13 @@ class Together:
 
 
 ALONE = Together()
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """A transformer's layers: the list of modules that holds most of it."""
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+    sizes = [sum(p.numel() for p in each.parameters()) for each in lists]
+    return list(lists[sizes.index(max(sizes))])
 
 
 def _turn(at: int, size: int) -> int:

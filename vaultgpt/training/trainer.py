@@ -141,7 +141,7 @@ class _Trainer:
     def place(self) -> Place:
         """Where this round learns, if here."""
         at = self.settings
-        return Place(Path(self.job.base), at.device, at.dtype, at.threads)
+        return Place(Path(self.job.base), at.device, at.dtype, at.threads, at.whole_params)
 
     def _measured(self) -> Measurer:
         """The base loaded, and all measured that is to be measured before learning."""
