@@ -14,7 +14,7 @@ import torch
 from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.config import Training
 from vaultgpt.training.lora import load_adapter
-from vaultgpt.training.round import report_from_json
+from vaultgpt.training.round import Report, report_from_json
 from vaultgpt.training.together import Together
 from vaultgpt.training.trainer import run_job
 from vaultgpt.workers import RoundStopped, run_trainer
@@ -24,12 +24,16 @@ TWO = Training(processes=2, threads=2)
 
 def test_two_processes_learn_what_one_does(make_job: MakeJob) -> None:
     """1. A round by one process. 2. The same by two, over gloo, stopped after some steps. 3. Again.
+    4. The same by two, each of which keeps a part of the base (FSDP).
 
-    Result: once stopped none of them is left; it goes on from its checkpoint to the same losses,
-    the same validation and the same adapter, within rounding.
+    Result: once stopped none of them is left; it goes on from its checkpoint. Both come to the same
+    losses, the same validation and the same adapter, within rounding.
     """
     items = [*some_items(90), *(item(200 + i, words=600) for i in range(12))]
-    jobs = [make_job(n, items=items, settings={"batch_tokens": 1024}) for n in ("one", "two")]
+    jobs = [
+        make_job(name, items=items, settings={"batch_tokens": 1024, "whole_params": whole})
+        for name, whole in (("one", 0), ("two", Training.whole_params), ("parts", 0))
+    ]
     alone = run_job(jobs[0], lambda _: None, threading.Event())
     stop, children, told = threading.Event(), list[psutil.Process](), list[Any]()
     others = set(psutil.Process().children(recursive=True))  # of tests before this one
@@ -47,38 +51,22 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob) -> None:
     done = run_trainer(jobs[1], told.append, threading.Event(), settings=TWO)
     both = report_from_json(json.loads(json.dumps(done)))
     assert next(m["step"] for m in told if m["phase"] == "train") > 3
+    done = run_trainer(jobs[2], told.append, threading.Event(), settings=TWO)
+    apart = report_from_json(json.loads(json.dumps(done)))
+    assert any("FSDP" in note for note in apart.notes)
+    for report, job in ((both, jobs[1]), (apart, jobs[2])):
+        _same(alone, report)
+        one, two = load_adapter(jobs[0].parent / "out"), load_adapter(job.parent / "out")
+        for name, tensor in one.tensors.items():
+            torch.testing.assert_close(two.tensors[name], tensor, atol=2e-4, rtol=2e-3)
+
+
+def _same(alone: Report, both: Report) -> None:
     assert alone.steps == both.steps > 8 and alone.tokens == both.tokens
     assert both.losses == pytest.approx(alone.losses, rel=1e-4)
     checks = [report.learning["validation"] for report in (alone, both)]
     assert len(checks[0]) > 1
     assert [v for _, v in checks[1]] == pytest.approx([v for _, v in checks[0]], rel=1e-4)
-    one, two = (load_adapter(job.parent / "out") for job in jobs)
-    for name, tensor in one.tensors.items():
-        torch.testing.assert_close(two.tensors[name], tensor, atol=2e-4, rtol=2e-3)
-    held = [report.bits_per_byte["held_out"] for report in (alone, both)]
-    assert held[1] == pytest.approx(held[0], rel=1e-4)
-
-
-def test_two_processes_that_share_a_base_out_learn_what_one_does(make_job: MakeJob) -> None:
-    """1. A round by one process. 2. The same by two, each with a part of the base (FSDP over gloo).
-
-    Result: the same losses, validation and adapter, within rounding, and the whole base measures.
-    """
-    items = [*some_items(90), *(item(200 + i, words=600) for i in range(12))]
-    settings = {"batch_tokens": 1024, "whole_params": 0}
-    jobs = [make_job(name, items=items, settings=settings) for name in ("one", "two")]
-    alone = run_job(jobs[0], lambda _: None, threading.Event())
-    done = run_trainer(jobs[1], lambda _: None, threading.Event(), settings=TWO)
-    both = report_from_json(json.loads(json.dumps(done)))
-    assert any("FSDP" in note for note in both.notes)
-    assert alone.steps == both.steps > 8 and alone.tokens == both.tokens
-    assert both.losses == pytest.approx(alone.losses, rel=1e-4)
-    checks = [report.learning["validation"] for report in (alone, both)]
-    assert checks[0]
-    assert [v for _, v in checks[1]] == pytest.approx([v for _, v in checks[0]], rel=1e-4)
-    one, two = (load_adapter(job.parent / "out") for job in jobs)
-    for name, tensor in one.tensors.items():
-        torch.testing.assert_close(two.tensors[name], tensor, atol=2e-4, rtol=2e-3)
     held = [report.bits_per_byte["held_out"] for report in (alone, both)]
     assert held[1] == pytest.approx(held[0], rel=1e-4)
 
