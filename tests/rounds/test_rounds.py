@@ -424,6 +424,11 @@ def half_way(folder: Path) -> None:
     raise RoundStopped("The round was stopped.")
 
 
+def killed(folder: Path) -> None:
+    """The trainer ends before its first checkpoint."""
+    raise RoundStopped("The round was stopped.")
+
+
 def test_a_full_round_says_its_hours_and_goes_on_with_the_text_of_its_beginning(
     paused: Vault,
 ) -> None:
@@ -524,6 +529,58 @@ def test_a_paused_round_is_erased_at_once_where_a_note_of_it_is_forgotten(paused
         FORGET.work(desk, ForgetRequest(path=rows[1].path))
         assert not list(paused.state.staging.iterdir())
         assert ledger.rounds.interrupted() is None
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_text_of_a_round_that_left_no_checkpoint_is_erased_with_its_note(
+    paused: Vault, fresh: bool
+) -> None:
+    """1. A full round, or a small one, is killed before its first checkpoint. 2. A note of it is
+    forgotten. Result: while the full one is under way it has to stop; then its text is gone."""
+    if fresh:
+        (paused.state.staging / "r000002" / "checkpoint.safetensors").unlink()
+    else:
+        assert go(paused, FakeTrainer(after=0.79), base=BIG)["generation"]
+        paused.write("new.md", body("brand new", 4))
+        trainer = FakeTrainer()
+        trainer.before_answer = killed
+        with pytest.raises(RoundStopped):
+            go(paused, trainer, base=BIG)
+    (job,) = paused.state.staging.glob("r*/job.json")
+    with Ledger.open(paused.state) as ledger:
+        learned = {item["id"] for item in json.loads(job.read_text())["items"]}
+        path = next(e.path for e in ledger.entries.all() if e.id in learned and not e.held_out)
+        assert not end_paused(paused.state, ledger, NOW) and not must_stop(ledger)
+        desk = Desk(paused.state, paused.settings, ledger, NOW + 1)
+        with locked(paused.state.round_lock, Conflict("A round runs.")):
+            assert FORGET.work is not None and FORGET.work(desk, ForgetRequest(path=path))
+            assert must_stop(ledger) == fresh
+        assert end_paused(paused.state, ledger, NOW)
+        assert not list(paused.state.staging.iterdir()) and not ledger.rounds.interrupted()
+
+
+@pytest.mark.parametrize("how", ["deleted", "barred"])
+def test_a_full_round_ends_unpublished_where_a_note_of_it_went_meanwhile(
+    paused: Vault, how: str
+) -> None:
+    """1. A paused round goes on, and nobody watches the vault. 2. A note of it is deleted, or kept
+    out. 3. It learns to its end. Result: no voice of it, and its text is gone."""
+    with Ledger.open(paused.state) as ledger:
+        path = next(e.path for e in ledger.entries.all() if not e.held_out)
+    text = (paused.root / path).read_text()
+
+    def meanwhile(folder: Path) -> None:
+        paused.remove(path)
+        if how == "barred":
+            paused.write(path, text.replace("---\n", "---\nvaultgpt: false\n", 1))
+
+    trainer = FakeTrainer(after=0.79)
+    trainer.before_answer = meanwhile
+    answer = go(paused, trainer, base=BIG)
+    assert answer["generation"] is None and "deleted, or is not to be" in answer["verdict"]["why"]
+    assert not list(paused.state.staging.iterdir())
+    with Ledger.open(paused.state) as ledger:
+        assert ledger.rounds.interrupted() is None and ledger.generations.active() == "g000001"
 
 
 def test_another_machine_learns_a_paused_round_in_one_go_and_says_so(paused: Vault) -> None:

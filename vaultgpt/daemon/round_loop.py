@@ -134,11 +134,15 @@ class RoundLoop:
         if not self._text:
             return
         self._text = False
-        if not self.running:
-            await self._writer.do(lambda ledger: end_paused(self._state, ledger, self._now()))
-        elif self._long and await self._reader.do(must_stop):
-            self._stop.set()
-            self._text = True  # once it has ended its text is erased
+        try:
+            if not self.running:
+                await self._writer.do(lambda ledger: end_paused(self._state, ledger, self._now()))
+            elif await self._reader.do(must_stop):
+                self._stop.set()
+                self._text = True  # once it has ended its text is erased
+        except Exception:
+            self._text = True
+            raise
 
     async def _decide(self) -> None:
         try:

@@ -17,7 +17,7 @@ from vaultgpt.generations import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
 from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
-from vaultgpt.training.paused import lost, paused_round
+from vaultgpt.training.paused import begun_round, lost
 from vaultgpt.wire import ReportRow
 
 
@@ -41,12 +41,12 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
 
 
 def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
-    """Erase a paused round that learns what must not be learned any more; the sentence, or "".
+    """Erase a round that waits and learns what must not be learned any more; the sentence, or "".
 
     Nothing is done beside a round that runs: `must_stop` says what to do about that.
     """
     with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
-        found = paused_round(ledger)
+        found = begun_round(ledger)
         if found is not None and (why := lost(ledger, found)):
             ledger.rounds.abandon(found.row.number, now, found.ends(why))
             shutil.rmtree(found.folder, ignore_errors=True)
@@ -56,8 +56,8 @@ def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
 
 def must_stop(ledger: Ledger) -> bool:
     """Whether the long round under way learns what must not be learned any more."""
-    found = paused_round(ledger)
-    return found is not None and bool(lost(ledger, found))
+    found = begun_round(ledger)
+    return found is not None and found.long and bool(lost(ledger, found))
 
 
 def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:

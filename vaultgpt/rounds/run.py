@@ -33,6 +33,7 @@ from vaultgpt.training.gate import judge
 from vaultgpt.training.paused import (
     LONG_S,
     PausedRound,
+    begun_round,
     fix,
     lost,
     overtaken,
@@ -156,6 +157,8 @@ class _Run:
                 on_progress({"event": "say", "text": self._beforehand(round_)})
         round_, made, folder = staged
         report = self._train(trainer, folder, on_progress, stop)
+        if why := self._lost():
+            return answer_of(round_, Verdict(False, why))
         if round_.budget_s is not None and report.seconds >= _SPENT_SHARE * round_.budget_s:
             round_ = replace(round_, sampled=True)
         verdict = self._judge(report, round_, english=language == "en")
@@ -187,6 +190,19 @@ class _Run:
         said = f"The full round goes on at {found.said}."
         hear({"event": "say", "text": said if self.learns_here else _ELSEWHERE})
         return taken
+
+    def _lost(self) -> str:
+        """Give up a long round at its end, since hours have passed: of a note that was deleted or
+        kept out meanwhile nobody may have told. The sentence, or ""."""
+        found = begun_round(self.ledger)
+        if found is None or not found.long:
+            return ""
+        self._scan()
+        if not (why := lost(self.ledger, found)):
+            return ""
+        self.ledger.rounds.abandon(found.row.number, self.now(), found.ends(why))
+        shutil.rmtree(found.folder, ignore_errors=True)
+        return found.ends(why)
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
         """What was staged in its first night; None where that is not what lies there."""

@@ -58,9 +58,14 @@ class PausedRound:
 
     row: RoundRow
     folder: Path
-    step: int
+    step: int  # 0 before its first checkpoint
     steps: int
     seconds: float  # that it has learned
+
+    @property
+    def long(self) -> bool:
+        """Whether its text was fixed at its beginning, for many nights."""
+        return self.row.kind == "fresh" and (self.folder / _FIXED).exists()
 
     @property
     def fraction(self) -> float:
@@ -81,23 +86,28 @@ class PausedRound:
 
     def ends(self, why: str) -> str:
         """That it is given up, in a sentence."""
-        return f"The full round that was paused at {100 * self.fraction:.0f} % ends: {why}."
+        kind = "full round" if self.row.kind == "fresh" else "round"
+        return f"The {kind} that was paused at {100 * self.fraction:.0f} % ends: {why}."
 
 
 def paused_round(ledger: Ledger) -> PausedRound | None:
     """The long round that was begun and can go on; None without one."""
+    found = begun_round(ledger)
+    return found if found is not None and found.long and found.step else None
+
+
+def begun_round(ledger: Ledger) -> PausedRound | None:
+    """The round that was begun and never closed, whose text lies in its folder, runs or not."""
     row = ledger.rounds.interrupted()
-    if row is None or row.kind != "fresh":
-        return None
-    folder = ledger.state.staging / f"r{row.number:06d}"
-    if not (folder / _FIXED).exists():
+    folder = ledger.state.staging / f"r{row.number:06d}" if row else None
+    if row is None or folder is None or not folder.is_dir():
         return None
     try:
         progress = _progress(folder / CHECKPOINT)
         step, steps = int(progress["step"]), int(progress["steps"])
-        return PausedRound(row, folder, step, steps, float(progress["seconds"])) if step else None
+        return PausedRound(row, folder, step, steps, float(progress["seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return PausedRound(row, folder, 0, 0, 0.0)
 
 
 def _progress(checkpoint: Path) -> _Progress:
@@ -171,12 +181,18 @@ def overtaken(
 def lost(ledger: Ledger, found: PausedRound) -> str:
     """Why it must not go on: an entry that it learns was deleted, or is not to be learned now."""
     try:
-        if read_json(found.folder / _FIXED)["forgot_at"] != ledger.meta("forgot_at"):
+        if found.long and read_json(found.folder / _FIXED)["forgot_at"] != ledger.meta("forgot_at"):
             return "a note was forgotten"
         if ledger.paused():
             return ""  # most of the vault may only be out of reach
-        taught: _Taught = read_json(found.folder / _TAUGHT)
-        gone = set(taught["entries"]) - ledger.entries.live()
+        gone = _entries(found) - ledger.entries.live()
     except (OSError, ValueError, KeyError, TypeError):
         return "its files are damaged"
     return "a note that it learns was deleted, or is not to be learned any more" if gone else ""
+
+
+def _entries(found: PausedRound) -> set[str]:
+    if found.long:
+        taught: _Taught = read_json(found.folder / _TAUGHT)
+        return set(taught["entries"])
+    return {str(item["id"]) for item in read_json(found.folder / "job.json")["items"]}
