@@ -19,10 +19,11 @@ from tests.mirror.conftest import engine_of, mild_adapter, write
 from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import SharedEngine
-from vaultgpt.errors import NotFound
-from vaultgpt.mirror.sharing import Turn
+from vaultgpt.errors import NotFound, WorkerDied
+from vaultgpt.mirror.sharing import Turn, _Pen
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 from vaultgpt.workers import SHARED, MirrorProcess, Opening
+from vaultgpt.workers.pipe import WorkerPipe
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")
 ASKED = Prompt("The old dog waited.", seed=5, length="tokens", max_tokens=60)
@@ -186,6 +187,55 @@ async def test_with_the_engine_away_or_not_wished_for_a_vault_has_a_process_of_i
     monkeypatch.setenv(SHARED, shared.place + "-gone")
     await alone.write()
     assert alone.mirror.pid != shy.mirror.pid and shared.pid is None
+
+
+async def test_a_socket_that_is_deaf_or_may_be_another_user_s_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Something takes the call and says nothing. 2. Others may write into the socket's folder.
+
+    Result: both count as away; the first call is ended, and a second does not come.
+    """
+    monkeypatch.setattr("vaultgpt.workers.pipe._HELLO_S", 0.2)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.put_nowait(await reader.read())
+        writer.close()
+
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    tmp_path.chmod(0o700)
+    async with await asyncio.start_unix_server(deaf, "s"):
+        with pytest.raises(WorkerDied, match="TimeoutError"):
+            await WorkerPipe.connect(Path("s"))
+        assert await asyncio.wait_for(heard.get(), 10) == b"", "no session is left open"
+        tmp_path.chmod(0o755)
+        with pytest.raises(WorkerDied, match="PermissionError"):
+            await WorkerPipe.connect(Path("s"))
+        assert heard.empty()
+
+
+def test_who_waits_to_tell_a_vault_that_does_not_read_leaves_its_turn() -> None:
+    turn = Turn()
+    pen, took = _Pen(turn), threading.Event()
+
+    def tell() -> None:
+        turn.take()
+        took.set()
+        with pen:
+            turn.leave()
+
+    with pen:  # a ping is answered into a full socket
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        assert took.wait(10)
+        other = threading.Thread(target=turn.take, daemon=True)
+        other.start()
+        other.join(10)
+        assert not other.is_alive(), "another vault has its turn"
+    turn.leave()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_turns_go_round(monkeypatch: pytest.MonkeyPatch) -> None:

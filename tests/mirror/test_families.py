@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,8 @@ def test_a_generation_equals_plain_peft(
         assert beside[0].whole is beside[1] and beside[2].whole is beside[1]  # type: ignore[attr-defined]
     for model, logits in zip(beside, (wanted, plain, wanted), strict=True):
         assert (logits_of(model, ids) - logits[20:]).abs().max() < 1e-4
+    os.utime(base / "config.json")  # as of another base in this one's place
+    assert build(base, None, "float32", CPU, (), commons) is not beside[1]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

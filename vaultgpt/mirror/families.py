@@ -6,6 +6,7 @@ Knows nothing about requests.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,20 +40,21 @@ class Commons:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._models: WeakValueDictionary[tuple[object, ...], LeanModel] = WeakValueDictionary()
-        self._words: WeakValueDictionary[Path, Vocabulary] = WeakValueDictionary()
+        self._words: WeakValueDictionary[tuple[object, ...], Vocabulary] = WeakValueDictionary()
 
     def vocabulary(self, base: Path) -> Vocabulary:
         """The tokenizer of a base. BaseModelError."""
+        key = _stamps(base)
         with self._lock:
-            if (found := self._words.get(base)) is None:
-                found = self._words[base] = Vocabulary.load(base)
+            if (found := self._words.get(key)) is None:
+                found = self._words[key] = Vocabulary.load(base)
             return found
 
     def voice(
         self, files: Checkpoint, generation: Path | None, dtype: Dtype, device: torch.device
     ) -> LeanModel | None:
         """A voice beside the base's weights, or the base; None where it must be merged."""
-        key = (files.folder, dtype, device)
+        key = (dtype, device, *_stamps(files.folder))
         with self._lock:
             if (whole := self._models.get(key)) is None:
                 whole = _lean(files, None, dtype, device)
@@ -67,6 +69,13 @@ class Commons:
         except (KeyError, RuntimeError):  # it leaves a product out, or has another base's shapes
             return None
         return voice if adapter.used else None
+
+
+def _stamps(base: Path) -> tuple[object, ...]:
+    """What tells a base's files from others that took their place since: an upgrade, one fetched
+    anew. A voice is verified against those on the disk and must not write beside older ones."""
+    found = (entry.stat() for entry in os.scandir(base) if entry.is_file())
+    return (base, *sorted((s.st_ino, s.st_size, s.st_mtime_ns) for s in found))
 
 
 def build(

@@ -89,6 +89,22 @@ class Turn:
         return self._owner == threading.get_ident()
 
 
+class _Pen:
+    """Held while a frame is written. Who waits for it holds nobody up: the one that has it may wait
+    for a vault that does not read."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._lock, self._turn = threading.Lock(), turn
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            with self._turn.aside():
+                self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class _Line:
     """The sending end of a session, as write_frame wants it: a vault that does not read waits
     alone."""
@@ -139,7 +155,7 @@ class _Session(Worker):
         self._turn, self._connection = turn, connection
         self._share, self._commons = share, commons
         inbox = _Inbox(cast("IO[bytes]", connection.makefile("rb")), turn)
-        super().__init__(inbox, cast("IO[bytes]", _Line(connection, turn)))
+        super().__init__(inbox, cast("IO[bytes]", _Line(connection, turn)), _Pen(turn))
 
     def serve(self) -> None:
         """Until the vault's daemon leaves."""

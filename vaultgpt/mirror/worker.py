@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -89,8 +90,11 @@ class Inbox:
 class Worker:
     """Answers one message after another."""
 
-    def __init__(self, inbox: Inbox, out: IO[bytes]) -> None:
-        self.inbox, self.out, self._writing = inbox, out, threading.Lock()
+    def __init__(
+        self, inbox: Inbox, out: IO[bytes], pen: AbstractContextManager[object] | None = None
+    ) -> None:
+        """`pen` is held while a frame is written."""
+        self.inbox, self.out, self._writing = inbox, out, pen or threading.Lock()
         inbox.on_ping = lambda: self._send("pong", {})  # from the reader, whatever the engine does
         self.engine: Engine | RemoteEngine | None = None
         self.index: RunIndex | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -56,13 +57,19 @@ class WorkerPipe(ABC):
     @staticmethod
     async def connect(place: Path) -> WorkerPipe:
         """A session of the engine that listens at `place`. WorkerDied when there is none."""
+        writer = None
         try:
             async with asyncio.timeout(_HELLO_S):
+                _require_own(place.parent)
                 reader, writer = await asyncio.open_unix_connection(place)
-                hello = await _frame(reader)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
-            raise WorkerDied(f"The shared engine is away ({type(error).__name__}).") from None
-        return _SharedPipe(reader, writer, int(hello["pid"]))
+                pid = int((await _frame(reader))["pid"])
+        except BaseException as error:
+            if writer is not None:
+                writer.close()  # one left open would be a session for ever
+            if isinstance(error, (OSError, EOFError, ValueError, KeyError)):  # TimeoutError too
+                raise WorkerDied(f"The shared engine is away ({type(error).__name__}).") from None
+            raise
+        return _SharedPipe(reader, writer, pid)
 
     @property
     def alive(self) -> bool:
@@ -152,6 +159,16 @@ class WorkerPipe(ABC):
         self._died = await self._meaning()
         for waiting in self._answers.values():
             waiting.put_nowait(None)
+
+
+def _require_own(folder: Path) -> None:
+    """PermissionError where others may put a socket: it will be told the secret and all prompts.
+
+    One that was left behind may have been cleared away, and its name taken by another user.
+    """
+    status = os.lstat(folder)
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError
 
 
 async def _frame(reader: asyncio.StreamReader) -> Frame:
