@@ -31,13 +31,17 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     """
     generations.sweep(state)
     mended = _adopt(state, ledger, now) + _strike(state, ledger, now)
+    _sweep(state, ledger, "*")
+    return mended
+
+
+def _sweep(state: VaultState, ledger: Ledger, which: str) -> None:
+    """Erase staging folders but that of the round that was begun and never closed."""
     interrupted = ledger.rounds.interrupted()
     keep = f"r{interrupted.number:06d}" if interrupted else ""
-    if state.staging.is_dir():
-        for folder in state.staging.iterdir():
-            if folder.name != keep:
-                shutil.rmtree(folder, ignore_errors=True)
-    return mended
+    for folder in state.staging.glob(which):
+        if folder.name != keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
@@ -46,6 +50,7 @@ def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
     Nothing is done beside a round that runs: `must_stop` says what to do about that.
     """
     with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
+        _sweep(state, ledger, "r[0-9]*")  # of one that was killed before its row: its text too
         found = begun_round(ledger)
         if found is not None and (why := lost(ledger, found)):
             ledger.rounds.abandon(found.row.number, now, found.ends(why))
