@@ -212,6 +212,8 @@ class LearningRow(TypedDict, total=False):
 
     rank: int
     rate: float
+    gentle: int  # times that the rate was halved
+    base_sha256: dict[str, str]
     embedding_rate: float
     batch_tokens: int
     block_tokens: int

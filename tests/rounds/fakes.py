@@ -45,10 +45,11 @@ class FakeTrainer:
         new_after: float = 0.85,
         new_before: float = 0.9,
         share: float = 0.01,
+        astray: bool = False,
     ) -> None:
         self.held = {"after": after, "before": before, "base": base}
         self.new = {"after": new_after, "before": new_before, "base": base}
-        self.share = share
+        self.share, self.astray = share, astray
         self.tokens = 1000
         self.jobs: list[Job] = []
         self.texts: list[str] = []
@@ -102,13 +103,13 @@ class FakeTrainer:
             500.0,
             "cpu",
             3,
-            [2.0, 1.5],
+            [2.0, float("inf") if self.astray else 1.5],
+            learning={"gentle": job.round.gentle, "base_sha256": job.base_sha256},
         )
 
 
 def train(vault: Vault, now: float = NOW, after: float = 0.8, **more: Any) -> RoundAnswer:
     """One round, asked for by hand, on a base that is not there; `after` decides the verdict."""
     options: dict[str, Any] = {"manual": True, "base": FakeBase(), **more}
-    return run_round(
-        vault.state, vault.settings, trainer=FakeTrainer(after=after), now=lambda: now, **options
-    )
+    options.setdefault("trainer", FakeTrainer(after=after))
+    return run_round(vault.state, vault.settings, now=lambda: now, **options)

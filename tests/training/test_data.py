@@ -171,6 +171,9 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(parent_rank=16).rank == 16
     large = recipe(round_tokens=10e6)
     assert large.rate == pytest.approx(choose_rate(7_000_000))
+    assert recipe(round_tokens=10e6, gentle=2).rate == pytest.approx(large.rate / 4)
+    named = replace(settings, learning_rate=1e-3)
+    assert recipe(settings=named, gentle=2).rate == 1e-3, "what the author set stays"
     read: dict[str, object] = {"fresh": False, "read_tokens": 10e6}
     assert recipe(round_tokens=10e6, **read).rate == large.rate  # it goes on as it was
     small = recipe(round_tokens=40 * 875.0)  # a quarter of the batches that the rate was found at

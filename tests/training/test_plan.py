@@ -135,6 +135,30 @@ def test_a_refused_fresh_round_waits_a_week_or_five_thousand_words(vault: Vault)
     assert what(vault, NOW + 60) == "incremental/new", "the old pair goes on"
 
 
+def test_a_full_round_too_far_from_its_base_is_tried_again_at_half_the_rate(vault: Vault) -> None:
+    """1. Two rounds on a new base go astray. 2. The third is well. Result: each is gentler
+    than the one before and due the next night; what comes after on this base is as gentle, and
+    another base begins at the whole rate."""
+    train(vault)
+    base, now, gentle = FakeBase(mark="b"), NOW, []
+    for astray in (True, True, False):
+        trainer = FakeTrainer(astray=astray)
+        promoted = train(vault, now, base=base, trainer=trainer)["verdict"]["promoted"]
+        gentle.append(trainer.jobs[0].round.gentle)
+        if promoted:
+            break
+        assert what(vault, now + HOUR, base=base) == "none/refused"
+        with Ledger.open(vault.state) as ledger:
+            assert "more gently" in due(ledger, vault.settings, base, now + HOUR).why
+        now += 14 * HOUR
+        assert what(vault, now, base=base) == "fresh/base"
+    assert promoted and gentle == [0, 1, 2]
+    with Ledger.open(vault.state) as ledger:
+        asked = Asked(fresh=True, manual=True)
+        assert plan(ledger, vault.settings, base, now, asked).gentle == 2
+        assert plan(ledger, vault.settings, FakeBase(mark="c"), now, asked).gentle == 0
+
+
 def test_forget_is_due_at_once_and_tried_again_the_next_day(vault: Vault) -> None:
     train(vault)
     with Ledger.open(vault.state) as ledger:

@@ -21,6 +21,10 @@ from vaultgpt.training.selection import select, stratified
 
 _DAY_S = 86_400.0
 RETRY_S = 7 * _DAY_S  # a refused fresh round waits this long, or for so many new words
+# Of the gate's checks: whoever fails them went too far from the base, and is tried again at half
+# the rate the next night. Gemma 3 270M at twice today's rate: plain English 6.2 % worse.
+_TOO_FAR = ("general", "finite")
+_GENTLER_RETRY_S, _GENTLEST = _DAY_S / 2, 3
 _RETRY_WORDS = 5_000
 _FORGET_RETRY_S = _DAY_S  # after `forget` it is tried again the next day
 _FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
@@ -209,17 +213,41 @@ def _waits(ledger: Ledger, settings: Settings, cause: str, now: float, manual: b
         return None  # it was refused for another base or rank
     grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= _RETRY_WORDS
     patience = _FORGET_RETRY_S if cause == "forget" else RETRY_S
+    if gentler := _too_far(refused) and _gentle_of(refused) < _GENTLEST:
+        patience = _GENTLER_RETRY_S
     left_s = refused.ended + patience - now
     if grown or left_s <= 0 or (manual and not ledger.generations.active()):
         return None
     days = max(1, round(left_s / _DAY_S))
+    again = "tried again, more gently," if gentler else "tried again"
     return Due(
         "none",
-        f"The last fresh round was refused; it is tried again in {days} "
-        f"day{'s' if days > 1 else ''} or after {_RETRY_WORDS:,} new words, or with "
+        f"The last fresh round was refused; it is {again} in "
+        f"{days} day{'s' if days > 1 else ''} or after {_RETRY_WORDS:,} new words, or with "
         "`vaultgpt train --fresh`.",
         "refused",
     )
+
+
+def _too_far(row: RoundRow) -> bool:
+    return any(not check["passed"] and check["name"] in _TOO_FAR for check in row.checks)
+
+
+def _gentle_of(row: RoundRow) -> int:
+    return (row.report or {}).get("learning", {}).get("gentle", 0)
+
+
+def _gentle(ledger: Ledger, base: BaseInfo) -> int:
+    """How often a round's rate is halved: once for each fresh one that went too far on this base.
+
+    What was promoted so goes on so; a rate that the settings name is never changed.
+    """
+    for row in ledger.rounds.all():
+        if row.kind == "fresh" and row.report:
+            if row.report.get("learning", {}).get("base_sha256") != dict(base.sha256):
+                break
+            return min(_GENTLEST, _gentle_of(row) + _too_far(row))
+    return 0
 
 
 def _incremental(
@@ -300,7 +328,10 @@ def plan(
         ready = ledger.pending(now, quiet_s)
         chosen = select(ledger, ready, seed)
         ids = tuple(sorted({*chosen.new, *chosen.new_held})) + chosen.replay
-    return Round(number, found.kind, found.why, found.cause, asked, ids, seed, budget_s, sampled)
+    return Round(
+        *(number, found.kind, found.why, found.cause, asked, ids, seed, budget_s, sampled),
+        gentle=_gentle(ledger, base),
+    )
 
 
 def fresh_entries(ledger: Ledger) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class Round:
     seed: int = 1
     budget_s: float | None = None  # set for the budgeted first round
     sampled: bool = False  # a budgeted sample of a larger vault: the full round is still due
+    gentle: int = 0  # times that its rate is halved: the ones before went too far from the base
 
 
 @dataclass(frozen=True)

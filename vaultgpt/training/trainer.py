@@ -253,6 +253,7 @@ class _Trainer:
             fresh=self.fresh,
             parent_rank=parent.rank if parent else None,
             read_tokens=read_tokens,
+            gentle=self.job.round.gentle,
         )
         made = {"new": new} if recipe.block_tokens == block else {}  # its epoch is encoded already
         streams = [
@@ -303,6 +304,8 @@ class _Trainer:
             learning={
                 "rank": recipe.rank,
                 "rate": recipe.rate,
+                "gentle": self.job.round.gentle,
+                "base_sha256": self.job.base_sha256,
                 "embedding_rate": recipe.embedding_rate,
                 "batch_tokens": recipe.batch_tokens,
                 "block_tokens": recipe.block_tokens,
