@@ -114,7 +114,7 @@ def test_the_mean_is_what_validation_scores(
     seen: list[Adapter] = []
     loop = make_loop(base, tmp_path, 6, check_every=3, validation=[item(50, "held_out", 20)])
 
-    def scored(target: BaseModel, found: Any) -> list[float]:
+    def scored(target: BaseModel, found: Any, **how: Any) -> list[float]:
         names = {n: p.detach().clone() for n, p in loop.learner.lora.items()}
         seen.append(Adapter(4, 8, names, None))
         assert same(seen[-1], loop.learner.snapshot())
@@ -419,7 +419,7 @@ def test_the_best_step_on_validation_is_kept_and_patience_ends_the_run(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([5.0, 4.0, 4.5, 4.6, 4.7, 9.9])
-    monkeypatch.setattr(loop_module, "score", lambda *a: [next(values)])
+    monkeypatch.setattr(loop_module, "score", lambda *a, **how: [next(values)])
     loop = make_loop(base, tmp_path, 40, check_every=2, validation=[item(50, "held_out", 20)])
     snapshots: dict[int, Adapter] = {}
 
