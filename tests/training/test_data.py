@@ -144,6 +144,7 @@ def test_general_text_is_read_packed_or_plain_and_may_be_absent(tmp_path: Path) 
 def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
     assert choose_rate(135_000_000) == pytest.approx(3e-3)
+    assert choose_rate(268_000_000) == pytest.approx(1.5e-3)
     assert choose_rate(7_000_000) == choose_rate(10_000) == pytest.approx(4e-3)
     assert choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
     assert choose_rate(135_000_000) > choose_rate(600_000_000) > choose_rate(2 * 10**9) > 5e-4
