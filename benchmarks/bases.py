@@ -3,7 +3,10 @@
 For each base and vault: seconds to the first voice and to the full one, held-out bits per byte
 before and after, memory at its highest, disk of a kept voice, tokens a second, and three unedited
 texts with the same seeds. Rows go to benchmarks/results/bases.json; the table is that of
-docs/bases.md. Knows nothing about how a round works.
+docs/bases.md, and docs/samples/ has a page of texts a base. Knows nothing about how a round works.
+
+    python -m benchmarks.bases NAME... [--vault FOLDER ...] [--keep FOLDER] [--pages docs/samples]
+    python -m benchmarks.bases --keep FOLDER --write-again    # the texts of the voices kept there
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ PROMPTS = (
     ("dream", "I am in"),
     ("poetry", "The heron"),
 )
+TEXTS, TOKENS = 3, 120
 Row = dict[str, Any]
 
 
@@ -41,7 +45,7 @@ class _Person:
     def __init__(self, place: Path) -> None:
         self.vault = place / "vault"
         home = place / "home"
-        home.mkdir(mode=0o700)
+        home.mkdir(mode=0o700, exist_ok=True)
         self._environment = {**os.environ, "VAULTGPT_HOME": str(home)}
         self.home = home
 
@@ -77,13 +81,7 @@ def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
         seconds = time.monotonic() - began
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         rounds = answer.get("rounds") or [answer]
-        writes = [
-            person(
-                *("continue", "--text", text, "--tags", tag, "--length", "page"),
-                *("--max-tokens", "120", "--seed", "1", "--json"),
-            )
-            for tag, text in PROMPTS
-        ]
+        texts = write(person, vault.name)
         generation = next(person.home.glob(f"vaults/*/generations/{answer['generation']}"))
         disk = sum(p.stat().st_size for p in generation.rglob("*") if p.is_file()) / 1e6
     return {
@@ -94,15 +92,61 @@ def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
         "rounds": [_figures(one) for one in rounds],
         "peak_gb": round(peak, 2),
         "disk_mb": round(disk, 1),
-        "tokens_per_s": max(w["tokens_per_s"] or 0 for w in writes),
-        "first_token_ms": min(w["first_token_ms"] for w in writes),
-        "texts": [
-            {"tag": tag, "prompt": text, "text": w["text"]}
-            for (tag, text), w in zip(PROMPTS, writes, strict=True)
-        ],
+        "tokens_per_s": max(text.pop("tokens_per_s") or 0 for text in texts),
+        "first_token_ms": min(text.pop("first_token_ms") for text in texts),
+        "texts": texts,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def write(person: _Person, vault: str) -> list[Row]:
+    """Three texts: of the example vault after its prompts, of others from nothing, by tag."""
+    asks = [(tag, text, 1) for tag, text in PROMPTS]
+    if vault != EXAMPLE.name:
+        counts = person("scan", "--json")["tags"]
+        tags = sorted(counts, key=lambda tag: -counts[tag])[:TEXTS] or [""]
+        asks = [(tags[at % len(tags)], "", 1 + at // len(tags)) for at in range(TEXTS)]
+    found = []
+    for tag, text, seed in asks:
+        told = person(
+            *("continue", "--text", text, "--tags", tag, "--length", "page"),
+            *("--max-tokens", str(TOKENS), "--seed", str(seed), "--json"),
+        )
+        speed = {key: told[key] for key in ("tokens_per_s", "first_token_ms")}
+        found.append({"tag": tag, "prompt": text, "seed": seed, "text": told["text"], **speed})
+    return found
+
+
+def write_again(rows: list[Row], keep: Path) -> None:
+    """Put texts of the voices in `keep` in the place of their rows'."""
+    for row in rows:
+        place = keep / f"{row['base']}-{row['vault']}"
+        if place.exists():
+            texts = write(_Person(place), row["vault"])
+            row["texts"] = [{k: t[k] for k in ("tag", "prompt", "seed", "text")} for t in texts]
+
+
+def page(base: str, rows: list[Row]) -> str:
+    """What a base's voices wrote, as Markdown."""
+    parts = [
+        f"# What `{base}` writes, unedited",
+        "Nothing was chosen or mended: every text is the first that its seed gave. Words\n"
+        "before the bar were given. The copy guard was on; a text ends after "
+        f"{TOKENS} tokens at\nits next good place. Written by `python -m benchmarks.bases`, "
+        "with the figures of\n[choosing a base](../bases.md#measured).",
+    ]
+    for row in sorted(rows, key=lambda row: row["vault"] != EXAMPLE.name):
+        bits = row["rounds"][-1]["bits_per_byte"]
+        gain = 100 * (1 - bits["held_out"] / bits["held_out_base"])
+        name = "The example vault" if row["vault"] == EXAMPLE.name else row["vault"]
+        parts.append(f"## {name}\n\n{gain:.1f} % less surprised by pages that it never saw.")
+        for text in row["texts"]:
+            given = f"{text['prompt']} |" if text["prompt"] else ""
+            parts.append(
+                f"`#{text['tag']}`, seed {text['seed']}:\n\n```text\n{given}{text['text']}\n```"
+            )
+    return "\n\n".join(parts) + "\n"
 
 
 def _figures(one: dict[str, Any]) -> Row:
@@ -141,10 +185,12 @@ def table(rows: list[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bases", nargs="+", help="names, folders or GGUF files")
+    parser.add_argument("bases", nargs="*", help="names, folders or GGUF files")
     parser.add_argument("--vault", type=Path, action="append", help="the example vault if none")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--keep", type=Path, help="the vaults and voices stay in this new folder")
+    parser.add_argument("--write-again", action="store_true", help="the texts, from --keep")
+    parser.add_argument("--pages", type=Path, help="write a page of texts a base into this folder")
     options = parser.parse_args()
     rows: list[Row] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else []
     for vault in options.vault or [EXAMPLE]:
@@ -158,6 +204,14 @@ def main() -> None:
             print(table([row]), flush=True)
             for text in row["texts"]:
                 print(f"\n#{text['tag']}: {text['prompt']} |{text['text']}", flush=True)
+    if options.write_again:
+        write_again(rows, options.keep)
+        options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    if options.pages:
+        options.pages.mkdir(exist_ok=True)
+        for base in {row["base"] for row in rows}:
+            of_base = [row for row in rows if row["base"] == base]
+            (options.pages / f"{base}.md").write_text(page(base, of_base), "utf-8")
     print("\n" + table(rows))
 
 

@@ -1,6 +1,6 @@
-"""Writes docs/samples.md: what the mirrors write under each tag, unedited, with fixed seeds.
+"""Writes docs/samples/journals.md: what the mirrors write under each tag, unedited, by seeds.
 
-    python -m benchmarks.voice.samples --data JOURNALS [--work DIR] [--out docs/samples.md]
+    python -m benchmarks.voice.samples --data JOURNALS [--work DIR] [--out docs/samples/journals.md]
 
 Takes 5 minutes where the mirrors are trained. The journals are public domain: their mirrors' text
 may be printed.
@@ -46,7 +46,7 @@ place. "After" names a half sentence of ours that stood before the cursor.
 Written by
 
 ```sh
-python -m benchmarks.voice.samples --data JOURNALS --out docs/samples.md
+python -m benchmarks.voice.samples --data JOURNALS --out docs/samples/journals.md
 ```
 
 On another machine the last digits of a sum may differ, and with them a text.
@@ -86,7 +86,7 @@ def _block(engine: Engine, prompt: Prompt, asked: str = "") -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     asks = parser("samples", str(__doc__).splitlines()[0])
-    asks.add_argument("--out", type=Path, default=Path("docs/samples.md"))
+    asks.add_argument("--out", type=Path, default=Path("docs/samples/journals.md"))
     args = asks.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     card = json.loads((PEBBLE / "pebble.json").read_text(encoding="utf-8"))

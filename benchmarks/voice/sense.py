@@ -2,8 +2,9 @@
 
     python -m benchmarks.voice.sense VAULT --judge FOLDER [--cells T/top_p/min_p ...] [--texts 24]
 
-Each cell is a way of sampling; the author's own next words stand beside them. Rows go into
-benchmarks/results/sense.json, and `--table` prints them all. The voice is the vault's active one.
+Each cell is a way of sampling, and T/top_p/min_p/N that one of N drafts which the note makes
+likeliest; the author's own next words stand beside them. Rows go into
+benchmarks/results/sense.json; without a vault all are printed. The voice is the vault's active one.
 """
 
 from __future__ import annotations
@@ -130,6 +131,36 @@ def write(engine: Engine, place: Place, sampling: Sampling, n: int, seed: int) -
     return texts
 
 
+def likeliest(engine: Engine, place: Place, drafts: Sequence[str]) -> str:
+    """The draft whose tokens the opening before it makes likelier by most, a token."""
+    gains = []
+    for draft in drafts:
+        after, alone = (
+            _nats(engine, place, text, len(draft)) for text in (place.opening + draft, draft)
+        )
+        gains.append((alone - after) / max(1, len(engine.vocabulary.encode(draft))))
+    return drafts[int(np.argmax(gains))]
+
+
+def _nats(engine: Engine, place: Place, text: str, last: int) -> float:
+    """Of the last so many characters of a text under a page's header."""
+    prompt = Prompt(
+        text,
+        place.item.tags,
+        (place.item.date or "")[:7] or None,
+        place.item.title,
+        max_tokens=0,
+        logprobs=0,
+        echo=True,
+    )
+    nats, at = 0.0, 0
+    for said in engine.generate(prompt, lambda: False):
+        for token in said.tokens if isinstance(said, Piece) else ():
+            at += len(token.text)
+            nats -= (token.logprob or 0.0) * (at > len(text) - last)
+    return nats
+
+
 def first(text: str, words: int) -> str:
     """The first so many words."""
     found = split_words(text)
@@ -225,13 +256,19 @@ class Sense:
             "runs_of_figures": runs_of_figures(long),
         }
 
-    def cell(self, engine: Engine, sampling: Sampling) -> dict[str, Any]:
+    def cell(self, engine: Engine, sampling: Sampling, drafts: int = 1) -> dict[str, Any]:
         """One way of sampling."""
         began = time.monotonic()
         texts = [""] * len(self.places)
         for i in sorted(set(self.order)):
             rows = [k for k, place in enumerate(self.order) if place == i]
-            found = write(engine, self.places[rows[0]], sampling, len(rows), self.seed + i)
+            place, count = self.places[rows[0]], len(rows) * drafts
+            found = write(engine, place, sampling, count, self.seed + i)
+            if drafts > 1:
+                found = [
+                    likeliest(engine, place, found[at : at + drafts])
+                    for at in range(0, count, drafts)
+                ]
             for row, text in zip(rows, found, strict=True):
                 texts[row] = text
         kept = [k for k, text in enumerate(texts) if len(norms(text)) >= LEAST_WORDS // 2]
@@ -273,10 +310,11 @@ class Sense:
         ]
 
 
-def sampling_of(cell: str) -> Sampling:
-    """From "temperature/top_p/min_p"."""
-    temperature, top_p, min_p = map(float, cell.split("/"))
-    return Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
+def sampling_of(cell: str) -> tuple[Sampling, int]:
+    """From "temperature/top_p/min_p" or "temperature/top_p/min_p/drafts"."""
+    temperature, top_p, min_p, *drafts = map(float, cell.split("/"))
+    sampling = Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
+    return sampling, int(drafts[0]) if drafts else 1
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -339,7 +377,7 @@ def main() -> None:
         _keep({**common, "cell": "the author", "figures": sense.own_figures()})
         engine = engine_of(vault)
         for cell in args.cells:
-            _keep({**common, "cell": cell, "figures": sense.cell(engine, sampling_of(cell))})
+            _keep({**common, "cell": cell, "figures": sense.cell(engine, *sampling_of(cell))})
     print(table(json.loads(ROWS.read_text())))
 
 
