@@ -22,6 +22,7 @@ from vaultgpt.mirror.families import Commons, build
 from vaultgpt.mirror.gpt2 import GPT2
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.llama import Llama
+from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.wire import Prompt
 
 CPU = torch.device("cpu")
@@ -247,6 +248,11 @@ def test_the_arithmetic_that_writes_is_held_against_fp32(
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     model = build(tmp_path, None, "int8", CPU, sample)
     assert model.dtype == sixteen_bits(CPU) and model.cost is None
+    commons, files = Commons(), Checkpoint(tmp_path)
+    shared = commons.voice(files, None, "int8", CPU)  # as another vault's voice holds it
+    for _ in range(2):
+        asked = build(tmp_path, None, "int8", CPU, sample, commons)
+        assert shared is not None and asked.dtype == sixteen_bits(CPU), "whoever asked before"
 
 
 def test_dtype_follows_size_and_device() -> None:

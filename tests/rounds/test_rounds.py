@@ -584,6 +584,18 @@ def test_a_full_round_ends_unpublished_where_a_note_of_it_went_meanwhile(
         assert ledger.rounds.interrupted() is None and ledger.generations.active() == "g000001"
 
 
+def test_a_full_round_whose_vault_is_out_of_reach_at_its_end_is_not_lost(paused: Vault) -> None:
+    """1. A paused round learns to its end. 2. The vault's disk is unmounted meanwhile. Result: its
+    voice is judged and published by what the ledger knows."""
+
+    def meanwhile(folder: Path) -> None:
+        paused.root.rename(paused.root.with_name("away"))
+
+    trainer = FakeTrainer(after=0.79)
+    trainer.before_answer = meanwhile
+    assert go(paused, trainer, base=BIG)["generation"] == "g000002"
+
+
 def test_another_machine_learns_a_paused_round_in_one_go_and_says_so(paused: Vault) -> None:
     said: list[Any] = []
     there: dict[str, Any] = {"base": BIG, "machine": Machine("attic"), "on_progress": said.append}

@@ -152,6 +152,8 @@ def test_a_full_round_too_far_from_its_base_is_tried_again_at_half_the_rate(vaul
             assert "more gently" in due(ledger, vault.settings, base, now + HOUR).why
         now += 14 * HOUR
         assert what(vault, now, base=base) == "fresh/base"
+        own = replace(vault.settings, training=Training(learning_rate=1e-3))
+        assert what(vault, now, own, base=base) == "none/refused", "the author's rate stays"
     assert promoted and gentle == [0, 1, 2]
     with Ledger.open(vault.state) as ledger:
         asked = Asked(fresh=True, manual=True)

@@ -49,6 +49,7 @@ def _serve(wanted: Wanted) -> None:
 
 def main() -> None:
     """Serve until told to stop; what goes wrong is said as by any command."""
+    children.no_core()  # what `cli` asked for does not outlive exec
     wanted = Wanted(*json.loads(sys.argv[1]))
     try:
         _serve(wanted)

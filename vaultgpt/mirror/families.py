@@ -95,8 +95,9 @@ def build(
     files = Checkpoint(base)
     try:
         model = _build(files, generation, dtype, device, sample, commons)
-        if dtype == "int8" and sample and model.cost is None:
-            model.cost = _cost(files, generation, model, list(sample))
+        if dtype == "int8" and sample:
+            if model.cost is None:  # else somebody who shares it asked before
+                model.cost = _cost(files, generation, model, list(sample))
             if model.cost > _MOST_COST:
                 del model  # before the next one takes its memory
                 model = _build(files, generation, sixteen_bits(device), device, (), commons)

@@ -17,7 +17,7 @@ from vaultgpt.generations import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
 from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
-from vaultgpt.training.paused import begun_round, lost
+from vaultgpt.training.paused import PausedRound, begun_round, lost
 from vaultgpt.wire import ReportRow
 
 
@@ -53,10 +53,16 @@ def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
         _sweep(state, ledger, "r[0-9]*")  # of one that was killed before its row: its text too
         found = begun_round(ledger)
         if found is not None and (why := lost(ledger, found)):
-            ledger.rounds.abandon(found.row.number, now, found.ends(why))
-            shutil.rmtree(found.folder, ignore_errors=True)
-            return found.ends(why)
+            return give_up(ledger, found, why, now)
     return ""
+
+
+def give_up(ledger: Ledger, found: PausedRound, why: str, now: float) -> str:
+    """End a round that was begun, and erase its text; what is said of it."""
+    said = found.ends(why)
+    ledger.rounds.abandon(found.row.number, now, said)
+    shutil.rmtree(found.folder, ignore_errors=True)
+    return said
 
 
 def must_stop(ledger: Ledger) -> bool:

@@ -6,6 +6,7 @@ Knows nothing about torch; the trainer is another process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -18,11 +19,11 @@ from typing import cast
 
 from vaultgpt.bases import Base, resolve, verify
 from vaultgpt.config import Settings
-from vaultgpt.errors import Conflict, TrainingError
+from vaultgpt.errors import Conflict, TrainingError, VaultError
 from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Learned, Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
-from vaultgpt.rounds.mend import repair
+from vaultgpt.rounds.mend import give_up, repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
 from vaultgpt.rounds.room import require_disk_and_memory
@@ -139,7 +140,9 @@ class _Run:
     def go(self, trainer: JobRunner, on_progress: Hear, stop: threading.Event) -> RoundAnswer:
         if self.asked.fresh and self.asked.manual and self.ledger.paused():
             self.ledger.resume()
-        language = self._scan()
+        self._scan()
+        words = self.ledger.notes.totals()["words"]
+        language = self.ledger.notes.language(self.state.vault, self.settings.rules, words)
         staged = self._take_up(on_progress)
         if staged is None:
             now = self.now()
@@ -197,12 +200,10 @@ class _Run:
         found = begun_round(self.ledger)
         if found is None or not found.long:
             return ""
-        self._scan()
-        if not (why := lost(self.ledger, found)):
-            return ""
-        self.ledger.rounds.abandon(found.row.number, self.now(), found.ends(why))
-        shutil.rmtree(found.folder, ignore_errors=True)
-        return found.ends(why)
+        with contextlib.suppress(VaultError):  # out of reach, as an unmounted disk: nights of work
+            self._scan()
+        why = lost(self.ledger, found)
+        return give_up(self.ledger, found, why, self.now()) if why else ""
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
         """What was staged in its first night; None where that is not what lies there."""
@@ -227,8 +228,8 @@ class _Run:
             return f"{round_.why} {_ELSEWHERE}"
         return f"{round_.why} Where it is stopped, the next round goes on."
 
-    def _scan(self) -> str | None:
-        """Bring the ledger in step with the vault; its language.
+    def _scan(self) -> None:
+        """Bring the ledger in step with the vault.
 
         A fresh round reads every note, a small one what is another by time, size or inode.
         """
@@ -236,8 +237,6 @@ class _Run:
         fresh = due(self.ledger, self.settings, self.base, now, self.asked).kind == "fresh"
         percent = self.settings.schedule.vanished_percent
         self.ledger.follow(rules, now, percent, whole=fresh)
-        words = self.ledger.notes.totals()["words"]
-        return self.ledger.notes.language(self.state.vault, rules, words)
 
     def _stage(self, round_: Round, now: float) -> tuple[Round, Assembled, Path] | None:
         """Write the job, or find the interrupted one that is the same; None without any text."""

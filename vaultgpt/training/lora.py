@@ -266,7 +266,7 @@ def _older_rope(config: ModelConfig) -> ModelConfig:
     named = config.get("rope_parameters") or Rope()
     found: ModelConfig = {}
     if "full_attention" in named:
-        if local := named["sliding_attention"].get("rope_theta"):
+        if local := named.get("sliding_attention", Rope()).get("rope_theta"):
             found["rope_local_base_freq"] = local
         named = named["full_attention"]
     whole: Rope = {**named}
