@@ -15,6 +15,8 @@ import signal
 import site
 import subprocess
 import sys
+import threading
+from collections import deque
 from pathlib import Path
 from typing import TypedDict
 
@@ -94,6 +96,33 @@ def no_core() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def trim_heap() -> None:
+    """Hand to the system what glibc keeps of a heap full of holes."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def leave_with_parent(status: int) -> None:
+    """End this process, whatever it does, when its standard input closes: who started it has gone.
+
+    It must end by os._exit: finalising aborts while the thread waits there.
+    """
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(status)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def fails_again(failures: deque[float], now: float) -> bool:
+    """Enter one more failure of a process; whether it is left alone: RESTARTS within WITHIN_S."""
+    failures.append(now)
+    while now - failures[0] > WITHIN_S:
+        failures.popleft()
+    return len(failures) >= RESTARTS
 
 
 def program(name: str) -> str | None:

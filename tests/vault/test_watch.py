@@ -25,7 +25,7 @@ from watchdog.events import (
 from tests.vault.helpers import write
 from vaultgpt.config import Rules
 from vaultgpt.vault.scan import read_vault
-from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, folders_of, matters
+from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, folders_of
 
 LIMIT_S = 20.0  # of waiting for a state on a busy machine
 
@@ -54,6 +54,11 @@ def test_a_cap_below_the_quiet_time_means_the_quiet_time() -> None:
     debouncer = Debouncer(quiet_s=2.0, cap_s=0.0)
     debouncer.event(0.0)
     assert debouncer.due() == 2.0
+
+
+def matters(event: FileSystemEvent, vault: str) -> bool:
+    """Whether an event may concern a note."""
+    return folders_of(event, vault) != set()
 
 
 def test_reading_hidden_folders_and_other_files_are_no_change() -> None:

@@ -22,14 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vaultgpt.children import (
-    PAUSE_S,
-    RESTARTS,
-    WITHIN_S,
-    command,
-    environment,
-    spawn_options,
-)
+from vaultgpt.children import PAUSE_S, command, environment, fails_again, spawn_options
 from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.state import known_vaults
 from vaultgpt.workers import SHARED
@@ -59,8 +52,10 @@ class SharedEngine:
     """
 
     def __init__(self) -> None:
-        self.place = ""
+        self.place = self._folder = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._failures: deque[float] = deque()
+        self._not_before = 0.0
         if os.name != "posix":
             return
         self._listener = socket.socket(socket.AF_UNIX)
@@ -78,11 +73,14 @@ class SharedEngine:
 
     def wait(self, stop: threading.Event) -> None:
         """Wait a moment, or until somebody connects; start it then."""
-        if not self.place or self._process is not None:
+        now = time.monotonic()
+        if not self.place or self._process is not None or now < self._not_before:
             stop.wait(_LOOK_S)
             if self._process is not None and (status := self._process.poll()) is not None:
                 log.info("the engine of all vaults ended with status %d", status)
                 self._process = None
+                if status and fails_again(self._failures, now):  # who waits has one of its own
+                    self._not_before = now + PAUSE_S
         elif select.select([self._listener], [], [], _LOOK_S)[0] and not stop.is_set():
             try:
                 self._start()
@@ -105,10 +103,9 @@ class SharedEngine:
 
     def stop(self) -> None:
         """End it, once nobody needs it any more."""
-        if not self.place:
-            return
-        self._listener.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            self._listener.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -157,10 +154,7 @@ class Every:
             child.over = True  # it was told to
             return
         now = self._now()
-        child.failures.append(now)
-        while child.failures and now - child.failures[0] > WITHIN_S:
-            child.failures.popleft()
-        child.not_before, child.over = now + PAUSE_S, len(child.failures) >= RESTARTS
+        child.not_before, child.over = now + PAUSE_S, fails_again(child.failures, now)
         if child.over:
             log.error("%s fails again and again and is left alone", child.name)
             self._say(f"The daemon of {child.name} fails again and again: `vaultgpt doctor`.")

@@ -71,6 +71,7 @@ class RoundLoop:
         last_written: Callable[[], float],
         pause: Callable[[], str] = lambda: "",
         on_done: Callable[[RoundAnswer], Awaitable[None]],
+        on_end: Callable[[], None] = lambda: None,
         runner: Runner = run_round,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -80,12 +81,8 @@ class RoundLoop:
         self._state, self._settings = state, settings
         self._reader, self._writer, self._broker = reader, writer, broker
         self._pause = pause
-        self._last_written, self._on_done, self._runner, self._now = (
-            last_written,
-            on_done,
-            runner,
-            now,
-        )
+        self._last_written, self._runner, self._now = last_written, runner, now
+        self._on_done, self._on_end = on_done, on_end
         self._flag = asyncio.Event()
         self._turn = FileLock(state_root() / "round.turn", timeout=0, mode=PRIVATE_FILE)
         self._stop = threading.Event()
@@ -307,6 +304,7 @@ class RoundLoop:
         finally:
             self._turn.release()
             self.progress, self._night_ends = None, None
+            self._on_end()
             loop.call_soon(self.poke)  # after this task has ended
 
     def _in_use(self) -> bool:

@@ -75,7 +75,6 @@ class Daemon:
         self._figures: Figures | None = None
         self._figures_at = 0.0  # 0 when they are out of date
         self._counting: asyncio.Future[Figures] | None = None
-        self._learned = False  # whether a round ran when the figures were taken
         self._reader = LedgerThread(state, "ledger-read")
         self._writer = LedgerThread(state, "ledger-write")
         self.vault = VaultLoop(
@@ -90,6 +89,7 @@ class Daemon:
             last_written=lambda: max(self._requested, self.vault.last_saved),
             pause=lambda: self.writing.pause(),
             on_done=self._round_done,
+            on_end=self._round_over,
             runner=runner,
             now=now,
         )
@@ -151,6 +151,9 @@ class Daemon:
         if answer["verdict"]["promoted"]:
             await self.writing.follow()
 
+    def _round_over(self) -> None:
+        self._figures_at = 0.0  # one that was stopped may be a paused one now
+
     def _swapped(self, active: str | None) -> None:
         self._figures_at = 0.0
         self.broker.publish("swap", {"active": active})
@@ -211,8 +214,6 @@ class Daemon:
     async def _status(self, _asked: Nothing) -> Status:
         """Figures of the ledger are kept until something changes."""
         now = self._now()
-        if self._learned != self.rounds.running:  # one that was stopped may be a paused one now
-            self._learned, self._figures_at = self.rounds.running, 0.0
         if self._counting is None or not 0 <= now - self._figures_at < _FIGURES_S:
             self._figures_at = now
             self._counting = asyncio.ensure_future(

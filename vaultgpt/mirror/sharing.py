@@ -7,7 +7,6 @@ Worker that sees nothing of the others. Knows nothing about vaults. POSIX alone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import select
@@ -20,7 +19,7 @@ from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from vaultgpt import config
-from vaultgpt.children import no_core
+from vaultgpt.children import leave_with_parent, no_core, trim_heap
 from vaultgpt.mirror.worker import Inbox, Message, Worker
 from vaultgpt.wire import write_frame
 
@@ -230,24 +229,10 @@ class _Sessions:
     def _run(self, session: _Session) -> None:
         try:
             session.serve()
-            _give_back()
+            gc.collect()  # what it held goes to the system, not to the process for later
+            trim_heap()
         finally:
             os.write(self._leave, b".")
-
-
-def _give_back() -> None:
-    """What a session held goes to the system, not to the process for later."""
-    gc.collect()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def _leave_with_parent() -> None:
-    """When standard input ends, in the middle of a forward pass too."""
-    while os.read(0, 1):
-        pass
-    os._exit(0)
 
 
 def main() -> None:
@@ -255,7 +240,7 @@ def main() -> None:
     no_core()
     sys.setswitchinterval(_SWITCH_S)
     listener = socket.socket(fileno=int(sys.argv[1]))
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent(0)
     _Sessions().serve(listener)
     os._exit(0)
 

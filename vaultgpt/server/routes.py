@@ -266,7 +266,7 @@ ROUTES = (
         Nothing,
         None,
         _events,
-        "Server-sent events: scan, started, progress, verdict, swap, error",
+        "Server-sent events: scan, started, progress, say, verdict, swap, error",
     ),
     Route("GET", "/metrics", Nothing, None, _metrics, "Figures in Prometheus' text format"),
     Route("GET", "/openapi.json", Nothing, dict[str, object], _openapi, "This description"),

@@ -15,11 +15,11 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from safetensors.numpy import load_file, save_file
 
 from vaultgpt.bases import Base, base_of_generation
 from vaultgpt.bases.failures import megabytes
+from vaultgpt.children import lives
 from vaultgpt.config import load_settings
 from vaultgpt.corpus.documents import opening
 from vaultgpt.errors import BaseModelError, Conflict, NotFound, StateError, require_package
@@ -213,7 +213,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     """
     begin = f".{target.name}.part-"
     for left in target.parent.glob("*") if target.parent.is_dir() else ():
-        if left.name.startswith(begin) and not psutil.pid_exists(_number(left.name, begin)):
+        if left.name.startswith(begin) and not lives(_number(left.name, begin)):
             shutil.rmtree(left, ignore_errors=True)
     part = make_private_dir(target.parent / f"{begin}{os.getpid()}")
     try:

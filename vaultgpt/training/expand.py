@@ -11,12 +11,11 @@ import importlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from vaultgpt.children import no_core
+from vaultgpt.children import leave_with_parent, no_core
 from vaultgpt.training.worker import Channel
 from vaultgpt.wire import Frame, private_stdout, read_frame
 
@@ -133,12 +132,6 @@ def _write_tokenizer(tokenizer: Any, folder: Path, job: UnpackJob) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _leave_with_parent() -> None:
-    """End this process when standard input closes: who started it has gone."""
-    sys.stdin.buffer.read()
-    os._exit(130)
-
-
 def main() -> int:
     """The exit status: 0, or 1 after a frame that says what kind of failure it was."""
     no_core()
@@ -146,7 +139,7 @@ def main() -> int:
     job = read_frame(sys.stdin.buffer)
     if job is None:
         return 1
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent(130)
     try:
         _expand(cast("UnpackJob", job), lambda done, total: channel.send(_progress(done, total)))
     except Exception as error:

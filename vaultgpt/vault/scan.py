@@ -120,12 +120,8 @@ class Changes:
             self.count += len(there)
             if before == there:
                 continue
-            changed += [
-                one.found(path)
-                for one in some
-                for path, stamp in one.stamps.items()
-                if before.get(path) != stamp
-            ]
+            for one in some:
+                changed += one.changed(before)
         self.files = sorted(changed)
 
     def gone(self, known: Iterable[str]) -> list[str]:
@@ -174,17 +170,12 @@ class SomeChanges(Changes):
     ) -> None:
         self._reader = _Reader(vault, rules)
         self._closed = []
-        self.count = self.known = 0
         self.files, self.left = [], list[str]()
         listings = walking.walk_some(vault, folders)
         self.sure = listings is not None and all(map(_is_text, listings))
         for one in listings if listings and self.sure else ():
             before = known(one.folder)
-            self.known += len(before)
-            self.count += len(one.stamps)
-            self.files += [
-                one.found(p) for p, stamp in one.stamps.items() if before.get(p) != stamp
-            ]
+            self.files += one.changed(before)
             self.left += before.keys() - one.stamps.keys()
         self.files.sort()
 

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -70,10 +70,13 @@ class Listing:
 
     def add(self, path: str, name: str, code: str, status: os.stat_result) -> None:
         """Enter a note."""
-        inode = 0 if code == "placeholder" else status.st_ino ^ status.st_ctime_ns
-        self.stamps[path] = (status.st_mtime_ns, status.st_size, inode)
+        self.stamps[path] = stamp_of(status, code)
         if code or path != self.folder + name:
             self._odd[path] = (name, code)
+
+    def changed(self, known: Mapping[str, tuple[int, int, int]]) -> list[Found]:
+        """Its notes whose stamp is another than the known one."""
+        return [self.found(path) for path, s in self.stamps.items() if known.get(path) != s]
 
     def found(self, path: str) -> Found:
         """One of its notes."""

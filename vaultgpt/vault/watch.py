@@ -97,11 +97,6 @@ def folders_of(event: FileSystemEvent, vault: str) -> set[str] | None:
     return found
 
 
-def matters(event: FileSystemEvent, vault: str) -> bool:
-    """Whether an event may concern a note."""
-    return folders_of(event, vault) != set()
-
-
 class _Handler(FileSystemEventHandler):
     def __init__(self, vault: Path, tell: Callable[[set[str] | None], None]) -> None:
         self._vault, self._tell = str(vault), tell
