@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,12 +20,13 @@ import pytest
 
 from tests.daemon.conftest import until
 from tests.mirror.conftest import engine_of, mild_adapter, write
+from vaultgpt import __version__
 from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import RunIndex
-from vaultgpt.daemon.every import SharedEngine
+from vaultgpt.daemon.every import SharedEngine, _Pulse
 from vaultgpt.errors import NotFound, WorkerDied
 from vaultgpt.mirror.sharing import Turn, _Pen
-from vaultgpt.wire import Piece, Prompt, Sampling, Usage
+from vaultgpt.wire import Piece, Prompt, Sampling, Usage, frame_of
 from vaultgpt.workers import SHARED, MirrorProcess, Opening
 from vaultgpt.workers.pipe import WorkerPipe
 
@@ -266,3 +271,156 @@ def wait_for_waiting(turn: Turn, count: int, limit_s: float = 10.0) -> None:
     while len(turn._waiting) < count:
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+async def test_a_halted_engine_is_replaced_within_ten_seconds_for_who_has_a_session_and_who_comes(
+    two: list[Vault], shared: SharedEngine
+) -> None:
+    """1. One vault has a session. 2. SIGSTOP. 3. One that has none asks. 4. The first asks.
+
+    Result: both are answered by another process within 10 s; the halted one is gone.
+    """
+    first, second = two
+    wanted, _ = await first.write()
+    halted = first.mirror.pid
+    assert halted is not None and halted == shared.pid
+    os.kill(halted, signal.SIGSTOP)
+    async with asyncio.timeout(10):
+        await second.write()
+        assert (await first.write())[0] == wanted
+    assert shared.pid not in (None, halted)
+    assert {vault.mirror.pid for vault in two} == {shared.pid}
+    with pytest.raises(ProcessLookupError):
+        os.kill(halted, 0)
+
+
+async def test_an_engine_that_is_halted_for_a_moment_or_busy_lives(
+    two: list[Vault], shared: SharedEngine
+) -> None:
+    first, _ = two
+    wanted, _ = await first.write()
+    pid = shared.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(0.7)
+    os.kill(pid, signal.SIGCONT)
+    assert (await first.write())[0] == wanted and shared.pid == pid
+
+
+def test_one_that_takes_nobody_up_and_does_nothing_is_ended_one_that_works_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1. Somebody calls an engine that sleeps. 2. And one that computes. 3. Nobody calls."""
+    with socket.socket(socket.AF_UNIX) as listener, tempfile.TemporaryDirectory() as folder:
+        listener.bind(f"{folder}/s")
+        listener.listen(8)
+        for work, ended in (("time.sleep(60)", True), ("\nwhile True: pass", False)):
+            code = f"import time; print(flush=True); {work}"
+            pulse, found = _Pulse(listener), []
+            child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+            assert child.stdout is not None and child.stdout.readline()
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(f"{folder}/s")
+                for moment in range(6):  # of its clock, four seconds apart
+                    found.append(pulse.stopped(child.pid, moment * 4.0))
+                    time.sleep(0.2)
+                listener.accept()[0].close()
+            assert found[-1] is ended, work
+            assert not pulse.stopped(child.pid, 100.0), "nobody calls any more"
+            child.kill()
+            child.communicate()
+
+
+def test_what_a_killed_supervisor_left_is_removed_by_the_next_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A supervisor is killed. 2. One lives. 3. Another user's links and folders have such names.
+    4. The next one starts and ends.
+
+    Result: the first one's folder is gone, all else is there, and the links' targets too.
+    """
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    hold = (
+        "import sys; from vaultgpt.daemon.every import SharedEngine; e = SharedEngine(); "
+        "print(e.place, flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    killed, lives = (
+        subprocess.Popen([sys.executable, "-c", hold], stdin=pipe, stdout=pipe, text=True)
+        for _ in range(2)
+    )
+    places = [Path(process.stdout.readline().strip()) for process in (killed, lives)]  # type: ignore[union-attr]
+    killed.kill()
+    killed.wait()
+    assert all(place.is_socket() and place.parent.parent == tmp_path for place in places)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "engine").write_text("a diary")
+    (tmp_path / "vaultgpt-engine-link").symlink_to(precious)
+    (tmp_path / "vaultgpt-engine-file").write_text("x")
+    os.mkfifo(tmp_path / "vaultgpt-engine-fifo")
+    full = tmp_path / "vaultgpt-engine-full"
+    full.mkdir()
+    (full / "a.md").write_text("x")
+    theirs = tmp_path / "vaultgpt-engine-theirs"
+    theirs.mkdir()
+    if os.getuid() == 0:
+        os.chown(theirs, 65534, 65534)
+        theirs.chmod(0o777)
+    engine = SharedEngine()
+    assert not places[0].parent.exists()
+    assert places[1].is_socket() and lives.poll() is None
+    assert (precious / "engine").read_text() == "a diary" and (full / "a.md").exists()
+    assert theirs.exists() or os.getuid() != 0
+    engine.stop()
+    assert not Path(engine.place).parent.exists()
+    lives.kill()
+    lives.communicate()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+def test_a_runtime_folder_that_others_may_enter_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(mode)
+    engine = SharedEngine()
+    place = Path(engine.place)
+    assert place.parent.parent == Path(tempfile.gettempdir())
+    assert place.parent.stat().st_mode & 0o777 == 0o700
+    engine.stop()
+
+
+async def test_an_engine_of_another_version_is_refused_and_told_of(
+    tiny_llama: Path, voices: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. An upgrade has left an engine that runs. 2. A daemon of today connects. 3. Once more.
+
+    Result: one sentence, and the text from a process of its own; the old one is told no secret.
+    """
+    heard = asyncio.Queue[bytes]()
+    hellos: list[dict[str, object]] = [
+        {"event": "hello", "pid": 1, "version": "0.0.9"},
+        {"event": "hello", "pid": 1},
+    ]
+
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame_of(hellos.pop(0)))
+        heard.put_nowait(await reader.read())
+        writer.close()
+
+    settings = Mirror(device="cpu", threads=1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SHARED, "s")
+    tmp_path.chmod(0o700)
+    async with await asyncio.start_unix_server(old, "s"):
+        for version in ("0.0.9", "an older version"):
+            vault = Vault(Opening(tiny_llama, "g000001", {"g000001": voices[0]}, settings))
+            text, _ = await vault.write()
+            assert text == alone(tiny_llama, voices[0])
+            assert psutil.Process(vault.mirror.pid).ppid() == os.getpid()
+            said = vault.mirror.problem
+            assert version in said and __version__ in said and "serve --all" in said
+            assert await asyncio.wait_for(heard.get(), 10) == b""
+            await vault.mirror.stop()

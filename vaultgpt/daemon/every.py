@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from vaultgpt.children import PAUSE_S, command, environment, fails_again, spawn_options
 from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.state import known_vaults
@@ -30,6 +31,105 @@ from vaultgpt.workers import SHARED
 _LOOK_S = 0.5
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within
 _LEAVE_S = 8.0  # for the daemons, once they were told to stop
+_HALTED_S = 2.0  # an engine that SIGSTOP holds for so long is ended
+_DEAF_S = 10.0  # as is one that takes nobody up and does nothing else
+_PLACE = "vaultgpt-engine-"
+_SOCKET = "engine"
+
+
+class _Place:
+    """A private folder with the engine's socket, locked while we live: what a killed one left is
+    known by that, and the system's own clearing of old files passes over it.
+    """
+
+    def __init__(self) -> None:
+        """OSError where there can be none."""
+        root = _runtime_root()
+        _sweep(root)
+        # A socket's name must be short, which that of a state folder need not be. Mode 0700.
+        self._folder = tempfile.mkdtemp(prefix=_PLACE, dir=root)
+        if (
+            held := _hold(self._folder)
+        ) is None:  # one that sweeps was quicker, or there are no locks
+            with contextlib.suppress(OSError):
+                os.rmdir(self._folder)
+            raise OSError
+        self._held, self.socket = held, os.path.join(self._folder, _SOCKET)
+
+    def leave(self) -> None:
+        """Remove it."""
+        _remove(self._folder, self._held)
+
+
+def _runtime_root() -> str:
+    """The user's own runtime folder where there is one, else that of temporary files."""
+    place = os.environ.get("XDG_RUNTIME_DIR", "")
+    with contextlib.suppress(OSError):
+        status = os.stat(place)
+        if os.path.isabs(place) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+            return place
+    return tempfile.gettempdir()
+
+
+def _hold(folder: str) -> int | None:
+    """A descriptor that has it locked; None where it is not ours, is held, or has gone.
+
+    Through no link: in a folder of temporary files another user may put anything under any name.
+    """
+    import fcntl
+
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        if (own := os.fstat(held)).st_uid == os.getuid():
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(own, os.lstat(folder)):
+                return held
+    os.close(held)
+    return None
+
+
+def _remove(folder: str, held: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(_SOCKET, dir_fd=held)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+    os.close(held)
+
+
+def _sweep(root: str) -> None:
+    """Remove what supervisors that were killed left there."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(root):
+            folder = os.path.join(root, name)
+            if name.startswith(_PLACE) and (held := _hold(folder)) is not None:
+                _remove(folder, held)
+
+
+class _Pulse:
+    """Whether a process is halted, or lets callers wait and does nothing else."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener, self._spent = listener, -1.0
+        self._since: float | None = None
+
+    def stopped(self, pid: int, now: float) -> bool:
+        """To be asked every moment; true once it has been so for too long."""
+        try:
+            child = psutil.Process(pid)
+            status, spent = child.status(), sum(child.cpu_times()[:2])
+        except psutil.Error:
+            return False
+        idle, self._spent = spent == self._spent, spent
+        halted = status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        called = bool(select.select([self._listener], [], [], 0)[0])
+        if not halted and not (called and idle and status == psutil.STATUS_SLEEPING):
+            self._since = None
+            return False
+        self._since = now if self._since is None else self._since
+        return now - self._since >= (_HALTED_S if halted else _DEAF_S)
 
 
 @dataclass
@@ -47,24 +147,26 @@ class SharedEngine:
     """Where the voices of all vaults write: a process that is there while anybody needs it.
 
     We hold the socket and start it for the first who connects; one that ends is started again for
-    the next. Its standard input tells it of our end. Where there can be no such socket `place` is
-    "", as on Windows: every vault has an engine of its own.
+    the next, and one that is halted or deaf is ended: who waits to be taken up can't tell which
+    process it is. Its standard input tells it of our end. Where there can be no such socket `place`
+    is "", as on Windows: every vault has an engine of its own.
     """
 
     def __init__(self) -> None:
-        self.place = self._folder = ""
+        self.place = ""
+        self._folder: _Place | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._failures: deque[float] = deque()
         self._not_before = 0.0
         if os.name != "posix":
             return
         self._listener = socket.socket(socket.AF_UNIX)
+        self._pulse = _Pulse(self._listener)
         with contextlib.suppress(OSError):  # a full disk, or a name that is too long
-            # A socket's name must be short, which that of a state folder need not be. Mode 0700.
-            self._folder = tempfile.mkdtemp(prefix="vaultgpt-")
-            self._listener.bind(place := os.path.join(self._folder, "engine"))
+            self._folder = _Place()
+            self._listener.bind(self._folder.socket)
             self._listener.listen(128)
-            self.place = place
+            self.place = self._folder.socket
 
     @property
     def pid(self) -> int | None:
@@ -76,11 +178,7 @@ class SharedEngine:
         now = time.monotonic()
         if not self.place or self._process is not None or now < self._not_before:
             stop.wait(_LOOK_S)
-            if self._process is not None and (status := self._process.poll()) is not None:
-                log.info("the engine of all vaults ended with status %d", status)
-                self._process = None
-                if status and fails_again(self._failures, now):  # who waits has one of its own
-                    self._not_before = now + PAUSE_S
+            self._look(time.monotonic())
         elif select.select([self._listener], [], [], _LOOK_S)[0] and not stop.is_set():
             try:
                 self._start()
@@ -88,8 +186,23 @@ class SharedEngine:
                 log.error("the engine can't be started: %s", type(error).__name__)
                 stop.wait(_LOOK_S)
 
+    def _look(self, now: float) -> None:
+        """Note that it has ended, end it when it is halted."""
+        if self._process is None:
+            return
+        if self._process.poll() is None and self._pulse.stopped(self._process.pid, now):
+            log.warning("the engine of all vaults does not answer and is ended")
+            self._process.kill()
+            self._process.wait()
+        if (status := self._process.poll()) is not None:
+            log.info("the engine of all vaults ended with status %d", status)
+            self._process = None
+            if status and fails_again(self._failures, now):  # who waits has one of its own
+                self._not_before = now + PAUSE_S
+
     def _start(self) -> None:
         descriptor = self._listener.fileno()
+        self._pulse = _Pulse(self._listener)
         self._process = subprocess.Popen(
             command("vaultgpt.mirror.sharing", str(descriptor)),
             stdin=subprocess.PIPE,
@@ -103,9 +216,9 @@ class SharedEngine:
 
     def stop(self) -> None:
         """End it, once nobody needs it any more."""
-        if self._folder:
+        if self._folder is not None:
             self._listener.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.leave()
         if self._process is not None:
             self._process.kill()
             self._process.wait()

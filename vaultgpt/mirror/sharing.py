@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from vaultgpt import config
+from vaultgpt import __version__, config
 from vaultgpt.children import leave_with_parent, no_core, trim_heap
 from vaultgpt.mirror.worker import Inbox, Message, Worker
 from vaultgpt.wire import write_frame
@@ -160,7 +160,7 @@ class _Session(Worker):
         """Until the vault's daemon leaves."""
         reader = threading.Thread(target=self.inbox.read, name="reader", daemon=True)
         try:
-            write_frame(self.out, {"event": "hello", "pid": os.getpid()})
+            write_frame(self.out, {"event": "hello", "pid": os.getpid(), "version": __version__})
             reader.start()
             self.run()
         except BrokenPipeError:

@@ -22,7 +22,7 @@ from vaultgpt.generations import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage
-from vaultgpt.workers.pipe import AskAgain, WorkerPipe
+from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
 ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
@@ -168,12 +168,13 @@ class MirrorProcess:
         self._leave: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._health = _Health()
+        self._refused = ""  # why it writes beside the engine that the vaults share
         self.ready: Frame = {}  # the worker's "ready" frame: device, dtype, cost, problem, load_ms
 
     @property
     def problem(self) -> str:
         """What is wrong with the workers, in a sentence; "" for nothing."""
-        return self._health.problem
+        return self._health.problem or self._refused
 
     @property
     def engine_problem(self) -> str:
@@ -340,8 +341,13 @@ class MirrorProcess:
         """
         place = os.environ.get(SHARED)
         if place and settings.shared and settings.engine == "own" and not self._health.over:
-            with contextlib.suppress(WorkerDied):
+            self._refused = ""
+            try:
                 return await WorkerPipe.connect(Path(place))
+            except OtherVersion as error:
+                self._refused = str(error)
+            except WorkerDied:
+                pass
         return await WorkerPipe.spawn(self._program)
 
     async def _end(self) -> None:

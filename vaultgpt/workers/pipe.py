@@ -16,17 +16,23 @@ from pathlib import Path
 
 import psutil
 
+from vaultgpt import __version__
 from vaultgpt.children import environment, exit_meaning, spawn_options
 from vaultgpt.errors import WorkerDied
 from vaultgpt.wire import HEAD_BYTES, Frame, frame_of, message_of, size_of
 
 _LOOK_S, _MUTE_S = 1.0, 5.0  # how often we look after one that owes an answer; longest silence
+_HALTED_S = 2.0  # and that of one that SIGSTOP holds
 _STOP_S = 1.0  # the worker's time to leave by itself
 _HELLO_S = 20.0  # until a shared engine that has to be started says that it is there
 
 
 class AskAgain(WorkerDied):
     """The process ended for a reason that need not lie in the request."""
+
+
+class OtherVersion(WorkerDied):
+    """An engine that another version of us started: its frames may mean something else."""
 
 
 class WorkerPipe(ABC):
@@ -56,13 +62,15 @@ class WorkerPipe(ABC):
 
     @staticmethod
     async def connect(place: Path) -> WorkerPipe:
-        """A session of the engine that listens at `place`. WorkerDied when there is none."""
+        """A session of the engine that listens at `place`. WorkerDied without one, OtherVersion."""
         writer = None
         try:
             async with asyncio.timeout(_HELLO_S):
                 _require_own(place.parent)
                 reader, writer = await asyncio.open_unix_connection(place)
-                pid = int((await _frame(reader))["pid"])
+                hello = await _frame(reader)
+                pid = int(hello["pid"])
+            _require_version(str(hello.get("version", "an older version")))
         except BaseException as error:
             if writer is not None:
                 writer.close()  # one left open would be a session for ever
@@ -126,9 +134,11 @@ class WorkerPipe(ABC):
         except psutil.Error:
             return False  # its end is noticed by the pipe
         idle, self._spent = spent == self._spent, spent
-        silent = time.monotonic() - self._heard > _MUTE_S
+        silent_s = time.monotonic() - self._heard
+        if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+            return silent_s > _HALTED_S
         asleep = status == psutil.STATUS_SLEEPING and idle and self._answers_pings
-        return silent and (status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP) or asleep)
+        return silent_s > _MUTE_S and asleep
 
     @abstractmethod
     async def _kill(self) -> None:
@@ -169,6 +179,16 @@ def _require_own(folder: Path) -> None:
     status = os.lstat(folder)
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError
+
+
+def _require_version(theirs: str) -> None:
+    """OtherVersion where an upgrade came between its start and ours."""
+    if theirs != __version__:
+        raise OtherVersion(
+            f"The engine that the vaults share is vaultgpt {theirs} and this daemon {__version__}, "
+            "which writes in a process of its own.",
+            "Start `vaultgpt serve --all` anew.",
+        )
 
 
 async def _frame(reader: asyncio.StreamReader) -> Frame:
