@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 
 from benchmarks.scale import make_vault
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.generations import publish

@@ -90,7 +90,7 @@ def _settle(state: Any, settings: Any) -> dict[str, Any]:
 
 def _plan(state: Any, settings: Any) -> dict[str, Any]:
     """The next round's plan with 1,500 new words, all else being learned."""
-    from vaultgpt.bases import resolve
+    from vaultgpt.bases.names import resolve
     from vaultgpt.ledger import Ledger
     from vaultgpt.training.plan import plan
     from vaultgpt.training.round import Asked
@@ -109,7 +109,7 @@ def _plan(state: Any, settings: Any) -> dict[str, Any]:
 
 def _job(state: Any, settings: Any) -> dict[str, Any]:
     """What a round with these 1,500 new words learns from and is judged by, read from the vault."""
-    from vaultgpt.bases import resolve
+    from vaultgpt.bases.names import resolve
     from vaultgpt.ledger import Ledger
     from vaultgpt.training.assemble import Places, build_job, reader
     from vaultgpt.training.plan import plan
@@ -141,7 +141,7 @@ def _job(state: Any, settings: Any) -> dict[str, Any]:
 
 def _learn(state: Any, settings: Any) -> dict[str, Any]:
     """Enter a generation that learned all that is there, as a promoted round would."""
-    from vaultgpt.bases import resolve
+    from vaultgpt.bases.names import resolve
     from vaultgpt.ledger import GenerationRow, Ledger
 
     base, now = resolve("pebble", state), time.time()

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import split_words
 from vaultgpt.training.choose import rate_of_batch
 

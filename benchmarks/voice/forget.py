@@ -24,7 +24,8 @@ from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, run_hashes
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import Conflict
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import RoundAnswer, what_is_due
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import what_is_due
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest

@@ -26,7 +26,8 @@ from vaultgpt.files import read_json, write_json
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.options import with_option
-from vaultgpt.rounds import RoundAnswer, run_round
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round
 from vaultgpt.state import VaultState
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.device import choose_device

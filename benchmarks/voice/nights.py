@@ -28,10 +28,11 @@ from benchmarks.voice.rows import (
     main,
 )
 from benchmarks.voice.stage import copy_start, home, make_start, open_state
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import Settings
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import RoundAnswer, run_round, what_is_due
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.state import VaultState
 from vaultgpt.training.evaluate import tokens_of
 from vaultgpt.training.lora import Adapter, load_adapter

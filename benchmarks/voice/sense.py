@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.voice.judge import Judge, Read, mauve, told_apart
 from benchmarks.voice.rows import PEBBLE, RESULTS, base_digest
-from vaultgpt.bases import base_of_generation
+from vaultgpt.bases.names import base_of_generation
 from vaultgpt.config import Mirror, load_settings
 from vaultgpt.corpus.habits import figures
 from vaultgpt.corpus.words import norms, split_words

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vaultgpt.rounds import RoundAnswer
+from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.state import VaultState, create_state
 
 HOUR_S = 3_600.0

@@ -13,9 +13,9 @@ import pytest
 
 from tests import tiny
 from tests.bases.gguf_files import TURN_END, write_gguf
-from vaultgpt.bases import base_of_generation, download, remarks, resolve
+from vaultgpt.bases.fetch import download
 from vaultgpt.bases.gguf import read_gguf
-from vaultgpt.bases.names import models_root
+from vaultgpt.bases.names import base_of_generation, models_root, remarks, resolve
 from vaultgpt.errors import BaseModelError
 from vaultgpt.state import VaultState
 

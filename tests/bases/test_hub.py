@@ -17,7 +17,10 @@ import pytest
 
 from tests.bases.gguf_files import write_gguf
 from tests.bases.hub_server import COMMIT, Hub
-from vaultgpt.bases import catalogue, download, remarks, resolve, verify
+from vaultgpt.bases import catalogue
+from vaultgpt.bases.fetch import download
+from vaultgpt.bases.hashes import verify
+from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import sha256_file
 from vaultgpt.state import VaultState

@@ -18,18 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import tiny
-from vaultgpt.bases import (
-    Base,
-    base_of_generation,
-    hashes,
-    keep_embedded,
-    names,
-    remarks,
-    resolve,
-    verify,
-)
-from vaultgpt.bases.hashes import RECORD
+from vaultgpt.bases import hashes, names
+from vaultgpt.bases.hashes import RECORD, verify
 from vaultgpt.bases.kinds import _NATIVE, native_classes
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import base_of_generation, keep_embedded, remarks, resolve
 from vaultgpt.errors import BaseModelError
 from vaultgpt.state import VaultState
 
@@ -66,7 +59,7 @@ def test_pebble_is_the_embedded_base_and_says_its_size() -> None:
 
 def test_looking_up_a_base_imports_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from vaultgpt.bases import resolve; import vaultgpt.tasks.init; "
+        "import sys; from vaultgpt.bases.names import resolve; import vaultgpt.tasks.init; "
         "resolve('pebble'); "
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )

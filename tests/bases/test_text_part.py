@@ -9,7 +9,8 @@ import pytest
 
 from tests import tiny
 from tests.bases.hub_server import Hub
-from vaultgpt.bases import download, resolve
+from vaultgpt.bases.fetch import download
+from vaultgpt.bases.names import resolve
 from vaultgpt.errors import BaseModelError
 from vaultgpt.state import VaultState
 

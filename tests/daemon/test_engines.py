@@ -11,7 +11,7 @@ from tests.daemon.conftest import age
 from tests.daemon.serving import Serving, wait_for
 from tests.mirror.conftest import mild_adapter, publish_voice
 from tests.mirror.llama_server import LlamaServer
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import save_option
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.fingerprint import Place

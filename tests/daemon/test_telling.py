@@ -20,7 +20,7 @@ from vaultgpt.daemon.telling import sentences, tell
 from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, write_json
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import run_round
+from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.server.events import Broker, Event
 from vaultgpt.state import VaultState

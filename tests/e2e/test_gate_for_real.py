@@ -20,8 +20,8 @@ from vaultgpt.config import Settings, Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.options import with_option
-from vaultgpt.rounds import run_round
 from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.trainer import run_job
 

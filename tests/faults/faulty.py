@@ -26,7 +26,7 @@ from vaultgpt.config import Settings
 from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.memory_file import MemoryFile
-from vaultgpt.rounds import repair
+from vaultgpt.rounds.mend import repair
 from vaultgpt.state import VaultState
 
 Fault = Literal["kill", "ENOSPC", "EIO"]

@@ -10,7 +10,7 @@ from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import run_round, what_is_due
+from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.training.plan import RETRY_S, deleted_words
 
 YEAR = 365 * DAY

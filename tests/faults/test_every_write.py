@@ -17,7 +17,7 @@ import pytest
 from tests.faults import faulty
 from tests.ledger.vaults import HOUR, NOW
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import repair
+from vaultgpt.rounds.mend import repair
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 

@@ -13,7 +13,7 @@ from tests.rounds.fakes import train
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.memory_file import MemoryFile
-from vaultgpt.rounds import repair
+from vaultgpt.rounds.mend import repair
 
 Facts = tuple[object, ...]
 

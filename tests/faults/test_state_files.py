@@ -19,7 +19,7 @@ from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.errors import StateError
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import run_round
+from vaultgpt.rounds.run import run_round
 from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.service import NOTHING
 from vaultgpt.tasks.status import STATUS

@@ -15,7 +15,7 @@ from tests.rounds.fakes import train
 from vaultgpt import files, generations
 from vaultgpt.errors import GenerationError
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import repair
+from vaultgpt.rounds.mend import repair
 from vaultgpt.tasks.doctor import check_vault
 
 

@@ -16,7 +16,8 @@ from vaultgpt import files, generations
 from vaultgpt.errors import GenerationError
 from vaultgpt.generations import Manifest
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import repair, run_round
+from vaultgpt.rounds.mend import repair
+from vaultgpt.rounds.run import run_round
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.errors import NotFound, StateError
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.memory_file import MemoryFile
-from vaultgpt.rounds import repair
+from vaultgpt.rounds.mend import repair
 
 
 @pytest.fixture

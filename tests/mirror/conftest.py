@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vaultgpt import config
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import norms
 from vaultgpt.generations import Manifest, publish
 from vaultgpt.ledger import GenerationRow, Ledger

@@ -94,7 +94,7 @@ def learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
     made.fill(60, paragraphs=4)
     next_generation(made, "g000001")
     monkeypatch.setattr(
-        "vaultgpt.report.measured.bases.base_of_generation", lambda state, manifest: FakeBase()
+        "vaultgpt.report.measured.base_of_generation", lambda state, manifest: FakeBase()
     )
     return made
 

@@ -23,7 +23,8 @@ from tests import tiny
 from vaultgpt.config import Settings, Training
 from vaultgpt.errors import BaseModelError, TrainingError, UsageError
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import RoundAnswer, run_round
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.generations import GENERATIONS
 from vaultgpt.tasks.service import NOTHING, Here

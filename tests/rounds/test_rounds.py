@@ -19,14 +19,16 @@ from safetensors.torch import load_file
 from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt import generations
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import Training
 from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
 from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import Rounds
-from vaultgpt.rounds import end_paused, must_stop, repair, room, run_round, what_is_due
+from vaultgpt.rounds import room
+from vaultgpt.rounds.mend import end_paused, must_stop, repair
 from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.service import Desk
 from vaultgpt.tasks.status import figures

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.bases import resolve
+from vaultgpt.bases.names import resolve
 from vaultgpt.errors import BaseModelError
 
 

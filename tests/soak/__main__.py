@@ -115,7 +115,7 @@ def files(soak: Soak, place: Path) -> None:
     from tests.ledger.vaults import HOUR, NOW
     from vaultgpt.errors import VaultGPTError
     from vaultgpt.ledger import Ledger
-    from vaultgpt.rounds import repair
+    from vaultgpt.rounds.mend import repair
 
     first = faulty.made(place / "files")
     faulty.live(first, 0, "kill")
@@ -164,7 +164,7 @@ def cycles(soak: Soak, place: Path, asked: int) -> None:
     from tests.workers.test_workers import PROGRAM
     from vaultgpt.config import load_settings, save_option
     from vaultgpt.daemon.supervisor import Daemon
-    from vaultgpt.rounds import run_round
+    from vaultgpt.rounds.run import run_round
     from vaultgpt.wire import Prompt, Usage
     from vaultgpt.workers import MirrorProcess
 

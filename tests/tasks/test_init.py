@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from vaultgpt.bases import Base, resolve
 from vaultgpt.bases import estimate as timing
 from vaultgpt.bases.catalogue import ADVISED
 from vaultgpt.bases.estimate import Machine, estimate, human
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import Settings
 from vaultgpt.errors import VaultError
 from vaultgpt.options import with_option

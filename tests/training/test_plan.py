@@ -14,7 +14,7 @@ from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.bases import estimate as timing
 from vaultgpt.config import Schedule, Settings, Training
 from vaultgpt.ledger import EntryRow, Ledger
-from vaultgpt.rounds import run_round
+from vaultgpt.rounds.run import run_round
 from vaultgpt.training.plan import due, plan, words_for_budget
 from vaultgpt.training.round import Asked
 from vaultgpt.training.selection import stratified

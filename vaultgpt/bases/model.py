@@ -75,6 +75,10 @@ class Base:
         """Whether it came with this package."""
         return self.name == PEBBLE
 
+    def matches(self, wanted: Mapping[str, str]) -> bool:
+        """Whether these hashes, of a generation's base, are of this very one."""
+        return bool(wanted) and all(self.sha256.get(file) == h for file, h in wanted.items())
+
 
 def read_config(folder: Path, name: str) -> dict[str, object]:
     """config.json as a dictionary; BaseModelError saying what the folder holds instead."""

@@ -256,7 +256,7 @@ def base_of_generation(state: VaultState | None, manifest: Mapping[str, Any]) ->
         places = state.bases.glob(f"{PEBBLE}-*") if state else ()
         kept = sorted(p for p in places if p.is_dir())
         for folder in (pebble_folder(), *kept):
-            if _matches(base := _open(folder, PEBBLE), wanted):
+            if (base := _open(folder, PEBBLE)).matches(wanted):
                 return base
         raise BaseModelError(
             "The version of pebble that this generation was trained on is gone.",
@@ -282,16 +282,12 @@ def base_of_generation(state: VaultState | None, manifest: Mapping[str, Any]) ->
                 f"Fetch it with `vaultgpt base {repo}@{commit or 'main'}`.",
             )
         base = _open_recorded(folder, name)
-    if not _matches(base, wanted):
+    if not base.matches(wanted):
         raise BaseModelError(
             f"{name} is not what this generation was trained on: its files have changed.",
             "Bring them back, or run `vaultgpt train --fresh`.",
         )
     return base
-
-
-def _matches(base: Base, wanted: Mapping[str, str]) -> bool:
-    return bool(wanted) and all(base.sha256.get(file) == h for file, h in wanted.items())
 
 
 def remarks(base: Base) -> list[str]:

@@ -7,7 +7,10 @@ from typing import Annotated, TypedDict
 import typer
 from rich.progress import Progress
 
-from vaultgpt.bases import Base, download, fitting, remarks, resolve
+from vaultgpt.bases.estimate import fitting
+from vaultgpt.bases.fetch import download
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.common import (
     JsonOption,
     VaultOption,

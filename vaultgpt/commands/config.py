@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vaultgpt.bases import remarks, resolve
+from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.common import (
     JsonOption,
     VaultOption,

@@ -23,16 +23,17 @@ from rich.table import Table
 from rich.text import Text
 
 from vaultgpt import children
-from vaultgpt.bases import Base, remarks, resolve
 from vaultgpt.bases.catalogue import PEBBLE
 from vaultgpt.bases.estimate import estimate, human
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.base import fetch_base
 from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress, show_on
 from vaultgpt.config import load_settings, save_option
 from vaultgpt.errors import NotFound, Unavailable, VaultGPTError
 from vaultgpt.files import make_private_dir
 from vaultgpt.report.sentences import round_sentences
-from vaultgpt.rounds import RoundAnswer
+from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.state import VaultState, create_state, state_root
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.tasks.continue_ import Request, write

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from vaultgpt.bases import Base, remarks, resolve
 from vaultgpt.bases.catalogue import PEBBLE, Known, reads_only_english
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.base import fetch_base
 from vaultgpt.commands.common import (
     JsonOption,

@@ -14,7 +14,7 @@ from vaultgpt.commands.common import (
     out,
     print_json,
 )
-from vaultgpt.rounds import how_far
+from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.service import NOTHING, vault_service
 from vaultgpt.tasks.status import STATUS, Status, first_step
 

@@ -33,15 +33,10 @@ from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import Conflict, VaultGPTError, expected
 from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import (
-    RoundAnswer,
-    RoundProgress,
-    end_paused,
-    how_far,
-    must_stop,
-    run_round,
-    what_is_due,
-)
+from vaultgpt.rounds.mend import end_paused, must_stop
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round, what_is_due
+from vaultgpt.rounds.under_way import RoundProgress, how_far
 from vaultgpt.server.events import Broker
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.train import Started

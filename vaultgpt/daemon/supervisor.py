@@ -29,7 +29,10 @@ from vaultgpt.errors import (
     UsageError,
 )
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import RoundAnswer, repair, run_round, under_way
+from vaultgpt.rounds.mend import repair
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round
+from vaultgpt.rounds.under_way import under_way
 from vaultgpt.server.events import Broker
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import write_runtime

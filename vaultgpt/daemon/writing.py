@@ -15,7 +15,7 @@ from vaultgpt.daemon.threads import LedgerThread
 from vaultgpt.errors import GenerationError, VaultGPTError
 from vaultgpt.files import require_room
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds import replace_damaged
+from vaultgpt.rounds.mend import replace_damaged
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import MirrorProcess, Opening, mirror_opening

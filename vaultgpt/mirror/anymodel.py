@@ -20,7 +20,7 @@ from vaultgpt.mirror.lean import Cache
 from vaultgpt.mirror.weights import Adapter, Checkpoint
 
 
-class Rows:
+class _Rows:
     """One transformers cache a row, or the row's own tokens where the model keeps none."""
 
     def __init__(self, caches: list[Any]) -> None:
@@ -87,9 +87,9 @@ class AnyModel:
         """Bytes of weights, roughly."""
         return sum(p.numel() * p.element_size() for p in self.net.parameters())
 
-    def empty(self) -> Rows:
+    def empty(self) -> _Rows:
         """A cache of one row."""
-        return Rows([self._fresh()])
+        return _Rows([self._fresh()])
 
     def _fresh(self) -> Any:
         if not self.cached:
@@ -135,10 +135,10 @@ class AnyModel:
             [self._run(c, [i], p)[-1:] for c, i, p in zip(rows.caches, ids, positions, strict=True)]
         )
 
-    def stack(self, caches: list[tuple[Cache, int]], rows: int) -> Rows:
+    def stack(self, caches: list[tuple[Cache, int]], rows: int) -> _Rows:
         """`rows` copies of each cache; later positions are cut when they are written again."""
         with torch.inference_mode():
-            return Rows(
+            return _Rows(
                 [
                     copy.deepcopy(_as_rows(cache).caches[0])
                     for cache, _ in caches
@@ -146,14 +146,14 @@ class AnyModel:
                 ]
             )
 
-    def keep(self, cache: Cache, rows: list[int]) -> Rows:
+    def keep(self, cache: Cache, rows: list[int]) -> _Rows:
         """Only these rows."""
         caches = _as_rows(cache).caches
-        return Rows([caches[row] for row in rows])
+        return _Rows([caches[row] for row in rows])
 
 
-def _as_rows(cache: Cache) -> Rows:
-    assert isinstance(cache, Rows)
+def _as_rows(cache: Cache) -> _Rows:
+    assert isinstance(cache, _Rows)
     return cache
 
 

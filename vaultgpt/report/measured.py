@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import cast
 
-from vaultgpt import bases, workers
+from vaultgpt import workers
+from vaultgpt.bases.names import base_of_generation
 from vaultgpt.config import Settings
 from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, make_private_dir, read_json, write_json
@@ -69,7 +70,7 @@ def _measure(
     if (known := stored(state, active, of)) is not None:
         return known
     folder = state.generations / active
-    base = bases.base_of_generation(state, verify(folder))
+    base = base_of_generation(state, verify(folder))
     learned, held = author_pages(ledger, settings.rules)
     job = VoiceJob(
         base=str(base.folder),

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from vaultgpt import generations
-from vaultgpt.bases import keep_embedded
+from vaultgpt.bases.names import keep_embedded
 from vaultgpt.config import Settings
 from vaultgpt.generations import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger

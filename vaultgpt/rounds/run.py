@@ -17,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from vaultgpt.bases import Base, resolve, verify
+from vaultgpt.bases.hashes import verify
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import Settings
 from vaultgpt.errors import Conflict, TrainingError, VaultError
 from vaultgpt.files import locked, make_private_dir, write_json

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaultgpt.bases import resolve, verify
+from vaultgpt.bases.hashes import verify
+from vaultgpt.bases.names import resolve
 from vaultgpt.config import load_settings
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.files import close_to_others, free_bytes, open_to_others

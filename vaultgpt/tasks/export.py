@@ -17,8 +17,9 @@ from typing import Literal
 
 from safetensors.numpy import load_file, save_file
 
-from vaultgpt.bases import Base, base_of_generation
 from vaultgpt.bases.failures import megabytes
+from vaultgpt.bases.model import Base
+from vaultgpt.bases.names import base_of_generation
 from vaultgpt.children import lives
 from vaultgpt.config import load_settings
 from vaultgpt.corpus.documents import opening

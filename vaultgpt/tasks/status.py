@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from vaultgpt import __version__
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.errors import VaultError, VaultGPTError
-from vaultgpt.rounds import RoundProgress, under_way
+from vaultgpt.rounds.under_way import RoundProgress, under_way
 from vaultgpt.tasks.client import API_VERSION
 from vaultgpt.tasks.service import Desk, Here, Nothing, Task
 from vaultgpt.wire import CheckRow, Hear
@@ -196,7 +196,9 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
     """From the ledger alone, whatever the vault's size: no note is opened, no folder compared."""
 
     def look(desk: Desk) -> Status:
-        from vaultgpt.bases import resolve  # these two take 0.2 s, and the daemon's answer none
+        from vaultgpt.bases.names import (
+            resolve,  # these two take 0.2 s, and the daemon's answer none
+        )
         from vaultgpt.training.plan import due
 
         state, ledger = desk.state, desk.ledger

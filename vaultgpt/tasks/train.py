@@ -14,7 +14,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import Conflict, TrainingError
-from vaultgpt.rounds import RoundAnswer, how_far, run_round
+from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.rounds.run import run_round
+from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.service import Here, Nothing, Question, Task, VaultService
 from vaultgpt.wire import Hear

@@ -28,8 +28,8 @@ RATE_TOKENS, LARGE_RATE_TOKENS, SMALL_BATCH = 3_500, 1_950, 0.75
 # 1.545; parts of 48 tokens 1.635 and 1.633; texts under a tag reach 0.86 and 0.92 of real pages'
 # accuracy, for a header is read oftener.
 SMALL_BLOCK, BLOCK = 256, 1024
-LARGE_BATCH = 16_384
-LEAST_BATCH = 512
+_LARGE_BATCH = 16_384
+_LEAST_BATCH = 512
 # Of an incremental round's tokens; replay is of tags that the new text lacks. Nine weekly rounds of
 # Thoreau's journal, held-out and old poems: 1.4412 and 0.34 % worse with 0.6, 0.3 of all tags and
 # 0.1, in 150,000 tokens; 1.4407 and 0.44 % with 0.8, 0 and 0.2, in 109,000; so 1.4406 and 0.21 %.
@@ -37,7 +37,7 @@ SHARES = {"new": 0.75, "replay": 0.1, "general": 0.15}
 FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
 # Larger bases are adapted by LoRA alone: SmolLM2-135M's embedding is 28 million of its parameters,
 # 57 MB of every kept voice, Gemma 3 270M's 168 million.
-EMBEDDING_PARAMS = 60_000_000
+_EMBEDDING_PARAMS = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def choose_recipe(
     A rate that nobody set is halved `gentle` times.
     """
     rank = parent_rank or settings.rank or choose_rank(words)
-    train_embedding = settings.embedding and tied and params < EMBEDDING_PARAMS
+    train_embedding = settings.embedding and tied and params < _EMBEDDING_PARAMS
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
     full = FRESH_STEPS if small else LARGE_FRESH_STEPS
     steps = full if fresh else INCREMENTAL_STEPS
-    most = settings.batch_tokens or (RATE_TOKENS if small else LARGE_BATCH)
+    most = settings.batch_tokens or (RATE_TOKENS if small else _LARGE_BATCH)
     held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
-    batch = max(min(most, int(held)), min(LEAST_BATCH, most))
+    batch = max(min(most, int(held)), min(_LEAST_BATCH, most))
     rate = settings.learning_rate or rate_of_batch(params, batch) / 2**gentle
     return Recipe(
         rank,

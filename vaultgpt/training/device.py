@@ -111,10 +111,10 @@ def tokens_that_fit(base: BaseModel, least: int, most: int) -> int:
     config = base.model.config.get_text_config()
     layers = int(getattr(config, "num_hidden_layers", 12))
     hidden = int(getattr(config, "hidden_size", base.embedding.shape[1]))
-    return max(least, min(most, int(free_bytes(base) * _SHARE / (_PER_LAYER * layers * hidden))))
+    return max(least, min(most, int(_free_bytes(base) * _SHARE / (_PER_LAYER * layers * hidden))))
 
 
-def free_bytes(base: BaseModel) -> int:
+def _free_bytes(base: BaseModel) -> int:
     """Memory that could be taken now, on the device of the base."""
     where = base.device.where
     if where.type == "cuda":

@@ -32,12 +32,12 @@ from vaultgpt.training.written import ROWS
 # Between two checkpoints; further apart where writing one takes over a hundredth of that: pebble's
 # are 60 MB, SmolLM2's 79, and take 0.2 to 0.4 s of a processor and a busy disk up to 3 s.
 CHECKPOINT_S, CHECKPOINT_SHARE = 30.0, 0.01
-PATIENCE = 3  # validations in a row that are worse than the best by WORSE
+_PATIENCE = 3  # validations in a row that are worse than the best by _WORSE
 # Validation sets are small: an early minimum within the noise is worse than a run that went on to
 # its end (25,000 words of Thoreau: held-out 1.718 at the validation's best step, 1.712 at the end).
-WORSE = 0.005
-CALIBRATION_STEPS = 3  # before a budget sets the number of steps
-SLACK = 0.97  # of the remaining time is planned for
+_WORSE = 0.005
+_CALIBRATION_STEPS = 3  # before a budget sets the number of steps
+_SLACK = 0.97  # of the remaining time is planned for
 
 
 class Stopped(Exception):
@@ -130,7 +130,7 @@ class Loop:
         """The mean at the end, or the best validated one where that is clearly better."""
         state = self.progress
         if self.best is not None and state.checks:
-            if state.checks[-1][1] > _best(state) * (1 + WORSE):
+            if state.checks[-1][1] > _best(state) * (1 + _WORSE):
                 return self.best
             state.best_step = state.step
         return self.learner.snapshot()
@@ -254,17 +254,17 @@ class Loop:
         state.checks.append((state.step, value))
         if value < best:
             self.best, state.best_step = self.learner.snapshot(), state.step
-        state.stale = state.stale + 1 if value > best * (1 + WORSE) else 0
-        return state.stale >= PATIENCE
+        state.stale = state.stale + 1 if value > best * (1 + _WORSE) else 0
+        return state.stale >= _PATIENCE
 
     def _fit_to_deadline(self) -> None:
         """Lower the number of steps to what the remaining time holds, validations included."""
         state = self.progress
-        if self.plan.deadline is None or state.step < CALIBRATION_STEPS:
+        if self.plan.deadline is None or state.step < _CALIBRATION_STEPS:
             return
         run = self.clock() - self.began
         here = state.step - self._step_at_start
-        left = (self.plan.deadline - self.clock()) * SLACK
+        left = (self.plan.deadline - self.clock()) * _SLACK
         can = state.step + max(0, int(left / max(run / max(1, here), 1e-6)))
         state.steps = self.together.same(max(state.step, min(self.plan.steps, can)))
 

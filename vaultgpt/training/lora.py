@@ -100,7 +100,7 @@ def wrap(base: BaseModel, rank: int, seed: int) -> PeftModel:
         if "lora_" in name:
             parameter.data = parameter.data.float()
     if base.device.where.type == "cpu":
-        fuse(wrapped)
+        _fuse(wrapped)
     return wrapped
 
 
@@ -280,7 +280,7 @@ def _older_rope(config: ModelConfig) -> ModelConfig:
 # A linear layer with LoRA on it as one step of autograd, for the CPU -----------------------------
 
 
-def fuse(wrapped: nn.Module) -> None:
+def _fuse(wrapped: nn.Module) -> None:
     """Give every LoRA layer of `wrapped` that stands on an nn.Linear this forward.
 
     PEFT's own casts the input twice, scales, and adds in passes of their own, which a small base

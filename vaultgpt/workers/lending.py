@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from vaultgpt import __version__, bases
+from vaultgpt import __version__
+from vaultgpt.bases.names import base_of_generation
 from vaultgpt.config import Training
 from vaultgpt.errors import BaseModelError, Conflict, VaultGPTError
 from vaultgpt.files import appending, locked, make_private_dir
@@ -129,7 +130,7 @@ class _Lent:
         """What lies here of it; BaseModelError where its base does not."""
         require_sealing()
         try:
-            self.base = bases.base_of_generation(None, frame["base"]).folder
+            self.base = base_of_generation(None, frame["base"]).folder
         except BaseModelError:
             name = frame["base"]["base"]
             raise BaseModelError(

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from vaultgpt import bases
+from vaultgpt.bases.names import base_of_generation, resolve
 from vaultgpt.children import command
 from vaultgpt.config import Mirror, Settings
 from vaultgpt.errors import Unavailable, VaultGPTError, WorkerDied
@@ -78,15 +78,15 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     """
     active = ledger.generations.writing()
     if active is None:
-        base = bases.resolve(settings.base, state)
+        base = resolve(settings.base, state)
     else:
-        base = bases.base_of_generation(state, verify(state.generations / active))
+        base = base_of_generation(state, verify(state.generations / active))
     barred = ledger.generations.barred()
     folders = {
         row.id: state.generations / row.id
         for row in ledger.generations.all()
         if row.id not in barred
-        and _same(row.base_sha256, base.sha256)
+        and base.matches(row.base_sha256)
         and (state.generations / row.id).is_dir()
     }
     # How it samples goes with each prompt: a worker that is awake need not end for that.
@@ -94,10 +94,6 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     return Opening(
         base.folder, active, folders, where, state.runs, ledger.key, state.folder / ENGINE
     )
-
-
-def _same(wanted: dict[str, str], have: dict[str, str]) -> bool:
-    return bool(wanted) and all(have.get(name) == digest for name, digest in wanted.items())
 
 
 class _Health:
