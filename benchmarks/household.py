@@ -5,7 +5,8 @@
 Vaults of 24 notes with a voice each (one is trained, and published under every vault) are served by
 `serve --all`, first each with an engine of its own, then all in one. Printed: the memory of daemons
 and engines once all wrote (PSS, so that what processes share is shared out), how long a vault waits
-for its first token while another asks without a pause, and what each of them gets when all do.
+for its first token while another asks without a pause, and what each of them gets when all do; and
+before that a vault's speed while no other one has written, since its voice is merged then.
 """
 
 from __future__ import annotations
@@ -123,6 +124,18 @@ def waits_ms(client: DaemonClient, seconds: float) -> list[float]:
     return found
 
 
+def speeds(client: DaemonClient, seconds: float) -> tuple[list[float], list[float]]:
+    """Tokens a second of pages, and ms to the first token of prompts that no cache holds."""
+    rates, firsts, end, number = [], [], time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        number += 1
+        prompt = " ".join(f"On day {number} I saw {i} herons by the river." for i in range(20))
+        said = client.post("/v1/completions", {**PAGE, "prompt": prompt, "seed": number})
+        rates.append(said["vaultgpt"]["tokens_per_s"])
+        firsts.append(said["vaultgpt"]["first_token_ms"])
+    return rates, firsts
+
+
 def measure(states: list[VaultState], shared: bool, seconds: float) -> dict[str, Any]:
     """Figures of one `serve --all`."""
     for state in states:
@@ -134,15 +147,20 @@ def measure(states: list[VaultState], shared: bool, seconds: float) -> dict[str,
     )
     try:
         clients = [_daemon(state) for state in states]
+        clients[1].post("/v1/completions", HOTKEY)
+        alone, prefills = speeds(clients[1], seconds)
         for client in clients:
             client.post("/v1/completions", HOTKEY)
         children = psutil.Process(process.pid).children(recursive=True)
         engines = [c.pid for c in children if any(name in c.cmdline() for name in ENGINES)]
         found: dict[str, Any] = {
+            "alone_per_s": alone,
+            "alone_first_ms": prefills,
             "engines": len(engines),
             "engines_mb": sum(map(pss_mb, engines)),
             "all_mb": pss_mb(process.pid) + sum(pss_mb(c.pid) for c in children),
         }
+        found["beside_per_s"], found["beside_first_ms"] = speeds(clients[1], seconds)
         found["quiet_ms"] = waits_ms(clients[1], seconds / 2)
         with Flood(clients[:1] * FLOODERS, **PAGE, n=4) as flood:
             time.sleep(1.0)
@@ -179,6 +197,11 @@ def row(name: str, found: dict[str, Any], vaults: int) -> str:
         f"{statistics.median(quiet):.0f} ({max(quiet):.0f})",
         f"{statistics.median(flooded):.0f} ({max(flooded):.0f})",
         f"{min(each)} to {max(each)}, {sum(each)} in all",
+        *(
+            f"{max(found[name + '_per_s']):.1f} ({statistics.median(found[name + '_per_s']):.1f}), "
+            f"{min(found[name + '_first_ms']):.0f} ms"
+            for name in ("alone", "beside")
+        ),
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -201,9 +224,10 @@ def main() -> None:
     print(f"{args.vaults} vaults on {args.base}, {load}")
     print(
         "| | engines, MB | a vault's | after all wrote pages | with the daemons | first token, ms "
-        f"(worst) | beside a vault with {FLOODERS} clients | tokens each in {args.seconds:.0f} s |"
+        f"(worst) | beside a vault with {FLOODERS} clients | tokens each in {args.seconds:.0f} s | "
+        "alone: tokens/s, best (median), prompt at best | the same once all have written |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, found in rows.items():
         print(row(name, found, args.vaults))
     print(json.dumps(rows))

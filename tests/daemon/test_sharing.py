@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import SharedEngine, _Pulse
 from vaultgpt.errors import NotFound, WorkerDied
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.families import Commons
 from vaultgpt.mirror.sharing import Turn, _Pen
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage, frame_of
 from vaultgpt.workers import SHARED, MirrorProcess, Opening
@@ -135,6 +138,56 @@ async def test_two_vaults_write_in_one_process_each_as_if_it_were_alone(
 
     await first.mirror.stop()
     assert second.mirror.running and (await second.write())[0] == own[1]
+
+
+def test_who_is_alone_on_a_base_merges_its_voice_and_shares_once_another_comes(
+    tiny_llama: Path, tiny_gpt2: Path, voices: list[Path]
+) -> None:
+    """1. A vault opens. 2. One of another base. 3. One of the same base. 4. That one leaves.
+
+    Result: merged weights as in a process of its own, until the third comes; the text stays.
+    """
+    commons, calls = Commons(), list[str]()
+
+    def opened(name: str, base: Path, voice: Path | None) -> Engine:
+        engine = Engine(Mirror(device="cpu"))
+        engine.commons, engine.company = commons, lambda: calls.append(name)
+        engine.load(base)
+        engine.activate("g000001" if voice else None, voice)
+        return engine
+
+    def whole(engine: Engine) -> object:
+        return getattr(engine._model(engine.active), "whole", None)
+
+    first = opened("first", tiny_llama, voices[0])
+    text = write(first, ASKED)[0]
+    stranger = opened("stranger", tiny_gpt2, None)
+    assert commons.alone(first) and commons.alone(stranger) and not calls
+    assert whole(first) is None
+    third = opened("third", tiny_llama, voices[1])
+    assert calls == ["first"] and not commons.alone(first) and not commons.alone(third)
+    first.regroup()
+    assert whole(first) is whole(third) is not None
+    assert not len(first.prefixes), "nothing computed with other weights is kept"
+    assert write(first, ASKED)[0] == text
+    del third
+    gc.collect()
+    assert commons.alone(first)
+
+
+async def test_the_first_vault_shares_its_weights_when_a_second_opens(two: list[Vault]) -> None:
+    """1. One vault writes alone. 2. Another comes. 3. The first swaps, and fails to.
+
+    Result: the same texts; what nobody asked for is answered to nobody.
+    """
+    first, second = two
+    wanted = [await first.write(replace(ASKED, seed=seed)) for seed in (1, 2)]
+    await second.write()
+    again = [await first.write(replace(ASKED, seed=seed)) for seed in (1, 2)]
+    assert [text for text, _ in again] == [text for text, _ in wanted]
+    first.opening = replace(first.opening, active=None)
+    await first.mirror.activate()
+    assert first.mirror.ready["dtype"] == "float32" and first.mirror.active is None
 
 
 async def test_a_vault_that_asks_without_a_pause_does_not_starve_another(

