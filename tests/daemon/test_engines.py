@@ -14,7 +14,7 @@ from tests.mirror.llama_server import LlamaServer
 from vaultgpt.bases.names import resolve
 from vaultgpt.config import save_option
 from vaultgpt.ledger import Ledger
-from vaultgpt.mirror.fingerprint import Place
+from vaultgpt.mirror.fingerprint import Shelf
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.to_gguf import write_adapter, write_model
@@ -33,7 +33,7 @@ def with_voices(vault: Path, base: Path, tmp_path: Path) -> tuple[VaultState, li
     for seed in (1, 2):
         name = publish_voice(state, base, mild_adapter(base, tmp_path / f"staged{seed}", seed))
         voice = state.generations / name
-        called = Place(state.folder / ENGINE).name(name, voice, resolve(str(base), state).folder)
+        called = Shelf(state.folder / ENGINE).name(name, voice, resolve(str(base), state).folder)
         loras.append(tmp_path / f"{called}.gguf")
         write_adapter(base, load_adapter(voice), loras[-1])
     with Ledger.open(state) as ledger:

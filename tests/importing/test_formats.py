@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from vaultgpt.errors import UsageError
-from vaultgpt.importing import read_source
+from vaultgpt.importing.formats import read_source
 from vaultgpt.importing.source import Draft
 
 

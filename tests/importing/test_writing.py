@@ -12,8 +12,9 @@ from tests.importing.test_formats import folder
 from vaultgpt.cli import app
 from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
-from vaultgpt.importing import plan, read_source, write
+from vaultgpt.importing.formats import read_source
 from vaultgpt.importing.source import Draft
+from vaultgpt.importing.writing import preview, write
 from vaultgpt.state import create_state
 from vaultgpt.vault.scan import read_vault
 
@@ -37,7 +38,7 @@ def vault(tmp_path: Path) -> Path:
 
 def test_notes_say_what_our_reader_and_obsidian_read(vault: Path) -> None:
     """Result: dates, tags and titles are read back, and what was clipped is not learned."""
-    assert write(vault, plan(vault, "In", DRAFTS)) == 4
+    assert write(vault, preview(vault, "In", DRAFTS)) == 4
     notes = {s.note.path: s for s in read_vault(vault, Rules()).read}
     assert set(notes) == {
         "In/2019-03-04 At the weir.md",
@@ -55,26 +56,26 @@ def test_notes_say_what_our_reader_and_obsidian_read(vault: Path) -> None:
 def test_a_second_import_writes_nothing_wherever_the_notes_are_by_now(vault: Path) -> None:
     """1. Imported. 2. One is renamed into another folder, and edited. 3. Imported again, and with
     one more. Result: only that one is new, under a name of its own."""
-    write(vault, plan(vault, "In", DRAFTS))
+    write(vault, preview(vault, "In", DRAFTS))
     old = vault / "In" / "2019-03-04 At the weir.md"
     (vault / "Kept").mkdir()
     old.rename(vault / "Kept" / "mine.md")
     text = (vault / "Kept" / "mine.md").read_text() + "\nMore of mine.\n"
     (vault / "Kept" / "mine.md").write_text(text)
-    again = plan(vault, "Elsewhere", DRAFTS)
+    again = preview(vault, "Elsewhere", DRAFTS)
     assert again.known == 4 and not again.notes and write(vault, again) == 0
     assert not (vault / "Elsewhere" / "x").exists()
-    more = plan(vault, "In", [*DRAFTS, Draft("dayone/5", "New.", "At the weir", "2019-03-04")])
+    more = preview(vault, "In", [*DRAFTS, Draft("dayone/5", "New.", "At the weir", "2019-03-04")])
     assert [p.name for p, _ in more.notes] == ["2019-03-04 At the weir.md"]
     assert (vault / "Kept" / "mine.md").read_text() == text
 
 
 def test_nothing_is_ever_written_over(vault: Path) -> None:
-    """1. A note of that name, in other case, is there. 2. Another comes between plan and write."""
+    """1. A note of that name, in other case, is there. 2. Another comes before it is written."""
     mine = vault / "In" / "2019-03-04 at the WEIR.md"
     mine.parent.mkdir()
     mine.write_text("Mine.")
-    planned = plan(vault, "In", DRAFTS[:2])
+    planned = preview(vault, "In", DRAFTS[:2])
     assert [p.name for p, _ in planned.notes] == [
         "2019-03-04 At the weir 2.md",
         "2019-03-04 At the weir 3.md",
@@ -88,15 +89,15 @@ def test_nothing_is_ever_written_over(vault: Path) -> None:
 
 def test_no_export_writes_outside_or_into_the_front_matter(vault: Path, tmp_path: Path) -> None:
     evil = Draft("x/1\nvaultgpt: true", "T.", 'a"\nb: c', "2020-01-01\nx: y", ("q\nr: s",))
-    (_, text), *_ = plan(vault, "In", [evil]).notes
+    (_, text), *_ = preview(vault, "In", [evil]).notes
     head = text.split("---\n")[1].splitlines()
     assert [line.split(":")[0] for line in head] == ["title", "tags", '  - "q-r-s"', "imported"]
     (vault / "out").symlink_to(tmp_path)
     for into in ("../x", "out/x", str(tmp_path)):
         with pytest.raises(UsageError, match="outside the vault"):
-            plan(vault, into, DRAFTS)
+            preview(vault, into, DRAFTS)
     with pytest.raises(UsageError, match="hidden"):
-        plan(vault, ".obsidian/x", DRAFTS)
+        preview(vault, ".obsidian/x", DRAFTS)
 
 
 def test_the_command_shows_first_and_writes_when_told(vault: Path, tmp_path: Path) -> None:
@@ -134,5 +135,5 @@ def test_a_single_note_is_told_of_as_one_and_its_words_as_everywhere(
 def test_two_folders_of_like_names_are_two(vault: Path, tmp_path: Path) -> None:
     for name, text in (("one", "First."), ("two", "Second.")):
         _, drafts = read_source(folder(tmp_path / name, {"2014-05-06.txt": text}))
-        assert write(vault, plan(vault, "In", drafts)) == 1
+        assert write(vault, preview(vault, "In", drafts)) == 1
     assert len(list((vault / "In").iterdir())) == 2

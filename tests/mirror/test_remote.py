@@ -23,7 +23,7 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.mirror import fingerprint, remote
 from vaultgpt.mirror.echo import NoRuns
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.fingerprint import Fingerprint, Place, agreed
+from vaultgpt.mirror.fingerprint import Fingerprint, Shelf, agreed
 from vaultgpt.mirror.openai_client import EngineAway, OpenAIClient
 from vaultgpt.mirror.remote import RemoteEngine
 from vaultgpt.training.lora import load_adapter
@@ -63,7 +63,7 @@ class Voices:
         made = []
         place.mkdir(exist_ok=True)
         for generation, folder in self.folders.items():
-            path = place / f"{Place(place).name(generation, folder, self.base)}.gguf"
+            path = place / f"{Shelf(place).name(generation, folder, self.base)}.gguf"
             write_adapter(self.base, load_adapter(folder), path)
             made.append(path)
         return made
@@ -517,7 +517,7 @@ def test_the_voice_s_own_text_is_made_once(tmp_path: Path) -> None:
         asked.append(prompt)
         return prompt.model
 
-    place = Place(tmp_path / "engine")
+    place = Shelf(tmp_path / "engine")
     place.tidy("voice")
     first = place.own("voice", answer)
     count = len(asked)

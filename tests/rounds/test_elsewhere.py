@@ -28,7 +28,7 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.generations import GENERATIONS
 from vaultgpt.tasks.service import NOTHING, Here
-from vaultgpt.workers import Machine, elsewhere
+from vaultgpt.workers import Lender, elsewhere
 
 pytest.importorskip("cryptography", reason="the extra `machines` is not installed")
 STAND_IN = Path(__file__).with_name("ssh_stand_in.py")
@@ -58,7 +58,7 @@ class Home:
             manual=True,
             now=time.time,
             on_progress=hear,
-            machine=Machine("box", program),
+            machine=Lender("box", program),
         )
 
     def files_there(self) -> dict[Path, bytes]:
@@ -168,7 +168,7 @@ def test_another_version_a_missing_program_and_a_bad_name_are_told(home: Home) -
         home.learn("exit 255;", told.append)
     for name in ("-oProxyCommand=x", "a b", "", "a;b"):
         with pytest.raises(UsageError, match="no machine's name"):
-            Machine(name)
+            Lender(name)
     assert not told and not home.files_there() and home.active() is None
 
 
@@ -251,7 +251,7 @@ def test_over_a_real_sshd_a_round_is_learned_and_nothing_is_left(
         manual=True,
         now=time.time,
         on_progress=lambda _: seen.extend(home.files_there().values()),
-        machine=Machine("127.0.0.1", f"env VAULTGPT_HOME={there} {VAULTGPT}"),
+        machine=Lender("127.0.0.1", f"env VAULTGPT_HOME={there} {VAULTGPT}"),
         stop=threading.Event(),
     )
     assert answer["verdict"]["promoted"] and home.active() == answer["generation"]

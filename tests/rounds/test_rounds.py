@@ -41,7 +41,7 @@ from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.scan import ScannedNote
-from vaultgpt.workers import Machine, RoundStopped
+from vaultgpt.workers import Lender, RoundStopped
 
 KEYS = {"round", "kind", "verdict", "report", "generation"}
 
@@ -600,7 +600,7 @@ def test_a_full_round_whose_vault_is_out_of_reach_at_its_end_is_not_lost(paused:
 
 def test_another_machine_learns_a_paused_round_in_one_go_and_says_so(paused: Vault) -> None:
     said: list[Any] = []
-    there: dict[str, Any] = {"base": BIG, "machine": Machine("attic"), "on_progress": said.append}
+    there: dict[str, Any] = {"base": BIG, "machine": Lender("attic"), "on_progress": said.append}
     assert go(paused, FakeTrainer(after=0.79), **there)["round"] == 2
     assert "keeps no checkpoint" in said[0]["text"]
 

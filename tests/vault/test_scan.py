@@ -49,8 +49,9 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "c.md").unlink()
     write(tmp_path, "d.md")
     second = read_vault(tmp_path, Rules(), first.stamps)
-    assert (paths(second), second.unchanged, second.gone) == (["b.md", "d.md"], ["a.md"], ["c.md"])
+    assert (paths(second), second.gone) == (["b.md", "d.md"], ["c.md"])
     assert set(second.stamps) == {"a.md", "b.md", "d.md"}
+    assert second.stamps["a.md"] == first.stamps["a.md"]
 
 
 def test_saving_by_temporary_file_and_rename_is_a_change(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_a_folder_that_can_not_be_listed_deletes_nothing(
     monkeypatch.setattr(os, "open", refuse)
     scan = read_vault(tmp_path, Rules(), first.stamps)
     assert scan.gone == [] and "closed/b.md" in scan.stamps
-    assert sorted(scan.unchanged) == ["a.md", "closed/b.md"]
+    assert not scan.read and sorted(scan.stamps) == ["a.md", "closed/b.md"]
 
 
 def test_a_vault_that_is_not_there_is_an_error_not_an_empty_vault(tmp_path: Path) -> None:

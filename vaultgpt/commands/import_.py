@@ -19,7 +19,8 @@ from vaultgpt.commands.common import (
     print_json,
 )
 from vaultgpt.corpus.words import count_words
-from vaultgpt.importing import FORMATS, Plan, plan, read_source, write
+from vaultgpt.importing.formats import FORMATS, read_source
+from vaultgpt.importing.writing import Preview, preview, write
 
 _SHOWN = 8
 _PLACES = {
@@ -59,7 +60,7 @@ def import_(
     """Bring writing from another program into the vault, as notes; shown first, never twice."""
     state = locate(vault)
     name, drafts = read_source(source.expanduser(), made_by, file_dates)
-    planned = plan(state.vault, into or f"Imported/{_PLACES.get(name, 'Text')}", drafts)
+    planned = preview(state.vault, into or f"Imported/{_PLACES.get(name, 'Text')}", drafts)
     dates = [draft.date[:10] for draft in drafts if draft.date]
     tags = Counter(tag for draft in drafts for tag in draft.tags)
     if not as_json:
@@ -87,7 +88,7 @@ def import_(
         out.print("Nothing was written; --yes writes them.", markup=False)
 
 
-def _preview(name: str, planned: Plan, dates: list[str], tags: Counter[str]) -> None:
+def _preview(name: str, planned: Preview, dates: list[str], tags: Counter[str]) -> None:
     total = len(planned.notes) + planned.known
     days = sorted({*dates})
     span = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
-from vaultgpt.commands.serving import Wanted, begin
+from vaultgpt.commands.serving import ToServe, begin
 from vaultgpt.config import load_settings
 from vaultgpt.errors import UsageError
 from vaultgpt.tasks.at_login import log_path
@@ -38,8 +38,8 @@ def serve(
     if every:
         if vault or vault_argument or port is not None:
             raise UsageError("--all takes neither a vault nor a port.")
-        begin(Wanted(None, None, as_json, logs))
+        begin(ToServe(None, None, as_json, logs))
         return
     state = locate(vault or vault_argument)
     load_settings(state.config)  # what is wrong there is said before anything begins
-    begin(Wanted(str(state.vault), port, as_json, logs))
+    begin(ToServe(str(state.vault), port, as_json, logs))

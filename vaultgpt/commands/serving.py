@@ -15,7 +15,7 @@ from typing import NamedTuple
 from vaultgpt import children
 
 
-class Wanted(NamedTuple):
+class ToServe(NamedTuple):
     """What is to be served: a vault, or every known one, with the folder of the service's log."""
 
     vault: str | None
@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
     logs: str
 
 
-def begin(wanted: Wanted) -> None:
+def begin(wanted: ToServe) -> None:
     """Serve, in this very process made new where the system can do that. VaultGPTError."""
     if os.name == "posix":
         sys.stdout.flush()
@@ -33,7 +33,7 @@ def begin(wanted: Wanted) -> None:
     _serve(wanted)
 
 
-def _serve(wanted: Wanted) -> None:
+def _serve(wanted: ToServe) -> None:
     if wanted.vault is None:
         from vaultgpt.daemon.every import serve_all
 
@@ -50,7 +50,7 @@ def _serve(wanted: Wanted) -> None:
 def main() -> None:
     """Serve until told to stop; what goes wrong is said as by any command."""
     children.no_core()  # what `cli` asked for does not outlive exec
-    wanted = Wanted(*json.loads(sys.argv[1]))
+    wanted = ToServe(*json.loads(sys.argv[1]))
     try:
         _serve(wanted)
     except (Exception, KeyboardInterrupt) as error:

@@ -21,7 +21,7 @@ from vaultgpt.commands.common import (
 from vaultgpt.report.sentences import round_sentences
 from vaultgpt.tasks.service import vault_service
 from vaultgpt.tasks.train import train as train_round
-from vaultgpt.workers import Machine
+from vaultgpt.workers import Lender
 
 
 @command("Learn")
@@ -46,7 +46,7 @@ def train(
 ) -> None:
     """Learn now. A generation that is not shown to be as good as the last is not used."""
     state = locate(vault or vault_argument)
-    machine = Machine(host, program) if host else None
+    machine = Lender(host, program) if host else None
     service = vault_service(state, changes or (), here=machine is not None)
     with progress() as bar:
         answer = train_round(service, fresh, show_on(bar), machine)

@@ -111,7 +111,6 @@ class Block:
     """Whole documents side by side. All arrays are [T], T <= the block's capacity."""
 
     token_ids: NDArray[np.int32]
-    document_ids: NDArray[np.int32]  # 0, 0, .., 1, 1, ..
     position_ids: NDArray[np.int32]  # restart at 0 with every document
     loss_mask: NDArray[np.bool_]
 
@@ -249,7 +248,6 @@ def join(documents: Sequence[Document]) -> Block:
     sizes = [len(d.token_ids) for d in documents]
     return Block(
         np.concatenate([d.token_ids for d in documents]),
-        np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         np.concatenate([np.arange(n, dtype=np.int32) for n in sizes]),
         np.concatenate([d.loss_mask for d in documents]),
     )

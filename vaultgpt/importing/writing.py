@@ -31,7 +31,7 @@ _LONGEST_NAME = 80  # characters
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preview:
     """What an import would write: each path, relative to the vault, with its text."""
 
     folder: Path  # in the vault
@@ -39,7 +39,7 @@ class Plan:
     known: int  # were imported before
 
 
-def plan(vault: Path, into: str, drafts: Iterable[Draft]) -> Plan:
+def preview(vault: Path, into: str, drafts: Iterable[Draft]) -> Preview:
     """Which of the drafts are new to the vault, and as which files. UsageError, VaultError."""
     vault = Path(os.path.realpath(vault))
     folder = Path(os.path.realpath(vault / into))
@@ -59,7 +59,7 @@ def plan(vault: Path, into: str, drafts: Iterable[Draft]) -> Plan:
         name = _free_name(draft, taken)
         taken.add(name.casefold())
         notes.append((folder.relative_to(vault) / name, _note(draft)))
-    return Plan(folder, tuple(notes), known)
+    return Preview(folder, tuple(notes), known)
 
 
 def _plain(draft: Draft) -> Draft:
@@ -68,7 +68,7 @@ def _plain(draft: Draft) -> Draft:
     return replace(draft, key=re.sub(r"[^\w/.-]+", "-", draft.key)[:120], date=date)
 
 
-def write(vault: Path, planned: Plan) -> int:
+def write(vault: Path, planned: Preview) -> int:
     """Write what was planned; how many notes. What stands there by now is left as it is."""
     planned.folder.mkdir(parents=True, exist_ok=True)
     return sum(_write_new(vault / path, text) for path, text in planned.notes)

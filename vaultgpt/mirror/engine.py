@@ -250,7 +250,7 @@ class Engine:
             for _ in writing.pieces(cancelled):
                 pass
             done.append(writing.usage())
-            found += question.best(map(_draft, writing.answers), prompt.text, found)
+            found += question.best(map(_candidate, writing.answers), prompt.text, found)
         for i in range(prompt.n):
             text = found[i] if i < len(found) else ""
             yield Piece(i, text, "cancelled" if cancelled() and not text else "stop")
@@ -303,6 +303,6 @@ class Engine:
         return Prepared(lanes, mix, parts[0], cached, same_tail, most)
 
 
-def _draft(answer: Answer) -> question.Draft:
+def _candidate(answer: Answer) -> question.Candidate:
     nats = answer.chooser.log_chance / max(1, len(answer.tail))
-    return question.Draft(answer.wording.text, answer.finish == "stop", nats)
+    return question.Candidate(answer.wording.text, answer.finish == "stop", nats)

@@ -65,7 +65,7 @@ def ask(client: OpenAIClient) -> Told:
     return Told(tuple(str(row["id"]) for row in rows), adapters, min(known, default=None))
 
 
-class Place:
+class Shelf:
     """Where the voice that writes lies in the forms that other engines load: the state's `engine`.
 
     Nothing else is kept there: what is erased at home is erased here, and unloaded.

@@ -83,7 +83,7 @@ class Stems:
 
 
 @dataclass(frozen=True)
-class Draft:
+class Candidate:
     """A candidate: its text, whether it came to an end, and the mean nats of a token of it."""
 
     text: str
@@ -145,22 +145,22 @@ def is_question(text: str, before: str) -> bool:
     return " ".join(words) not in " ".join(norms(before))
 
 
-def best(drafts: Iterable[Draft], before: str, found: Sequence[str]) -> list[str]:
-    """The true questions among `drafts` that are not among `found`, the best one first."""
+def best(candidates: Iterable[Candidate], before: str, found: Sequence[str]) -> list[str]:
+    """The true questions among `candidates` that are not among `found`, the best one first."""
     kept: list[str] = []
-    for draft in sorted(drafts, key=lambda d: -_rank(d, before)):
-        text = draft.text.strip()
-        if draft.whole and is_question(text, before) and text not in (*found, *kept):
+    for candidate in sorted(candidates, key=lambda d: -_rank(d, before)):
+        text = candidate.text.strip()
+        if candidate.whole and is_question(text, before) and text not in (*found, *kept):
             kept.append(text)
     return kept
 
 
-def _rank(draft: Draft, before: str) -> float:
+def _rank(candidate: Candidate, before: str) -> float:
     """Fluent, about the note, and not too short: mean nats a drawn token, and bonuses."""
-    words = norms(draft.text)
+    words = norms(candidate.text)
     taken = len({w for w in words if len(w) > 3} & set(norms(before[-1500:])))
     short = max(0, _FAIR_WORDS - len(words))
-    return draft.nats + _KNOWN_BONUS * min(3, taken) - 0.2 * short
+    return candidate.nats + _KNOWN_BONUS * min(3, taken) - 0.2 * short
 
 
 def attempt(prompt: Prompt, number: int) -> Prompt:

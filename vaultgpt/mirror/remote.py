@@ -21,7 +21,7 @@ from vaultgpt.generations import with_folder
 from vaultgpt.mirror.echo import Runs
 from vaultgpt.mirror.fingerprint import (
     UNPENALISED,
-    Place,
+    Shelf,
     Told,
     ask,
     has_embedding,
@@ -63,7 +63,7 @@ class RemoteEngine:
         self.settings, self.runs, self.problem = settings, runs, ""
         self.device, self.dtype, self.cost = f"{_NAME} at {settings.engine_url}", None, None
         self._client = OpenAIClient(settings.engine_url, _key(settings.engine_key_file))
-        self._place = Place(place, settings.engine_voices)
+        self._place = Shelf(place, settings.engine_voices)
         self._make_own = make_own
         self._own_engine: Engine | None = None
         self._serving: _Serving | None = None

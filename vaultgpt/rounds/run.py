@@ -55,7 +55,7 @@ from vaultgpt.training.round import (
     report_from_json,
 )
 from vaultgpt.wire import Hear, ReportRow
-from vaultgpt.workers.elsewhere import Machine, run_elsewhere
+from vaultgpt.workers.elsewhere import Lender, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
 
 _ELSEWHERE = "Another machine keeps no checkpoint: it learns the whole in one go."
@@ -76,7 +76,7 @@ def run_round(
     in_use: Callable[[], bool] = lambda: False,
     base: BaseInfo | None = None,
     on_promoted: Callable[[str], None] = lambda generation: None,
-    machine: Machine | None = None,
+    machine: Lender | None = None,
 ) -> RoundAnswer:
     """Run what is due and return CONTRACT's `train`, with "sampled", "why" and more.
 

@@ -20,7 +20,7 @@ from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.service import Here, Nothing, Question, Task, VaultService
 from vaultgpt.wire import Hear
-from vaultgpt.workers import Machine
+from vaultgpt.workers import Lender
 
 _LEAVE_S = 15.0  # for the trainer, once it was told to stop
 
@@ -53,7 +53,7 @@ class CancelAnswer(TypedDict):
 
 
 def train(
-    service: VaultService, fresh: bool, hear: Hear, machine: Machine | None = None
+    service: VaultService, fresh: bool, hear: Hear, machine: Lender | None = None
 ) -> RoundAnswer | _TwoRounds:
     """CONTRACT's `train`: one round, and after a vault's first (sampled) one the full one.
 
@@ -75,7 +75,7 @@ def train(
 
 
 def _here(
-    service: Here, asked: TrainRequest, hear: Hear, machine: Machine | None = None
+    service: Here, asked: TrainRequest, hear: Hear, machine: Lender | None = None
 ) -> RoundAnswer:
     """In a thread, so that Ctrl-C ends it and keeps its checkpoint."""
     stop = threading.Event()

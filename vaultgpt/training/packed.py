@@ -138,7 +138,7 @@ def unpack_lesson(data: bytes) -> Lesson:
         parcel = _Parcel.read(data)
         facts, rows = parcel.facts, parcel.rows("blocks")
         blocks = [
-            Block(ids, np.cumsum(at == 0, dtype=np.int32) - 1, at, mask)
+            Block(ids, at, mask)
             for (ids, mask), at in zip(rows, parcel.parts("blocks/positions"), strict=True)
         ]
         looked = [

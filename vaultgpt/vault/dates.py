@@ -82,7 +82,7 @@ _LONGEST = 120  # characters; nobody writes a longer date
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundDate:
     """A date that was written; `date` is None when there is no such day, month or year."""
 
     date: str | None
@@ -180,24 +180,24 @@ def week_month(year: int, week: int) -> str | None:
         return None
 
 
-def leading_date(text: str) -> Found | None:
+def leading_date(text: str) -> FoundDate | None:
     """A date in figures at the very start: a day, a month, a week, a quarter, a run of digits."""
     if m := _NUMERIC.match(text):
         found = calendar_date(int(m[1]), int(m[3] or m[5]), int(m[4] or m[6]))
-        return Found(found, text[m.end() :], True)
+        return FoundDate(found, text[m.end() :], True)
     if m := _WEEK.match(text):
-        return Found(week_month(int(m[1]), int(m[2])), text[m.end() :], False)
+        return FoundDate(week_month(int(m[1]), int(m[2])), text[m.end() :], False)
     if m := _QUARTER.match(text):
-        return Found(m[1], text[m.end() :], False)
+        return FoundDate(m[1], text[m.end() :], False)
     if (m := _MONTH.match(text)) and 1 <= int(m[2]) <= 12:
-        return Found(f"{m[1]}-{m[2]}", text[m.end() :], False)
+        return FoundDate(f"{m[1]}-{m[2]}", text[m.end() :], False)
     if m := _COMPACT.match(text):
         found = calendar_date(int(m[1]), int(m[2]), int(m[3]))
-        return Found(found, text[m.end() :], True) if found else None
+        return FoundDate(found, text[m.end() :], True) if found else None
     return None
 
 
-def _worded(text: str) -> Found | None:
+def _worded(text: str) -> FoundDate | None:
     """ "14 March 2021", "March 14, 2021", "14.3.2021", "March 2021", in any language."""
     if m := _LAST.match(text):
         return _ordered(int(m[1]), m[2], int(m[3]), int(m[4]), text[m.end() :])
@@ -205,42 +205,42 @@ def _worded(text: str) -> Found | None:
         year = int(m[7]) + (1900 if int(m[7]) > 68 else 2000)
         return _ordered(int(m[1] or m[4]), m[2] or m[5], int(m[3] or m[6]), year, text[m.end() :])
     if m := _VIETNAMESE.match(text):
-        return Found(calendar_date(int(m[3]), int(m[2]), int(m[1])), text[m.end() :], True)
+        return FoundDate(calendar_date(int(m[3]), int(m[2]), int(m[1])), text[m.end() :], True)
     if m := _EAST.match(text):
         year, month, rest = int(m[1]), int(m[2]), text[m.end() :]
         if m[3]:
-            return Found(calendar_date(year, month, int(m[3])), rest, True)
-        return Found(f"{year}-{month:02d}" if month <= 12 else None, rest, False)
+            return FoundDate(calendar_date(year, month, int(m[3])), rest, True)
+        return FoundDate(f"{year}-{month:02d}" if month <= 12 else None, rest, False)
     if (m := _DAY_MONTH.match(text)) and (month := _month(m[2])):
-        return Found(calendar_date(int(m[3]), month, int(m[1])), text[m.end() :], True)
+        return FoundDate(calendar_date(int(m[3]), month, int(m[1])), text[m.end() :], True)
     if (m := _MONTH_DAY.match(text)) and (month := _month(m[1])):
-        return Found(calendar_date(int(m[3]), month, int(m[2])), text[m.end() :], True)
+        return FoundDate(calendar_date(int(m[3]), month, int(m[2])), text[m.end() :], True)
     if (m := _YEAR_MONTH_DAY.match(text)) and (month := _month(m[2])):
-        return Found(calendar_date(int(m[1]), month, int(m[3])), text[m.end() :], True)
+        return FoundDate(calendar_date(int(m[1]), month, int(m[3])), text[m.end() :], True)
     if (m := _NO_YEAR.match(text)) and (month := _month(m[2] or m[3])):
         return _with_the_ends_year(text[m.end() :], month, int(m[1] or m[4]))
     if (m := _MONTH_YEAR.match(text)) and (month := _month(m[1])):
-        return Found(f"{m[2]}-{month:02d}", text[m.end() :], False)
+        return FoundDate(f"{m[2]}-{month:02d}", text[m.end() :], False)
     return None
 
 
-def _with_the_ends_year(rest: str, month: int, day: int) -> Found | None:
+def _with_the_ends_year(rest: str, month: int, day: int) -> FoundDate | None:
     """ "14 March" before "- 2 April 2021"."""
     range_ = _RANGE.match(rest)
     end = _worded(rest[range_.end() :]) if range_ else None
     if end is None or not end.day or end.date is None:
         return None
-    return Found(calendar_date(int(end.date[:4]), month, day), end.rest, True)
+    return FoundDate(calendar_date(int(end.date[:4]), month, day), end.rest, True)
 
 
-def _ordered(first: int, mark: str, second: int, year: int, rest: str) -> Found:
+def _ordered(first: int, mark: str, second: int, year: int, rest: str) -> FoundDate:
     """Figures that end in the year: 3/4/2021 is March in one country and April in another."""
     day_leads, month_leads = calendar_date(year, second, first), calendar_date(year, first, second)
     if mark == "." or first > 12 or first == second:
-        return Found(day_leads, rest, True, order="day" if first != second else "")
+        return FoundDate(day_leads, rest, True, order="day" if first != second else "")
     if second > 12:
-        return Found(month_leads, rest, True, order="month")
-    return Found(day_leads, rest, True, month_leads)
+        return FoundDate(month_leads, rest, True, order="month")
+    return FoundDate(day_leads, rest, True, month_leads)
 
 
 def _plain(text: str) -> tuple[str, str]:
@@ -276,7 +276,7 @@ def _after(rest: str, day: bool) -> tuple[str, str]:
     return "" if _TIME.match(rest) else rest.strip(" \t-–—:,."), weekday
 
 
-def _on_weekday(found: Found, weekday: str) -> Found:
+def _on_weekday(found: FoundDate, weekday: str) -> FoundDate:
     """Of two dates the one that falls on the weekday beside it, where only one does."""
     if found.other is None or found.date is None or not weekday:
         return found
@@ -285,19 +285,19 @@ def _on_weekday(found: Found, weekday: str) -> Found:
     if fits[0] == fits[1]:
         return found
     date, order = (found.date, "day") if fits[0] else (found.other, "month")
-    return Found(date, found.rest, True, order=order)
+    return FoundDate(date, found.rest, True, order=order)
 
 
-def _in_the_ends_order(found: Found, rest: str) -> Found:
+def _in_the_ends_order(found: FoundDate, rest: str) -> FoundDate:
     """Of two dates the one that is written as the end of its range is, "3/4/2021 - 20/4/2021"."""
     m = _RANGE.match(rest)
     end = _worded(_plain(rest[m.end() :])[0]) if found.other is not None and m else None
     if end is None or not end.order:
         return found
-    return Found(found.date if end.order == "day" else found.other, found.rest, True)
+    return FoundDate(found.date if end.order == "day" else found.other, found.rest, True)
 
 
-def _read(text: str) -> tuple[Found | None, bool]:
+def _read(text: str) -> tuple[FoundDate | None, bool]:
     """A date at the start with what follows it, and whether it may have a title beside it."""
     plain, before = _plain(text)
     found = leading_date(plain) or _worded(plain)
@@ -307,45 +307,45 @@ def _read(text: str) -> tuple[Found | None, bool]:
     found = _in_the_ends_order(_on_weekday(found, before or behind), found.rest)
     figures = plain[:1].isdigit() and (_NUMERIC.match(plain) or _LAST.match(plain))
     titled = found.day and (bool(figures) or found.rest.lstrip()[:1] in tuple(":：-–—|"))
-    return Found(found.date, rest, found.day, found.other, found.order), titled
+    return FoundDate(found.date, rest, found.day, found.other, found.order), titled
 
 
-def parse_date(text: str) -> Found | None:
+def parse_date(text: str) -> FoundDate | None:
     """A text that is a date and nothing else (a weekday and a time may stand by it)."""
     found, _ = _read(text)
     if found is None and (m := _YEAR.match(plain := _plain(text)[0])):
         rest, _ = _after(plain[m.end() :], False)
-        found = Found(m[0], rest, False)
+        found = FoundDate(m[0], rest, False)
     return found if found is not None and not found.rest and found.other is None else None
 
 
-def property_date(text: str) -> Found | None:
+def property_date(text: str) -> FoundDate | None:
     """A property's date: seconds or milliseconds since 1970, in UTC, are one too."""
     if not _EPOCH.fullmatch(text.strip()):
         return parse_date(text)
     seconds = int(text.strip()[:10])
     day = datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
-    return Found(day.isoformat(), "", True)
+    return FoundDate(day.isoformat(), "", True)
 
 
-def heading_date(text: str) -> Found | None:
+def heading_date(text: str) -> FoundDate | None:
     """A heading that is a day or a month, alone or (a day in figures) followed by a title."""
     found = day_or_month(text)
     return found if found is not None and found.other is None else None
 
 
-def day_or_month(text: str) -> Found | None:
+def day_or_month(text: str) -> FoundDate | None:
     """The same, one that can be read in two ways too."""
     found, titled = _read(text)
     return found if found is not None and (not found.rest or titled) else None
 
 
-def named_date(stem: str) -> Found | None:
+def named_date(stem: str) -> FoundDate | None:
     """The date that a file's name is or begins with: a day, or a month or a year by itself."""
     found, _ = _read(stem)
     if found is None:
         return None
     if found.other is not None:
-        return Found(found.other[:4], found.rest, True)  # of 3-4-2021 the year is certain
+        return FoundDate(found.other[:4], found.rest, True)  # of 3-4-2021 the year is certain
     plain = leading_date(stem)
     return found if found.day or not found.rest or plain is not None else None

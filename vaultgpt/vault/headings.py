@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from vaultgpt.vault.dates import (
-    Found,
+    FoundDate,
     day_or_month,
     leading_date,
     named_date,
@@ -32,15 +32,17 @@ class Section:
     start: int
     end: int
     heading: Heading | None
-    found: Found | None
+    found: FoundDate | None
 
 
-def day_headings(headings: list[Heading], known: str | None = None) -> list[tuple[Heading, Found]]:
+def day_headings(
+    headings: list[Heading], known: str | None = None
+) -> list[tuple[Heading, FoundDate]]:
     """The date headings of the level that has most of them (at least two), in order.
 
     `known` is a date that the file has besides, which may tell in what order figures stand.
     """
-    levels: dict[int, list[tuple[Heading, Found]]] = {}
+    levels: dict[int, list[tuple[Heading, FoundDate]]] = {}
     for heading in headings:
         if found := day_or_month(heading.text):
             levels.setdefault(heading.level, []).append((heading, found))
@@ -51,7 +53,7 @@ def day_headings(headings: list[Heading], known: str | None = None) -> list[tupl
     return [(heading, day) for (heading, _), day in zip(best, days, strict=True)]
 
 
-def _in_one_order(days: list[Found], known: str | None) -> list[Found]:
+def _in_one_order(days: list[FoundDate], known: str | None) -> list[FoundDate]:
     """Dates such as 3/4/2021 read as the rest of the file is: by the days that have only one
     reading, by another date of the file, or so that neighbours are nearest. Else the year alone."""
     if all(day.other is None for day in days):
@@ -82,7 +84,7 @@ def _gaps(dates: list[str | None]) -> int:
     return sum(abs(b - a) for a, b in pairwise(days))
 
 
-def cut(days: list[tuple[Heading, Found]], end: int, preamble: bool) -> list[Section]:
+def cut(days: list[tuple[Heading, FoundDate]], end: int, preamble: bool) -> list[Section]:
     """Sections that cover [0, end) of the text. Without `preamble` the first day begins at 0."""
     starts = [heading.start for heading, _ in days]
     ends = [*starts[1:], end]

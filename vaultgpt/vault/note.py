@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from vaultgpt.corpus.words import count_words
 from vaultgpt.vault import headings
 from vaultgpt.vault.daily import DailyFormat
-from vaultgpt.vault.dates import Found, named_date, parse_date, property_date
+from vaultgpt.vault.dates import FoundDate, named_date, parse_date, property_date
 from vaultgpt.vault.entry import (
     LEFT_OUT,
     Entry,
@@ -31,7 +31,7 @@ from vaultgpt.vault.keys import CREATED_KEYS, DATE_KEYS, wish, with_rules
 from vaultgpt.vault.markup import blank_lines
 from vaultgpt.vault.others import is_export
 from vaultgpt.vault.properties import Properties, read_properties
-from vaultgpt.vault.spans import Heading, Scan, scan
+from vaultgpt.vault.spans import Heading, Markup, scan
 
 _TEMPLATE_WORDS = 20  # fewer below unfilled front matter: nobody wrote here yet
 _WORDS_A_PLACEHOLDER = 40  # more prose for each than that, and somebody wrote here after all
@@ -125,7 +125,7 @@ class _Reader:
         if problem and problem not in (self.problem or ""):
             self.problem = f"{self.problem}; {problem}" if self.problem else problem
 
-    def _scan(self, head: Properties, own: tuple[str, ...]) -> Scan:
+    def _scan(self, head: Properties, own: tuple[str, ...]) -> Markup:
         """Marks of the whole text, front matter first. A broken block stays prose, untouched."""
         begin = max(head.end, head.broken)
         found = self._walk(head, own, begin)
@@ -133,7 +133,7 @@ class _Reader:
             found.marks.insert(0, (0, head.end, "front_matter"))
         return found
 
-    def _forbidden(self, found: Scan) -> bool:
+    def _forbidden(self, found: Markup) -> bool:
         """Whether `vaultgpt: false` stands anywhere but in code."""
         at = wish(self.text)
         while at is not None:
@@ -143,10 +143,10 @@ class _Reader:
             at = wish(self.text, at + 1)
         return False
 
-    def _walk(self, head: Properties, own: tuple[str, ...], begin: int) -> Scan:
+    def _walk(self, head: Properties, own: tuple[str, ...], begin: int) -> Markup:
         """The body's marks; a drawing has no prose, and verse no indented code."""
         if "excalidraw-plugin" in head.values or self.path.lower().endswith(".excalidraw.md"):
-            return Scan(marks=[(begin, len(self.text), "embed")])
+            return Markup(marks=[(begin, len(self.text), "embed")])
         verse = any(map(names_verse, own))
         verse = verse or names_verse(PurePosixPath(self.path).parent.name)
         found = scan(self.text, begin, verse)
@@ -154,7 +154,7 @@ class _Reader:
             found = scan(self.text, begin, True)
         return found
 
-    def _is_template(self, head: Properties, found: Scan, entries: tuple[Entry, ...]) -> bool:
+    def _is_template(self, head: Properties, found: Markup, entries: tuple[Entry, ...]) -> bool:
         """Placeholders, outside code, that a template plugin would have filled in.
 
         A page of prose whose front matter was never filled in is still a page of prose.
@@ -171,7 +171,7 @@ class _Reader:
 
     # Entries
 
-    def _entries(self, head: Properties, own: tuple[str, ...], found: Scan) -> tuple[Entry, ...]:
+    def _entries(self, head: Properties, own: tuple[str, ...], found: Markup) -> tuple[Entry, ...]:
         lines = found.day_lines if self._opens_days(found) else []
         days = headings.day_headings(found.headings + lines, self._known_date(head))
         title, heading = self._title_heading(head, found, bool(days))
@@ -204,7 +204,7 @@ class _Reader:
         part: headings.Section,
         title: str | None,
         date: str | None,
-        found: Scan,
+        found: Markup,
         shared: tuple[str, ...],
     ) -> Entry:
         if part.found is not None:
@@ -225,13 +225,13 @@ class _Reader:
             spans=fill(_slice(found.marks, part.start, part.end), part.start, part.end),
         )
 
-    def _opens_days(self, found: Scan) -> bool:
+    def _opens_days(self, found: Markup) -> bool:
         """Whether text follows the last day that stands alone in its line: under a letter it is
         written at the end."""
         return bool(found.day_lines) and bool(self.text[found.day_lines[-1].end :].strip())
 
     def _title_heading(
-        self, head: Properties, found: Scan, many: bool
+        self, head: Properties, found: Markup, many: bool
     ) -> tuple[str | None, Heading | None]:
         """The first heading when it is of level 1 and nothing of prose stands above it."""
         top = found.headings[0] if found.headings else None
@@ -248,7 +248,7 @@ class _Reader:
         return headings.clean_title(top.text), top
 
     def _mark_headings(
-        self, found: Scan, title: Heading | None, days: list[tuple[Heading, Found]]
+        self, found: Markup, title: Heading | None, days: list[tuple[Heading, FoundDate]]
     ) -> None:
         """Mark the title and the date headings, with the blank lines below them."""
         dated = [h for h, _ in days]

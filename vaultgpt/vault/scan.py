@@ -22,7 +22,7 @@ from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Judgement, Note, unreadable
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.rules import RuleSet
-from vaultgpt.vault.walk import FileStamp, Found
+from vaultgpt.vault.walk import FileStamp, FoundFile
 
 __all__ = [
     "Changes",
@@ -65,7 +65,6 @@ class Scan:
 
     stamps: dict[str, FileStamp]  # every note there is, and those in folders that can't be listed
     read: list[ScannedNote]  # new or changed
-    unchanged: list[str]
     gone: list[str]
     rules: str = ""  # fingerprint of the rules; when it changes, unchanged notes need a new scan
     closed: tuple[str, ...] = ()  # folders that can't be listed
@@ -89,9 +88,7 @@ def read_vault(vault: Path, rules: Rules, known: Mapping[str, FileStamp] = {}) -
     stamps = {path: known[path] for path in unchanged}
     stamps |= {scanned.note.path: scanned.stamp for scanned in read}  # without what just vanished
     gone = [path for path in known if path not in stamps]
-    return Scan(
-        stamps, read, unchanged, gone, changes.rules(), changes.closed(), changes.problems()
-    )
+    return Scan(stamps, read, gone, changes.rules(), changes.closed(), changes.problems())
 
 
 class Changes:
@@ -110,7 +107,7 @@ class Changes:
         self._reader = _Reader(vault, rules)
         self._closed: list[str] = []
         self.count = self.known = 0  # notes that are here, and how many of them were known
-        changed: list[Found] = []
+        changed: list[FoundFile] = []
         for some in _some(walking.walk_folders(vault, self._closed)):
             there: dict[str, tuple[int, int, int]] = {}
             for one in some:
@@ -236,7 +233,7 @@ def read_some(vault: Path, rules: Rules, paths: Iterable[str]) -> Iterator[Scann
         yield from part
 
 
-def find_one(vault: Path, path: str) -> Found:
+def find_one(vault: Path, path: str) -> FoundFile:
     """Where one note lies, without opening it. Errors as `read_one`."""
     inside = _inside(vault, path)
     place = str(vault)
@@ -253,7 +250,7 @@ def find_one(vault: Path, path: str) -> Found:
     index_path = "/".join(parts)
     status = os.stat(place, follow_symlinks=False)
     code = "placeholder" if walking.is_dataless(status) else ""
-    return Found(index_path, place, walking.stamp_of(status, code), code)
+    return FoundFile(index_path, place, walking.stamp_of(status, code), code)
 
 
 def _inside(vault: Path, path: str) -> str:
@@ -278,7 +275,7 @@ def _inside(vault: Path, path: str) -> str:
 class _Opened:
     """A file's bytes, on their way to the reader."""
 
-    found: Found
+    found: FoundFile
     data: bytes
 
 
@@ -295,14 +292,14 @@ class _Reader:
         made_from = repr((_READER, self.rules.sources(), self.daily))
         return hashlib.sha256(made_from.encode()).hexdigest()
 
-    def read(self, files: Sequence[Found]) -> list[ScannedNote]:
+    def read(self, files: Sequence[FoundFile]) -> list[ScannedNote]:
         """The notes of these files in order, without those that are gone.
 
         While one part is read by the reader's process, the next is taken from the disk.
         """
         return [note for part in self.parts(files) for note in part]
 
-    def parts(self, files: Sequence[Found]) -> Iterator[list[ScannedNote]]:
+    def parts(self, files: Sequence[FoundFile]) -> Iterator[list[ScannedNote]]:
         """The same, part by part."""
         asked: tuple[list[ScannedNote | _Opened], Future[list[Note]]] | None = None
         with ThreadPoolExecutor(1) as pool:
@@ -316,7 +313,7 @@ class _Reader:
             if asked:
                 yield self._judged(*asked)
 
-    def _take(self, files: Sequence[Found]) -> list[ScannedNote | _Opened]:
+    def _take(self, files: Sequence[FoundFile]) -> list[ScannedNote | _Opened]:
         """The files' bytes; what needs no reading, or can't be opened, is judged already."""
         out: list[ScannedNote | _Opened] = []
         with walking.Way(self.vault) as way:
@@ -349,7 +346,7 @@ class _Reader:
         return out
 
 
-def _parts(files: Sequence[Found]) -> Iterator[Sequence[Found]]:
+def _parts(files: Sequence[FoundFile]) -> Iterator[Sequence[FoundFile]]:
     """Parts of a list of files that are read at once: 1 MB, or one file."""
     begin = size = 0
     for n, found in enumerate(files):

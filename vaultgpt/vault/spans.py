@@ -32,7 +32,7 @@ class Heading:
 
 
 @dataclass
-class Scan:
+class Markup:
     """What a walk found; positions are characters of the whole text."""
 
     marks: list[Mark] = field(default_factory=list)  # in order, without overlap
@@ -44,7 +44,7 @@ class Scan:
     barring: list[str] = field(default_factory=list)  # tags in comments: only the rules heed them
 
 
-def scan(text: str, start: int = 0, verse: bool = False) -> Scan:
+def scan(text: str, start: int = 0, verse: bool = False) -> Markup:
     """Walk `text` from `start` (a line start). In `verse` indentation never means code."""
     return _Walk(text, start, verse).run()
 
@@ -52,7 +52,7 @@ def scan(text: str, start: int = 0, verse: bool = False) -> Scan:
 class _Walk:
     def __init__(self, text: str, start: int, verse: bool) -> None:
         self.text, self.at, self.verse = text, start, verse
-        self.found = Scan()
+        self.found = Markup()
         self.fences = markup.Fences(text)
         self.ticks: markup.Ticks | None = None
         self.org_end, self.drawer_end = map(text.lower().rfind, ("#+end_", ":end:"))  # the last
@@ -82,7 +82,7 @@ class _Walk:
             "w": self._www,
         }
 
-    def run(self) -> Scan:
+    def run(self) -> Markup:
         size = len(self.text)
         self._lines()
         while self.at < size:

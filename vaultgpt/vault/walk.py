@@ -39,7 +39,7 @@ class FileStamp(NamedTuple):
     # old time back (`touch -r`) differs in that alone. Windows tells when it was made instead.
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A file of the vault: its path in the index, its place on the disk, and its state."""
 
     path: str  # POSIX, relative, NFC
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 class _Walk:
     """One pass over the folder tree."""
 
-    files: dict[str, Found]
+    files: dict[str, FoundFile]
     closed: list[str]  # folders that could not be listed: nothing is known of what lies there
 
 
@@ -74,14 +74,14 @@ class Listing:
         if code or path != self.folder + name:
             self._odd[path] = (name, code)
 
-    def changed(self, known: Mapping[str, tuple[int, int, int]]) -> list[Found]:
+    def changed(self, known: Mapping[str, tuple[int, int, int]]) -> list[FoundFile]:
         """Its notes whose stamp is another than the known one."""
         return [self.found(path) for path, s in self.stamps.items() if known.get(path) != s]
 
-    def found(self, path: str) -> Found:
+    def found(self, path: str) -> FoundFile:
         """One of its notes."""
         name, code = self._odd.get(path) or (path[len(self.folder) :], "")
-        return Found(path, f"{self.place}{os.sep}{name}", FileStamp(*self.stamps[path]), code)
+        return FoundFile(path, f"{self.place}{os.sep}{name}", FileStamp(*self.stamps[path]), code)
 
 
 def note_id(path: str) -> str:

@@ -3,14 +3,14 @@
 Knows nothing about torch. Words of the author go through pipes, never through arguments.
 """
 
-from vaultgpt.workers.elsewhere import Machine, run_elsewhere
+from vaultgpt.workers.elsewhere import Lender, run_elsewhere
 from vaultgpt.workers.jobs import run_trainer, run_voice
 from vaultgpt.workers.mirror import SHARED, MirrorProcess, Opening, mirror_opening
 from vaultgpt.workers.process import RoundStopped, idle_threads
 
 __all__ = [
     "SHARED",
-    "Machine",
+    "Lender",
     "MirrorProcess",
     "Opening",
     "RoundStopped",

@@ -43,7 +43,7 @@ _NOT_FOUND = 127  # a shell's status
 
 
 @dataclass(frozen=True)
-class Machine:
+class Lender:
     """Another machine: what ssh calls it, and the command that is vaultgpt there."""
 
     host: str
@@ -73,7 +73,7 @@ class _Broken(Exception):
 class _Line:
     """One ssh connection: a frame there, one back."""
 
-    def __init__(self, machine: Machine, stop: threading.Event) -> None:
+    def __init__(self, machine: Lender, stop: threading.Event) -> None:
         self._process = subprocess.Popen(
             machine.command,
             stdin=subprocess.PIPE,
@@ -139,7 +139,7 @@ def run_elsewhere(
     stop: threading.Event,
     *,
     settings: Training,
-    machine: Machine,
+    machine: Lender,
     polite: Callable[[], bool] = lambda: True,
 ) -> Frame:
     """As run_trainer, but for the learning itself. TrainingError where that machine fails.
@@ -160,7 +160,7 @@ class _Errand:
         on_progress: Hear,
         stop: threading.Event,
         settings: Training,
-        machine: Machine,
+        machine: Lender,
         local: Callable[..., Frame],
     ) -> None:
         self.folder, self.hear, self.stop = job_path.parent, on_progress, stop
