@@ -514,6 +514,24 @@ def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, w
     assert not list(paused.state.staging.iterdir())
 
 
+def test_a_paused_round_goes_on_where_the_settings_say_by_now(paused: Vault) -> None:
+    """1. A full round is paused. 2. What is about the machine is set anew. 3. A round. Result: it
+    goes on, its job as it was, and the trainer is started by the new settings."""
+    job = (paused.state.staging / "r000002" / "job.json").read_text()
+    anew = Training(device="cpu", threads=1, processes=2, whole_params=5, keep=3, pause=True)
+    paused.settings = replace(paused.settings, training=anew)
+    told: list[Training] = []
+
+    class Heard(FakeTrainer):
+        def __call__(self, *job: Any, settings: Training) -> Any:
+            told.append(settings)
+            return super().__call__(*job, settings=settings)
+
+    trainer = Heard(after=0.79)
+    assert go(paused, trainer, base=BIG, now=NOW + DAY)["round"] == 2
+    assert trainer.texts == [job] and told == [anew]
+
+
 def test_a_paused_round_is_erased_at_once_where_a_note_of_it_is_forgotten(paused: Vault) -> None:
     """1. A full round is paused. 2. A note is forgotten while it runs. 3. Another, while it waits.
 

@@ -227,6 +227,26 @@ def test_a_kill_in_the_middle_of_a_checkpoint_goes_on_from_the_one_before(
     assert steps[0] == 4
 
 
+def test_a_round_that_goes_on_takes_no_more_at_once_than_fits_there(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A round stops on a large card. 2. It goes on where a quarter fits, and where more would.
+    Result: a quarter at once; and what fitted before."""
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(loop_module, "tokens_that_fit", lambda *_: 512)
+    first = make_loop(base, tmp_path, stop=stop)
+    with pytest.raises(Stopped):
+        first.run()
+    first.learner.close()
+    for fits, at_once in ((128, 128), (4096, 512)):
+        monkeypatch.setattr(loop_module, "tokens_that_fit", lambda *_, fits=fits: fits)
+        second = make_loop(base, tmp_path, 0)
+        second._resume()
+        second.learner.close()
+        assert second.progress.micro_tokens == at_once
+
+
 def test_a_checkpoint_of_another_job_or_a_damaged_one_counts_as_none(
     base: BaseModel, tmp_path: Path
 ) -> None:

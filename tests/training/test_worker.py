@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import MakeJob, some_items
-from vaultgpt.training.round import report_from_json
+from vaultgpt.config import Training
+from vaultgpt.training.round import of_machine, report_from_json
 from vaultgpt.wire import read_frame, write_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ AT_OUR_PRIORITY = (
     "import os; import vaultgpt.training.worker as w;"
     " w.lower_priority = lambda: None; os._exit(w.main())"
 )
-Start = Callable[[Path], "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def start() -> Iterator[Start]:
     """Start a worker on a job; whatever is left at the end is killed."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def begin(job: Path) -> subprocess.Popen[bytes]:
+    def begin(job: Path, **order: Any) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-c", AT_OUR_PRIORITY],
             cwd=ROOT,
@@ -41,7 +42,7 @@ def start() -> Iterator[Start]:
         )
         running.append(process)
         assert process.stdin is not None
-        write_frame(process.stdin, {"job": str(job)})
+        write_frame(process.stdin, {"job": str(job), **order})
         return process
 
     yield begin
@@ -91,6 +92,19 @@ def test_a_stopped_worker_started_again_ends_with_the_losses_of_a_whole_run(
     report = report_from_json(seen[-1]["report"])
     losses = report_from_json(whole["report"]).losses
     assert max(abs(a - b) for a, b in zip(report.losses, losses, strict=True)) < 1e-4
+
+
+def test_a_round_whose_graphics_card_is_gone_goes_on_where_the_settings_say_now(
+    make_job: MakeJob, start: Start
+) -> None:
+    """1. A job names a card that is not here. 2. It is started; and again where the settings say
+    the CPU by now. Result: a clear refusal; then it learns, whatever the job says."""
+    path = make_job(settings={"device": "cuda:7", "threads": 8})
+    refused = list(frames(start(path)))[-1]
+    assert refused["event"] == "error" and "CUDA" in refused["message"]
+    machine = of_machine(Training(device="cpu", threads=1))
+    report = list(frames(start(path, machine=machine)))[-1]["report"]
+    assert (report["device"], report["learning"]["threads"]) == ("cpu", 1)
 
 
 def test_the_module_runs_at_the_lowest_priority_and_refuses_to_run_without_a_job() -> None:

@@ -280,7 +280,9 @@ class Loop:
             if (self.plan.folder / DAMAGED).exists():
                 self.progress.notes.append("Its checkpoint was damaged, so it began anew.")
             return
-        self.progress, tensors = found
+        fits, (self.progress, tensors) = self.progress.micro_tokens, found
+        # Another card, or none, may hold less than where it was begun.
+        self.progress.micro_tokens = min(fits, self.progress.micro_tokens)
         self._step_at_start = self.progress.step
         self.learner.restore(tensors)
         best = {n.removeprefix("best/"): t for n, t in tensors.items() if n.startswith("best/")}

@@ -15,6 +15,9 @@ from vaultgpt.wire import CheckRow, ForetoldRow, LearningRow, ReportRow, Segment
 _T = TypeVar("_T")
 LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
 CHECKPOINT = "checkpoint.safetensors"  # in its staging folder, of one that learns here
+# Of [training], what is about the machine: as it is set when a process starts, whatever a job of
+# another night says. The number of processes counts where they are started.
+OF_MACHINE = ("device", "threads", "whole_params")
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
 
 
@@ -165,6 +168,11 @@ def report_from_json(value: ReportRow) -> Report:
     segments = {name: SegmentScores(**one) for name, one in value["segments"].items()}
     made: Any = {**value, "segments": segments}
     return Report(**made)
+
+
+def of_machine(settings: Training) -> dict[str, Any]:
+    """What a trainer is told of the machine that it is started on."""
+    return {name: getattr(settings, name) for name in OF_MACHINE}
 
 
 def job_from_json(value: Mapping[str, Any]) -> Job:

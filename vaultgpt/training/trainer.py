@@ -8,7 +8,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
@@ -64,25 +67,39 @@ def run_job(
     stop: threading.Event,
     began: float | None = None,
     together: Together = ALONE,
+    machine: Mapping[str, Any] | None = None,
 ) -> Report:
     """Run the round in `path`, going on from a checkpoint beside it; fill job.out; the Report.
 
     `began` is the monotonic second at which the process started: a budget counts from there.
+    `machine` are settings of round.OF_MACHINE as they are now, where the job's may be of old.
     loop.Stopped when `stop` is set; a VaultGPTError for every expected failure.
     """
-    return _Trainer(path, on_progress, stop, began, together).run()
+    return _Trainer(path, on_progress, stop, began, together, machine).run()
 
 
-def pack_job(path: Path, key: str, on_progress: Hear, stop: threading.Event, began: float) -> None:
+def pack_job(
+    path: Path,
+    key: str,
+    on_progress: Hear,
+    stop: threading.Event,
+    began: float,
+    machine: Mapping[str, Any] | None = None,
+) -> None:
     """What comes before learning; the lesson is left sealed beside the job."""
-    _Trainer(path, on_progress, stop, began).pack(key)
+    _Trainer(path, on_progress, stop, began, ALONE, machine).pack(key)
 
 
 def finish_job(
-    path: Path, key: str, on_progress: Hear, stop: threading.Event, began: float
+    path: Path,
+    key: str,
+    on_progress: Hear,
+    stop: threading.Event,
+    began: float,
+    machine: Mapping[str, Any] | None = None,
 ) -> Report:
     """What comes after: measure what another machine learned, whose result lies beside the job."""
-    return _Trainer(path, on_progress, stop, began).finish(key)
+    return _Trainer(path, on_progress, stop, began, ALONE, machine).finish(key)
 
 
 class _Trainer:
@@ -93,6 +110,7 @@ class _Trainer:
         stop: threading.Event,
         began: float | None = None,
         together: Together = ALONE,
+        machine: Mapping[str, Any] | None = None,
     ) -> None:
         self.job, self.folder, self.stop, self.together = (
             read_job(path),
@@ -105,7 +123,7 @@ class _Trainer:
         self.on_progress = on_progress
         self.fresh = self.job.round.kind == "fresh"
         self.seed = self.job.round.seed
-        self.settings = self.job.settings
+        self.settings = replace(self.job.settings, **(machine or {}))
 
     def run(self) -> Report:
         measurer = self._measured()

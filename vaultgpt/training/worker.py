@@ -80,17 +80,18 @@ def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Ans
     from vaultgpt.training import learning, together, trainer
 
     job, part, key = Path(str(order["job"])), order.get("part"), str(order.get("key"))
+    machine = order.get("machine")
     began -= float(order.get("spent_s", 0.0))
     if part == "pack":
-        trainer.pack_job(job, key, say, stop, began)
+        trainer.pack_job(job, key, say, stop, began, machine)
         return {}
     if part == "finish":
-        return trainer.finish_job(job, key, say, stop, began).to_json()
+        return trainer.finish_job(job, key, say, stop, began, machine).to_json()
     others = together.join()
     if part == "sealed":
         learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
         return {}
-    return trainer.run_job(job, say, stop, began, others).to_json()
+    return trainer.run_job(job, say, stop, began, others, machine).to_json()
 
 
 def _beside() -> int:

@@ -22,6 +22,7 @@ from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import command, environment, exit_meaning, spawn_options
 from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError
+from vaultgpt.training.round import of_machine
 from vaultgpt.wire import Frame, Hear, ProgressEvent, read_frame, write_frame
 from vaultgpt.workers.process import RoundStopped, error_from_frame
 
@@ -151,6 +152,7 @@ def _run(
         with contextlib.suppress(OSError):  # it died already: its exit status tells
             assert process.stdin is not None
             first = {"job": str(job_path), "polite": manners.lowered, **(order or {})}
+            first["machine"] = of_machine(settings)
             write_frame(process.stdin, first)
         return _follow(kind, process, on_progress, stop, manners)
     finally:
