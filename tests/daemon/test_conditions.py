@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vaultgpt.daemon import round_loop as conditions
+from vaultgpt.daemon import conditions
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for nvidia-smi")
 

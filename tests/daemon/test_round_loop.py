@@ -384,6 +384,23 @@ async def test_a_long_round_pauses_when_the_night_ends_and_goes_on_in_the_next(
         assert under_way() and len(fake.calls) == 3
 
 
+async def test_a_round_that_is_given_up_as_it_runs_ends_and_does_not_begin_again(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. No round runs. 2. One that is due does. 3. Its end, for good. Result: nothing; it has
+    ended, nothing begins for ten minutes, and that is said."""
+    fake = FakeRound(hold=True)
+    async with scene(state, settings, fake) as s:
+        await until(lambda: s.loop.running)
+        await s.loop.end()
+        assert not s.loop.running
+        s.loop.poke()
+        await until(lambda: "given up" in s.loop.decision.why)
+        assert s.loop.decision.when == pytest.approx(s.clock.value + RETRY_S)
+        await s.loop.end()
+        assert len(fake.calls) == 1
+
+
 def _due(why: str) -> Due:
     return Due("incremental" if why else "none", why, "new")
 

@@ -26,12 +26,15 @@ from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.rounds import room
-from vaultgpt.rounds.mend import end_paused, must_stop, repair
+from vaultgpt.rounds.ending import end_paused, must_stop
+from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
-from vaultgpt.tasks.service import Desk
+from vaultgpt.tasks.scan import scanned
+from vaultgpt.tasks.service import NOTHING, Desk
 from vaultgpt.tasks.status import figures
+from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.training import assemble
 from vaultgpt.training.assemble import Places, build_job, reader
 from vaultgpt.training.checkpoint import Progress, write_checkpoint
@@ -409,6 +412,12 @@ BIG = FakeBase(parameters=3_000_000_000)  # a full round of 14,400 words takes h
 @pytest.fixture
 def paused(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> Vault:
     """A vault with a first voice on a large base, whose full round was stopped at 34 %."""
+    pause(vault, monkeypatch)
+    return vault
+
+
+def pause(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn the first voice, and stop the full round at 34 %."""
     # As if the machine had the room: nothing of this size is loaded.
     monkeypatch.setattr("vaultgpt.rounds.run.require_disk_and_memory", lambda *_, **__: None)
     assert go(vault, FakeTrainer(), base=BIG)["sampled"]
@@ -416,7 +425,6 @@ def paused(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> Vault:
     trainer.before_answer = half_way
     with pytest.raises(RoundStopped):
         go(vault, trainer, base=BIG)
-    return vault
 
 
 def half_way(folder: Path) -> None:
@@ -509,6 +517,8 @@ def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, w
     assert go(paused, trainer, now=NOW + DAY, **options)["round"] == 3
     ends = f"The full round that was paused at 34 % ends: {why}."
     assert {"event": "say", "text": ends} in said
+    with Ledger.open(paused.state) as ledger:
+        assert next(r for r in ledger.rounds.all() if r.number == 2).verdict == ends
     if how in ("forgotten", "deleted", "barred"):
         assert text.split("---\n")[-1].split("\n\n")[0] not in trainer.texts[0]
     assert not list(paused.state.staging.iterdir())
@@ -549,6 +559,119 @@ def test_a_paused_round_is_erased_at_once_where_a_note_of_it_is_forgotten(paused
         FORGET.work(desk, ForgetRequest(path=rows[1].path))
         assert not list(paused.state.staging.iterdir())
         assert ledger.rounds.interrupted() is None
+
+
+def files_that_hold(vault: Vault, words: str) -> list[str]:
+    """Files of the state, whatever they are, in which these words stand."""
+    found = [p for p in vault.state.folder.rglob("*") if p.is_file()]
+    return [str(p) for p in found if words.encode() in p.read_bytes()]
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted", "kept out", "tagged", "forgotten"])
+@pytest.mark.parametrize("by", ["scan", "the daemon", "the next round"])
+def test_no_file_keeps_the_text_of_a_note_that_left_a_paused_round(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, how: str, by: str
+) -> None:
+    """1. A full round that learns a note is paused. 2. The note is emptied, deleted, kept out by
+    its front matter, tagged private, or forgotten. 3. `scan`, a look of the daemon's, or the next
+    night. Result: the note's words stand in no byte of the state."""
+    secret = "zanzibarquux"
+    head = "---\ntags: [journal]\n---\n"
+    vault.write("secret.md", f"{head}{body('secret')}\n{secret} {prose('tail')}\n")
+    pause(vault, monkeypatch)
+    assert files_that_hold(vault, secret) == [str(vault.state.staging / "r000002" / "job.json")]
+    text = (vault.root / "secret.md").read_text()
+    with Ledger.open(vault.state) as ledger:
+        desk = Desk(vault.state, vault.settings, ledger, NOW + DAY)
+        if how == "emptied":
+            vault.write("secret.md", "", now=NOW + DAY)
+        elif how == "deleted":
+            vault.remove("secret.md")
+        elif how == "forgotten":
+            assert FORGET.work is not None and FORGET.work(desk, ForgetRequest(path="secret.md"))
+        else:
+            line = "vaultgpt: false" if how == "kept out" else "tags: [journal, private]"
+            kept = re.sub(r"(?m)^tags:.*\n", "", text) if how == "tagged" else text
+            vault.write("secret.md", kept.replace("---\n", f"---\n{line}\n", 1), now=NOW + DAY)
+        if by == "scan":
+            scanned(desk, lambda event: None)
+        elif by == "the daemon":
+            ledger.follow(vault.settings.rules, NOW + DAY, 10)
+            assert how == "forgotten" or end_paused(vault.state, ledger, NOW + DAY)
+    if by == "the next round":
+        trainer = FakeTrainer(after=0.79)
+        assert go(vault, trainer, base=BIG, now=NOW + DAY)["round"] == 3
+        assert secret not in trainer.texts[0]
+    assert not files_that_hold(vault, secret)
+    with Ledger.open(vault.state) as ledger:
+        assert not ledger.rounds.interrupted() and ledger.generations.active()
+
+
+def test_a_round_under_way_ends_within_moments_once_another_command_forgets_a_note_of_it(
+    paused: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A paused round goes on at a terminal, no daemon runs. 2. A note of it is forgotten. 3. The
+    trainer tells of its next step. Result: it is stopped, the answer says why, no text is left."""
+    monkeypatch.setattr("vaultgpt.rounds.run._LOOK_S", 0.0)
+    stop = threading.Event()
+
+    class Learning(FakeTrainer):
+        def __call__(
+            self, job_path: Path, on_progress: Any, stop: threading.Event, *, settings: Training
+        ) -> Any:
+            with Ledger.open(paused.state) as ledger:
+                on_progress({"event": "progress", "phase": "train", "fraction": 0.5})
+                assert not stop.is_set()
+                path = next(e.path for e in ledger.entries.all() if not e.held_out)
+                desk = Desk(paused.state, paused.settings, ledger, NOW + DAY)
+                assert FORGET.work is not None and FORGET.work(desk, ForgetRequest(path=path))
+            on_progress({"event": "progress", "phase": "train", "fraction": 0.6})
+            assert stop.is_set()
+            raise RoundStopped("The round was stopped.")
+
+    answer = go(paused, Learning(), base=BIG, now=NOW + DAY, stop=stop)
+    assert answer["verdict"]["why"] == (
+        "The full round that was paused at 34 % ends: a note was forgotten."
+    )
+    assert not list(paused.state.staging.iterdir())
+
+
+@pytest.mark.parametrize("cause", ["sampled", "rank"])
+def test_a_paused_round_is_given_up_by_hand_and_waits_for_a_week(paused: Vault, cause: str) -> None:
+    """1. A full round is paused: of a vault of which a sample is learned, or since another rank is
+    set. 2. It runs and is given up; it waits and is given up; once more. 3. Nights. 4. A week.
+
+    Result: a conflict beside its run; then its text is gone and the ledger says by whom; nothing
+    waits the second time. 3 learns a new note on the voice that is there, unless all the rest is
+    new; 4 is the full round's.
+    """
+    if cause == "rank":
+        assert go(paused, FakeTrainer(after=0.79), base=BIG)["generation"] == "g000002"
+        paused.settings = replace(paused.settings, training=Training(rank=5))
+        trainer = FakeTrainer(after=0.79)
+        trainer.before_answer = half_way
+        with pytest.raises(RoundStopped):
+            go(paused, trainer, base=BIG)
+    with Ledger.open(paused.state) as ledger:
+        desk = Desk(paused.state, paused.settings, ledger, NOW)
+        assert GIVE_UP.work is not None
+        with locked(paused.state.round_lock, Conflict("A round runs.")), pytest.raises(Conflict):
+            GIVE_UP.work(desk, NOTHING)
+        why = "The full round that was paused at 34 % ends: you gave it up."
+        assert GIVE_UP.work(desk, NOTHING) == {"given_up": True, "why": why}
+        assert not list(paused.state.staging.iterdir())
+        assert GIVE_UP.work(desk, NOTHING) == {"given_up": False, "why": "No round is paused."}
+        assert ledger.rounds.all()[0].verdict == why
+        waits = what_is_due(paused.state, paused.settings, ledger, NOW + DAY, base=BIG)
+    assert waits.kind == "none" and waits.why == (
+        "The last fresh round was given up; it is tried again in 6 days or after 5,000 new words, "
+        "or with `vaultgpt train --fresh`."
+    )
+    paused.write("new.md", body("brand new", 4))
+    small = go(paused, FakeTrainer(), base=BIG, now=NOW + DAY, manual=False, nightly=True)
+    assert small["kind"] == ("none" if cause == "sampled" else "incremental")
+    full = go(paused, FakeTrainer(after=0.79), base=BIG, now=NOW + 8 * DAY, manual=False)
+    assert full["kind"] == "fresh" and full["generation"]
 
 
 @pytest.mark.parametrize("fresh", [True, False])

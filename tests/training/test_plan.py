@@ -14,6 +14,7 @@ from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.bases import estimate as timing
 from vaultgpt.config import Schedule, Settings, Training
 from vaultgpt.ledger import EntryRow, Ledger
+from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.rounds.run import run_round
 from vaultgpt.training.plan import due, plan, words_for_budget
 from vaultgpt.training.round import Asked
@@ -25,6 +26,24 @@ def vault(tmp_path: Path) -> Vault:
     made = Vault(tmp_path)
     made.fill(40, paragraphs=4)
     return made
+
+
+@pytest.mark.parametrize("ask", [due, plan])
+def test_what_is_due_reads_the_rounds_once(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, ask: Any
+) -> None:
+    train(vault)
+    asked, real = list[Rounds](), Rounds.all
+
+    def counted(rounds: Rounds) -> Any:
+        asked.append(rounds)
+        return real(rounds)
+
+    monkeypatch.setattr(Rounds, "all", counted)
+    with Ledger.open(vault.state) as ledger:
+        for how in (Asked(), Asked(nightly=True), Asked(fresh=True)):
+            ask(ledger, vault.settings, FakeBase(), NOW + DAY, how)
+    assert len(asked) == 3
 
 
 def what(vault: Vault, now: float, settings: Settings | None = None, **more: Any) -> str:

@@ -10,7 +10,6 @@ import typer
 
 from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
 from vaultgpt.commands.serving import ToServe, begin
-from vaultgpt.config import load_settings
 from vaultgpt.errors import UsageError
 from vaultgpt.tasks.at_login import log_path
 
@@ -41,5 +40,4 @@ def serve(
         begin(ToServe(None, None, as_json, logs))
         return
     state = locate(vault or vault_argument)
-    load_settings(state.config)  # what is wrong there is said before anything begins
     begin(ToServe(str(state.vault), port, as_json, logs))

@@ -1,4 +1,4 @@
-"""`vaultgpt train [--fresh]`: one round now, by the daemon when one runs."""
+"""`vaultgpt train [--fresh | --give-up]`: one round now, by the daemon when one runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from vaultgpt.commands.common import (
     progress,
     show_on,
 )
+from vaultgpt.errors import UsageError
 from vaultgpt.report.sentences import round_sentences
-from vaultgpt.tasks.service import vault_service
+from vaultgpt.tasks.service import NOTHING, vault_service
+from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.tasks.train import train as train_round
 from vaultgpt.workers import Lender
 
@@ -41,11 +43,23 @@ def train(
     program: Annotated[
         str, typer.Option("--program", help="With --on: the command that is vaultgpt there.")
     ] = "vaultgpt",
+    give_up: Annotated[
+        bool,
+        typer.Option(
+            "--give-up", help="Give up a round that is paused, and erase its text; learn nothing."
+        ),
+    ] = False,
     changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn now. A generation that is not shown to be as good as the last is not used."""
     state = locate(vault or vault_argument)
+    if give_up:
+        if fresh or host:
+            raise UsageError("--give-up goes with neither --fresh nor --on.")
+        ended = vault_service(state, changes or ()).ask(GIVE_UP, NOTHING)
+        print_json(ended) if as_json else out.print(ended["why"], markup=False)
+        return
     machine = Lender(host, program) if host else None
     service = vault_service(state, changes or (), here=machine is not None)
     with progress() as bar:

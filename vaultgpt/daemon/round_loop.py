@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import cast
 
-import psutil
 from filelock import FileLock, Timeout
 
-from vaultgpt.children import program
 from vaultgpt.config import Settings
+from vaultgpt.daemon.conditions import gpu_busy, on_battery
 from vaultgpt.daemon.schedule import (
     RECHECK_S,
     Decision,
@@ -33,7 +31,7 @@ from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import Conflict, VaultGPTError, expected
 from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds.mend import end_paused, must_stop
+from vaultgpt.rounds.ending import end_paused, must_stop
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.rounds.under_way import RoundProgress, how_far
@@ -44,7 +42,7 @@ from vaultgpt.training.round import Asked
 from vaultgpt.wire import ProgressEvent
 from vaultgpt.workers import RoundStopped
 
-_ASK_S = 3.0  # for nvidia-smi
+_LEAVE_S = 15.0  # for a trainer that was told to stop
 _NIGHT_KEY = "daemon_last_night"
 _IN_USE_S = 60.0  # after the last request or saved note
 _HOUR_KEY = "daemon_nightly"  # the hour that the last night was reckoned by
@@ -254,6 +252,12 @@ class RoundLoop:
         else:
             self._hold(night - self._now(), "The last round was cancelled; it goes on at night.")
 
+    async def end(self) -> None:
+        """End the round that runs, if any, for good; none begins by itself for a while."""
+        if self.running:
+            self._hold(RETRY_S, "A round was given up a moment ago.")
+            await self.close(_LEAVE_S)
+
     async def close(self, limit_s: float) -> None:
         """End the running round and wait for its trainer to leave, at most `limit_s`."""
         self._stop.set()
@@ -355,36 +359,3 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         return None
-
-
-def on_battery() -> bool:
-    """Whether the machine runs on its battery."""
-    sensors = getattr(psutil, "sensors_battery", None)
-    try:
-        battery = sensors() if sensors else None
-    except (OSError, RuntimeError, psutil.Error):
-        return False
-    return battery is not None and battery.power_plugged is False
-
-
-def gpu_busy(device: str, percent: int) -> bool:
-    """Whether the GPU that `device` ("auto", "cuda", "cuda:N") means is used more than `percent`.
-
-    Asks nvidia-smi, at most ASK_S seconds; without it, or on other devices, False.
-    """
-    found = program("nvidia-smi")
-    if found is None or not (device == "auto" or device.startswith("cuda")):
-        return False
-    which = ["-i", device.partition(":")[2] or "0"]
-    query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(
-            [found, *which, *query],
-            capture_output=True,
-            timeout=_ASK_S,
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
-        return int(answer.stdout.split()[0]) > percent
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return False

@@ -49,7 +49,7 @@ from vaultgpt.tasks.status import (
     figures,
     told_problems,
 )
-from vaultgpt.tasks.train import CANCEL, TRAIN, CancelAnswer, Started, TrainRequest
+from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
 from vaultgpt.tasks.why import check_path, check_tags
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.wire import Piece, Prompt, Usage
@@ -204,6 +204,8 @@ class Daemon:
         if (work := task.work) is None:
             raise NotFound("The daemon does not do this.")
         thread = self._writer if task.writes else self._reader
+        if task is GIVE_UP:
+            await self.rounds.end()
         answer = await thread.do(lambda ledger: work(self._desk(ledger), request))
         if task.writes == "voice":
             self._figures_at = 0.0

@@ -251,8 +251,8 @@ class Entries:
         return tuple(row["text"] for row in rows)
 
     def live(self) -> set[str]:
-        """The ids of entries that are in the vault now and to be used."""
-        rows = self._db.read(f"SELECT e.id FROM entries e WHERE {LIVE}")
+        """The ids of entries that are in the vault now, to be used, and not emptied."""
+        rows = self._db.read(f"SELECT e.id FROM entries e WHERE {LIVE} AND e.words")
         return {given_id(row["id"]) for row in rows}
 
     def held(self) -> list[EntryRow]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.lineage import Generations
 from vaultgpt.ledger.memory_file import Line, Restated
-from vaultgpt.ledger.rows import GenerationRow, Learned, RoundRow, ScoreRow
+from vaultgpt.ledger.rows import GIVEN_UP, GenerationRow, Learned, RoundRow, ScoreRow
 from vaultgpt.ledger.schema import kept_id
 from vaultgpt.wire import CheckRow, ReportRow, SegmentsRow
 
+_COLUMNS = ", ".join(f.name for f in fields(RoundRow))  # not the figures of single segments
 FORGOTTEN = "A note that it learned was forgotten meanwhile."
 
 
@@ -126,21 +128,21 @@ class Rounds:
         with self._db.write() as sql:
             sql.execute("UPDATE rounds SET promoted=? WHERE number=?", (promoted, number))
 
-    def abandon(self, number: int, now: float, why: str) -> None:
-        """Close a round that was never judged."""
-        self.close(number, now, promoted=False, verdict=why, report=None)
+    def abandon(self, number: int, now: float, why: str, *, by_hand: bool = False) -> None:
+        """Close a round that was never judged; `by_hand`, since a person did not want it."""
+        checks = [CheckRow(name=GIVEN_UP, passed=False, figure=None, bound=None)] * by_hand
+        self.close(number, now, promoted=False, verdict=why, report=None, checks=checks)
 
     def all(self, limit: int | None = None) -> list[RoundRow]:
         """Rounds, newest first; their reports are without the figures of single segments."""
         tail = "" if limit is None else f" LIMIT {int(limit)}"
-        return [
-            _round(r) for r in self._db.read(f"SELECT * FROM rounds ORDER BY number DESC{tail}")
-        ]
+        found = self._db.read(f"SELECT {_COLUMNS} FROM rounds ORDER BY number DESC{tail}")
+        return [_round(r) for r in found]
 
     def interrupted(self) -> RoundRow | None:
         """The round that was begun and never closed."""
         rows = self._db.read(
-            "SELECT * FROM rounds WHERE ended IS NULL ORDER BY number DESC LIMIT 1"
+            f"SELECT {_COLUMNS} FROM rounds WHERE ended IS NULL ORDER BY number DESC LIMIT 1"
         )
         return _round(rows[0]) if rows else None
 
@@ -166,10 +168,9 @@ class Rounds:
 
 
 def _round(row: sqlite3.Row) -> RoundRow:
-    fields = dict(row)
-    del fields["segments"]
-    fields["report"] = json.loads(fields["report"]) if fields["report"] else None
-    fields["checks"] = json.loads(fields["checks"])
-    fields["promoted"] = None if fields["promoted"] is None else bool(fields["promoted"])
-    fields["sampled"] = bool(fields["sampled"])
-    return RoundRow(**fields)
+    made = dict(row)
+    made["report"] = json.loads(made["report"]) if made["report"] else None
+    made["checks"] = json.loads(made["checks"])
+    made["promoted"] = None if made["promoted"] is None else bool(made["promoted"])
+    made["sampled"] = bool(made["sampled"])
+    return RoundRow(**made)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from vaultgpt.wire import CheckRow, ReportRow
 
+GIVEN_UP = "given up"  # of a round's checks
 Learned = tuple[str, str, int]  # entry id, paragraph digest, words
 
 
@@ -98,6 +99,11 @@ class RoundRow:
     sampled: bool
     pending_words: int
     cause: str  # what made it due: "first", "forget", "new", ...
+
+    @property
+    def given_up(self) -> bool:
+        """Whether a person ended it before its verdict."""
+        return any(check["name"] == GIVEN_UP for check in self.checks)
 
 
 @dataclass(frozen=True)

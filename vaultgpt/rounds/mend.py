@@ -5,19 +5,15 @@ Knows nothing about training or verdicts.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from functools import partial
 
 from vaultgpt import generations
-from vaultgpt.errors import Conflict
-from vaultgpt.files import locked
 from vaultgpt.generations import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
+from vaultgpt.rounds.ending import sweep
 from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
-from vaultgpt.training.paused import PausedRound, begun_round, lost
 from vaultgpt.wire import ReportRow
 
 
@@ -31,44 +27,8 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     """
     generations.sweep(state)
     mended = _adopt(state, ledger, now) + _strike(state, ledger, now)
-    _sweep(state, ledger, "*")
+    sweep(state, ledger, "*")
     return mended
-
-
-def _sweep(state: VaultState, ledger: Ledger, which: str) -> None:
-    """Erase staging folders but that of the round that was begun and never closed."""
-    interrupted = ledger.rounds.interrupted()
-    keep = f"r{interrupted.number:06d}" if interrupted else ""
-    for folder in state.staging.glob(which):
-        if folder.name != keep:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
-    """Erase a round that waits and learns what must not be learned any more; the sentence, or "".
-
-    Nothing is done beside a round that runs: `must_stop` says what to do about that.
-    """
-    with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
-        _sweep(state, ledger, "r[0-9]*")  # of one that was killed before its row: its text too
-        found = begun_round(ledger)
-        if found is not None and (why := lost(ledger, found)):
-            return give_up(ledger, found, why, now)
-    return ""
-
-
-def give_up(ledger: Ledger, found: PausedRound, why: str, now: float) -> str:
-    """End a round that was begun, and erase its text; what is said of it."""
-    said = found.ends(why)
-    ledger.rounds.abandon(found.row.number, now, said)
-    shutil.rmtree(found.folder, ignore_errors=True)
-    return said
-
-
-def must_stop(ledger: Ledger) -> bool:
-    """Whether the long round under way learns what must not be learned any more."""
-    found = begun_round(ledger)
-    return found is not None and found.long and bool(lost(ledger, found))
 
 
 def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -21,11 +22,12 @@ from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
 from vaultgpt.config import Settings
-from vaultgpt.errors import Conflict, TrainingError, VaultError
+from vaultgpt.errors import TrainingError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Learned, Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
-from vaultgpt.rounds.mend import give_up, repair
+from vaultgpt.rounds.ending import busy, give_up, must_stop
+from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
 from vaultgpt.rounds.room import require_disk_and_memory
@@ -54,11 +56,12 @@ from vaultgpt.training.round import (
     Verdict,
     report_from_json,
 )
-from vaultgpt.wire import Hear, ReportRow
+from vaultgpt.wire import Hear, ProgressEvent, ReportRow
 from vaultgpt.workers.elsewhere import Lender, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
 
 _ELSEWHERE = "Another machine keeps no checkpoint: it learns the whole in one go."
+_LOOK_S = 10.0  # a look reads the entries' ids: 3 ms of 10,000
 _SPENT_SHARE = 0.95  # of its budget: such a first round was cut short, and the full one is due
 
 
@@ -88,12 +91,9 @@ def run_round(
     on a busy machine the lowest gave it a third of a core, nineteen minutes for four.
     Another `machine` does the learning; all else stays here.
     """
-    far = how_far(under_way(state))
-    busy = Conflict(
-        f"A round is under way already{': ' * bool(far)}{far}.", "`vaultgpt status` shows it."
-    )
+    beside = busy(how_far(under_way(state)), "`vaultgpt status` shows it.")
     with (
-        locked(state.round_lock, busy),
+        locked(state.round_lock, beside),
         noted(state, now(), on_progress) as tell,
         Ledger.open(state) as ledger,
     ):
@@ -161,7 +161,14 @@ class _Run:
             if self._is_long(staged[0]):
                 on_progress({"event": "say", "text": self._beforehand(round_)})
         round_, made, folder = staged
-        report = self._train(trainer, folder, on_progress, stop)
+        try:
+            report = self._train(trainer, folder, self._watched(on_progress, stop), stop)
+        except VaultGPTError:
+            found = begun_round(self.ledger)
+            if found is None or not (why := lost(self.ledger, found)):
+                raise
+            said = give_up(self.ledger, found, why, self.now())
+            return answer_of(round_, Verdict(False, said))
         if why := self._lost():
             return answer_of(round_, Verdict(False, why))
         if round_.budget_s is not None and report.seconds >= _SPENT_SHARE * round_.budget_s:
@@ -188,13 +195,28 @@ class _Run:
         why = why or lost(self.ledger, found)
         taken = None if why else self._unfixed(found)
         if taken is None:
-            self._drop_interrupted(None)
-            hear({"event": "say", "text": found.ends(why or "its files are damaged")})
+            said = give_up(self.ledger, found, why or "its files are damaged", self.now())
+            hear({"event": "say", "text": said})
             return None
         self._require_room()
         said = f"The full round goes on at {found.said}."
         hear({"event": "say", "text": said if self.learns_here else _ELSEWHERE})
         return taken
+
+    def _watched(self, hear: Hear, stop: threading.Event) -> Hear:
+        """The same, with a look now and then whether a note of this round has to go: any command
+        may have it forgotten, and nobody else knows of a round that a terminal runs."""
+        looked = time.monotonic()
+
+        def heard(event: ProgressEvent) -> None:
+            nonlocal looked
+            hear(event)
+            if time.monotonic() - looked >= _LOOK_S:
+                looked = time.monotonic()
+                if must_stop(self.ledger):
+                    stop.set()
+
+        return heard
 
     def _lost(self) -> str:
         """Give up a long round at its end, since hours have passed: of a note that was deleted or

@@ -33,7 +33,7 @@ from vaultgpt.tasks.report import MEASURE, REPORT
 from vaultgpt.tasks.schemas import Completion, CompletionRequest, WarmRequest
 from vaultgpt.tasks.service import NOTHING, Nothing, Question, Task
 from vaultgpt.tasks.status import STATUS, TAGS
-from vaultgpt.tasks.train import CANCEL, TRAIN
+from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN
 from vaultgpt.tasks.why import WHY
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -256,6 +256,7 @@ ROUTES = (
     _task(ACCEPT),
     _task(TRAIN),
     _task(CANCEL),
+    _task(GIVE_UP),
     _task(FORGET),
     _task(OPTIONS),
     _task(SET_OPTION),

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.forgotten import SHORTEST
 from vaultgpt.ledger.paragraphs import entry_places, split_paragraphs
-from vaultgpt.rounds.mend import end_paused
+from vaultgpt.rounds.ending import end_paused
 from vaultgpt.tasks.schemas import NotePath
 from vaultgpt.tasks.service import Desk, Question, Task
 from vaultgpt.vault.entry import Entry, Judgement

@@ -40,6 +40,7 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
     done = ledger.follow(settings.rules, desk.now, settings.schedule.vanished_percent, heard)
     if not done.recorded:  # without its secret the ledger can't say what changed since
         return tried(desk)
+    _end_paused(desk)
     ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)  # `status` finds it counted
     found = counted(ledger.notes.facts_alike(), *ledger.entries.census())
     found["language"] = ledger.notes.language(desk.state.vault, settings.rules, found["words"])
@@ -50,6 +51,13 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
         return map(_less_forgotten(ledger), notes)
 
     return Scanned(found, done.said, done.closed, some)
+
+
+def _end_paused(desk: Desk) -> None:
+    """What must not be learned any more leaves the disk now, and not with the next round."""
+    from vaultgpt.rounds.ending import end_paused  # 0.1 s that no command over HTTP needs
+
+    end_paused(desk.state, desk.ledger, desk.now)
 
 
 def tried(desk: Desk) -> Scanned:

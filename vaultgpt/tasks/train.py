@@ -14,11 +14,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import Conflict, TrainingError
+from vaultgpt.rounds.ending import give_up_by_hand
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.client import DaemonClient
-from vaultgpt.tasks.service import Here, Nothing, Question, Task, VaultService
+from vaultgpt.tasks.service import Desk, Here, Nothing, Question, Task, VaultService
 from vaultgpt.wire import Hear
 from vaultgpt.workers import Lender
 
@@ -50,6 +51,13 @@ class CancelAnswer(TypedDict):
     """The running round is told to end."""
 
     cancelled: bool
+
+
+class GiveUpAnswer(TypedDict):
+    """Whether a round waited that is given up now, and what is said of it."""
+
+    given_up: bool
+    why: str
 
 
 def train(
@@ -137,6 +145,11 @@ def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAn
     raise TrainingError("The daemon ended before the round did.", "Its checkpoint is kept.")
 
 
+def _give_up(desk: Desk, _asked: Nothing) -> GiveUpAnswer:
+    said = give_up_by_hand(desk.state, desk.ledger, desk.now)
+    return GiveUpAnswer(given_up=bool(said), why=said or "No round is paused.")
+
+
 TRAIN: Task[TrainRequest, RoundAnswer] = Task(
     "POST",
     "/v1/train",
@@ -150,4 +163,13 @@ TRAIN: Task[TrainRequest, RoundAnswer] = Task(
 )
 CANCEL: Task[Nothing, CancelAnswer] = Task(
     "POST", "/v1/train/cancel", "End the running round", Nothing, CancelAnswer
+)
+GIVE_UP: Task[Nothing, GiveUpAnswer] = Task(
+    "POST",
+    "/v1/train/give-up",
+    "Give up the round that is paused or runs: its text is erased, the active voice stays",
+    Nothing,
+    GiveUpAnswer,
+    _give_up,
+    writes="voice",
 )

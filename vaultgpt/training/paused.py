@@ -126,7 +126,8 @@ def fix(
 ) -> None:
     """Write beside the job what a later night needs of it; `compare` names generations."""
     write_json(folder / _FIXED, _fixed(ledger, job.base_sha256, asdict(job.settings), compare))
-    taught = _Taught(learned=learned, entries=sorted({item.id for item in job.items}))
+    entries = ledger.entries.live() & {item.id for item in job.items}
+    taught = _Taught(learned=learned, entries=sorted(entries))
     write_atomic(folder / _TAUGHT, json.dumps(taught))
 
 

@@ -16,17 +16,11 @@ from vaultgpt.config import Settings
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger import Ledger, RoundRow
 from vaultgpt.training.paused import LONG_S, overtaken, paused_round
+from vaultgpt.training.retry import RETRY_S, gentleness, last_fresh, tried_again
 from vaultgpt.training.round import BY_ITSELF, Asked, Round
 from vaultgpt.training.selection import select, stratified
 
 _DAY_S = 86_400.0
-RETRY_S = 7 * _DAY_S  # a refused fresh round waits this long, or for so many new words
-# Of the gate's checks: whoever fails them went too far from the base, and is tried again at half
-# the rate the next night. Gemma 3 270M at 1.6 times today's: plain English 6.2 % worse.
-_TOO_FAR = ("general", "finite")
-_GENTLER_RETRY_S, _GENTLEST = _DAY_S / 2, 3
-_RETRY_WORDS = 5_000
-_FORGET_RETRY_S = _DAY_S  # after `forget` it is tried again the next day
 _FRESH_SHARE = 0.30  # learned since the last fresh round, of what that learned
 _PACE_TOKENS = 2_000  # of a round, for its pace to say something
 _LEAST_MANUAL_WORDS = 20  # new ones, for a round that the author asks for
@@ -71,6 +65,17 @@ def due(
     asked: Asked = BY_ITSELF,
 ) -> Due:
     """What to do now."""
+    return _due(ledger, settings, base, now, asked, ledger.rounds.all())
+
+
+def _due(
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    now: float,
+    asked: Asked,
+    rounds: Sequence[RoundRow],
+) -> Due:
     if (paused := ledger.paused()) and not (asked.fresh and asked.manual):
         return Due("none", paused, "paused")
     words = trainable_words(ledger)
@@ -83,19 +88,21 @@ def due(
             "few words",
         )
     if asked.fresh:
-        return _with_time(
-            Due("fresh", "You asked for a fresh round.", "asked"), ledger, settings, base
-        )
+        wanted = Due("fresh", "You asked for a fresh round.", "asked")
+        return _with_time(wanted, ledger, settings, base, rounds)
     if (paused_one := _goes_on(ledger, settings, base)) is not None:
         return paused_one
-    last = next((r for r in ledger.rounds.all() if r.promoted is not None and r.report), None)
+    last = next((r for r in rounds if r.promoted is not None and r.report), None)
     patient = asked.manual or asked.nightly
-    if (found := _fresh_cause(ledger, settings, base, now, last, patient)) is not None:
-        if wait := _waits(ledger, settings, found.cause, now, asked.manual):
+    if (found := _fresh_cause(ledger, settings, base, now, rounds, patient)) is not None:
+        if why := tried_again(ledger, settings, found.cause, now, asked.manual, rounds):
+            wait = Due("none", why, "refused")
             if found.cause in ("first", "forget", "base"):
                 return wait  # what is active must not be built on
+            if found.cause == "sampled" and (gave := last_fresh(rounds)) and gave.given_up:
+                return wait  # a small round of all the rest would take as long
             return _incremental(ledger, settings, now, last, asked, wait)
-        return _with_time(found, ledger, settings, base)
+        return _with_time(found, ledger, settings, base, rounds)
     return _incremental(ledger, settings, now, last, asked, None)
 
 
@@ -108,46 +115,57 @@ def _goes_on(ledger: Ledger, settings: Settings, base: BaseInfo) -> Due | None:
     return Due("fresh", why, found.row.cause, found.left_s)
 
 
-def _with_time(found: Due, ledger: Ledger, settings: Settings, base: BaseInfo) -> Due:
+def _with_time(
+    found: Due, ledger: Ledger, settings: Settings, base: BaseInfo, rounds: Sequence[RoundRow]
+) -> Due:
     """A fresh round, and its hours where it is long and they are known; a first has a budget."""
-    if _is_first(ledger):
+    if _is_first(ledger, rounds):
         return found
-    foreseen = full_round(ledger, settings, base)
+    foreseen = full_round(ledger, settings, base, rounds)
     if not foreseen.measured or foreseen.full_s < LONG_S:
         return found
     why = f"{found.why} That takes {human(foreseen.full_s)}."
     return replace(found, why=why, takes_s=foreseen.full_s)
 
 
-def full_round(ledger: Ledger, settings: Settings, base: BaseInfo) -> Estimate:
-    """What a full round over the vault takes, by the pace of earlier ones where there were some."""
+def full_round(
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    rounds: Sequence[RoundRow] | None = None,
+) -> Estimate:
+    """What a full round over the vault takes, by the pace of earlier `rounds` if there were some.
+
+    They are the ledger's where they are not given.
+    """
+    rounds = ledger.rounds.all() if rounds is None else rounds
     return estimate(
         trainable_words(ledger),
         base.parameters,
         vocab=base.vocab,
         training=settings.training,
-        tokens_per_s=_pace(ledger, settings, base),
+        tokens_per_s=_pace(ledger, settings, base, rounds),
     )
 
 
-def _pace(ledger: Ledger, settings: Settings, base: BaseInfo) -> float | None:
+def _pace(
+    ledger: Ledger, settings: Settings, base: BaseInfo, rounds: Sequence[RoundRow]
+) -> float | None:
     """Tokens a second of the last round on this base and kind of device, a fresh one if any."""
     on_it = {g.round for g in ledger.generations.all(kept=False) if g.base_sha256 == base.sha256}
     device = guess_device(settings.training.device)
     paces = [
         (row.kind != "fresh", float(row.report["tokens_per_s"]))
-        for row in ledger.rounds.all()
+        for row in rounds
         if row.number in on_it and row.report and row.report["tokens"] >= _PACE_TOKENS
         if str(row.report["device"]).split()[0] == device
     ]
     return min(paces, key=lambda one: one[0])[1] if paces else None
 
 
-def _is_first(ledger: Ledger) -> bool:
+def _is_first(ledger: Ledger, rounds: Sequence[RoundRow]) -> bool:
     """Whether nothing was ever learned: the first round has a budget."""
-    return ledger.generations.active() is None and not any(
-        r.sampled and r.report for r in ledger.rounds.all()
-    )
+    return ledger.generations.active() is None and not any(r.sampled and r.report for r in rounds)
 
 
 def _fresh_cause(
@@ -155,7 +173,7 @@ def _fresh_cause(
     settings: Settings,
     base: BaseInfo,
     now: float,
-    last: RoundRow | None,
+    rounds: Sequence[RoundRow],
     patient: bool,
 ) -> Due | None:
     """Why a fresh round would be due, whether or not an earlier one was refused."""
@@ -171,7 +189,7 @@ def _fresh_cause(
     settled = (settings.training.rank, settings.training.embedding)
     if (root.rank_setting, root.embedding_setting) != settled:
         return Due("fresh", "The adapter's rank or parts were changed in the settings.", "rank")
-    if any(r.generation == root.id and r.sampled for r in ledger.rounds.all()):
+    if any(r.generation == root.id and r.sampled for r in rounds):
         return Due("fresh", "The first round learned a sample; the whole vault is due.", "sampled")
     since = sum(g.words for g in chain[:-1])
     if since > _FRESH_SHARE * max(1, root.words):
@@ -202,58 +220,6 @@ def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:
         ledger.generations.active() in ledger.generations.barred()
         or deleted_words(ledger, settings, now) > 0
     )
-
-
-def _waits(ledger: Ledger, settings: Settings, cause: str, now: float, manual: bool) -> Due | None:
-    """A refused fresh round is not tried again for a week or 5,000 words, and that is said."""
-    refused = _last_fresh(ledger)
-    if refused is None or refused.promoted or refused.ended is None or refused.sampled:
-        return None
-    if cause in ("base", "rank") and refused.cause != cause:
-        return None  # it was refused for another base or rank
-    grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= _RETRY_WORDS
-    patience = _FORGET_RETRY_S if cause == "forget" else RETRY_S
-    own_rate = settings.training.learning_rate  # the author's is never changed
-    if gentler := not own_rate and _too_far(refused) and _gentle_of(refused) < _GENTLEST:
-        patience = _GENTLER_RETRY_S
-    left_s = refused.ended + patience - now
-    if grown or left_s <= 0 or (manual and not ledger.generations.active()):
-        return None
-    days = max(1, round(left_s / _DAY_S))
-    again = "tried again, more gently," if gentler else "tried again"
-    return Due(
-        "none",
-        f"The last fresh round was refused; it is {again} in "
-        f"{days} day{'s' if days > 1 else ''} or after {_RETRY_WORDS:,} new words, or with "
-        "`vaultgpt train --fresh`.",
-        "refused",
-    )
-
-
-def _last_fresh(ledger: Ledger) -> RoundRow | None:
-    """The last fresh round that came to a verdict, promoted or not."""
-    return next((r for r in ledger.rounds.all() if r.kind == "fresh" and r.report), None)
-
-
-def _too_far(row: RoundRow) -> bool:
-    return any(not check["passed"] and check["name"] in _TOO_FAR for check in row.checks)
-
-
-def _gentle_of(row: RoundRow) -> int:
-    return (row.report or {}).get("learning", {}).get("gentle", 0)
-
-
-def _gentle(ledger: Ledger, base: BaseInfo) -> int:
-    """How often a round's rate is halved: once for each fresh one that went too far on this base.
-
-    What was promoted so goes on so; a rate that the settings name is never changed.
-    """
-    row = _last_fresh(ledger)
-    if row is None or row.report is None:
-        return 0
-    if row.report.get("learning", {}).get("base_sha256") != dict(base.sha256):
-        return 0
-    return min(_GENTLEST, _gentle_of(row) + _too_far(row))
 
 
 def _incremental(
@@ -315,7 +281,8 @@ def plan(
 
     Number and seed are those of the next round; a round of kind "none" says why in `why`.
     """
-    found = due(ledger, settings, base, now, asked)
+    rounds = ledger.rounds.all()
+    found = _due(ledger, settings, base, now, asked, rounds)
     number = ledger.rounds.next_number()
     open_round = ledger.rounds.interrupted()
     if open_round is not None:
@@ -323,7 +290,7 @@ def plan(
     seed = (settings.training.seed + number) % 2**32
     if found.kind == "none":
         return Round(number, "none", found.why, found.cause, asked, seed=seed)
-    budget_s = settings.training.first_round_s if _is_first(ledger) else None
+    budget_s = settings.training.first_round_s if _is_first(ledger, rounds) else None
     sampled = False
     if found.kind == "fresh":
         ids = fresh_entries(ledger)
@@ -336,7 +303,7 @@ def plan(
         ids = tuple(sorted({*chosen.new, *chosen.new_held})) + chosen.replay
     return Round(
         *(number, found.kind, found.why, found.cause, asked, ids, seed, budget_s, sampled),
-        gentle=_gentle(ledger, base),
+        gentle=gentleness(rounds, base.sha256),
     )
 
 
