@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon.household import shared, two, voices  # noqa: F401
 from vaultgpt.config import Settings, load_settings, save_option
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState, create_state

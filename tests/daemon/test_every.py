@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -49,18 +51,9 @@ def test_two_vaults_are_served_one_is_killed_a_third_comes_and_all_end(
     again, the other writes on meanwhile; the third is served; no process is left.
     """
     monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(module, "PAUSE_S", 0.5)
     first, second = vault(tmp_path, "first"), vault(tmp_path, "second")
-    boot = (
-        "import sys; from pathlib import Path; from vaultgpt.daemon import every; "
-        "every.PAUSE_S = 0.5; every._KNOWN_S = 0.5; every.serve_all(Path(sys.argv[1]), print)"
-    )
     logs = tmp_path / "home" / "logs"
-    process = subprocess.Popen(
-        [sys.executable, "-c", boot, str(logs)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-    )
+    process = all_served(tmp_path)
     try:
         served = [serving(state) for state in (first, second)]
         pids, asked = [client.pid for client in served], {"prompt": "It rained", "max_tokens": 4}
@@ -88,10 +81,108 @@ def test_two_vaults_are_served_one_is_killed_a_third_comes_and_all_end(
         assert not [c for c in children if c.is_running() and c.status() != "zombie"]
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     log = (logs / "service.log").read_text()
     assert "ended with status -9" in log and log.rstrip().endswith("stopped")
     assert str(tmp_path / "first") not in log, "a log names no vault"
+
+
+BOOT = (
+    "import sys; from pathlib import Path; from vaultgpt.daemon import every; "
+    "every.PAUSE_S = 0.5; every._KNOWN_S = 0.5; every.serve_all(Path(sys.argv[1]), print)"
+)
+
+
+def all_served(tmp_path: Path) -> subprocess.Popen[str]:
+    """`serve --all`, which looks more often."""
+    return subprocess.Popen(
+        [sys.executable, "-c", BOOT, str(tmp_path / "home" / "logs")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_a_killed_supervisor_s_daemons_leave_and_the_next_one_serves_their_vaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Two vaults are served. 2. A second `serve --all`. 3. The first is killed. 4. Another one.
+
+    Result: the second is refused in a sentence and disturbs nothing; daemons and engine leave with
+    the killed one; the next one's daemons serve.
+    """
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    states = [vault(tmp_path, name) for name in ("first", "second")]
+    asked = {"prompt": "It rained", "max_tokens": 4}
+    first = all_served(tmp_path)
+    try:
+        served = [serving(state) for state in states]
+        for client in served:
+            assert client.post("/v1/completions", asked)["choices"][0]["text"]
+        second = all_served(tmp_path)
+        assert "runs already" in second.communicate(timeout=30)[1] and second.returncode
+        assert [serving(state).pid for state in states] == [client.pid for client in served]
+        children = psutil.Process(first.pid).children(recursive=True)
+        assert len(children) >= 3
+        first.kill()
+        wait_for(lambda: not [c for c in children if c.is_running() and c.status() != "zombie"], 15)
+        third = all_served(tmp_path)
+        try:
+            for state, client in zip(states, served, strict=True):
+                again = serving(state)
+                assert again.pid != client.pid
+                assert again.post("/v1/completions", asked)["choices"][0]["text"]
+        finally:
+            third.terminate()
+            third.communicate(timeout=30)
+    finally:
+        first.kill()
+        first.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_a_vault_that_goes_while_it_writes_takes_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Two vaults write. 2. One's folder goes, as of a disk that is unmounted. 3. It is back.
+
+    Result: its daemon ends, the other writes on in the same engine; it is served again.
+    """
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    gone, stays = (vault(tmp_path, name) for name in ("gone", "stays"))
+    asked, page = (
+        {"prompt": "It rained", "max_tokens": 4},
+        {"prompt": "It", "max_tokens": 4096, "n": 8},
+    )
+    process = all_served(tmp_path)
+    try:
+        clients = [serving(state) for state in (gone, stays)]
+        for client in clients:
+            assert client.post("/v1/completions", asked)["choices"][0]["text"]
+        engine = clients[1].get("/v1/status")["worker"]["pid"]
+        threads = psutil.Process(engine).num_threads()
+
+        def write() -> None:
+            with contextlib.suppress(Exception):
+                clients[0].post("/v1/completions", page)
+
+        writer = threading.Thread(target=write, daemon=True)
+        writer.start()
+        os.rename(gone.vault, tmp_path / "elsewhere")
+        wait_for(lambda: not psutil.pid_exists(clients[0].pid), 20)
+        writer.join(10)
+        assert not writer.is_alive()
+        assert clients[1].post("/v1/completions", asked)["choices"][0]["text"]
+        assert clients[1].get("/v1/status")["worker"]["pid"] == engine
+        wait_for(lambda: psutil.Process(engine).num_threads() < threads)
+        os.rename(tmp_path / "elsewhere", gone.vault)
+        wait_for(lambda: (found := read_runtime(gone)) and found.pid != clients[0].pid, 30)
+        assert serving(gone).post("/v1/completions", asked)["choices"][0]["text"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def running(child: module._Child) -> subprocess.Popen[bytes]:

@@ -24,8 +24,11 @@ from pathlib import Path
 import psutil
 
 from vaultgpt.children import PAUSE_S, command, environment, fails_again, spawn_options
+from vaultgpt.daemon.serving import WITH_PARENT
 from vaultgpt.daemon.telling import log, start_log, stop_log
-from vaultgpt.state import known_vaults
+from vaultgpt.errors import Conflict
+from vaultgpt.files import locked, make_private_dir
+from vaultgpt.state import known_vaults, state_root
 from vaultgpt.workers import SHARED
 
 _LOOK_S = 0.5
@@ -251,8 +254,8 @@ class Every:
     def _start(self, vault: Path, child: _Child) -> None:
         child.process = subprocess.Popen(
             command("vaultgpt", "serve", str(vault)),
-            stdin=subprocess.DEVNULL,
-            env=environment(offline=False, **{SHARED: self._shared}),
+            stdin=subprocess.PIPE,
+            env=environment(offline=False, **{SHARED: self._shared, WITH_PARENT: "1"}),
             **spawn_options(),
         )
         log.info("started %s as process %d", child.name, child.process.pid)
@@ -293,7 +296,16 @@ class Every:
 
 
 def serve_all(logs: Path, say: Callable[[str], None]) -> None:
-    """Serve every known vault until SIGINT or SIGTERM. `logs` is the folder of its own log."""
+    """Serve every known vault until SIGINT or SIGTERM. `logs` is the folder of its own log.
+
+    Conflict when another one does.
+    """
+    busy = Conflict("`vaultgpt serve --all` runs already.", "Stop that one first, or use it.")
+    with locked(make_private_dir(state_root()) / "service.lock", busy):
+        _serve_all(logs, say)
+
+
+def _serve_all(logs: Path, say: Callable[[str], None]) -> None:
     handler = start_log(logs, "service.log")
     stop = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):

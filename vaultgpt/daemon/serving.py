@@ -31,6 +31,7 @@ from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import read_runtime, remove_runtime, write_runtime
 
 _STOP_S = 5.0  # then the process ends whatever still hangs
+WITH_PARENT = "VAULTGPT_WITH_PARENT"  # set where our standard input ends with who started us
 _LISTENING = {
     errno.EADDRINUSE: "is in use by another program",
     errno.EACCES: "is one that only an administrator may listen on",
@@ -120,6 +121,7 @@ async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool
             print(json.dumps(facts) if as_json else f"vaultgpt serves {state.vault} on {url}")
             sys.stdout.flush()
             log.info("listening")
+            _leave_with_parent(stop)
             await stop.wait()
         finally:
             remove_runtime(state)
@@ -135,6 +137,23 @@ async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool
             listening.close()
             log.info("stopped")
             last_resort.cancel()
+
+
+def _leave_with_parent(stop: asyncio.Event) -> None:
+    """Set `stop` when `serve --all`, which started us, has gone: the next one serves this vault."""
+    if not os.environ.pop(WITH_PARENT, ""):
+        return
+    loop, line = asyncio.get_running_loop(), os.dup(0)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)  # no child of ours waits on it
+
+    def wait() -> None:
+        while os.read(line, 64):  # not through a buffer, whose lock would hold up our end
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -25,7 +25,7 @@ from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.chances import prompt_chances
 from vaultgpt.mirror.decoding import Cancelled, Lane, Mix, PrefixStore
 from vaultgpt.mirror.echo import NoRuns, Runs
-from vaultgpt.mirror.families import Commons, build, count_parameters
+from vaultgpt.mirror.families import Commons, build, count_parameters, stamps
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
@@ -60,6 +60,8 @@ class Engine:
         self._sample: list[int] = []  # the tokens on which int8 is held against fp32
         self.device = choose_device("cpu")
         self._base: Path | None = None
+        self._stamps: tuple[object, ...] = ()  # of its files
+        self._merged = False  # some of its models share no weights
         self._folders: dict[str, Path] = {}
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._lines: dict[str, dict[str, Lines]] = {}  # generation -> tag -> its lines
@@ -70,6 +72,7 @@ class Engine:
     def load(self, base: Path) -> None:
         """Take `base`, whose weights are read when first needed. BaseModelError, Unavailable."""
         device = choose_device(self.settings.device)
+        self._stamps = stamps(base)
         files = Checkpoint(base)
         dtype = choose_dtype(self.settings.dtype, device, count_parameters(files))
         files.close()
@@ -125,7 +128,13 @@ class Engine:
         self.active = gen_id or _BASE
 
     def regroup(self) -> None:
-        """The base's weights are shared now: let go of one's own, and of what they computed."""
+        """The base's weights are shared now: let go of one's own, and of what they computed.
+
+        Not where other files have taken the base's place: the voice was verified with the old ones.
+        """
+        if not self._merged or self._base is None or stamps(self._base) != self._stamps:
+            return
+        self._merged = False
         self._models.clear()
         self.prefixes.clear()
         self._model(self.active)
@@ -156,6 +165,7 @@ class Engine:
                 raise NotFound("There is no such generation.", "`vaultgpt generations` lists them.")
             with self.aside():
                 shares = self.commons is not None and not self.commons.alone(self)
+                self._merged = self._merged or not shares
                 self._models[gen_id] = build(
                     self._base,
                     self._folders.get(gen_id),

@@ -64,7 +64,7 @@ class Commons:
 
     def vocabulary(self, base: Path) -> Vocabulary:
         """The tokenizer of a base. BaseModelError."""
-        key = _stamps(base)
+        key = stamps(base)
         with self._lock:
             if (found := self._words.get(key)) is None:
                 found = self._words[key] = Vocabulary.load(base)
@@ -74,7 +74,7 @@ class Commons:
         self, files: Checkpoint, generation: Path | None, dtype: Dtype, device: torch.device
     ) -> LeanModel | None:
         """A voice beside the base's weights, or the base; None where it must be merged."""
-        key = (dtype, device, *_stamps(files.folder))
+        key = (dtype, device, *stamps(files.folder))
         with self._lock:
             if (whole := self._models.get(key)) is None:
                 whole = _lean(files, None, dtype, device)
@@ -91,7 +91,7 @@ class Commons:
         return voice if adapter.used else None
 
 
-def _stamps(base: Path) -> tuple[object, ...]:
+def stamps(base: Path) -> tuple[object, ...]:
     """What tells a base's files from others that took their place since: an upgrade, one fetched
     anew. A voice is verified against those on the disk and must not write beside older ones."""
     found = (entry.stat() for entry in os.scandir(base) if entry.is_file())

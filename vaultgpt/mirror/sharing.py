@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vaultgpt.mirror.families import Commons
 
 SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens, or one step
+_READER_S = 1.0  # until a session's reader has seen that its socket is closed
 _SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
 _TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds nobody up
 _REGROUP: Message = {"op": "regroup"}  # from ourselves: another session has come to the same base
@@ -171,6 +172,8 @@ class _Session(Worker):
             self.engine = self.index = None
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
+            if reader.ident is not None:
+                reader.join(_READER_S)  # it holds on to what is to be let go of
             self._connection.close()
 
     def _answer(self, message: Message) -> None:
@@ -190,6 +193,10 @@ class _Session(Worker):
             self._turn.leave()
 
     def _own(self, settings: config.Mirror) -> Engine:
+        if (
+            self._share() < 1
+        ):  # the others' work made cores look taken, and it is not ours to change
+            self._threads = 0
         engine = super()._own(settings)
         engine.aside, engine.prefixes.share = self._turn.aside, self._share
         engine.commons = self._commons()
@@ -221,8 +228,8 @@ class _Sessions:
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(True)
         self._open += 1
-        session = _Session(connection, self._turn, self._share, self._commons)
-        threading.Thread(target=self._run, args=(session,), name="session", daemon=True).start()
+        run = threading.Thread(target=self._run, args=(connection,), name="session", daemon=True)
+        run.start()
 
     def _share(self) -> float:
         return 1 / max(1, self._open)
@@ -235,9 +242,9 @@ class _Sessions:
             self._common = self._common or [Commons()]
             return self._common[0]
 
-    def _run(self, session: _Session) -> None:
+    def _run(self, connection: socket.socket) -> None:
         try:
-            session.serve()
+            _Session(connection, self._turn, self._share, self._commons).serve()
             gc.collect()  # what it held goes to the system, not to the process for later
             trim_heap()
         finally:

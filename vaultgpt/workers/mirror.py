@@ -270,6 +270,8 @@ class MirrorProcess:
             with contextlib.suppress(asyncio.CancelledError, VaultGPTError):
                 await self._starting
         await self._end()
+        if self._leaving is not None:
+            await self._leaving
 
     @contextlib.asynccontextmanager
     async def _asked(self, frame: Frame) -> AsyncIterator[Callable[[], Awaitable[Frame]]]:
@@ -361,5 +363,8 @@ class MirrorProcess:
             self._leave = asyncio.get_running_loop().call_later(idle_s, self._go)
 
     def _go(self) -> None:
-        if not self._turn.locked():
-            self._leaving = asyncio.create_task(self._end())
+        """It rests: let it leave. From this moment on a request starts another one."""
+        if self._turn.locked() or self._channel is None:
+            return
+        channel, self._channel = self._channel, None
+        self._leaving = asyncio.create_task(channel.end())
