@@ -2,21 +2,25 @@
 
 python benchmarks/decode.py [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
 Without --base: the embedded base. --gguf is the file that the base was expanded from: llama.cpp
-(pip install xllamacpp gguf) reads it requantised to Q8_0. Contenders take turns, and each figure is
-the best of --runs, since other programs only ever slow them down.
+(pip install xllamacpp gguf) reads it requantised to Q8_0. Each engine has its own process, since
+the threads of several in one wait for each other's. Contenders take turns, and each figure is the
+best of --runs, since other programs only ever slow them down.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from vaultgpt import config
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt, Sampling, Usage
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,17 +67,22 @@ def ours(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
     return Figures(usage.first_token_ms, usage.tokens_per_s or 0.0)
 
 
-def our_contenders(
-    base: Path, args: argparse.Namespace, index: RunIndex
-) -> tuple[dict[str, Contender], str, list[int]]:
-    """Every line of ours by name; the prompt and its tokens."""
+def prompt_ids(base: Path, count: int) -> list[int]:
+    """The first tokens of the journal, without the base's start."""
+    return Vocabulary.load(base).encode(journal())[:count]
+
+
+def our_contenders(args: argparse.Namespace, scratch: Path, /) -> dict[str, Contender]:
+    """Every line of ours by name."""
     found: dict[str, Contender] = {}
+    index = RunIndex(scratch / "runs", b"benchmark key 16")
+    index.add([journal()])
     for dtype in args.dtypes.split(","):
-        engine = Engine(config.Mirror(device=args.device, dtype=dtype), index)
-        engine.load(base)
+        engine = Engine(config.Mirror(device=args.device, dtype=dtype), index.load())
+        engine.load(args.base)
         if args.voice:
             engine.activate("voice", args.voice)
-        ids = engine.vocabulary.encode(journal())[: args.prompt]
+        ids = prompt_ids(args.base, args.prompt)
         text = engine.vocabulary.bytes_of(ids).decode("utf-8", "ignore")
         prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1, sampling=FULL)
         cost = "" if engine.cost is None else f" ({100 * engine.cost:.2f} % from fp32)"
@@ -86,7 +96,7 @@ def our_contenders(
             found[name + what] = lambda engine=engine, plan=plan: ours(engine, plan)  # type: ignore[misc]
         hit = replace(prompt, max_tokens=8)
         found[name + "prefix hit"] = lambda engine=engine, hit=hit: ours(engine, hit, cold=False)  # type: ignore[misc]
-    return found, text, [engine.vocabulary.start, *ids]
+    return found
 
 
 def transformers_contender(
@@ -190,6 +200,72 @@ def llama_cpp_contender(file: Path, ids: list[int], tokens: int, threads: int) -
     return run
 
 
+def llama_cpp_contenders(args: argparse.Namespace, scratch: Path, /) -> dict[str, Contender]:
+    """Requantised and as given."""
+    requantise(args.gguf, scratch / "q8_0.gguf")
+    ids = [Vocabulary.load(args.base).start, *prompt_ids(args.base, args.prompt)]
+    return {
+        f"llama.cpp {name}: greedy": llama_cpp_contender(file, ids, args.tokens, args.threads)
+        for name, file in (("Q8_0", scratch / "q8_0.gguf"), ("as given", args.gguf))
+    }
+
+
+def transformers_contenders(args: argparse.Namespace, _: Path, /) -> dict[str, Contender]:
+    """In each dtype; on CUDA with its static cache too."""
+    found = {}
+    ids = [Vocabulary.load(args.base).start, *prompt_ids(args.base, args.prompt)]
+    where = choose_device(args.device).type
+    for dtype in [getattr(torch, name) for name in args.transformers.split(",") if name]:
+        name = f"transformers {str(dtype).removeprefix('torch.')}"
+        name += ", adapter attached" if args.voice else ""
+        for static in (False, True) if where == "cuda" else (False,):
+            found[name + (", static cache" if static else "") + ": greedy"] = (
+                transformers_contender(
+                    args.base, args.voice, ids, args.tokens, dtype, where, static
+                )
+            )
+    return found
+
+
+Engines = Callable[[argparse.Namespace, Path], dict[str, Contender]]
+
+
+def _serve(make: Engines, args: argparse.Namespace, scratch: Path, pipe: Connection) -> None:
+    """In a process of its own: names first, then the figures of whichever is asked for."""
+    torch.set_num_threads(args.threads)
+    contenders = make(args, scratch)
+    pipe.send(list(contenders))
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(contenders[pipe.recv()]())
+    sys.stdout.flush()
+    os._exit(0)  # llama.cpp's server has threads that do not end
+
+
+@contextlib.contextmanager
+def _elsewhere(
+    make: Engines, args: argparse.Namespace, scratch: Path
+) -> Iterator[dict[str, Contender]]:
+    """The contenders of an engine, each run in that engine's process."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(make, args, scratch, there))
+    process.start()
+    there.close()
+
+    def ask(name: str) -> Figures:
+        here.send(name)
+        figures: Figures = here.recv()
+        return figures
+
+    try:
+        names: list[str] = here.recv()
+        yield {name: lambda name=name: ask(name) for name in names}  # type: ignore[misc]
+    finally:
+        here.close()
+        process.join()
+
+
 def race(contenders: dict[str, Contender], runs: int) -> dict[str, Figures]:
     """Each one's best figures, all taking turns."""
     rows: dict[str, list[Figures]] = {name: [] for name in contenders}
@@ -206,26 +282,14 @@ def race(contenders: dict[str, Contender], runs: int) -> dict[str, Figures]:
 
 def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Figures]:
     """Every line of the table."""
-    index = RunIndex(scratch / "runs", b"benchmark key 16")
-    index.add([journal()])
-    contenders, _, ids = our_contenders(args.base, args, index.load())
-    if args.gguf:
-        requantise(args.gguf, scratch / "q8_0.gguf")
-        for name, file in (("Q8_0", scratch / "q8_0.gguf"), ("as given", args.gguf)):
-            contenders[f"llama.cpp {name}: greedy"] = llama_cpp_contender(
-                file, ids, args.tokens, args.threads
-            )
-    for dtype in [getattr(torch, name) for name in args.transformers.split(",") if name]:
-        name = f"transformers {str(dtype).removeprefix('torch.')}"
-        name += ", adapter attached" if args.voice else ""
-        where = choose_device(args.device).type
-        for static in (False, True) if where == "cuda" else (False,):
-            contenders[name + (", static cache" if static else "") + ": greedy"] = (
-                transformers_contender(
-                    args.base, args.voice, ids, args.tokens, dtype, where, static
-                )
-            )
-    return race(contenders, args.runs)
+    engines: list[Engines] = [our_contenders]
+    engines += [llama_cpp_contenders] if args.gguf else []
+    engines += [transformers_contenders] if args.transformers else []
+    with contextlib.ExitStack() as stack:
+        contenders: dict[str, Contender] = {}
+        for make in engines:
+            contenders |= stack.enter_context(_elsewhere(make, args, scratch))
+        return race(contenders, args.runs)
 
 
 def main() -> None:
@@ -243,7 +307,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(args, Path(folder))
     print(f"{'':56} {'tokens/s':>9} {'first ms':>9}   prompt {args.prompt}, {args.threads} threads")
@@ -253,8 +316,6 @@ def main() -> None:
         told = {name: {"tokens_per_s": r.per_s, "first_ms": r.first_ms} for name, r in rows.items()}
         figures = {"prompt": args.prompt, "threads": args.threads, "rows": told}
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
-    sys.stdout.flush()
-    os._exit(0)  # llama.cpp's server has threads that do not end
 
 
 if __name__ == "__main__":

@@ -213,6 +213,36 @@ def test_int8_stays_close_to_fp32(tiny_models: Callable[..., Path], family: str)
     assert agreement.min() > 0.99
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "gemma3_text", "granite"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_the_compiled_forward_pass_is_the_one_that_stands_here(
+    tiny_models: Callable[..., Path],
+    adapters: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    dtype: Dtype,
+) -> None:
+    base, ids = tiny_models(family), list(range(5, 75))
+    generation = adapters(base, "llama", embedding=True)
+
+    def all_logits() -> list[torch.Tensor]:
+        return [
+            logits_of(build(base, voice, dtype, CPU, (), commons), ids)
+            for voice in (None, generation)
+            for commons in (None, Commons())
+        ]
+
+    quick = build(base, None, dtype, CPU)
+    assert isinstance(quick, Llama) and isinstance(next(iter(quick.ready)), torch.jit.ScriptModule)
+    wanted = all_logits()
+
+    def missing(_: object) -> None:
+        raise RuntimeError("this torch has none")
+
+    monkeypatch.setattr(torch.jit, "script", missing)
+    assert all(map(torch.equal, wanted, all_logits()))
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "gpt_neox"])
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_logits_do_not_depend_on_how_a_prompt_is_cut(
@@ -242,7 +272,10 @@ def test_the_arithmetic_that_writes_is_held_against_fp32(
     for file in tiny_llama.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     tensors = load_file(tmp_path / "model.safetensors")
-    tensors["model.layers.0.input_layernorm.weight"][3] = 0.0
+    tensors["model.embed_tokens.weight"][:, 3] = 0.0
+    for name, tensor in tensors.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensor[3] = 0.0
     for name in ("q_proj", "k_proj", "v_proj"):  # a column that counts for nothing spoils the rest
         tensors[f"model.layers.0.self_attn.{name}.weight"][:, 3] = 300.0
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})

@@ -42,7 +42,7 @@ def test_the_largest_products_do_not_overflow() -> None:
     """1. Weights and inputs that are all alike once turned. Result: right on every processor."""
     turn = arithmetic._turn(64)
     assert turn is not None
-    alike = arithmetic._turned(torch.ones(3, 64), turn)
+    alike = arithmetic.turn_by(torch.ones(3, 64), turn)
     product = int8_linear(alike, None, "turned")
     for x in (alike, alike[:1]):
         assert (product(x) - 64.0).abs().max() < 1.0
@@ -68,7 +68,7 @@ def test_without_any_int8_operator_it_falls_back_to_fp32(monkeypatch: pytest.Mon
         raise RuntimeError("not built")
 
     monkeypatch.setattr(arithmetic, "_Turned", missing)
-    monkeypatch.setattr(arithmetic, "_packed", missing)
+    monkeypatch.setattr(arithmetic, "_Packed", missing)
     int8_way.cache_clear()
     weight, x = torch.randn(8, 4), torch.randn(1, 1, 4)
     try:

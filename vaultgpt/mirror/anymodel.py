@@ -205,7 +205,8 @@ class _Quantised(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        return self.product(x)
+        out: Tensor = self.product(x)
+        return out
 
 
 def _quantise(net: Any) -> None:

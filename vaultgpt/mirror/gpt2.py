@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
-from vaultgpt.mirror.lean import KV, LeanModel, Step
+from vaultgpt.mirror.lean import KV, LeanModel, Step, attend
 from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
 
 if TYPE_CHECKING:
@@ -121,13 +121,16 @@ class GPT2(LeanModel):
         places = self.places[at] if step.index is None else self.places[step.index].unsqueeze(1)
         x = self._embed(ids) + places  # [rows, T, hidden]
         heads = self.heads
+        where = (step.start, step.seen, *step.sight(None, 1), step.index)
         for block, layer in zip(self.layers, kv.layers, strict=True):
             joined = block.qkv(self._normed(x, block.norm))
             joined = joined.view(step.rows, step.tokens, 3 * heads, self.head_dim)
-            x = x + block.out(self._attend(joined[:, :, :heads], joined[:, :, heads:], layer, step))
+            out = attend(joined[:, :, :heads], joined[:, :, heads:], layer, *where)
+            x = x + block.out(out)
             inner = self.activation(block.up(self._normed(x, block.mlp_norm)))
             x = x + block.down(inner)
         return x
 
     def _head(self, hidden: Tensor) -> Tensor:
-        return self.head(self._normed(hidden, self.norm))
+        logits: Tensor = self.head(self._normed(hidden, self.norm))
+        return logits

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaultgpt.arithmetic import STORED, Dtype, Linear, chunk_tokens, make_linear
 from vaultgpt.mirror.weights import Adapter, Checkpoint, Weights
@@ -120,7 +120,6 @@ class Step:
     device: torch.device
     dtype: torch.dtype
     index: Tensor | None = None  # [rows] positions, when they differ (T is 1 then)
-    every: Tensor | None = None  # [rows] 0.., beside `index`
     _sights: dict[int | None, tuple[int, Tensor | None]] = field(default_factory=dict, init=False)
 
     def sight(self, window: int | None, groups: int) -> tuple[int, Tensor | None]:
@@ -180,10 +179,12 @@ class LeanModel(ABC):
         self._shape(files.config)
         self._load_ends(files.config)
         self.layers: Iterable[Any]
+        self.ready: Iterable[Any]
         if once:
-            self.layers = _Anew(self._layer, self.layers_count)
+            self.layers = self.ready = _Anew(self._layer, self.layers_count)
             return
         self.layers = [self._layer(i) for i in range(self.layers_count)]
+        self.ready = [self._ready(layer) for layer in self.layers]
         self.parameters = self.weights.parameters
         if self.weights.left:
             raise ValueError("tensors of another architecture")
@@ -201,6 +202,10 @@ class LeanModel(ABC):
     def _layer(self, index: int) -> Any:
         """Read one layer."""
 
+    def _ready(self, layer: Any) -> Any:
+        """The layer as `_hidden` calls it."""
+        return layer
+
     @abstractmethod
     def _beside(self, layer: Any, index: int, adapter: Adapter) -> Any:
         """The layer with the adapter's factors beside its products. KeyError without them."""
@@ -213,8 +218,10 @@ class LeanModel(ABC):
     def _head(self, hidden: Tensor) -> Tensor:
         """[rows, T, hidden] -> [rows, T, vocab], the last norm included."""
 
-    def _linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
-        return make_linear(weight, bias, self.dtype, self.device)
+    def _linear(
+        self, weight: Tensor, bias: Tensor | None = None, *, turned: bool = False
+    ) -> Linear:
+        return make_linear(weight, bias, self.dtype, self.device, turned=turned)
 
     def beside(self, files: Checkpoint, adapter: Adapter) -> Self:
         """The same with an adapter, which is not merged: both use one copy of these weights.
@@ -225,6 +232,7 @@ class LeanModel(ABC):
         model = copy.copy(self)
         model.whole, model.cost = self, None
         model.layers = [self._beside(each, i, adapter) for i, each in enumerate(self.layers)]
+        model.ready = [self._ready(layer) for layer in model.layers]
         factors = sum(each.nbytes for pair in adapter.factors.values() for each in pair)
         model.own_bytes = factors
         if adapter.embedding is not None:
@@ -241,15 +249,15 @@ class LeanModel(ABC):
         """`whole` and what the factors a [k, in] and b [out, k] add to it."""
         dtype = "float32" if self.dtype == "int8" else self.dtype
         down, up = (make_linear(each, None, dtype, self.device) for each in (a, b))
-        return lambda x: whole(x).add_(up(down(x)))
+        return _Beside(whole, down, up)
 
     def _kept(self, weight: Tensor) -> Tensor:
         return weight.to(self.device, self.stored)
 
-    def _keep_ends(self, embedding: Tensor, head: Tensor) -> None:
+    def _keep_ends(self, embedding: Tensor, head: Tensor, *, turned: bool = False) -> None:
         """The tables of both ends; in int8 the embedding, of which rows are only read, in bf16."""
         self.vocab = head.shape[0]
-        self.head = self._linear(head)
+        self.head = self._linear(head, turned=turned)
         dtype = torch.bfloat16 if self.dtype == "int8" else self.stored
         self.embedding = embedding.to(self.device, dtype)
 
@@ -305,7 +313,6 @@ class LeanModel(ABC):
             step = Step(rows, 1, positions[0], seen, self.device, self.stored)
             if min(positions) + 1 != seen:
                 step.index = torch.tensor(positions, device=self.device)
-                step.every = torch.arange(rows, device=self.device)
             tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
             return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
 
@@ -326,32 +333,55 @@ class LeanModel(ABC):
             index = torch.tensor(rows, device=self.device)
             return KV([layer.index_select(0, index) for layer in _as_kv(cache).layers])
 
-    def _attend(
-        self, query: Tensor, fresh: Tensor, layer: Tensor, step: Step, window: int | None = None
-    ) -> Tensor:
-        """query [rows, T, heads, d] over the cache once fresh keys and values are in it.
 
-        fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. Query heads that share keys
-        are folded into the query's length, so that no key is copied.
-        """
-        rows, tokens, heads, dim = query.shape
-        if step.index is None:
-            layer[:, :, step.start : step.start + tokens] = fresh.transpose(1, 2)
-        else:
-            layer[step.every, :, step.index] = fresh[:, 0]
-        kv, groups = self.kv_heads, heads // self.kv_heads
-        first, mask = step.sight(window, groups)
-        if tokens == 1:
-            query = query.view(rows, kv, groups, dim)
-        else:
-            query = query.view(rows, tokens, kv, groups, dim).permute(0, 2, 3, 1, 4)
-            query = query.reshape(rows, kv, groups * tokens, dim)
-        out = F.scaled_dot_product_attention(
-            query, layer[:, :kv, first : step.seen], layer[:, kv:, first : step.seen], mask
-        )  # [rows, kv, groups * T, d]
-        if tokens > 1:
-            out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)
-        return out.reshape(rows, tokens, heads * dim)
+def attend(
+    query: Tensor,
+    fresh: Tensor,
+    layer: Tensor,
+    start: int,
+    seen: int,
+    first: int,
+    mask: Tensor | None,
+    index: Tensor | None,
+) -> Tensor:
+    """query [rows, T, heads, d] over the cache once fresh keys and values are in it.
+
+    fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. The rest is Step's and its
+    `sight`'s. Query heads that share keys are folded into the query's length, so that no key is
+    copied. In the part of Python that TorchScript takes.
+    """
+    rows, tokens, heads, dim = query.shape
+    if index is None:
+        layer.narrow(2, start, tokens).copy_(fresh.transpose(1, 2))
+    else:
+        every = torch.arange(rows, device=index.device)
+        layer.transpose(1, 2).index_put_([every, index], fresh[:, 0])
+    kv = layer.shape[1] // 2
+    groups = heads // kv
+    if tokens == 1:
+        folded = query.view(rows, kv, groups, dim)
+    else:
+        folded = query.view(rows, tokens, kv, groups, dim).permute(0, 2, 3, 1, 4)
+        folded = folded.reshape(rows, kv, groups * tokens, dim)
+    looked = layer.narrow(2, first, seen - first)
+    out = F.scaled_dot_product_attention(
+        folded, looked.narrow(1, 0, kv), looked.narrow(1, kv, kv), mask
+    )  # [rows, kv, groups * T, d]
+    if tokens > 1:
+        out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)
+    return out.reshape(rows, tokens, heads * dim)
+
+
+class _Beside(nn.Module):
+    """A product, and what a low-rank one beside it adds."""
+
+    def __init__(self, whole: Linear, down: Linear, up: Linear) -> None:
+        super().__init__()
+        self.whole, self.down, self.up = whole, down, up
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.whole(x)
+        return out.add_(self.up(self.down(x)))
 
 
 class _Anew:

@@ -8,17 +8,15 @@ sends the model to transformers instead. Knows nothing about files or requests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaultgpt.arithmetic import Linear
-from vaultgpt.mirror.lean import KV, LeanModel, Step
+from vaultgpt.arithmetic import Linear, compiled, turn_by, turn_of
+from vaultgpt.mirror.lean import KV, LeanModel, Step, attend
 from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
 
 if TYPE_CHECKING:
@@ -137,19 +135,76 @@ def _llama3(inverse: Tensor, rope: Rope) -> Tensor:
 
 
 @dataclass
-class _LlamaLayer:
+class _Parts:
     """One layer's weights; None where the family has no such norm."""
 
     window: int | None
-    norm: Tensor
+    norm: Tensor | None  # None where it is folded into the product behind it
     qkv: Linear  # [.., hidden] -> [.., (heads + 2 * kv_heads) * d]
     head_norm: Tensor | None  # [heads + kv_heads, d] of queries and keys
     out: Linear
     out_norm: Tensor | None
-    mlp_norm: Tensor
+    mlp_norm: Tensor | None
     gate_up: Linear  # [.., hidden] -> [.., 2 * inner]
     down: Linear
     down_norm: Tensor | None
+    folded: tuple[Tensor, Tensor] | None = None  # the norms that are, for an adapter's products
+
+
+class _Layer(nn.Module):
+    """A layer's forward pass, in the part of Python that TorchScript takes (`compiled`)."""
+
+    def __init__(self, parts: _Parts, heads: int, kv_heads: int, eps: float, gelu: bool) -> None:
+        super().__init__()
+        self.parts = parts
+        self.norm, self.mlp_norm, self.head_norm = parts.norm, parts.mlp_norm, parts.head_norm
+        self.out_norm, self.down_norm = parts.out_norm, parts.down_norm
+        self.qkv, self.out, self.gate_up, self.down = (
+            parts.qkv,
+            parts.out,
+            parts.gate_up,
+            parts.down,
+        )
+        self.turned, self.heads, self.joined = heads + kv_heads, heads, heads + 2 * kv_heads
+        self.eps, self.gelu = eps, gelu
+
+    def forward(
+        self,
+        x: Tensor,
+        turn: Tensor,
+        sin: Tensor | None,
+        cache: Tensor,
+        start: int,
+        seen: int,
+        first: int,
+        mask: Tensor | None,
+        index: Tensor | None,
+    ) -> Tensor:
+        """x [rows, T, hidden]; `turn` complex, or cos with its signed `sin`; the rest: `attend`."""
+        rows, tokens, hidden = x.shape
+        joined = self.qkv(F.rms_norm(x, [hidden], self.norm, self.eps))
+        joined = joined.view(rows, tokens, self.joined, -1)
+        turned = joined[:, :, : self.turned]  # queries and keys are rotated, values are not
+        dim = joined.shape[-1]
+        if self.head_norm is not None:
+            turned.copy_(F.rms_norm(turned, [dim], None, self.eps).mul_(self.head_norm))
+        if sin is None:
+            pairs = turned.view(rows, tokens, self.turned, dim // 2, 2)
+            torch.view_as_complex(pairs).mul_(turn)
+        else:
+            turned.copy_(torch.addcmul(turned * turn, turned.roll(dim // 2, -1), sin))
+        query, fresh = joined[:, :, : self.heads], joined[:, :, self.heads :]
+        out = self.out(attend(query, fresh, cache, start, seen, first, mask, index))
+        if self.out_norm is not None:
+            out = F.rms_norm(out, [hidden], self.out_norm, self.eps)
+        x = out.add_(x)
+        gate, up = self.gate_up(F.rms_norm(x, [hidden], self.mlp_norm, self.eps)).chunk(2, -1)
+        active = F.gelu(gate, approximate="tanh") if self.gelu else F.silu(gate)
+        out = self.down(active.mul_(up))
+        if self.down_norm is not None:
+            out = F.rms_norm(out, [hidden], self.down_norm, self.eps)
+        made: Tensor = out.add_(x)
+        return made
 
 
 class Llama(LeanModel):
@@ -164,9 +219,7 @@ class Llama(LeanModel):
         self.layers_count = config["num_hidden_layers"]
         self.context = config.get("max_position_embeddings", 2048)
         self.eps = config.get("rms_norm_eps", 1e-6)
-        self.activation: Callable[[Tensor], Tensor] = F.silu
-        if _activation(config) in _GELU:
-            self.activation = partial(F.gelu, approximate="tanh")
+        self.gelu = _activation(config) in _GELU
         self.windows, self.ropes = _windows(config), _ropes(config)
         self.residual_scale = config.get("residual_multiplier", 1.0)
         scalar = config.get("query_pre_attn_scalar", self.head_dim)
@@ -176,17 +229,30 @@ class Llama(LeanModel):
         # Numbers that turn together lie side by side, so that one complex product turns them all.
         self.complex = self.stored == torch.float32 and self.device.type == "cpu"
         self._tables(4096)
+        # In int8 the stream between the layers is kept turned, as products want it, and the values
+        # too: a turn a layer instead of four. Norms behind a layer's parts would not bear it.
+        self.turn = self.value_turn = None
+        if not self._four_norms(0):
+            self.turn = turn_of(self.hidden, self.dtype)
+        if self.turn is not None:
+            turn = turn_of(self.heads * self.head_dim, self.dtype)
+            if turn is not None and self.head_dim % len(turn) == 0:
+                self.value_turn = turn
+
+    def _four_norms(self, index: int) -> bool:
+        """Norms a layer; Gemma 3 has one behind each part."""
+        return f"model.layers.{index}.pre_feedforward_layernorm.weight" in self.weights
 
     def _tables(self, positions: int) -> None:
         """(Re)make the rope tables; they grow in doubling steps with the longest sequence."""
         self._positions = min(positions, self.context)
         self.turns = [self._table(rope) for rope in self.ropes]
 
-    def _table(self, rope: Rope) -> tuple[Tensor, ...]:
+    def _table(self, rope: Rope) -> tuple[Tensor, Tensor | None]:
         """Complex [positions, d / 2]; or cos and signed sin, [positions, d] each."""
         angles = _angles(rope, self.head_dim, self._positions)
         if self.complex:
-            return (torch.polar(torch.ones_like(angles), angles),)
+            return torch.polar(torch.ones_like(angles), angles), None
         cos, sin = angles.cos(), angles.sin()  # the sign of sin saves a negation a token
         return self._kept(torch.cat([cos, cos], 1)), self._kept(torch.cat([-sin, sin], 1))
 
@@ -206,54 +272,87 @@ class Llama(LeanModel):
             raise ValueError("biases on some products only")
         return torch.cat(weights), torch.cat(biases) if biases else None
 
-    def _layer(self, index: int) -> _LlamaLayer:
+    def _layer(self, index: int) -> _Layer:
         prefix = f"model.layers.{index}."
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
         head_norm = self._head_norm(attention)
         qkv, bias = self._joined(attention, _QKV)
         qkv = self._arranged(qkv, head_norm)
         bias = None if bias is None else self._arranged(bias, head_norm)
+        gate_up, gate_up_bias = self._joined(mlp, _GATE_UP)
         after = prefix + "post_attention_layernorm"
         own = prefix + "pre_feedforward_layernorm"
-        four = own + ".weight" in self.weights  # norms a layer; Gemma 3 has one behind each part
-        return _LlamaLayer(
-            window=self.windows[index],
-            norm=self._kept(self._norm(prefix + "input_layernorm")),
-            qkv=self._linear(qkv, bias),
-            head_norm=None if head_norm is None else self._kept(head_norm),
-            out=self._residual(attention + "o_proj"),
-            out_norm=self._kept(self._norm(after)) if four else None,
-            mlp_norm=self._kept(self._norm(own if four else after)),
-            gate_up=self._linear(*self._joined(mlp, _GATE_UP)),
-            down=self._residual(mlp + "down_proj"),
-            down_norm=self._kept(self._norm(prefix + "post_feedforward_layernorm"))
-            if four
-            else None,
+        four = self._four_norms(index)
+        norm = self._kept(self._norm(prefix + "input_layernorm"))
+        mlp_norm = self._kept(self._norm(own if four else after))
+        fold = self.turn is not None
+        if fold:
+            qkv, gate_up = qkv * norm, gate_up * mlp_norm
+        return self._made(
+            _Parts(
+                window=self.windows[index],
+                norm=None if fold else norm,
+                qkv=self._linear(qkv, bias, turned=fold),
+                head_norm=None if head_norm is None else self._kept(head_norm),
+                out=self._residual(attention + "o_proj", turned=self.value_turn is not None),
+                out_norm=self._kept(self._norm(after)) if four else None,
+                mlp_norm=None if fold else mlp_norm,
+                gate_up=self._linear(gate_up, gate_up_bias, turned=fold),
+                down=self._residual(mlp + "down_proj"),
+                down_norm=self._kept(self._norm(prefix + "post_feedforward_layernorm"))
+                if four
+                else None,
+                folded=(norm, mlp_norm) if fold else None,
+            )
         )
+
+    def _made(self, parts: _Parts) -> _Layer:
+        return _Layer(parts, self.heads, self.kv_heads, self.eps, self.gelu)
+
+    def _ready(self, layer: _Layer) -> nn.Module:
+        return compiled(layer, self.device)
 
     def _arranged(self, rows: Tensor, head_norm: Tensor | None) -> Tensor:
         """Rows of queries, keys and values as the forward pass takes them."""
         if head_norm is None:
             rows[: self.heads * self.head_dim] *= self.query_scale
+        if self.value_turn is not None:
+            values = (self.heads + self.kv_heads) * self.head_dim
+            rows[values:] = _rows_turned(rows[values:], self.value_turn)
         return self._paired(rows)
 
-    def _beside(self, layer: _LlamaLayer, index: int, adapter: Adapter) -> _LlamaLayer:
+    def _beside(self, layer: _Layer, index: int, adapter: Adapter) -> _Layer:
+        parts = layer.parts
         attention, mlp = (f"model.layers.{index}.{part}." for part in ("self_attn", "mlp"))
-        a, b = adapter.pair([attention + name for name in _QKV])
+        qkv = adapter.pair([attention + name for name in _QKV])
+        gate_up = adapter.pair([mlp + name for name in _GATE_UP])
         out, down = adapter.pair([attention + "o_proj"]), adapter.pair([mlp + "down_proj"])
-        return replace(
-            layer,
-            qkv=self._with_factors(layer.qkv, a, self._arranged(b, layer.head_norm)),
-            out=self._with_factors(layer.out, out[0], out[1] * self.residual_scale),
-            gate_up=self._with_factors(layer.gate_up, *adapter.pair([mlp + n for n in _GATE_UP])),
-            down=self._with_factors(layer.down, down[0], down[1] * self.residual_scale),
+        if self.turn is not None and parts.folded is not None:
+            qkv, gate_up = (
+                (turn_by(a * norm, self.turn), b)
+                for (a, b), norm in zip((qkv, gate_up), parts.folded, strict=True)
+            )
+        if self.value_turn is not None:
+            out = (turn_by(out[0], self.value_turn), out[1])
+        beside = replace(
+            parts,
+            qkv=self._with_factors(parts.qkv, qkv[0], self._arranged(qkv[1], parts.head_norm)),
+            out=self._with_factors(parts.out, out[0], self._to_stream(out[1])),
+            gate_up=self._with_factors(parts.gate_up, *gate_up),
+            down=self._with_factors(parts.down, down[0], self._to_stream(down[1])),
         )
+        return self._made(beside)
 
-    def _residual(self, name: str) -> Linear:
+    def _residual(self, name: str, *, turned: bool = False) -> Linear:
         weight, bias = self._joined("", [name])
         return self._linear(
-            weight * self.residual_scale, None if bias is None else bias * self.residual_scale
+            self._to_stream(weight), None if bias is None else self._to_stream(bias), turned=turned
         )
+
+    def _to_stream(self, rows: Tensor) -> Tensor:
+        """A weight's rows, or a bias, as what they give is added to the stream."""
+        rows = rows * self.residual_scale
+        return rows if self.turn is None else _rows_turned(rows, self.turn)
 
     def _head_norm(self, attention: str) -> Tensor | None:
         if attention + "q_norm.weight" not in self.weights:
@@ -276,49 +375,45 @@ class Llama(LeanModel):
         tied = bool(config.get("tie_word_embeddings", gemma))
         embedding, head = self.weights.ends("model.embed_tokens.weight", tied)
         scale = self.hidden**0.5 if gemma else config.get("embedding_multiplier", 1.0)
-        self._keep_ends(embedding * scale if scale != 1.0 else embedding, head)
-        norm = self._norm("model.norm") / config.get("logits_scaling", 1.0)
-        self.norm = self._kept(norm)
+        norm = self._kept(self._norm("model.norm") / config.get("logits_scaling", 1.0))
+        fold = self.turn is not None
+        self.norm = None if fold else norm
+        self._keep_ends(
+            embedding * scale if scale != 1.0 else embedding,
+            head * norm if fold else head,
+            turned=fold,
+        )
 
     def _hidden(self, ids: Tensor, step: Step, kv: KV) -> Tensor:
         if step.seen > self._positions:
             self._tables(2 * step.seen)
-        whole, local = (self._turns_at(turn, step) for turn in self.turns)
+        turns = [self._turns_at(turn, step) for turn in self.turns]
+        groups = self.heads // self.kv_heads
+        sights = [step.sight(window, groups) for window in self.windows]
         x = self._embed(ids)  # [rows, T, hidden]
-        size, eps = (self.hidden,), self.eps
-        for block, layer in zip(self.layers, kv.layers, strict=True):
-            turn = whole if block.window is None else local
-            out = self._attention(block, F.rms_norm(x, size, block.norm, eps), turn, layer, step)
-            if block.out_norm is not None:
-                out = F.rms_norm(out, size, block.out_norm, eps)
-            x = out.add_(x)
-            gate, up = block.gate_up(F.rms_norm(x, size, block.mlp_norm, eps)).chunk(2, -1)
-            out = block.down(self.activation(gate).mul_(up))
-            if block.down_norm is not None:
-                out = F.rms_norm(out, size, block.down_norm, eps)
-            x = out.add_(x)
+        x = x if self.turn is None else turn_by(x, self.turn)
+        for i, (layer, cache) in enumerate(zip(self.ready, kv.layers, strict=True)):
+            turn, sin = turns[self.windows[i] is not None]
+            x = layer(x, turn, sin, cache, step.start, step.seen, *sights[i], step.index)
         return x
 
-    def _turns_at(self, turn: tuple[Tensor, ...], step: Step) -> tuple[Tensor, ...]:
+    def _turns_at(
+        self, turn: tuple[Tensor, Tensor | None], step: Step
+    ) -> tuple[Tensor, Tensor | None]:
         """The rows of a rope table for this pass, [T or rows, 1 .., d or d / 2]."""
-        if step.index is not None:
-            return tuple(t[step.index][:, None, None] for t in turn)
-        return tuple(t[step.start : step.start + step.tokens].unsqueeze(1) for t in turn)
 
-    def _attention(
-        self, block: _LlamaLayer, x: Tensor, turn: tuple[Tensor, ...], layer: Tensor, step: Step
-    ) -> Tensor:
-        dim, heads, kv = self.head_dim, self.heads, self.kv_heads
-        joined = block.qkv(x).view(step.rows, step.tokens, heads + 2 * kv, dim)
-        turned = joined[:, :, : heads + kv]  # queries and keys are rotated, values are not
-        if block.head_norm is not None:
-            turned.copy_(F.rms_norm(turned, (dim,), None, self.eps).mul_(block.head_norm))
-        if self.complex:
-            torch.view_as_complex(turned.view(*turned.shape[:-1], -1, 2)).mul_(turn[0])
-        else:
-            turned.copy_(torch.addcmul(turned * turn[0], turned.roll(dim // 2, -1), turn[1]))
-        query, fresh = joined[:, :, :heads], joined[:, :, heads:]
-        return block.out(self._attend(query, fresh, layer, step, block.window))
+        def rows(table: Tensor) -> Tensor:
+            if step.index is not None:
+                return table[step.index][:, None, None]
+            return table[step.start : step.start + step.tokens].unsqueeze(1)
+
+        return rows(turn[0]), None if turn[1] is None else rows(turn[1])
 
     def _head(self, hidden: Tensor) -> Tensor:
-        return self.head(F.rms_norm(hidden, (self.hidden,), self.norm, self.eps))
+        logits: Tensor = self.head(F.rms_norm(hidden, (self.hidden,), self.norm, self.eps))
+        return logits
+
+
+def _rows_turned(rows: Tensor, turn: Tensor) -> Tensor:
+    """[out, ...] so that what they give comes turned."""
+    return turn_by(rows.t().contiguous(), turn).t() if rows.dim() == 2 else turn_by(rows, turn)
