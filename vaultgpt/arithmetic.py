@@ -105,7 +105,7 @@ def compiled(module: nn.Module, device: torch.device) -> nn.Module:
     """`module` without Python between its operations, as TorchScript; itself where that fails.
 
     On the CPU alone: on a GPU torch would fuse, and compile anew for each shape. A token of
-    SmolLM2-135M in int8 on one thread: 10.3 ms, 8.3 so.
+    SmolLM2-135M in int8 on one thread: 10.4 ms, 9.0 so; of pebble 1.37 and 0.95.
     """
     if device.type != "cpu":
         return module

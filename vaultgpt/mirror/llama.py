@@ -8,7 +8,7 @@ sends the model to transformers instead. Knows nothing about files or requests.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Linear, compiled, turn_by, turn_of
-from vaultgpt.mirror.lean import KV, LeanModel, Step, attend
+from vaultgpt.mirror.lean import KV, LeanModel, Step
+from vaultgpt.mirror.llama_layer import Layer, Parts
 from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
 
 if TYPE_CHECKING:
@@ -134,79 +135,6 @@ def _llama3(inverse: Tensor, rope: Rope) -> Tensor:
     return stretched
 
 
-@dataclass
-class _Parts:
-    """One layer's weights; None where the family has no such norm."""
-
-    window: int | None
-    norm: Tensor | None  # None where it is folded into the product behind it
-    qkv: Linear  # [.., hidden] -> [.., (heads + 2 * kv_heads) * d]
-    head_norm: Tensor | None  # [heads + kv_heads, d] of queries and keys
-    out: Linear
-    out_norm: Tensor | None
-    mlp_norm: Tensor | None
-    gate_up: Linear  # [.., hidden] -> [.., 2 * inner]
-    down: Linear
-    down_norm: Tensor | None
-    folded: tuple[Tensor, Tensor] | None = None  # the norms that are, for an adapter's products
-
-
-class _Layer(nn.Module):
-    """A layer's forward pass, in the part of Python that TorchScript takes (`compiled`)."""
-
-    def __init__(self, parts: _Parts, heads: int, kv_heads: int, eps: float, gelu: bool) -> None:
-        super().__init__()
-        self.parts = parts
-        self.norm, self.mlp_norm, self.head_norm = parts.norm, parts.mlp_norm, parts.head_norm
-        self.out_norm, self.down_norm = parts.out_norm, parts.down_norm
-        self.qkv, self.out, self.gate_up, self.down = (
-            parts.qkv,
-            parts.out,
-            parts.gate_up,
-            parts.down,
-        )
-        self.turned, self.heads, self.joined = heads + kv_heads, heads, heads + 2 * kv_heads
-        self.eps, self.gelu = eps, gelu
-
-    def forward(
-        self,
-        x: Tensor,
-        turn: Tensor,
-        sin: Tensor | None,
-        cache: Tensor,
-        start: int,
-        seen: int,
-        first: int,
-        mask: Tensor | None,
-        index: Tensor | None,
-    ) -> Tensor:
-        """x [rows, T, hidden]; `turn` complex, or cos with its signed `sin`; the rest: `attend`."""
-        rows, tokens, hidden = x.shape
-        joined = self.qkv(F.rms_norm(x, [hidden], self.norm, self.eps))
-        joined = joined.view(rows, tokens, self.joined, -1)
-        turned = joined[:, :, : self.turned]  # queries and keys are rotated, values are not
-        dim = joined.shape[-1]
-        if self.head_norm is not None:
-            turned.copy_(F.rms_norm(turned, [dim], None, self.eps).mul_(self.head_norm))
-        if sin is None:
-            pairs = turned.view(rows, tokens, self.turned, dim // 2, 2)
-            torch.view_as_complex(pairs).mul_(turn)
-        else:
-            turned.copy_(torch.addcmul(turned * turn, turned.roll(dim // 2, -1), sin))
-        query, fresh = joined[:, :, : self.heads], joined[:, :, self.heads :]
-        out = self.out(attend(query, fresh, cache, start, seen, first, mask, index))
-        if self.out_norm is not None:
-            out = F.rms_norm(out, [hidden], self.out_norm, self.eps)
-        x = out.add_(x)
-        gate, up = self.gate_up(F.rms_norm(x, [hidden], self.mlp_norm, self.eps)).chunk(2, -1)
-        active = F.gelu(gate, approximate="tanh") if self.gelu else F.silu(gate)
-        out = self.down(active.mul_(up))
-        if self.down_norm is not None:
-            out = F.rms_norm(out, [hidden], self.down_norm, self.eps)
-        made: Tensor = out.add_(x)
-        return made
-
-
 class Llama(LeanModel):
     """The forward pass of them all."""
 
@@ -272,7 +200,7 @@ class Llama(LeanModel):
             raise ValueError("biases on some products only")
         return torch.cat(weights), torch.cat(biases) if biases else None
 
-    def _layer(self, index: int) -> _Layer:
+    def _layer(self, index: int) -> Layer:
         prefix = f"model.layers.{index}."
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
         head_norm = self._head_norm(attention)
@@ -289,7 +217,7 @@ class Llama(LeanModel):
         if fold:
             qkv, gate_up = qkv * norm, gate_up * mlp_norm
         return self._made(
-            _Parts(
+            Parts(
                 window=self.windows[index],
                 norm=None if fold else norm,
                 qkv=self._linear(qkv, bias, turned=fold),
@@ -306,10 +234,10 @@ class Llama(LeanModel):
             )
         )
 
-    def _made(self, parts: _Parts) -> _Layer:
-        return _Layer(parts, self.heads, self.kv_heads, self.eps, self.gelu)
+    def _made(self, parts: Parts) -> Layer:
+        return Layer(parts, self.heads, self.kv_heads, self.eps, self.gelu)
 
-    def _ready(self, layer: _Layer) -> nn.Module:
+    def _ready(self, layer: Layer) -> nn.Module:
         return compiled(layer, self.device)
 
     def _arranged(self, rows: Tensor, head_norm: Tensor | None) -> Tensor:
@@ -321,7 +249,7 @@ class Llama(LeanModel):
             rows[values:] = _rows_turned(rows[values:], self.value_turn)
         return self._paired(rows)
 
-    def _beside(self, layer: _Layer, index: int, adapter: Adapter) -> _Layer:
+    def _beside(self, layer: Layer, index: int, adapter: Adapter) -> Layer:
         parts = layer.parts
         attention, mlp = (f"model.layers.{index}.{part}." for part in ("self_attn", "mlp"))
         qkv = adapter.pair([attention + name for name in _QKV])
