@@ -22,7 +22,7 @@ Logits = npt.NDArray[np.float32]  # [vocab]
 _LONGEST = 50  # tokens of a repeated run that count
 _POINTS = 64  # of one call: 64 take 7.6 us, one 7.3
 _LOWEST = float(np.finfo(np.float32).min)  # what is barred is below it
-_RARE = 1e-3  # of the likeliest one's chance; below, a token is sorted only where top-p wants it
+_RARE = (1e-3, 1e-4, 1e-5)  # of the likeliest one's chance; below, top-p sorts only where it must
 # Verse
 _PROSE = (0.003, 0.01)  # a token's chance of a break and of a blank line, of a model in prose
 _PRIOR, _MEMORY = 10.0, 40.0  # tokens that this is worth, and that the running mean looks back
@@ -128,10 +128,11 @@ class Chooser:
             return kept, chances, float(chances.sum())
         every = np.exp((logits - np.float32(top)) / np.float32(self.temperature))
         whole = float(every.sum(dtype=np.float64))
-        kept, chances = over(top + self.temperature * math.log(_RARE))
-        if chances.sum() < self.top_p * whole:
-            kept, chances = over(_LOWEST)
-        return kept, chances, whole
+        for rare in _RARE:
+            kept, chances = over(top + self.temperature * math.log(rare))
+            if chances.sum() >= self.top_p * whole:
+                return kept, chances, whole
+        return *over(_LOWEST), whole
 
     def _point(self) -> float:
         """The next of [0, 1): what single calls would give, in their order."""
