@@ -224,6 +224,7 @@ class LearningRow(TypedDict, total=False):
     planned_steps: int
     validation: list[tuple[int, float]]  # step, bits per byte
     set_aside: list[str]  # entries that chose the best step
+    held_out_entries: int  # in all; a first voice is judged by a part of them
     segment_tokens: int
     scored_with: str
     machine: str  # where another one learned it

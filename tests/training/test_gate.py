@@ -389,3 +389,27 @@ def test_a_figure_just_over_its_bound_is_told_in_digits_that_show_it() -> None:
         "0.5 %",
         "0.04 %",
     )
+
+
+def test_a_first_voice_that_a_part_was_scored_of_says_how_large_and_how_sure() -> None:
+    """Nine of 28 entries: the count and the standard error; all of them: neither."""
+    held = segments(np.random.default_rng(3), 9, 1, {"after": 0.9, "base": 1.0})
+    part = judge(report(held, learning={"held_out_entries": 28}), kind="fresh", first=True)
+    whole = judge(report(held, learning={"held_out_entries": 9}), kind="fresh", first=True)
+    found = change(*_sums(held))
+    assert found is not None and part.promoted and whole.promoted
+    assert f"by 9 of 28 entries it never saw, give or take {percent(found.error)} (at" in part.why
+    assert "by 9 entries it never saw (at least" in whole.why
+    # Two nats of 1,000 bytes each differ by 2 % at random: nine entries, 0.02 sqrt(2) / 3.
+    assert 0.5 * 0.0085 < found.error < 2 * 0.0085
+
+
+def test_a_first_voice_that_shows_no_gain_says_how_sure_that_is() -> None:
+    held = segments(np.random.default_rng(4), 8, 1, {"after": 1.001, "base": 1.0})
+    told = judge(report(held, learning={"held_out_entries": 28}), kind="fresh", first=True)
+    assert not told.promoted and "8 of 28 entries it never saw, give or take" in told.why
+
+
+def _sums(held: SegmentScores) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
+    after, base = (list(zip(held.nats[m], held.bytes, strict=True)) for m in ("after", "base"))
+    return after, base

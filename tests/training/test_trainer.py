@@ -141,7 +141,7 @@ def test_saying_again_what_the_mirror_wrote_is_no_copying(
     asked: list[list[str]] = []
 
     def spy(
-        base: Any, prompts: Any, training: Any, held_out: Any, seed: int, *, few: bool
+        base: Any, prompts: Any, training: Any, held_out: Any, seed: int, **_: Any
     ) -> dict[str, float]:
         asked.append(list(training))
         return {"share": 0.0, "author_share": 0.0, "longest": 0.0}

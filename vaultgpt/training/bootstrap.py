@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from vaultgpt.corpus import np
@@ -31,13 +31,15 @@ _PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segm
 
 @dataclass(frozen=True)
 class Change:
-    """Relative change of summed bits: -0.02 is 2 % better. `upper` is the one-sided 95 % bound."""
+    """Relative change of summed bits: -0.02 is 2 % better. `upper` is the one-sided 95 % bound,
+    `error` the standard error."""
 
     point: float
     upper: float
     better_share: float  # of resamples in which it improved
     entries: int
     every_better: bool  # each segment or entry by itself improved
+    error: float = math.inf
 
 
 def _clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]:
@@ -81,7 +83,8 @@ def change(
     gap = max(0.0, edge - point)
     upper = point + gap * widen if n > 1 else math.inf
     every = bool((a[:, 0] / a[:, 1] < b[:, 0] / b[:, 1]).all())
-    return Change(point, upper, float((draws < 0).mean()), n, every)
+    error = float(draws.std()) * math.sqrt(n / (n - 1)) if n > 1 else math.inf
+    return Change(point, upper, float((draws < 0).mean()), n, every, error)
 
 
 def _ratio(a: _Floats, b: _Floats) -> _Floats:
@@ -137,7 +140,7 @@ def paired(
         by_segment = all(
             x < y for x, y in zip(scores.nats[model], scores.nats[other_model], strict=True)
         )
-        found = Change(found.point, found.upper, found.better_share, found.entries, by_segment)
+        found = replace(found, every_better=by_segment)
     return found
 
 

@@ -5,20 +5,26 @@ Runs of 8 words of sampled text that stand in the training text. Knows nothing a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from vaultgpt.corpus.runs import COPY_WORDS
 from vaultgpt.corpus.words import norms
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.evaluate import Segment
 
-_PROMPT_TOKENS = 24
+_PROMPT_TOKENS, _LEAST_DRAWN = 24, 20
 TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # likelier words than the mirror's copy sooner
 _UNKNOWN = 2**63  # a word that stands nowhere; 0 is a border between texts
 _LONGEST = 400  # words; a longer copied run is reported as this
@@ -32,13 +38,14 @@ def copying(
     seed: int,
     *,
     few: bool = False,
+    seconds: float | None = None,
 ) -> dict[str, float]:
     """{"share", "author_share", "longest", "tokens"...} of continuations of held-out beginnings.
 
-    Empty when there is nothing to begin with; a third as many with `few`. The base must hold the
-    merged adapter.
+    Empty when there is nothing to begin with; a third as many with `few`. They end after `seconds`,
+    if not before. The base must hold the merged adapter.
     """
-    texts = sample(base, prompts, seed, few=few)
+    texts, tokens = _sample(base, prompts, seed, few, seconds)
     if not texts:
         return {}
     index = WordRuns(training)
@@ -50,7 +57,7 @@ def copying(
         "longest": float(longest),
         "runs": float(runs),
         "author_runs": float(own_runs),
-        "tokens": float(len(texts) * (_PROMPT_TOKENS + _sampled_length(base))),
+        "tokens": float(tokens),
     }
 
 
@@ -59,16 +66,21 @@ def _sampled_length(base: BaseModel) -> int:
     return min(96 if base.params < 50_000_000 else 64, base.context - _PROMPT_TOKENS)
 
 
-@torch.no_grad()
-def sample(
-    base: BaseModel, prompts: Sequence[Segment], seed: int, *, few: bool = False
-) -> list[str]:
+def sample(base: BaseModel, prompts: Sequence[Segment], seed: int) -> list[str]:
     """Continuations of the segments' first tokens, unguarded and in likelier words than usual."""
+    return _sample(base, prompts, seed, False, None)[0]
+
+
+@torch.no_grad()
+def _sample(
+    base: BaseModel, prompts: Sequence[Segment], seed: int, few: bool, seconds: float | None
+) -> tuple[list[str], int]:
+    """As `sample`, and the tokens that were read and drawn."""
     rows, length = 48 if base.params < 50_000_000 else 24, _sampled_length(base)
     rows = rows // 3 if few else rows
     fitting = [s for s in prompts if len(s.document.token_ids) >= _PROMPT_TOKENS]
     if not fitting or base.context < _PROMPT_TOKENS + 16:
-        return []
+        return [], 0
     chosen = [fitting[i * len(fitting) // rows] for i in range(rows)]
     ids = torch.from_numpy(np.stack([s.document.token_ids[:_PROMPT_TOKENS] for s in chosen])).long()
     ids = ids.to(base.device.where)  # [rows, PROMPT_TOKENS]
@@ -80,10 +92,24 @@ def sample(
         max_new_tokens=length,
         min_new_tokens=length,
         logits_processor=LogitsProcessorList([Draw()]),
+        stopping_criteria=StoppingCriteriaList([] if seconds is None else [_Enough(seconds)]),
         pad_token_id=base.encoder.end,
         eos_token_id=base.encoder.end,
     )
-    return [base.encoder.tokenizer.decode(row) for row in out[:, _PROMPT_TOKENS:].tolist()]
+    texts = [base.encoder.tokenizer.decode(row) for row in out[:, _PROMPT_TOKENS:].tolist()]
+    return texts, out.numel()
+
+
+class _Enough(StoppingCriteria):
+    """Ends drawing after so many seconds, but not before there are runs of 8 words."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def __call__(self, ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+        """[rows], whether each is done."""
+        late = time.monotonic() >= self._end and ids.shape[1] >= _PROMPT_TOKENS + _LEAST_DRAWN
+        return torch.full((len(ids),), late, dtype=torch.bool, device=ids.device)
 
 
 class Draw(LogitsProcessor):

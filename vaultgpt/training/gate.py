@@ -53,7 +53,7 @@ def judge(
             _last_weights(report.last_weights),
         ]
     if first:
-        checks.append(_better_than_base(held))
+        checks.append(_better_than_base(held, report.learning.get("held_out_entries", 0)))
     else:
         bound = _SMALL_WORSE if kind == "incremental" else _WORSE
         checks.append(_not_worse(held, "before", "the active generation", recorded, forgets, bound))
@@ -90,18 +90,21 @@ def _finite(report: Report) -> Check:
     )
 
 
-def _better_than_base(held: SegmentScores) -> Check:
+def _better_than_base(held: SegmentScores, of: int) -> Check:
+    """`of` so many held-out entries; a first voice may be judged by a part of them."""
     found = paired(held, "after", held, "base")
     if found is None:
         return Check("base", False, None, 0.0, _UNKNOWN.format("the base"))
+    part = found.entries < of
+    entries = f"{found.entries} of {of} entries" if part else f"{found.entries} entries"
     if shown(found, 0.0):
         return Check(
             "base",
             True,
             found.upper,
             0.0,
-            f"{percent(found.point)} less surprised than the base by {found.entries} "
-            f"entries it never saw{_at_least(found)}.",
+            f"{percent(found.point)} less surprised than the base by {entries} "
+            f"it never saw{_at_least(found, part)}.",
         )
     side = "less" if found.point < 0 else "more"
     return Check(
@@ -109,15 +112,20 @@ def _better_than_base(held: SegmentScores) -> Check:
         False,
         found.upper,
         0.0,
-        f"{percent(found.point)} {side} surprised than the base by {found.entries} "
-        "entries it never saw, which does not show a gain.",
+        f"{percent(found.point)} {side} surprised than the base by {entries} it never saw"
+        f"{_give_or_take(found) if part else ''}, which does not show a gain.",
     )
 
 
-def _at_least(found: Change) -> str:
+def _at_least(found: Change, part: bool) -> str:
     if not math.isfinite(found.upper) or found.entries < FEW_ENTRIES:
         return ""
-    return f" (at least {percent(found.upper)}, at 95 %)"
+    error = _give_or_take(found) if part else ""
+    return f"{error} (at least {percent(found.upper)}, at 95 %)"
+
+
+def _give_or_take(found: Change) -> str:
+    return f", give or take {percent(found.error)}" if math.isfinite(found.error) else ""
 
 
 _UNKNOWN = "It could not be compared with {} on entries it never saw."

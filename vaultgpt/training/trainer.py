@@ -48,7 +48,8 @@ from vaultgpt.training.together import ALONE, Together
 from vaultgpt.wire import Hear
 
 _CHARS_A_TOKEN = 5  # of plain English, generously
-_RESERVE_S = 6.0  # of a budget, for loading, copying and writing beside the evaluations
+_RESERVE_S = 6.0  # of a budget, for loading and writing beside the evaluations
+_LEARNING_SHARE = 0.5  # of a budget, whatever the rest takes: else a slow machine learns nothing
 
 
 def read_job(path: Path) -> Job:
@@ -282,12 +283,12 @@ class _Trainer:
         return recipe, Mixture(streams), rough if self.fresh else total, total
 
     def _seconds(self, measurer: Measurer) -> float | None:
-        """What a budget leaves for learning."""
+        """What a budget leaves for learning, half of it at least."""
         budget = self.job.round.budget_s
         if budget is None:
             return None
         end = self.began + budget - measurer.seconds_to_come - _RESERVE_S
-        return end - time.monotonic()
+        return max(end - time.monotonic(), _LEARNING_SHARE * budget)
 
     def _lines(self) -> dict[str, lines.Lines]:
         """How the author's lines run by tag: all that a fresh round reads, else what is new."""
@@ -334,6 +335,7 @@ class _Trainer:
                 "validation": progress.checks,
                 "set_aside": [i.id for i in self._texts()[1]],
                 "planned_steps": progress.steps,
+                "held_out_entries": measurer.held_out_entries,
                 "segment_tokens": SEGMENT_TOKENS,
                 "scored_with": "full header and title; the base with the title alone",
             },
