@@ -365,7 +365,10 @@ def find_state(
         ((vault, folder),) = alive.items()
         return _checked(VaultState(vault, folder))
     if alive:
-        raise NotFound(f"Several vaults are set up: {_listed(alive)}.", "Say which.")
+        raise NotFound(
+            f"Several vaults are set up: {_listed(alive)}.",
+            "Say which with --vault VAULT, or stand in it.",
+        )
     if vaults:
         raise NotFound(
             f"No folder of a vault that is set up is there: {_listed(vaults)}.",

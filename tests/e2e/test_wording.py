@@ -226,3 +226,22 @@ def test_a_pause_is_told_once_and_no_step_contradicts_it(cli: Cli, tmp_path: Pat
     secret.unlink()
     told = cli("status", str(vault)).out
     assert told.count("is missing") == 1 and "Next step" not in told
+
+
+def test_what_is_typed_slightly_wrong_is_answered_with_what_was_meant(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """1. A vault that nothing was learned of. 2. A note's name with a letter missing, a voice by
+    its number, a text. 3. A vault inside it, by a slip. Result: each sentence says what to type."""
+    vault = tmp_path / "notes"
+    (vault / "Journal").mkdir(parents=True)
+    (vault / "Journal" / "Heron.md").write_text("I saw the heron again at the pool today.\n")
+    assert cli("init", str(vault)).status == 0
+    told = cli("why", "Hern", "--vault", str(vault))
+    assert told.status == 1 and "Did you mean Journal/Heron.md?" in told.err
+    assert "called g000001" in cli("activate", str(vault), "3").err
+    written = cli("continue", str(vault), "--text", "The heron", "--max-tokens", "2")
+    assert written.status == 0 and "Nothing has been learned yet" in written.err
+    inner = vault / "Journal"
+    assert f"vaultgpt remove {inner}" in cli("init", str(inner)).err
+    assert "--vault VAULT" in cli("status").err

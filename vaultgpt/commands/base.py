@@ -44,7 +44,7 @@ def base(
     vault: VaultOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what fits, or take a base: the old pair serves until a new round passes the gate."""
+    """Show the base models that fit, or take another; the old voice writes until it has learned."""
     vault, rest = split_arguments(args or [], vault, 1, "[NAME]")
     if rest:
         _take(locate(vault), rest[0], as_json)

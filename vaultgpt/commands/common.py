@@ -14,6 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -237,7 +239,25 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
     for name in names:
         if (state.vault / name).is_file() and not name.is_absolute():
             return state, name.as_posix()
-    raise NotFound(f"There is no note {note}.", "Give its path, from here or from the vault.")
+    mend = "Give its path, from here or from the vault."
+    if near := _named_like(note, state.vault):
+        mend = f"Did you mean {near}?"
+    raise NotFound(f"There is no note {note}.", mend)
+
+
+_MOST_NAMES = 5_000  # looked at for one that was meant
+
+
+def _named_like(note: Path, vault: Path) -> str | None:
+    """The path of the note whose name is most like this one's; None where none is."""
+    names: dict[str, str] = {}
+    for found in islice(vault.rglob("*.md"), _MOST_NAMES):
+        path = found.relative_to(vault)
+        if not any(part.startswith(".") for part in path.parts):
+            names.setdefault(found.stem.lower(), path.as_posix())
+    wanted = note.name.lower().removesuffix(".md")
+    near = get_close_matches(wanted, names, n=1)
+    return names[near[0]] if near else None
 
 
 def split_arguments(

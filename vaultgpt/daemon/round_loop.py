@@ -188,7 +188,7 @@ class RoundLoop:
     async def _facts(self) -> Facts:
         settings, now = self._settings(), self._now()
         self._held_since = min(self._held_since, now)  # a clock that was ahead holds nothing up
-        paused = self._pause() or "training.pause is set: rounds wait to be asked." * (
+        paused = self._pause() or "it learns when you ask (training.pause is set)." * (
             settings.training.pause
         )
 

@@ -180,7 +180,12 @@ def write(service: VaultService, request: Request, on_piece: _OnPiece | None = N
 
 
 def unlearned(state: VaultState, ledger: Ledger, request: Request) -> list[str]:
-    """What is asked for and stands nowhere in the vault: a tag, a year, a form; a sentence each."""
+    """What is asked for and stands nowhere in the vault: a tag, a year, a form, a voice at all."""
+    if request.generation is None and not ledger.generations.all():
+        return [
+            "Nothing has been learned yet, so this is the base's own voice and not yours: "
+            "`vaultgpt train` learns yours."
+        ]
     live = [entry for entry in ledger.entries.all() if entry.live and entry.words]
     if not live:
         return []

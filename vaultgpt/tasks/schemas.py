@@ -49,7 +49,8 @@ def check_model(name: str | None) -> str | None:
     """The name; NotFound for one that can't be a model."""
     if name is not None and not _MODEL.fullmatch(name):
         raise NotFound(
-            "There is no such model.", "`vaultgpt generations` or GET /v1/models lists them."
+            "There is no voice of that name: they are called g000001, g000002, or base.",
+            "`vaultgpt generations` or GET /v1/models lists them.",
         )
     return name
 

@@ -20,7 +20,8 @@ from vaultgpt.wire import CheckRow, Hear
 if TYPE_CHECKING:
     from vaultgpt.ledger import Ledger, RoundRow
 
-_BY_SETTING = "training.pause is set"  # only what starts by itself is paused
+# Only what starts by itself is paused.
+_BY_SETTING = "training.pause is set; `vaultgpt config training.pause false` ends that."
 
 
 class Judged(TypedDict):

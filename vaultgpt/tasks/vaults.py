@@ -118,7 +118,7 @@ def nested(real: Path) -> str | None:
             inner, outer = (real, other) if other in real.parents else (other, real)
             return (
                 f"{inner} lies inside the vault {outer}, which is set up too: its notes are "
-                "learned by both."
+                f"learned by both. If that was a slip: `vaultgpt remove {inner}`."
             )
     return None
 

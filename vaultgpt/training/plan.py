@@ -180,7 +180,7 @@ def _fresh_cause(
     active = ledger.generations.active()
     chain = ledger.generations.lineage(active)
     if not chain:
-        return Due("fresh", "This vault has no generation yet.", "first")
+        return Due("fresh", "This vault has no voice yet.", "first")
     root = chain[-1]
     if active in ledger.generations.barred():
         return Due("fresh", "A note was forgotten that the active generation learned.", "forget")
