@@ -7,14 +7,12 @@ file lies (state.py) or who reads an option. `config.toml` holds only what the a
 from __future__ import annotations
 
 import ipaddress
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
 from vaultgpt.errors import UsageError
 from vaultgpt.files import write_atomic
@@ -260,8 +258,8 @@ def _from_file(path: Path) -> Settings:
     if not path.exists():
         return Settings()
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
-    except (TOMLKitError, UnicodeDecodeError) as error:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} is not valid TOML ({type(error).__name__}).",
             "Mend or delete it; defaults then apply.",
@@ -276,6 +274,8 @@ def _from_file(path: Path) -> Settings:
 
 def save_option(path: Path, key: str, value: Any) -> Settings:
     """Set one option in config.toml, keeping the author's comments; return the new settings."""
+    import tomlkit  # 1 MB and 20 ms, which only who writes needs
+
     settings = with_option(load_settings(path), key, value)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     document = tomlkit.parse(text)

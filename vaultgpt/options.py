@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from vaultgpt.errors import UsageError
@@ -82,6 +81,8 @@ def with_option(settings: _S, key: str, value: Any) -> _S:
 
 def _alike(key: str, name: str, known: list[str]) -> list[str]:
     """The keys that may have been meant."""
+    from difflib import get_close_matches  # only who errs needs it
+
     within = [one for one in known if name and name.lower() in one]
     names = {one.rpartition(".")[2]: one for one in known}
     return within or list(

@@ -19,16 +19,19 @@ from collections.abc import Callable, Iterator
 
 import filelock
 
-from vaultgpt.children import no_core
+from vaultgpt.children import no_core, one_heap
 from vaultgpt.config import Settings
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.daemon.telling import log, start_log, stop_log, tell
 from vaultgpt.errors import Conflict, StateError, UsageError
 from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
-from vaultgpt.server.api import make_runner
-from vaultgpt.server.connections import listen
+from vaultgpt.server import without_certificates
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import read_runtime, remove_runtime, write_runtime
+
+with without_certificates():
+    from vaultgpt.server.api import make_runner
+    from vaultgpt.server.connections import listen
 
 _STOP_S = 5.0  # then the process ends whatever still hangs
 WITH_PARENT = "VAULTGPT_WITH_PARENT"  # set where our standard input ends with who started us
@@ -47,6 +50,7 @@ def run(
     Where it listens is printed once, `as_json` in one line; then what happens, as it does.
     """
     no_core()
+    one_heap()
     held = lock(state)
     _tidy(state)
     with contextlib.suppress(OSError):  # a full disk: the old one goes on

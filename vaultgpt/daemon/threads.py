@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from vaultgpt.children import trim_heap
 from vaultgpt.daemon.telling import log
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState
 
+_LONG_S = 0.01  # of a job, from which on it may leave a heap full of holes
 _T = TypeVar("_T")
 _Job = Callable[[Ledger], None]
 
@@ -87,5 +90,11 @@ class LedgerThread:
 
     def _run(self) -> None:
         with self._ledger as ledger:
+            ledger.rest()
             while (job := self._jobs.get()) is not None:
+                began = time.monotonic()
                 job(ledger)
+                if self._jobs.empty():
+                    ledger.rest()
+                    if time.monotonic() - began > _LONG_S:
+                        trim_heap()

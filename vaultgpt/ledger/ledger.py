@@ -120,6 +120,10 @@ class Ledger:
     ) -> None:
         self.close()
 
+    def rest(self) -> None:
+        """Hold no more memory than an idle process should."""
+        self._db.rest()
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()

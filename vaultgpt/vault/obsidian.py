@@ -11,8 +11,6 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import regex
-
 _MOST_BYTES = 4 << 20
 _MATCH_S = 0.05  # for one name; a pattern that needs more is one that never ends
 _MOST_LATE = 20  # such searches, one second of them; then it is not tried again
@@ -55,6 +53,8 @@ class Pattern:
         self, source: str, lists: dict[str, list[str]] | None = None, any_case: bool = True
     ) -> None:
         """ValueError for one that can't be read."""
+        import regex  # 2 MB and 20 ms: most vaults have no pattern of their own
+
         try:
             self._compiled = regex.compile(
                 source, regex.IGNORECASE if any_case else 0, **(lists or {})

@@ -10,9 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import pathspec
+from typing import TYPE_CHECKING, Any
 
 from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
@@ -30,6 +28,9 @@ from vaultgpt.vault.entry import (
 from vaultgpt.vault.keys import SOURCE_KEYS
 from vaultgpt.vault.obsidian import Pattern, settings, settings_or_problem
 from vaultgpt.vault.walk import PLACEHOLDER
+
+if TYPE_CHECKING:
+    import pathspec
 
 # Syncthing; Dropbox, Nextcloud, Obsidian Sync; Seafile; Synology Drive; Resilio; ownCloud; pCloud.
 _CONFLICT = re.compile(
@@ -56,6 +57,8 @@ def _spec(patterns: tuple[str, ...], key: str) -> pathspec.GitIgnoreSpec | None:
     """Patterns whose match of a path ends: eleven stars took 84 s on a name of 40 letters."""
     if not patterns:
         return None
+    import pathspec  # most vaults have none
+
     try:
         spec = pathspec.GitIgnoreSpec.from_lines(_fold(pattern) for pattern in patterns)
         for pattern in spec.patterns:
