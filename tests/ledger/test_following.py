@@ -347,3 +347,17 @@ def test_a_copy_of_what_may_be_learned_is_never_held_out(vault: Vault) -> None:
             vault.write(f"copies/{path}", (vault.root / path).read_text(), age_s=0)
         ledger.follow(Rules(), NOW + HOUR)
         assert not ledger.entries.where("e.held_out AND n.path LIKE 'copies/%'")
+
+
+def test_what_is_saved_twice_within_a_coarse_clock_is_read_again_later(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. On a disk that keeps whole seconds notes are saved, and read in that very second; a saving
+    that follows in it leaves no other time and size. Result: they are read once more when the
+    second has passed, and no more after that."""
+    monkeypatch.setattr(walk, "_COARSE_NS", 1)
+    saved = max(place.stat().st_ctime for place in vault.root.rglob("*.md"))
+    with Ledger.open(vault.state) as ledger:
+        for at, read in ((saved, 20), (saved + 1, 0), (saved + 10, 20), (saved + 20, 0)):
+            monkeypatch.setattr("vaultgpt.vault.walk.time.time", lambda at=at: at)
+            assert ledger.follow(Rules(), NOW).read == read

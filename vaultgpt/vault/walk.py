@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from vaultgpt.errors import VaultError
 
 PLACEHOLDER = re.compile(r"^\.(.+\.(?:md|markdown))\.icloud$", re.IGNORECASE)
 MAX_NOTE_BYTES = 16 << 20
+# A disk that keeps whole milliseconds or seconds (FAT two) may have one time for two savings.
+_COARSE_NS, _COARSE_S = 1_000_000, 2.1
 _SF_DATALESS = 0x40000000  # macOS, sys/stat.h
 _FLAGS = hasattr(os.stat_result, "st_flags")
 _SUFFIXES = (".md", ".markdown")
@@ -91,8 +94,12 @@ def note_id(path: str) -> str:
 
 def stamp_of(status: os.stat_result, code: str = "") -> FileStamp:
     """The stamp of a file's status; another while it lies in the cloud, for macOS changes nothing
-    of its time, size and inode when it brings a file."""
+    of its time, size and inode when it brings a file, and while the disk's clock would not tell one
+    more saving from the last: then the file is read again later."""
     inode = 0 if code == "placeholder" else status.st_ino ^ status.st_ctime_ns
+    if status.st_ctime_ns % _COARSE_NS == 0:
+        changed = max(status.st_mtime, status.st_ctime)  # the latter is when it was made on Windows
+        inode ^= abs(time.time() - changed) < _COARSE_S
     return FileStamp(status.st_mtime_ns, status.st_size, inode)
 
 
@@ -235,7 +242,11 @@ def _fill(found: Listing, entries: Iterable[os.DirEntry[str]]) -> None:
                 and not entry.is_dir(follow_symlinks=False)
             ):
                 status = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode) and not is_dataless(status):
+                if (
+                    stat.S_ISREG(status.st_mode)
+                    and status.st_ctime_ns % _COARSE_NS
+                    and not is_dataless(status)
+                ):
                     inode = status.st_ino ^ status.st_ctime_ns
                     stamps[folder + name] = (status.st_mtime_ns, status.st_size, inode)
                     continue
