@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from vaultgpt.bases.estimate import human
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
@@ -56,6 +55,8 @@ def _as_of(s: Status, now: float) -> str:
 
 def _paused(fraction: float, left_s: float, new_words: int) -> str:
     """How far a paused round is, what waits for it, and the two ways to an end."""
+    from vaultgpt.bases.estimate import human  # with all that knows of bases: 20 ms
+
     verb = "waits" if new_words == 1 else "wait"
     waits = f" {many(new_words, 'new word')} {verb} for its end." if new_words else ""
     return (
