@@ -131,7 +131,6 @@ def build_job(
         settings=settings.training,
         words=trainable_words(ledger),
         out=str(places.out),
-        guard_runs=str(ledger.state.runs),
         secret=ledger.key.hex(),
         writing=settings.mirror.dtype,
         writing_on=settings.mirror.device,

@@ -1,4 +1,4 @@
-"""A lesson learned by several processes, and one that came sealed from another machine.
+"""The learning of a lesson: here, by several processes, or of one that came sealed from elsewhere.
 
 Knows nothing about jobs, measuring or verdicts.
 """
@@ -6,6 +6,7 @@ Knows nothing about jobs, measuring or verdicts.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_atomic
 from vaultgpt.training.base import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress
-from vaultgpt.training.device import choose_device
-from vaultgpt.training.lesson import Learned, Lesson, learn
-from vaultgpt.training.packed import pack_learned, pack_lesson, unpack_lesson
+from vaultgpt.training.device import choose_device, release
+from vaultgpt.training.learner import Learner
+from vaultgpt.training.lesson import Learned, Lesson, pack_learned, pack_lesson, unpack_lesson
+from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.round import LEARNED, LESSON
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.together import ALONE, Together
@@ -35,7 +37,54 @@ class Place:
     whole_params: int = Training.whole_params
 
 
-def learn_together(
+def _learn(
+    base: BaseModel,
+    lesson: Lesson,
+    folder: Path | None,
+    job: str,
+    stop: threading.Event,
+    on_step: Callable[[Progress], None],
+    together: Together = ALONE,
+) -> Learned:
+    """Train to the end, going on from a checkpoint of this very `job` in `folder`; None keeps none.
+
+    The base is as it was afterwards, but for one that is shared out. loop.Stopped when `stop` is
+    set; TrainingError.
+    """
+    learner = Learner(
+        base, lesson.recipe, lesson.seed, lesson.parent, lesson.last, shared=together.shared
+    )
+    if together.shared:
+        together.share_out(base.model, base.device.where.type)
+        base.notes.append(f"each of {together.size} processes kept a part of the base (FSDP)")
+        release(base)
+    deadline = None if lesson.seconds is None else time.monotonic() + lesson.seconds
+    plan = Plan(lesson.steps, lesson.check_every, deadline, folder, job)
+    loop = Loop(
+        learner,
+        lesson.mixture,
+        lesson.validation,
+        plan,
+        stop=stop,
+        on_step=on_step,
+        together=together,
+    )
+    adapter = loop.run()
+    last = loop.last(adapter)
+    learner.close()
+    return Learned(
+        adapter.as_saved(),
+        last,
+        loop.progress,
+        base.device.name,
+        str(base.device.dtype).removeprefix("torch."),
+        base.device.threads,
+        base.packs,
+        [*base.notes, *loop.progress.notes],
+    )
+
+
+def learn(
     base: BaseModel,
     lesson: Lesson,
     place: Place,
@@ -45,13 +94,13 @@ def learn_together(
     on_step: Callable[[Progress], None],
     together: Together = ALONE,
 ) -> Learned:
-    """As lesson.learn, handing the lesson to the other processes, which wait in `follow`."""
+    """As _learn, handing the lesson to the other processes, which wait in `follow`."""
     if together.size > 1:
         packed = pack_lesson(lesson)
         together.same((place, folder, job, packed))
         lesson = unpack_lesson(packed)
     together = together.sharing(base.params, place.whole_params)
-    learned = learn(base, lesson, folder, job, stop, on_step, together)
+    learned = _learn(base, lesson, folder, job, stop, on_step, together)
     if together.shared:  # a part of the base is left: what comes after needs the whole
         base.model = load_base(place.base, base.device).model
     return learned
@@ -62,7 +111,7 @@ def follow(together: Together) -> None:
     place, folder, job, packed = together.same(_NOTHING)
     base = load_base(place.base, choose_device(place.device, place.dtype, place.threads, together))
     together = together.sharing(base.params, place.whole_params)
-    learn(base, unpack_lesson(packed), folder, job, threading.Event(), lambda _: None, together)
+    _learn(base, unpack_lesson(packed), folder, job, threading.Event(), lambda _: None, together)
 
 
 _NOTHING: tuple[Place, Path | None, str, bytes] = (Place(Path()), None, "", b"")
@@ -93,7 +142,7 @@ def learn_sealed(
     def on_step(progress: Progress) -> None:
         say(step_event(progress))
 
-    learned = learn_together(loaded, lesson, place, None, "", stop, on_step, together)
+    learned = learn(loaded, lesson, place, None, "", stop, on_step, together)
     write_atomic(folder / LEARNED, seal(pack_learned(learned), key))
 
 

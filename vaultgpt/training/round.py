@@ -88,8 +88,7 @@ class Job:
     out: str  # folder to fill: the staged generation
     # by set, of the rounds that made `compare`'s "before" and "fresh": what was scored is not again
     known: dict[str, dict[str, SegmentsRow]] = field(default_factory=dict)
-    guard_runs: str | None = None  # folder of the vault's run hashes, for the copying figures
-    secret: str = ""  # hex key of those hashes
+    secret: str = ""  # hex key of hashes of the author's words
     writing: str = "auto"  # [mirror] dtype and device: what is learned is judged as it will write
     writing_on: str = "auto"
 

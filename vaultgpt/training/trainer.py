@@ -30,11 +30,16 @@ from vaultgpt.training.choose import (
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.last_weights import LastWeights, load_last, save_last
-from vaultgpt.training.learning import Place, learn_together, step_event
-from vaultgpt.training.lesson import Learned, Lesson
+from vaultgpt.training.learning import Place, learn, step_event
+from vaultgpt.training.lesson import (
+    Learned,
+    Lesson,
+    pack_lesson,
+    unpack_learned,
+    unpack_lesson,
+)
 from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.packed import pack_lesson, unpack_learned, unpack_lesson
 from vaultgpt.training.round import LEARNED, LESSON, Item, Job, Report, job_from_json
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import (
@@ -129,7 +134,7 @@ class _Trainer:
     def run(self) -> Report:
         measurer = self._measured()
         base, lesson = measurer.base, self._lesson(measurer)
-        learned = learn_together(
+        learned = learn(
             base,
             lesson,
             self.place,
