@@ -202,7 +202,7 @@ def test_what_could_not_be_remembered_pauses_learning_until_it_can(
                 raise OSError(errno.ENOSPC, "No space left on device")
 
             patch.setattr(EmittedText, "offered", refuse)
-            daemon.note_emitted(said, None)
+            daemon.note_emitted(said)
             await until(lambda: daemon.writing.pause())
             assert "learning waits" in str((await daemon.ask(STATUS, NOTHING))["problems"])
             with pytest.raises(Exception, match="learning waits"):

@@ -32,7 +32,7 @@ class FakeService:
         self.broker = Broker()
         self.settings: Settings = with_option(Settings(), "server.origins", ORIGIN)
         self.prompts: list[Prompt] = []
-        self.emitted: list[tuple[str, str | None]] = []
+        self.emitted: list[str] = []
         self.accepted: list[tuple[str, str | None]] = []
         self.touched = 0
         self.pieces = [Piece(0, " and then"), Piece(0, " it rained.", "stop")]
@@ -105,8 +105,8 @@ class FakeService:
         self.prompts.append(prompt)
         return 4
 
-    def note_emitted(self, text: str, path: str | None) -> None:
-        self.emitted.append((text, path))
+    def note_emitted(self, text: str) -> None:
+        self.emitted.append(text)
 
     def gauges(self) -> dict[str, float]:
         return {"notes": 3.0}

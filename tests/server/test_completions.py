@@ -50,7 +50,7 @@ async def test_a_whole_answer_has_openai_s_shape_and_ours_beside_it(api: Api) ->
         "confidence": 0.5,
         "sure": [0.5, 0.25],
     }
-    assert api.service.emitted == [(" and then it rained.", "a.md")]
+    assert api.service.emitted == [" and then it rained."]
 
 
 async def test_a_stream_ends_with_the_reason_our_figures_and_done(api: Api) -> None:
@@ -62,7 +62,7 @@ async def test_a_stream_ends_with_the_reason_our_figures_and_done(api: Api) -> N
     assert [p["choices"][0]["finish_reason"] for p in parts] == [None, "stop"]
     assert parts[-1]["vaultgpt"]["generation"] == "g000001" and "vaultgpt" not in parts[0]
     assert len({p["id"] for p in parts}) == 1
-    assert api.service.emitted == [(" and then it rained.", None)]
+    assert api.service.emitted == [" and then it rained."]
 
 
 async def test_alternatives_of_a_stream_interleave_and_only_the_last_chunk_has_figures(
@@ -89,7 +89,7 @@ async def test_alternatives_of_a_stream_interleave_and_only_the_last_chunk_has_f
         (0, "d", "length"),
     ]
     assert ["vaultgpt" in p for p in parts] == [False, False, False, False, True]
-    assert sorted(t for t, _ in api.service.emitted) == ["acd", "b"]
+    assert sorted(api.service.emitted) == ["acd", "b"]
 
 
 async def test_an_error_before_the_first_piece_is_a_plain_answer(api: Api) -> None:
@@ -107,7 +107,7 @@ async def test_an_error_in_the_middle_of_a_stream_is_an_event_and_no_done(api: A
     _, text, _ = await api.post("/v1/completions", {"prompt": "", "stream": True})
     assert "event: error\n" in text and "[DONE]" not in text
     assert chunks(text)[-1]["error"]["type"] == "unavailable_error"
-    assert api.service.emitted == [(" and then it rained.", None)]
+    assert api.service.emitted == [" and then it rained."]
 
 
 @pytest.mark.parametrize("prefill", [True, False])
@@ -147,7 +147,7 @@ async def test_a_client_that_leaves_ends_its_generation_within_300_ms(
         async with asyncio.timeout(1):
             while not service.emitted:
                 await asyncio.sleep(0)
-        assert "".join(t for t, _ in service.emitted) == " and then it rained."
+        assert "".join(service.emitted) == " and then it rained."
     status, _, _ = await api.get("/v1/status")
     assert status == 200
 
@@ -445,7 +445,7 @@ async def test_echo_and_logprobs_tell_every_token_of_the_choice_s_text(api: Api)
     parts = [p["choices"][0] for p in chunks(text)[:-1]]
     assert [p["text"] for p in parts] == ["I woke and", " ran."]
     assert parts[1]["logprobs"]["text_offset"] == [10, 14]
-    assert [t for t, _ in service.emitted] == [" and ran."] * 2, "an echo is not the mirror's"
+    assert service.emitted == [" and ran."] * 2, "an echo is not the mirror's"
     _, plain, _ = await api.post("/v1/completions", {"prompt": "I woke", "echo": True})
     assert plain["choices"][0] == {**choice, "logprobs": None}
 
@@ -462,7 +462,7 @@ async def test_best_of_gives_back_the_likeliest(api: Api) -> None:
         (1, "fair", None),
     ]
     assert api.service.prompts[0].n == 3 and api.service.prompts[0].logprobs == 0
-    assert sorted(t for t, _ in api.service.emitted) == ["fair", "good"]
+    assert sorted(api.service.emitted) == ["fair", "good"]
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def cycles(soak: Soak, place: Path, asked: int) -> None:
                 for path in vault.state.runs.glob("n10-*.npy"):
                     os.truncate(path, 100)
             await daemon.writing.follow()
-            daemon.note_emitted(f"and then it rained {number} times on the mill", None)
+            daemon.note_emitted(f"and then it rained {number} times on the mill")
             try:
                 voice = await write(daemon)
             except Exception as error:

@@ -61,7 +61,7 @@ def state(home: Path, tmp_path: Path) -> VaultState:
     line = f"2026-11-29 03:00:00,000 ERROR vaultgpt.daemon {word['prose']} {word['log']}\n"
     (state.logs / "daemon.log").write_text(line * 3 + line.replace(word["log"], "OSError"))
     with Ledger.open(state) as ledger:
-        ledger.emitted.accepted(f"{word['prose']} " * 12, 0.0, f"{word['note']}.md")
+        ledger.emitted.accepted(f"{word['prose']} " * 12, 0.0)
     return state
 
 

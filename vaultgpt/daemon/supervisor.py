@@ -312,9 +312,9 @@ class Daemon:
         """Prefill the prompt."""
         return await self.writing.mirror.warm(prompt)
 
-    def note_emitted(self, text: str, path: str | None) -> None:
+    def note_emitted(self, text: str) -> None:
         """The mirror said this."""
-        self.writing.said(text, path)
+        self.writing.said(text)
 
     def gauges(self) -> dict[str, float]:
         """Figures for /metrics."""

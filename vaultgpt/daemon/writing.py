@@ -39,7 +39,7 @@ class Writing:
         self._state, self._settings, self._now = state, settings, now
         self._reader, self._writer, self._on_swap = reader, writer, on_swap
         self._troubles: dict[str, str] = {}
-        self._unsaid: list[tuple[str, float, str | None]] = []  # emitted, not yet in the ledger
+        self._unsaid: list[tuple[str, float]] = []  # emitted, not yet in the ledger
         self._fell_back_to: tuple[str | None] | None = None  # what writes in place of a damaged one
         self._followed: tuple[object, ...] | None = None  # what the mirror was last told of
 
@@ -132,12 +132,12 @@ class Writing:
             async for item in items:
                 yield item
 
-    def said(self, text: str, path: str | None) -> None:
+    def said(self, text: str) -> None:
         """Kept before the author can save it: the writer's jobs run in order."""
         now = self._now()
         self._writer.later(
-            partial(_offer, text, now, path),
-            failed=lambda: self._unsaid.append((text, now, path)),
+            partial(_offer, text, now),
+            failed=lambda: self._unsaid.append((text, now)),
         )
 
     async def remember(self) -> None:
@@ -148,5 +148,5 @@ class Writing:
             self._unsaid.remove(said)
 
 
-def _offer(text: str, now: float, path: str | None, ledger: Ledger) -> None:
-    ledger.emitted.offered(text, now, path)
+def _offer(text: str, now: float, ledger: Ledger) -> None:
+    ledger.emitted.offered(text, now)

@@ -56,13 +56,13 @@ class EmittedText:
     def __init__(self, db: Database, key: Key) -> None:
         self._db, self._key = db, key
 
-    def offered(self, text: str, now: float, path: str | None = None) -> None:
+    def offered(self, text: str, now: float) -> None:
         """The mirror offered this. Its hashes are kept for 24 hours, or for good once matched."""
         with self._db.write(touch=False):
             for length, hashes in emitted_runs(text, self._key(), accepted=False).items():
                 self._enter(hashes, length, now, accepted=False, matched=False)
 
-    def accepted(self, text: str, now: float, path: str | None = None) -> None:
+    def accepted(self, text: str, now: float) -> None:
         """The author took this text: it never carries loss. Kept for ever, in memory.jsonl too."""
         with self._db.write(touch=False):
             for length, hashes in emitted_runs(text, self._key(), accepted=True).items():

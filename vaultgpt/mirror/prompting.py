@@ -162,11 +162,11 @@ def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> _Cut:
         count = min(3, len(ids))
     tail = vocabulary.bytes_of(ids[-count:])
     kept = ids[:-count]
-    return _Cut(kept, tail, _paths(vocabulary, text, kept, tail, tuple(ids[-count:])))
+    return _Cut(kept, tail, _paths(vocabulary, text, tail, tuple(ids[-count:])))
 
 
 def _paths(
-    vocabulary: Vocabulary, text: str, kept: list[int], tail: bytes, natural: tuple[int, ...]
+    vocabulary: Vocabulary, text: str, tail: bytes, natural: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
     """Beginnings of the tail as the tokenizer cuts it, alone and before what may follow."""
     found: dict[tuple[int, ...], None] = {(): None}

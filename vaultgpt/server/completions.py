@@ -61,7 +61,7 @@ async def _complete(
             return web.json_response(answer.whole())
         finally:
             for text in answer.emitted():
-                service.note_emitted(text, asked.path)
+                service.note_emitted(text)
             if answer.usage is not None:
                 metrics.completion(answer.usage.tokens, answer.usage.first_token_ms)
             else:
@@ -147,10 +147,9 @@ async def label(request: web.Request) -> web.Response:
 
 @dataclass(frozen=True)
 class _CompletionAsked:
-    """A request as it was read: the prompt, the note it is of, and where the text is to stand."""
+    """A request as it was read: the prompt, a note's label, and where the text is to stand."""
 
     prompt: Prompt
-    path: str | None
     label: Label | None = None  # of a note that was sent in place of a prompt
     place: Place = field(default_factory=Place)
 
@@ -175,7 +174,7 @@ async def _checked(request: web.Request, body: WarmRequest) -> _CompletionAsked:
         note = await service.at_cursor(ours.note.opened(path))
         prompt = to_prompt(body, settings, note)
         service.touch()
-        return _CompletionAsked(prompt, path, Label.of(prompt, note), note.place)
+        return _CompletionAsked(prompt, Label.of(prompt, note), note.place)
     path = None if ours.path is None else note_path(ours.path)
     prompt = to_prompt(body, settings)
     if path is not None or ours.tags:
@@ -183,7 +182,7 @@ async def _checked(request: web.Request, body: WarmRequest) -> _CompletionAsked:
         if date is not None and "date" not in ours.model_fields_set:
             prompt = replace(prompt, date=date[:7])  # null asks for none, silence for the note's
     service.touch()
-    return _CompletionAsked(prompt, path)
+    return _CompletionAsked(prompt)
 
 
 @contextmanager

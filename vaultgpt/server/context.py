@@ -61,7 +61,7 @@ class Service(Protocol):
     async def warm(self, prompt: Prompt) -> int:
         """Prefill and cache the prompt; the number of its tokens that were cached already."""
 
-    def note_emitted(self, text: str, path: str | None) -> None:
+    def note_emitted(self, text: str) -> None:
         """Keep for provenance that the mirror said this; never waits."""
 
     def gauges(self) -> dict[str, float]:

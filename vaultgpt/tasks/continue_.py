@@ -262,7 +262,7 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> _Continued:
 
     def keep(desk: Desk) -> None:
         for text in filter(None, texts):
-            desk.ledger.emitted.offered(text, desk.now, asked.vaultgpt.path)
+            desk.ledger.emitted.offered(text, desk.now)
 
     service.with_desk(keep)
     return _Continued(
@@ -306,7 +306,7 @@ async def _by_worker(opening: Opening, prompt: Prompt, hear: Hear) -> tuple[list
 
 
 def _accept(desk: Desk, asked: AcceptedRequest) -> Done:
-    desk.ledger.emitted.accepted(asked.text, desk.now, asked.path)
+    desk.ledger.emitted.accepted(asked.text, desk.now)
     return Done(ok=True)
 
 

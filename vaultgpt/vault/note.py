@@ -174,7 +174,7 @@ class _Reader:
     def _entries(self, head: Properties, own: tuple[str, ...], found: Markup) -> tuple[Entry, ...]:
         lines = found.day_lines if self._opens_days(found) else []
         days = headings.day_headings(found.headings + lines, self._known_date(head))
-        title, heading = self._title_heading(head, found, bool(days))
+        title, heading = self._title_heading(found, bool(days))
         self._mark_headings(found, heading, days)
         date = self._date(head, heading)
         name = (
@@ -230,9 +230,7 @@ class _Reader:
         written at the end."""
         return bool(found.day_lines) and bool(self.text[found.day_lines[-1].end :].strip())
 
-    def _title_heading(
-        self, head: Properties, found: Markup, many: bool
-    ) -> tuple[str | None, Heading | None]:
+    def _title_heading(self, found: Markup, many: bool) -> tuple[str | None, Heading | None]:
         """The first heading when it is of level 1 and nothing of prose stands above it."""
         top = found.headings[0] if found.headings else None
         if top is None or top.level != 1:
