@@ -149,7 +149,9 @@ class History:
         if first["generation"] is None or report is None:
             raise SystemExit(f"first round: {first['verdict']['why']}")
         with Ledger.open(self.state) as ledger:
-            learned = {row[0] for row in ledger.generations.learned_rows(first["generation"])}
+            known = ledger.generations.learned(first["generation"])
+            paragraphs = ledger.entries.paragraphs()
+            learned = {e for e, found in paragraphs.items() if known & {p.digest for p in found}}
             learned -= set(report["learning"]["set_aside"])
             paths = {e.path for e in ledger.entries.all() if e.id in learned and not e.held_out}
         there = [p for p in self.planted if p.path in paths]

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.ledger.vaults import DAY, HOUR, NOW, Vault, prose
+from tests.ledger.vaults import DAY, HOUR, NOW, Vault, entries_learned, prose
 from tests.rounds.fakes import train
 from vaultgpt import generations
 from vaultgpt.config import Settings
@@ -208,7 +208,7 @@ def check(vault: Vault, done: list[str]) -> str:
         return f"the next round is not promoted: {answer['verdict']['why']}"
     with Ledger.open(state) as ledger:
         voice = ledger.generations.active()
-        known = {row[0] for row in ledger.generations.learned_rows(voice)}
+        known = entries_learned(ledger, voice)
         if {e.id for e in ledger.entries.all() if e.forgotten} & known:
             return "a forgotten note is learned again"
         if len(state.token()) < 16 or len(state.secret()) != 32:

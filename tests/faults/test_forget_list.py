@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.vaults import DAY, NOW, Vault, prose
+from tests.ledger.vaults import DAY, NOW, Vault, entries_learned, prose
 from tests.rounds.fakes import train
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.ledger import Ledger
@@ -207,8 +207,8 @@ def test_rows_of_the_forgotten_that_rot_are_made_again_before_a_round(vault: Vau
     train(vault, NOW + DAY, fresh=True)
     with Ledger.open(vault.state) as ledger:
         assert forgotten in {e.id for e in ledger.entries.all() if e.forgotten}
-        learned = ledger.generations.learned_rows(ledger.generations.active())
-        assert learned and forgotten not in {entry for entry, _, _ in learned}
+        learned = entries_learned(ledger, ledger.generations.active())
+        assert learned and forgotten not in learned
 
 
 def test_the_guard_s_index_is_whole_after_all_of_it(vault: Vault) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.vaults import HOUR, NOW, Vault, body, prose
+from tests.ledger.vaults import HOUR, NOW, Vault, body, copies, of_note, prose
 from vaultgpt.config import Rules
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
@@ -112,7 +112,7 @@ def test_the_folders_that_are_named_are_compared_and_those_above_and_no_other(
         vault.write(name, body(name))
     with Ledger.open(vault.state) as ledger:
         ledger.follow(Rules(), NOW)
-        (before,) = ledger.entries.of_note("a/two.md")
+        (before,) = of_note(ledger, "a/two.md")
         for name in ("a/one.md", "b/other.md", "note003.md"):
             vault.write(name, body(f"{name} again"), age_s=0)
         vault.remove("note004.md")
@@ -120,8 +120,8 @@ def test_the_folders_that_are_named_are_compared_and_those_above_and_no_other(
         vault.write("b/new.md", body("new"), age_s=0)
         found = ledger.follow(Rules(), NOW + HOUR, folders={"a", os.path.join("a", "deep")})
         assert (found.read, found.gone) == (3, 2)
-        (after,) = ledger.entries.of_note("a/deep/three.md")
-        assert after.id == before.id and not ledger.entries.of_note("a/two.md")
+        (after,) = of_note(ledger, "a/deep/three.md")
+        assert after.id == before.id and not of_note(ledger, "a/two.md")
         assert ledger.compared() == (NOW, []), "of the whole"
         assert "b/new.md" not in ledger.notes.stamps()
         found = ledger.follow(Rules(), NOW + HOUR)
@@ -234,13 +234,13 @@ def test_a_stop_between_parts_leaves_nothing_that_its_note_no_longer_says(vault:
     vault.write("a.md", two)
     with Ledger.open(vault.state) as ledger:
         ledger.follow(Rules(), NOW)
-        assert len(ledger.entries.of_note("a.md")) == 2
+        assert len(of_note(ledger, "a.md")) == 2
         vault.write("a.md", two.partition("## 2020-01-04")[0], age_s=0)
         vault.fill(20, paragraphs=2, words=30, prefix="later")
         with pytest.raises(Stopped):
             ledger.follow(Rules(), NOW + HOUR, heard=stop_after(2))
         ledger.follow(Rules(), NOW + HOUR)
-        assert len(ledger.entries.of_note("a.md")) == 1
+        assert len(of_note(ledger, "a.md")) == 1
 
 
 def test_rules_that_were_followed_half_way_are_not_kept(vault: Vault) -> None:
@@ -296,13 +296,13 @@ def test_copies_are_found_as_if_all_were_new(vault: Vault, change: str) -> None:
         ledger.follow(Rules(), NOW)
         vault.move("twin.md", ".twin.md.icloud")
         ledger.follow(Rules(), NOW)
-        before = len(ledger.entries.duplicates())
+        before = len(copies(ledger))
         CHANGES[change](vault)
         ledger.follow(Rules(), NOW + HOUR)
-        kept = ledger.entries.duplicates()
+        kept = copies(ledger)
         assert len(kept) == before + 1
         ledger.entries.forget_copies()
-        assert ledger.entries.duplicates() == kept
+        assert copies(ledger) == kept
 
 
 @pytest.mark.parametrize("left", [0, 60, 150])
@@ -311,12 +311,12 @@ def test_a_guard_that_was_cut_short_stops_no_scan_and_misses_no_copy(
 ) -> None:
     with Ledger.open(vault.state) as ledger:
         ledger.follow(Rules(), NOW)
-        assert not ledger.entries.duplicates()
+        assert not copies(ledger)
         for path in vault.state.runs.glob("n10-*"):
             path.write_bytes(path.read_bytes()[:left])
         vault.write("copy.md", body("note1", 2, 30), age_s=0)
         ledger.follow(Rules(), NOW + HOUR)
-        assert len(ledger.entries.duplicates()) == 1
+        assert len(copies(ledger)) == 1
         ledger.guard.mend()
         words = norms(body("note2", 2, 30))
         assert RunIndex(vault.state.runs, ledger.key).load().has(words)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.vaults import DAY, HOUR, NOW, Vault, body, prose
+from tests.ledger.vaults import DAY, HOUR, NOW, Vault, body, copies, prose
 from vaultgpt.ledger import Ledger
 
 
@@ -184,7 +184,7 @@ def test_one_note_repeated_five_hundred_times_is_learned_once(tmp_path: Path) ->
         vault.write(f"spam/{i}.md", body("spam", 2) + f"\n{i}\n")
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
-        assert len(ledger.entries.duplicates()) >= 499
+        assert len(copies(ledger)) >= 499
         spam = {e.id for e in ledger.entries.all() if e.path.startswith("spam")}
         assert len(spam & set(ledger.pending(NOW, 0).entries)) <= 1
 
@@ -244,3 +244,16 @@ def test_census_counts_entries_in_use(vault: Vault) -> None:
         tags, years = ledger.entries.census()
         assert tags == {"journal": 14, "dream": 13, "poetry": 13} and years.total() == 40
         assert ledger.notes.totals() == {"notes": 40, "used": 40, "words": 40 * 240}
+
+
+def test_the_ledger_holds_a_paragraph_once_and_no_word_of_it(tmp_path: Path) -> None:
+    """Four and a half bytes a word for the guard, one and a half for slight changes."""
+    made = Vault(tmp_path)
+    made.fill(400, paragraphs=3, words=40)
+    with Ledger.open(made.state) as ledger:
+        made.record(ledger)
+        ledger._db.pack()
+        words = ledger.notes.totals()["words"]
+    assert made.state.ledger.stat().st_size < 14 * words
+    data = made.state.ledger.read_bytes()
+    assert not any(word.encode() in data for word in prose("note1/1", 40).split()[:20])

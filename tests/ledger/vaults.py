@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vaultgpt.config import Rules, Settings
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.rows import Recorded
+from vaultgpt.ledger.rows import EntryRow, Recorded
+from vaultgpt.ledger.schema import given_id
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.vault.scan import read_vault
 
@@ -85,3 +86,31 @@ class Vault:
     def record(self, ledger: Ledger, now: float = NOW, whole: bool = False) -> Recorded:
         known = {} if whole else ledger.notes.stamps()
         return ledger.record(read_vault(self.state.vault, Rules(), known), now)
+
+
+def of_note(ledger: Ledger, path: str) -> list[EntryRow]:
+    """The entries in the vault now that stand in a note."""
+    return [entry for entry in ledger.entries.all() if entry.path == path]
+
+
+def copies(ledger: Ledger) -> dict[str, str]:
+    """Entry that is not learned -> the entry that says the same."""
+    ledger.entries.find_copies()
+    rows = ledger._db.read(
+        "SELECT e.id, s.id AS stays FROM entries e JOIN entries s ON s.n = e.copy_of"
+    )
+    return {given_id(row["id"]): given_id(row["stays"]) for row in rows}
+
+
+def slight_changes(ledger: Ledger) -> int:
+    """Paragraphs that are known as a slightly edited form of another."""
+    return len(ledger._db.read("SELECT 1 FROM texts WHERE same_as IS NOT NULL"))
+
+
+def entries_learned(ledger: Ledger, generation: str | None) -> set[str]:
+    """Ids of the entries that the generation and its forebears learned."""
+    return {
+        given_id(row["entry"])
+        for one in ledger.generations.lineage(generation)
+        for row in ledger._db.read("SELECT entry FROM learned WHERE generation=?", (one.id,))
+    }

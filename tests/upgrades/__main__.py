@@ -1,7 +1,7 @@
 """`python -m tests.upgrades` writes the state that this version leaves, and its vault: VERSION.zip.
 
-Once before each release; 0.0.1 was in use before the first. The words are invented, the trainer is
-the one that learns nothing, and expected.json says what must still be known of it.
+Once before each release. The words are invented, the trainer is the one that learns nothing, and
+expected.json says what must still be known of it.
 """
 
 from __future__ import annotations

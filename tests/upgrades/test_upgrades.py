@@ -62,7 +62,6 @@ def test_an_older_state_is_opened_and_nothing_of_it_is_lost(
         found = json.loads(json.dumps(known(ledger)))
         assert ledger.paused() is None and ledger.meta("memory_repaired") is None
         assert not ledger.guard.mend()  # its index is whole
-        assert not list(state.runs.glob("n8-*"))  # which nothing reads since version 2
     assert found == json.loads((tmp_path / "expected.json").read_text())
     for folder in sorted(state.generations.glob("g*")):
         assert generations.condition(folder) == "sound"
@@ -133,3 +132,24 @@ def test_a_newer_ledger_is_refused_in_a_sentence_and_left_alone(old: VaultState)
     assert old.ledger.read_bytes() == before
     found = next(f for f in check_vault(old) if f.name == "ledger")
     assert not found.ok and "newer vaultgpt" in found.message
+
+
+def test_a_ledger_from_before_the_first_release_is_made_anew(old: VaultState) -> None:
+    """1. A ledger of a schema that no release had. Result: it is set aside; what can't be read in
+    the vault is known from memory.jsonl.
+    """
+
+    def known_for_good(ledger: Ledger) -> list[tuple[str, int, bool]]:
+        rows = ledger.entries.all(absent=True)
+        return sorted((r.id, r.held_out, r.forgotten) for r in rows if r.held_out or r.forgotten)
+
+    with Ledger.open(old) as ledger:
+        before = known_for_good(ledger)
+    db = sqlite3.connect(old.ledger)
+    db.execute("PRAGMA user_version=1")
+    db.close()
+    with Ledger.open(old) as ledger:
+        assert ledger.paused() is None
+        ledger.record(read_vault(old.vault, Rules()), NOW + 6 * DAY)
+        assert known_for_good(ledger) == before and any(row[2] for row in before)
+    assert list(old.folder.glob("ledger.sqlite3.damaged-*"))

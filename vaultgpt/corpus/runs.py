@@ -147,8 +147,7 @@ def _read_segment(path: Path) -> Hashes:
         segment = np.load(io.BytesIO(body), allow_pickle=False)
         good = segment.dtype == np.uint64 and segment.ndim == 1
         ascending = good and bool((segment[1:] > segment[:-1]).all())
-        said = path.stem.split("-")[2:]  # segments of version 0.1 say nothing
-        whole = ascending and said in ([], [_digest(segment)])
+        whole = ascending and path.stem.split("-")[2:] == [_digest(segment)]
     except _NO_SEGMENT:
         whole = False
     if not whole:

@@ -18,7 +18,7 @@ from vaultgpt.ledger.database import Database, in_parts
 from vaultgpt.ledger.memory_file import RememberedEntry
 from vaultgpt.ledger.paragraphs import place_of
 from vaultgpt.ledger.rows import EntryRow, Paragraph
-from vaultgpt.ledger.schema import given_id, given_text, kept_id, kept_text
+from vaultgpt.ledger.schema import given_id, given_text, kept_id
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,7 +33,7 @@ LIVE = "e.used AND NOT e.forgotten AND e.absent_since IS NULL"
 _TO_LEARN = f"{LIVE} AND e.words AND e.held_out != 1 AND e.copy_of IS NULL"
 _SCATTERED = "((e.n * 2654435761 % 4294967296) >> 8)"  # whatever comes every so many notes
 _FIRST_TAG = "COALESCE(json_extract(e.tags, '$[0]'), '')"
-# Set while copy_of tells what duplicates() would find: {row: its runs that others have too}.
+# Set while copy_of tells which entries say the same: {row: its runs that others have too}.
 COPIES = "copies_shared"
 
 
@@ -57,10 +57,6 @@ class Entries:
                 values,
             )
         ]
-
-    def of_note(self, path: str) -> list[EntryRow]:
-        """The entries in the vault now that stand in a note."""
-        return self.where("e.absent_since IS NULL AND n.path=?", (kept_text(path),))
 
     def named(self, ids: Iterable[str]) -> dict[str, EntryRow]:
         """Entry id -> its row, of those that there are."""
@@ -112,15 +108,6 @@ class Entries:
         rows = self._db.read(f"SELECT COALESCE(SUM(e.words), 0) AS n FROM entries e WHERE {which}")
         return int(rows[0]["n"])
 
-    def same_as(self) -> dict[str, str]:
-        """Digest of a slightly edited paragraph -> digest of its first form."""
-        return {
-            given_id(r["digest"]): given_id(r["root"])
-            for r in self._db.read(
-                "SELECT t.digest, r.digest AS root FROM texts t JOIN texts r ON r.n = t.same_as"
-            )
-        }
-
     def templates(self) -> set[str]:
         """Digests of paragraphs that stand in five entries or more: they carry no loss."""
         return {
@@ -131,21 +118,6 @@ class Entries:
                 "WHERE e.used AND e.absent_since IS NULL GROUP BY p.text) f ON f.text = t.n "
                 "WHERE f.n >= ?",
                 (TEMPLATE_ENTRIES,),
-            )
-        }
-
-    def duplicates(self) -> dict[str, str]:
-        """Entry that is left out of training -> the entry that says the same.
-
-        Of entries sharing over 75 % of their 10-word runs one stays: a held-out one first, then the
-        longest. Entries of under ten words count when all their paragraphs are equal.
-        """
-        self.find_copies()
-        return {
-            given_id(r["id"]): given_id(r["stays"])
-            for r in self._db.read(
-                "SELECT e.id, s.id AS stays FROM entries e JOIN entries s ON s.n = e.copy_of "
-                "WHERE e.copy_of IS NOT NULL"
             )
         }
 

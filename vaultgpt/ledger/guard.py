@@ -63,8 +63,6 @@ class Guard:
 
     def _mend(self, index: RunIndex) -> None:
         index.salvage()
-        for path in self._folder.glob("n8-*.npy"):  # of version 1, which nothing reads
-            path.unlink(missing_ok=True)
         last = -1
         while rows := self._db.read(
             "SELECT entry, ten FROM runs WHERE entry > ? ORDER BY entry LIMIT ?", (last, _AT_ONCE)

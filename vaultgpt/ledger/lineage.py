@@ -100,16 +100,6 @@ class Generations:
             found |= {given_id(r["digest"]) for r in rows}
         return found
 
-    def learned_rows(self, generation: str | None) -> list[Learned]:
-        """(entry, digest, words) of all that the generation and its forebears learned."""
-        return [
-            (given_id(r["entry"]), given_id(r["digest"]), r["words"])
-            for one in self.lineage(generation)
-            for r in self._db.read(
-                "SELECT * FROM learned WHERE generation=? ORDER BY entry, digest", (one.id,)
-            )
-        ]
-
     def words_gone(self, generation: str | None, before: float) -> int:
         """Words that the generation and its forebears learned of entries that left the vault before
         that time, and that stand nowhere in it now."""

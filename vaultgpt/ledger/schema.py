@@ -12,10 +12,8 @@ import sqlite3
 import time
 from pathlib import Path
 
-from vaultgpt.corpus import np
 from vaultgpt.errors import StateError
 from vaultgpt.files import PRIVATE_FILE
-from vaultgpt.ledger.compact import pack_runs, pack_shingles
 
 _log = logging.getLogger("vaultgpt.ledger")
 _BUSY_S = 60.0  # a batch of a first scan holds the writer for a second
@@ -75,51 +73,10 @@ CREATE TABLE emitted (
   PRIMARY KEY (hash, length, time)) WITHOUT ROWID;
 CREATE INDEX emitted_time ON emitted(time);
 """
-# Version 1 named rows by hex digits and kept three full sets of hashes. `id8`, `ten` and `short`
-# are functions below; the tables that are not named here were the same.
-_FROM_1 = """
-ALTER TABLE notes RENAME TO old_notes;
-ALTER TABLE entries RENAME TO old_entries;
-ALTER TABLE paragraphs RENAME TO old_paragraphs;
-ALTER TABLE texts RENAME TO old_texts;
-ALTER TABLE forgotten RENAME TO old_forgotten;
-ALTER TABLE learned RENAME TO old_learned;
-DROP INDEX entries_place;
-DROP INDEX learned_digest;
-{tables}
-INSERT INTO notes SELECT NULL, path, mtime_ns, size, inode, id8(digest), used, code, words,
-  problem, gone_since FROM old_notes ORDER BY path;
-INSERT OR IGNORE INTO notes SELECT NULL, path, 0, 0, 0, x'', 0, '', 0, 0, 0 FROM old_entries
-  WHERE path != '';
-INSERT INTO entries SELECT NULL, id8(e.id), n.n, heading, id8(place), date, tags, e.words,
-  held_out, CASE held_digests WHEN '[]' THEN '' ELSE held_digests END, decided, first_seen,
-  changed, e.used, forgotten, absent_since, NULL
-  FROM old_entries e LEFT JOIN notes n ON n.path = e.path ORDER BY e.path, e.id;
-INSERT INTO runs SELECT n.n, ten(e.runs10) FROM old_entries e JOIN entries n ON n.id = id8(e.id);
-INSERT INTO sightings SELECT NULL, first_seen FROM old_texts GROUP BY first_seen;
-INSERT INTO texts SELECT NULL, id8(digest), s.n, NULL, waited, 0, short(shingles)
-  FROM old_texts t JOIN sightings s ON s.time = t.first_seen ORDER BY digest;
-INSERT OR IGNORE INTO texts SELECT DISTINCT NULL, id8(digest), NULL, NULL, 0, 0, x''
-  FROM old_paragraphs;
-UPDATE texts SET same_as = (SELECT r.n FROM old_texts t JOIN texts r ON r.digest = id8(t.same_as)
-  WHERE t.digest = hex8(texts.digest));
-INSERT INTO paragraphs SELECT e.n, p.position, t.n, p.words FROM old_paragraphs p
-  JOIN entries e ON e.id = id8(p.entry) JOIN texts t ON t.digest = id8(p.digest);
-INSERT INTO forgotten SELECT id8(digest) FROM old_forgotten;
-INSERT OR REPLACE INTO learned SELECT id8(digest), id8(entry), generation, words FROM old_learned;
-DROP TABLE old_notes; DROP TABLE old_entries; DROP TABLE old_paragraphs; DROP TABLE old_texts;
-DROP TABLE old_forgotten; DROP TABLE old_learned;
-DELETE FROM meta WHERE key IN ('guard8', 'guard10');
-"""
-_SAME_SINCE_1 = ("meta", "generations", "active", "rounds", "scores", "emitted", "emitted_time")
-_NEW_SINCE_1 = ";".join(
-    made for made in _TABLES.split(";") if made.strip() and made.split()[2] not in _SAME_SINCE_1
-)
 # From each schema to the next: a sentence for the author, and its statements. The number rises only
 # with vaultgpt's minor version, so that any two of one minor version open each other's ledgers.
-_CHANGES: tuple[tuple[str, str], ...] = (
-    ("It takes a sixth of the room now.", _FROM_1.format(tables=_NEW_SINCE_1 + ";")),
-)
+_CHANGES: tuple[tuple[str, str], ...] = ()
+_FIRST = 2  # the first release's; what was tried before it is made anew from memory.jsonl
 
 
 def kept_id(name: str) -> bytes | str:
@@ -180,6 +137,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA synchronous=FULL")  # a verdict that was told must outlive a power cut
     if version > newest():
         raise StateError(f"{path} was written by a newer vaultgpt.", "Install that version again.")
+    if 0 < version < _FIRST:
+        raise sqlite3.DatabaseError("of before the first release")
     if version:
         _check(db, path)
         _bring_over(db, path)
@@ -211,7 +170,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
 
 def newest() -> int:
     """The schema that this vaultgpt writes."""
-    return 1 + len(_CHANGES)
+    return _FIRST + len(_CHANGES)
 
 
 def _bring_over(db: sqlite3.Connection, path: Path) -> None:
@@ -220,11 +179,10 @@ def _bring_over(db: sqlite3.Connection, path: Path) -> None:
         return
     said: list[str] = []
     kept: Path | None = None
-    _functions(db)
     db.execute("BEGIN IMMEDIATE")
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        for sentence, statements in _CHANGES[version - 1 :]:
+        for sentence, statements in _CHANGES[version - _FIRST :]:
             if not said:
                 kept = path.with_name(f"{path.name}.schema-{version}")
                 _keep(path, kept)
@@ -261,11 +219,3 @@ def _keep(path: Path, kept: Path) -> None:
 
 def _statements(text: str) -> list[str]:
     return [statement for statement in text.split(";") if statement.strip()]
-
-
-def _functions(db: sqlite3.Connection) -> None:
-    """What the statements that bring a schema over ask of Python."""
-    db.create_function("id8", 1, lambda name: None if name is None else kept_id(name))
-    db.create_function("hex8", 1, given_id)
-    db.create_function("ten", 1, lambda raw: pack_runs(np.frombuffer(raw, dtype=np.uint64)))
-    db.create_function("short", 1, lambda raw: pack_shingles(np.frombuffer(raw, dtype=np.uint64)))
