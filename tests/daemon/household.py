@@ -14,7 +14,7 @@ from tests.mirror.conftest import engine_of, mild_adapter, write
 from vaultgpt.config import Mirror
 from vaultgpt.daemon.every import SharedEngine
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
-from vaultgpt.workers import SHARED, MirrorProcess, Opening
+from vaultgpt.workers.mirror import SHARED, MirrorProcess, Opening
 
 ASKED = Prompt("The old dog waited.", seed=5, length="tokens", max_tokens=60)
 LONG = replace(ASKED, n=16, max_tokens=400, sampling=Sampling(guard=False))

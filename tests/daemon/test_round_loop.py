@@ -27,7 +27,7 @@ from vaultgpt.server.events import Broker, Listener
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.plan import Due
 from vaultgpt.wire import Hear
-from vaultgpt.workers import RoundStopped
+from vaultgpt.workers.process import RoundStopped
 
 
 @dataclass

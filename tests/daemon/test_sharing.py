@@ -30,7 +30,7 @@ from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons
 from vaultgpt.mirror.sharing import Turn, _Pen
 from vaultgpt.wire import frame_of
-from vaultgpt.workers import SHARED, Opening
+from vaultgpt.workers.mirror import SHARED, Opening
 from vaultgpt.workers.pipe import WorkerPipe
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")

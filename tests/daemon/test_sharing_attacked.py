@@ -25,7 +25,7 @@ from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import SharedEngine
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
-from vaultgpt.workers import SHARED, Opening
+from vaultgpt.workers.mirror import SHARED, Opening
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")
 THREADS = Mirror(device="cpu", threads=1)
@@ -162,7 +162,7 @@ import asyncio, os, sys
 from pathlib import Path
 from vaultgpt.config import Mirror
 from vaultgpt.wire import Prompt, Sampling
-from vaultgpt.workers import MirrorProcess, Opening
+from vaultgpt.workers.mirror import MirrorProcess, Opening
 opening = Opening(Path(sys.argv[1]), None, {}, Mirror(device="cpu", threads=1))
 async def asked(): return opening
 async def main():

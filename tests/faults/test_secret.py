@@ -13,7 +13,7 @@ from vaultgpt.config import Settings
 from vaultgpt.errors import StateError
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import create_state
-from vaultgpt.workers import mirror_opening
+from vaultgpt.workers.mirror import mirror_opening
 
 OTHER = "a7" * 32
 

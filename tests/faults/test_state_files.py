@@ -24,7 +24,7 @@ from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.service import NOTHING
 from vaultgpt.tasks.status import STATUS
 from vaultgpt.wire import Prompt, Usage
-from vaultgpt.workers import MirrorProcess
+from vaultgpt.workers.mirror import MirrorProcess
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from vaultgpt.children import exit_meaning
 from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError, Unavailable, WorkerDied, is_memory
 from vaultgpt.wire import Piece, Prompt
-from vaultgpt.workers import MirrorProcess, run_trainer
 from vaultgpt.workers import jobs as jobs_module
 from vaultgpt.workers import pipe as pipe_module
+from vaultgpt.workers.jobs import run_trainer
+from vaultgpt.workers.mirror import MirrorProcess
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 

@@ -27,7 +27,7 @@ from vaultgpt.tasks.train import TRAIN, TrainRequest
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> FakeProcess:
     made = FakeProcess()
-    monkeypatch.setattr("vaultgpt.workers.run_voice", made)
+    monkeypatch.setattr("vaultgpt.report.measured.run_voice", made)
     return made
 
 

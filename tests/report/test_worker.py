@@ -18,7 +18,8 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_json
 from vaultgpt.report.job import VoiceJob
 from vaultgpt.wire import ProgressEvent, read_frame, write_frame
-from vaultgpt.workers import RoundStopped, run_voice
+from vaultgpt.workers.jobs import run_voice
+from vaultgpt.workers.process import RoundStopped
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine

@@ -28,7 +28,8 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.generations import GENERATIONS
 from vaultgpt.tasks.service import NOTHING, Here
-from vaultgpt.workers import Lender, elsewhere
+from vaultgpt.workers import elsewhere
+from vaultgpt.workers.elsewhere import Lender
 
 pytest.importorskip("cryptography", reason="the extra `machines` is not installed")
 STAND_IN = Path(__file__).with_name("ssh_stand_in.py")

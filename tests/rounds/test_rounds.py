@@ -44,7 +44,8 @@ from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.scan import ScannedNote
-from vaultgpt.workers import Lender, RoundStopped
+from vaultgpt.workers.elsewhere import Lender
+from vaultgpt.workers.process import RoundStopped
 
 KEYS = {"round", "kind", "verdict", "report", "generation"}
 

@@ -166,7 +166,7 @@ def cycles(soak: Soak, place: Path, asked: int) -> None:
     from vaultgpt.daemon.supervisor import Daemon
     from vaultgpt.rounds.run import run_round
     from vaultgpt.wire import Prompt, Usage
-    from vaultgpt.workers import MirrorProcess
+    from vaultgpt.workers.mirror import MirrorProcess
 
     (place / "cycles").mkdir()
     vault = Vault(place / "cycles")

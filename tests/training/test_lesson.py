@@ -13,7 +13,7 @@ from tests.training.conftest import MakeJob, item, some_items
 from tests.training.test_trainer import run
 from vaultgpt.errors import TrainingError
 from vaultgpt.training.base import BaseModel
-from vaultgpt.training.learning import Place, learn
+from vaultgpt.training.learning import Site, learn
 from vaultgpt.training.lesson import (
     Learned,
     Lesson,
@@ -32,7 +32,7 @@ def lesson_of(job: Path) -> Lesson:
 
 
 def learned(base: BaseModel, lesson: Lesson) -> Learned:
-    return learn(base, lesson, Place(Path()), None, "", threading.Event(), lambda _: None)
+    return learn(base, lesson, Site(Path()), None, "", threading.Event(), lambda _: None)
 
 
 def test_a_lesson_that_was_packed_teaches_the_same(make_job: MakeJob, base: BaseModel) -> None:

@@ -17,7 +17,8 @@ from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.round import Report, report_from_json
 from vaultgpt.training.together import Together
 from vaultgpt.training.trainer import run_job
-from vaultgpt.workers import RoundStopped, run_trainer
+from vaultgpt.workers.jobs import run_trainer
+from vaultgpt.workers.process import RoundStopped
 
 TWO = Training(processes=2, threads=2)
 

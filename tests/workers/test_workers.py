@@ -26,8 +26,10 @@ from vaultgpt.errors import (
     WorkerDied,
 )
 from vaultgpt.wire import Piece, Prompt, Usage
-from vaultgpt.workers import MirrorProcess, Opening, RoundStopped, jobs, run_trainer
-from vaultgpt.workers.process import error_from_frame, idle_threads
+from vaultgpt.workers import jobs
+from vaultgpt.workers.jobs import run_trainer
+from vaultgpt.workers.mirror import MirrorProcess, Opening
+from vaultgpt.workers.process import RoundStopped, error_from_frame, idle_threads
 
 CHILD = """
 import os, sys, threading, time

@@ -23,7 +23,7 @@ from vaultgpt.report.sentences import round_sentences
 from vaultgpt.tasks.service import NOTHING, vault_service
 from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.tasks.train import train as train_round
-from vaultgpt.workers import Lender
+from vaultgpt.workers.elsewhere import Lender
 
 
 @command("Learn")

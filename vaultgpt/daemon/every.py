@@ -29,7 +29,7 @@ from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, make_private_dir
 from vaultgpt.state import known_vaults, state_root
-from vaultgpt.workers import SHARED
+from vaultgpt.workers.mirror import SHARED
 
 _LOOK_S = 0.5
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within

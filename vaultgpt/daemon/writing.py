@@ -18,7 +18,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.mend import replace_damaged
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Piece, Prompt, Usage
-from vaultgpt.workers import MirrorProcess, Opening, mirror_opening
+from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 
 _UNSAID = "The ledger can't be written, so learning waits: what the mirror said is not yet in it."
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import cast
 
-from vaultgpt import workers
 from vaultgpt.bases.names import base_of_generation
 from vaultgpt.config import Settings
 from vaultgpt.errors import Conflict
@@ -25,7 +24,7 @@ from vaultgpt.report.job import VoiceFigures, VoiceJob
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import author_pages
 from vaultgpt.wire import Hear, Sampling
-from vaultgpt.workers.jobs import JobRunner
+from vaultgpt.workers.jobs import JobRunner, run_voice
 
 _FORMAT = 3  # files of another one are measured anew
 
@@ -100,7 +99,7 @@ def _run(
     make_private_dir(folder)
     try:
         write_json(folder / "job.json", asdict(job))
-        found = (process or workers.run_voice)(
+        found = (process or run_voice)(
             folder / "job.json", on_progress, stop, settings=settings.training
         )
         return cast(VoiceFigures, found)

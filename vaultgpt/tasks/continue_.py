@@ -35,7 +35,7 @@ from vaultgpt.tasks.service import Desk, Here, Question, Task, VaultService
 from vaultgpt.vault.entry import below, names_verse
 from vaultgpt.vault.scan import read_one
 from vaultgpt.wire import Hear, Piece, Prompt, Sampling, Usage
-from vaultgpt.workers import MirrorProcess, Opening, mirror_opening
+from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 
 _OnPiece = Callable[[str], None]
 

@@ -21,7 +21,7 @@ from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.service import Desk, Here, Nothing, Question, Task, VaultService
 from vaultgpt.wire import Hear
-from vaultgpt.workers import Lender
+from vaultgpt.workers.elsewhere import Lender
 
 _LEAVE_S = 15.0  # for the trainer, once it was told to stop
 

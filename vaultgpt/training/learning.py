@@ -27,7 +27,7 @@ from vaultgpt.wire import Hear, ProgressEvent
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """Where a lesson is learned: the base's folder, and the settings of [training] for that."""
 
     base: Path
@@ -87,7 +87,7 @@ def _learn(
 def learn(
     base: BaseModel,
     lesson: Lesson,
-    place: Place,
+    place: Site,
     folder: Path | None,
     job: str,
     stop: threading.Event,
@@ -114,7 +114,7 @@ def follow(together: Together) -> None:
     _learn(base, unpack_lesson(packed), folder, job, threading.Event(), lambda _: None, together)
 
 
-_NOTHING: tuple[Place, Path | None, str, bytes] = (Place(Path()), None, "", b"")
+_NOTHING: tuple[Site, Path | None, str, bytes] = (Site(Path()), None, "", b"")
 
 
 def learn_sealed(
@@ -136,7 +136,7 @@ def learn_sealed(
             "The lesson is gone from that machine.", "Run the round again."
         ) from None
     lesson = unpack_lesson(unseal(sealed, key))
-    place = Place(base)
+    place = Site(base)
     loaded = load_base(base, choose_device(place.device, place.dtype, place.threads, together))
 
     def on_step(progress: Progress) -> None:

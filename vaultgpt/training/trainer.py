@@ -30,7 +30,7 @@ from vaultgpt.training.choose import (
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.last_weights import LastWeights, load_last, save_last
-from vaultgpt.training.learning import Place, learn, step_event
+from vaultgpt.training.learning import Site, learn, step_event
 from vaultgpt.training.lesson import (
     Learned,
     Lesson,
@@ -162,10 +162,10 @@ class _Trainer:
             raise
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Site:
         """Where this round learns, if here."""
         at = self.settings
-        return Place(Path(self.job.base), at.device, at.dtype, at.threads, at.whole_params)
+        return Site(Path(self.job.base), at.device, at.dtype, at.threads, at.whole_params)
 
     def _measured(self) -> Measurer:
         """The base loaded, and all measured that is to be measured before learning."""
