@@ -32,7 +32,7 @@ from vaultgpt.tasks.client import DaemonClient, find_daemon  # noqa: E402
 BOUND = 1.5  # during a round, times idle
 SERVE = (
     "import sys; from pathlib import Path; from vaultgpt.config import load_settings; "
-    "from vaultgpt.daemon import serve; from vaultgpt.state import find_state; "
+    "from vaultgpt.daemon.serving import serve; from vaultgpt.state import find_state; "
     "s = find_state(Path(sys.argv[1])); serve(s, load_settings(s.config), 0)"
 )
 

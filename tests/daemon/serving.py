@@ -42,7 +42,7 @@ SERVE = """
 import sys
 from pathlib import Path
 from vaultgpt.config import load_settings
-from vaultgpt.daemon import serve
+from vaultgpt.daemon.serving import serve
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.state import find_state
 state = find_state(Path(sys.argv[1]))

@@ -123,7 +123,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(state: VaultState) -> None:
         taken.listen()
         code = (
             "import sys; from pathlib import Path; from vaultgpt.config import Settings; "
-            "from vaultgpt.daemon import serve; from vaultgpt.state import find_state; "
+            "from vaultgpt.daemon.serving import serve; from vaultgpt.state import find_state; "
             "serve(find_state(Path(sys.argv[1])), Settings(), int(sys.argv[2]))"
         )
         done = subprocess.run(

@@ -42,10 +42,11 @@ _LISTENING = {
 _SWITCH_S = 0.0005  # a scan in a thread hands the interpreter to the loop; Python's own is 5 ms
 
 
-def run(
+def serve(
     state: VaultState, settings: Settings, port: int | None = None, as_json: bool = False
 ) -> None:
-    """Serve until SIGINT or SIGTERM. Conflict, UsageError for a port that is taken.
+    """Serve until SIGINT or SIGTERM. Conflict where another daemon does, UsageError for a port that
+    is taken; None takes the setting's, 0 any free one.
 
     Where it listens is printed once, `as_json` in one line; then what happens, as it does.
     """
