@@ -31,15 +31,19 @@ _BLOCK = 64  # columns that are turned together
 _ROWS = 1 << 14  # of a weight quantised at once: a head of 262,144 rows makes no second copy
 
 
-def choose_device(wanted: str, option: str = "mirror.device") -> torch.device:
-    """The device of `option`, such as "auto" or "cuda:1". Unavailable when it is not there."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    name = wanted
+def device_of(wanted: str) -> torch.device | None:
+    """What a setting such as "auto" or "cuda:1" means; None where there is no such device."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        name = "cuda" if cuda else "mps" if mps else "cpu"
-    if (name.startswith("cuda") and not cuda) or (name == "mps" and not mps):
-        raise Unavailable(f"There is no device {name} here.", f"Set {option} to auto or cpu.")
-    return torch.device(name)
+        wanted = next((kind for kind in there if there[kind]), "cpu")
+    return torch.device(wanted) if there.get(wanted.partition(":")[0], True) else None
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of mirror.device. Unavailable when it is not there."""
+    if (device := device_of(wanted)) is None:
+        raise Unavailable(f"There is no device {wanted} here.", "Set mirror.device to auto or cpu.")
+    return device
 
 
 def choose_dtype(wanted: str, device: torch.device, parameters: int) -> Dtype:

@@ -289,14 +289,3 @@ def save_option(path: Path, key: str, value: Any) -> Settings:
         document[name] = stored
     write_atomic(path, tomlkit.dumps(document))
     return settings
-
-
-def device_named(wanted: str, cuda: bool, mps: bool) -> str | None:
-    """The torch device of a setting such as "auto" or "cuda:1"; None where there is no such one.
-
-    `cuda` and `mps` say what torch finds here.
-    """
-    if wanted == "auto":
-        return "cuda" if cuda else "mps" if mps else "cpu"
-    kind = wanted.partition(":")[0]
-    return wanted if {"cuda": cuda, "mps": mps}.get(kind, True) else None

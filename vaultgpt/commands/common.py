@@ -306,6 +306,8 @@ _PHASES = {
     "train": "Learning",
     "fetch": "Fetching",
     "measure": "Measuring",
+    "write": "Writing pages",
+    "compare": "Comparing",
 }
 _LOOK_BACK_S = 30.0  # the pace of which the time left is reckoned
 

@@ -18,19 +18,13 @@ from vaultgpt.commands.common import (
     out,
     print_json,
     progress,
+    show_on,
 )
 from vaultgpt.errors import Conflict
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.plot import check_plot, draw, series
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
 from vaultgpt.tasks.service import NOTHING, VaultService, vault_service
-
-_PHASES = {
-    "load": "Loading the base",
-    "evaluate": "Reading your pages",
-    "write": "Writing pages",
-    "compare": "Comparing",
-}
 
 
 @command("Learn")
@@ -76,16 +70,7 @@ def _measured(service: VaultService, known: ReportAnswer) -> ReportAnswer:
     err.print("Measuring how it writes; this takes about a minute.", markup=False)
     try:
         with progress() as bar:
-            task = bar.add_task("Reading the vault", total=1.0)
-            return service.ask(
-                MEASURE,
-                NOTHING,
-                lambda event: bar.update(
-                    task,
-                    completed=float(event.get("fraction") or 0),
-                    description=_PHASES.get(str(event.get("phase")), "Measuring"),
-                ),
-            )
+            return service.ask(MEASURE, NOTHING, show_on(bar))
     except Conflict as error:
         err.print(f"Not measured now: {error}", markup=False)
         return known

@@ -26,14 +26,9 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     just now changes nothing. Staging folders of closed rounds are erased.
     """
     generations.sweep(state)
-    mended = _adopt(state, ledger, now) + _strike(state, ledger, now)
+    mended = _adopt(state, ledger, now) + replace_damaged(state, ledger, now)
     sweep(state, ledger, "*")
     return mended
-
-
-def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:
-    """What `repair` does for kept generations alone, which may be done beside a round."""
-    return _strike(state, ledger, now)
 
 
 def _adopt(state: VaultState, ledger: Ledger, now: float) -> list[str]:
@@ -120,7 +115,7 @@ def _remember_active(ledger: Ledger, now: float) -> None:
         ledger.generations.activate(usable[-1], now)
 
 
-def _strike(state: VaultState, ledger: Ledger, now: float) -> list[str]:
+def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     active = ledger.generations.active()
     mended: list[str] = []
     writes = active is None  # whether what is active can write

@@ -16,7 +16,6 @@ from vaultgpt import arithmetic
 from vaultgpt.arithmetic import Dtype
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import trim_heap
-from vaultgpt.config import device_named
 from vaultgpt.errors import TrainingError, Unavailable
 from vaultgpt.training.together import ALONE, Together
 
@@ -56,21 +55,19 @@ def choose_device(device: str, dtype: str, threads: int, together: Together = AL
 
     Of several processes each has a graphics card of its own, or its share of the cores.
     """
-    name = device_named(device, torch.cuda.is_available(), torch.backends.mps.is_available())
-    if name is None:
+    if (where := arithmetic.device_of(device)) is None:
         raise TrainingError(
             f"There is no usable {device.partition(':')[0].upper()} device here.",
             "Set training.device to auto or cpu.",
         )
-    if together.size > 1 and name.startswith("cuda"):
+    if together.size > 1 and where.type == "cuda":
         if together.size > (cards := torch.cuda.device_count()):
             raise TrainingError(
                 f"There are {cards} graphics cards here for {together.size} processes.",
                 "Set training.processes to that number.",
             )
-        name = f"cuda:{together.rank}"
-        torch.cuda.set_device(name)
-    where = torch.device(name)
+        where = torch.device("cuda", together.rank)
+        torch.cuda.set_device(where)
     count = max(1, usable_cores(threads) // together.size)
     torch.set_num_threads(count)
     return Device(where, _dtype(where, dtype), count)
