@@ -32,9 +32,11 @@ from vaultgpt.tasks.schemas import (
     to_prompt,
 )
 from vaultgpt.tasks.service import Desk, Here, Question, Task, VaultService
+from vaultgpt.vault.at_cursor import EditorNote, read_editor
 from vaultgpt.vault.entry import below, names_verse
+from vaultgpt.vault.place import Insertion, Place
 from vaultgpt.vault.scan import read_one
-from vaultgpt.wire import Hear, Piece, Prompt, Sampling, Usage
+from vaultgpt.wire import Hear, Piece, ProgressEvent, Prompt, Sampling, Usage
 from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 
 _OnPiece = Callable[[str], None]
@@ -79,6 +81,7 @@ class Request:
     sampling: Mapping[str, object] = field(default_factory=dict)  # other options of wire.Sampling
     form: str | None = None
     generation: str | None = None
+    place: Place = field(default_factory=Place)  # that the text is to stand in
 
     def changed(self, **wishes: Any) -> Request:
         """A copy in which every wish that is not None wins."""
@@ -104,6 +107,7 @@ class Request:
             "seed": self.seed,
             "temperature": options.get("temperature", self.temperature),
             "model": self.generation,
+            "stop": ["\n", "|"] if self.place.one_line else None,
         }
         return {**_given(openai), "vaultgpt": _given(ours)}
 
@@ -113,42 +117,28 @@ def _given(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def note_request(state: VaultState, path: str) -> Request:
-    """Continue the note at `path` at its end, as what it is. VaultGPTError when it is left out."""
-    scanned = read_one(state.vault, load_settings(state.config).rules, path)
-    if not scanned.judgement.used and scanned.judgement.code not in ("empty", "few words"):
-        raise VaultGPTError(
-            f"This note is left out: {scanned.judgement.why}",
-            "What is not learned is not continued either.",
-        )
-    wishes = scanned.note.properties.get("vaultgpt")
-    names = {f.name for f in fields(Request)}
-    if not scanned.note.entries:
-        return Request(path=path, tags=scanned.note.tags)
-    last = scanned.note.entries[-1]
-    request = Request(
-        text=last.document()[0],
-        tags=last.tags,
-        date=last.date and last.date[:7],
-        title=last.title,
+    """Write on at the end of the note at `path`, read as an editor's note at its cursor is.
+
+    VaultGPTError where it is left out, or ends where nothing is written.
+    """
+    rules = load_settings(state.config).rules
+    text = read_one(state.vault, rules, path).note.text
+    found = read_editor(state.vault, rules, EditorNote(path, text, len(text)))
+    if not found.judgement.used:
+        at_end = found.judgement.code.startswith("cursor")
+        what = "Nothing is written at the end of this note" if at_end else "This note is left out"
+        mend = "" if at_end else "What is not learned is not continued either."
+        raise VaultGPTError(f"{what}: {found.judgement.why}", mend)
+    return Request(
+        text=found.text,
+        tags=found.tags,
+        date=found.date,
+        title=found.title,
         path=path,
+        length=found.length,
+        temperature=found.temperature,
+        place=found.place,
     )
-    return request.changed(**_own_wishes(wishes, names)) if isinstance(wishes, dict) else request
-
-
-def _own_wishes(own: Mapping[object, object], names: set[str]) -> dict[str, object]:
-    """The note's own `vaultgpt:` mapping, in the shapes that a request takes."""
-    kept = {
-        str(k): v
-        for k, v in own.items()
-        if str(k) in names & {"tags", "date", "length", "temperature"}
-    }
-    tags = kept.get("tags")
-    tags = tags.replace(",", " ").split() if isinstance(tags, str) else tags
-    if isinstance(tags, (list, tuple)):
-        kept["tags"] = tuple(str(t).lstrip("#").lower() for t in tags)
-    if "date" in kept:
-        kept["date"] = str(kept["date"])[:7]
-    return kept
 
 
 def sampling_of(changes: Iterable[str]) -> tuple[dict[str, object], list[str]]:
@@ -174,9 +164,19 @@ def checked(request: Request) -> CompletionRequest:
 
 def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> _Continued:
     """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes."""
-    asked = checked(request)
-    hear = (lambda event: on_piece(event["text"])) if on_piece else (lambda event: None)
-    return service.ask(_CONTINUE, asked, hear)
+    asked, shown = checked(request), Insertion(request.place)
+
+    def hear(event: ProgressEvent) -> None:
+        tell(shown.add(event["text"]))
+
+    def tell(text: str) -> None:
+        if on_piece is not None and text:
+            on_piece(text)
+
+    answer = service.ask(_CONTINUE, asked, hear)
+    tell(shown.add("", last=True))
+    texts = [Insertion(request.place).add(text, last=True) for text in answer["texts"]]
+    return {**answer, "text": texts[0], "texts": texts}
 
 
 def unlearned(state: VaultState, ledger: Ledger, request: Request) -> list[str]:

@@ -1,0 +1,103 @@
+"""`continue --note`: the note at its end, read as the plugin's note at its cursor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from vaultgpt.config import Rules
+from vaultgpt.errors import VaultGPTError
+from vaultgpt.state import VaultState, create_state
+from vaultgpt.tasks.continue_ import Request, note_request, write
+from vaultgpt.tasks.schemas import CompletionRequest
+from vaultgpt.vault.at_cursor import EditorNote, read_editor
+
+PROSE = "I woke before the others and went down to the water."
+NOTES = {
+    "plain": f"# A walk\n\n{PROSE}\n",
+    "new": "",
+    "heading": "# A walk #dream\n",
+    "wishes": f"---\nvaultgpt:\n  tags: [poem]\n  length: page\n  date: 2014\n---\n{PROSE}\n",
+    "quote": f"{PROSE}\n\n> {PROSE}\n> And then",
+    "item": f"{PROSE}\n\n- {PROSE}\n- And then",
+    "cell": f"| a | b |\n|---|---|\n| {PROSE} | And then",
+    "long": "\n\n".join(f"{PROSE} {n}" for n in range(400)),
+}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> VaultState:
+    (tmp_path / "vault").mkdir()
+    for name, text in NOTES.items():
+        (tmp_path / "vault" / f"{name}.md").write_text(text, encoding="utf-8")
+    return create_state(tmp_path / "vault")
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_a_note_is_written_on_at_its_end_as_in_the_editor(state: VaultState, name: str) -> None:
+    text = NOTES[name]
+    editor = read_editor(state.vault, Rules(), EditorNote(f"{name}.md", text, len(text)))
+    found = note_request(state, f"{name}.md")
+    assert (found.text, found.tags, found.title) == (editor.text, editor.tags, editor.title)
+    assert (found.date, found.length, found.place) == (editor.date, editor.length, editor.place)
+    assert len(found.text) <= 12_000 and found.path == f"{name}.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{PROSE}\n\n```\ncode()", "code"),
+        ("---\ntags: [a]\nvaultgpt: false\n---\n" + PROSE, "left out"),
+    ],
+)
+def test_where_nothing_may_be_written_is_said(state: VaultState, text: str, why: str) -> None:
+    (state.vault / "no.md").write_text(text, encoding="utf-8")
+    with pytest.raises(VaultGPTError, match=why):
+        note_request(state, "no.md")
+
+
+class Service:
+    """Answers with two fixed texts, the first of them in pieces too."""
+
+    def __init__(self, state: VaultState, texts: list[str]) -> None:
+        self.state, self.texts = state, texts
+        self.asked: CompletionRequest | None = None
+
+    def ask(self, task: object, request: Any, hear: Any = None) -> Any:
+        self.asked = request
+        for letter in self.texts[0]:
+            hear({"event": "piece", "text": letter})
+        return {"text": self.texts[0], "texts": self.texts}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("quote", " it rained.\n> \n> All day."),
+        ("item", " it rained.\n\n  All day."),
+        ("plain", " it rained.\n\nAll day."),
+    ],
+)
+def test_the_text_has_the_form_that_the_note_s_end_asks_for(
+    state: VaultState, name: str, wanted: str
+) -> None:
+    service, heard = Service(state, [" it rained.\n\nAll day."] * 2), list[str]()
+    answer = write(cast(Any, service), note_request(state, f"{name}.md"), heard.append)
+    lines = [line.rstrip() for line in wanted.split("\n")]
+    for text in ("".join(heard), *answer["texts"]):
+        assert [line.rstrip() for line in text.split("\n")][-len(lines) :] == lines
+    assert answer["text"] == answer["texts"][0] == "".join(heard)
+
+
+def test_a_table_s_cell_stays_one_line(state: VaultState) -> None:
+    service = Service(state, [" it rained. | no\nmore"])
+    answer = write(cast(Any, service), note_request(state, "cell.md"))
+    assert answer["text"].strip() == "it rained."
+    assert service.asked is not None and service.asked.stop == ["\n", "|"]
+
+
+def test_a_text_comes_as_it_was_written(state: VaultState) -> None:
+    service = Service(state, ["> a\n\n- b"])
+    assert write(cast(Any, service), Request(text="And then"))["text"] == "> a\n\n- b"
