@@ -116,6 +116,7 @@ def _remember_active(ledger: Ledger, now: float) -> None:
 
 
 def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:
+    """Take out kept generations that are damaged or gone; may be done beside a round."""
     active = ledger.generations.active()
     mended: list[str] = []
     writes = active is None  # whether what is active can write
