@@ -62,15 +62,39 @@ def lower_bits(raws: Sequence[bytes]) -> npt.NDArray[np.uint32]:
 
 
 def pack_shingles(hashes: Hashes) -> bytes:
-    """Hashes that are compared within one entry only, by twelve bits: three bytes for two."""
-    kept = ascending(hashes >> np.uint64(52)).astype(np.uint32)
-    both = np.append(kept, kept[-1:] if len(kept) % 2 else kept[:0])  # the last one twice
-    pairs = (both[::2] | (both[1::2] << np.uint32(12))).astype("<u4")
-    return pairs.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    """Hashes that are compared within one entry only, by twelve bits, ascending: their number, as
+    many upper bits as count to it by a bit for each and one for each step, then the lower bits.
+
+    Nine bits of each where forty are. Never in threes of bytes, which an older form came in.
+    """
+    kept = ascending(hashes >> np.uint64(52)).astype(np.int64)
+    if not (count := len(kept)):
+        return b""
+    upper = min(12, count.bit_length())
+    lower = 12 - upper
+    bits = np.zeros((1 << upper) + count * (1 + lower), dtype=np.bool_)
+    bits[(kept >> lower) + np.arange(count)] = True
+    bits[(1 << upper) + count :] = (kept[:, None] >> np.arange(lower) & 1).reshape(-1)
+    raw = bytes([count]) if count < 128 else bytes([128 | count >> 8, count & 255])
+    raw += np.packbits(bits).tobytes()
+    return raw if len(raw) % 3 else raw + b"\0"
 
 
 def unpack_shingles(raw: bytes) -> npt.NDArray[np.uint16]:
     """What pack_shingles kept: uint16, ascending."""
+    if len(raw) % 3 == 0:
+        return _in_threes(raw)
+    count, at = (raw[0], 1) if raw[0] < 128 else ((raw[0] & 127) << 8 | raw[1], 2)
+    upper = min(12, count.bit_length())
+    lower, steps = 12 - upper, (1 << upper) + count
+    bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8, offset=at))
+    above = np.flatnonzero(bits[:steps]) - np.arange(count)
+    below = bits[steps : steps + count * lower].reshape(count, lower) @ (1 << np.arange(lower))
+    return (above << lower | below).astype(np.uint16)
+
+
+def _in_threes(raw: bytes) -> npt.NDArray[np.uint16]:
+    """Three bytes for two, as before November 2026; of an odd number the last one twice."""
     pairs = np.zeros((len(raw) // 3, 4), dtype=np.uint8)
     pairs[:, :3] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3)
     both = pairs.view("<u4").reshape(-1)

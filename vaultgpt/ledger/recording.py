@@ -67,9 +67,7 @@ class Recording:
         if empty:
             self.require_notes(len(gone))
         recorder: Recorder | None = None
-        recorded = 0
         for part, last in _marked(parts):
-            recorded += 1
             with self._db.write() as sql:
                 if recorder is None:
                     self._db.tell_time(now)
@@ -85,7 +83,7 @@ class Recording:
                 self._entries.touch_copies(sorted(recorder.touched), recorder.lengths())
                 self._db.set_meta(_UNFINISHED, None if last else "1")
         assert recorder is not None
-        if recorded > 1 and recorder.first:
+        if recorder.first:
             self._db.pack()  # rows that came in no order leave a quarter of their pages empty
         return recorder.done
 
