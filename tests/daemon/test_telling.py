@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,15 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.server.events import Broker, Event
 from vaultgpt.state import VaultState
+
+
+class _With:
+    """asyncio with another timeout."""
+
+    Event = asyncio.Event
+
+    def __init__(self, timeout: Callable[[float | None], asyncio.Timeout]) -> None:
+        self.timeout = timeout
 
 
 def verdict(promoted: bool, kind: str = "incremental", why: str = "Because.") -> dict[str, Any]:
@@ -123,3 +133,23 @@ def test_a_second_round_is_told_how_far_the_first_one_is(
         pytest.raises(Conflict, match=r"since [0-9:]+, reading the vault, 0 %"),
     ):
         run_round(state, settings, manual=True, now=time.time)
+
+
+async def test_who_tells_the_terminal_wakes_for_events_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float | None] = []
+
+    def noted_wait(delay: float | None) -> asyncio.Timeout:
+        waits.append(delay)
+        return asyncio.timeout(delay)
+
+    monkeypatch.setattr("vaultgpt.server.events.asyncio", _With(noted_wait))
+    broker, lines = Broker(), list[str]()
+    task = asyncio.create_task(tell(broker, lines.append))
+    await until(lambda: bool(waits))
+    broker.publish("swap", {"active": None})
+    await until(lambda: bool(lines))
+    broker.close()
+    await task
+    assert set(waits) == {None}

@@ -45,6 +45,7 @@ from vaultgpt.workers.process import RoundStopped
 _LEAVE_S = 15.0  # for a trainer that was told to stop
 _NIGHT_KEY = "daemon_last_night"
 _IN_USE_S = 60.0  # after the last request or saved note
+_LOOK_S = 600.0  # whatever is foreseen: clocks are set, and machines sleep
 _HOUR_KEY = "daemon_nightly"  # the hour that the last night was reckoned by
 RETRY_S, MOST_RETRY_S = 600.0, 86_400.0  # after a failed round; doubled each time
 Runner = Callable[..., RoundAnswer]
@@ -104,7 +105,7 @@ class RoundLoop:
             self._flag.clear()
             await self._decide()
             self._end_night()
-            wait_s = RECHECK_S
+            wait_s = RECHECK_S if "schedule" in self.problems else _LOOK_S
             if self._night_ends is not None:
                 wait_s = min(wait_s, max(0.05, self._night_ends - self._now()))
             if self.decision.when is not None:

@@ -93,7 +93,7 @@ def stop_log(handler: logging.Handler) -> None:
 async def tell(broker: Broker, say: Callable[[str], None]) -> None:
     """Say and log what is published, until cancelled or the broker closes."""
     with broker.subscribe() as listener:
-        async for event in listener.events():
+        async for event in listener.events(heartbeat_s=None):
             if event is not None and (said := sentences(event)) is not None:
                 logged, line = said
                 log.info(logged)

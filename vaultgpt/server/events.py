@@ -37,8 +37,9 @@ class Listener:
     waiting: deque[Event] = field(default_factory=lambda: deque(maxlen=BACKLOG))
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def events(self, heartbeat_s: float = _HEARTBEAT_S) -> AsyncIterator[Event | None]:
-        """Events as they come; None after `heartbeat_s` without one, to find the dead."""
+    async def events(self, heartbeat_s: float | None = _HEARTBEAT_S) -> AsyncIterator[Event | None]:
+        """Events as they come; None after `heartbeat_s` without one, to find the dead. Who listens
+        in this process, and can't die, needs none."""
         while True:
             while self.waiting:
                 yield self.waiting.popleft()
