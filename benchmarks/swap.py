@@ -1,11 +1,13 @@
-"""Does a voice take over while requests never cease? One daemon, two voices, busy clients.
+"""Does a voice take over while requests never cease? One daemon, new voices, busy clients.
 
     python -m benchmarks.swap KEPT [--swaps 6] [--clients 3]
 
 KEPT holds vault/ and home/ as `python -m benchmarks.bases --keep` leaves them; a vault with one
-voice learns a second one first. Each client asks the same seeded question over and over. Printed:
-seconds from the wish for the other voice until the daemon has it, and until a client has its first
-text; how many requests failed; and how many texts were not what the voice that they name writes.
+voice learns a second one first. Each change is to a voice that no process has seen: a copy of one
+of the two, in turns, published as a round would, for the engine keeps the last three. Each client
+asks the same seeded question over and over. Printed: seconds from the wish for the new voice until
+the daemon has it, and until a client has its first text; how many requests failed; and how many
+texts were not what the voice that they name writes.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vaultgpt import generations
 from vaultgpt.errors import VaultGPTError
+from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState, find_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 
@@ -60,17 +65,43 @@ class Load:
                 self.answers.append((time.monotonic(), number, voice, text))
 
 
+def copied(state: VaultState, voice: str) -> str:
+    """The id of a new generation that writes as `voice` does."""
+    folder = state.generations / voice
+    manifest = generations.verify(folder)
+    manifest.pop("id", None)
+    staged = state.staging / "copy"
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(folder, staged)
+    with Ledger.open(state) as ledger:
+        used = [row.id for row in ledger.generations.all(kept=False)]
+        name = generations.publish(staged, state, manifest, used)
+        ledger.generations.add(replace(ledger.generations.get(voice), id=name), [])
+    return name
+
+
+def erased(state: VaultState, copies: dict[str, str], back: str) -> None:
+    """Leave the state as it was, with `back` as its voice."""
+    with Ledger.open(state) as ledger:
+        ledger.generations.activate(back, time.time())
+        for name in copies:
+            ledger.generations.set_status(name, "erased")
+            generations.erase(state, name)
+
+
 def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
     """Figures of one daemon; the vault has two voices."""
     state = find_state(vault)
+    with Ledger.open(state) as ledger:
+        voices = [row.id for row in ledger.generations.all()][:2]
+    if len(voices) < 2:
+        raise SystemExit(f"{vault} has one voice: the gate refused the second.")
+    copies: dict[str, str] = {}  # a new voice -> the one that it writes as
     process = subprocess.Popen(
         [sys.executable, "-m", "vaultgpt", "serve", str(vault)], stdout=subprocess.DEVNULL
     )
     try:
         daemon = _daemon(state)
-        voices = [v["id"] for v in daemon.get("/v1/generations")["generations"]][:2]
-        if len(voices) < 2:
-            raise SystemExit(f"{vault} has one voice: the gate refused the second.")
         load, known = Load(), {}
         for voice in voices:
             daemon.post(f"/v1/generations/{voice}/activate", {})
@@ -85,7 +116,10 @@ def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
         had, told = [], []
         for number in range(swaps):
             time.sleep(PAUSE_S)
-            voice, wished = voices[number % 2], time.monotonic()
+            voice = copied(state, voices[number % 2])
+            copies[voice] = voices[number % 2]
+            time.sleep(PAUSE_S / 2)  # what has just been written lies on the disk
+            wished = time.monotonic()
             daemon.post(f"/v1/generations/{voice}/activate", {})
             had.append(time.monotonic() - wished)
             while not (ends := [e for e, _, v, _ in load.answers if v == voice and e > wished]):
@@ -97,6 +131,7 @@ def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
     finally:
         process.terminate()
         process.wait(20)
+        erased(state, copies, voices[-1])
     return {
         "base": state.vault.parent.name,
         "clients": clients,
@@ -105,7 +140,9 @@ def measure(vault: Path, swaps: int, clients: int) -> dict[str, Any]:
         "told_s": [round(s, 2) for s in told],
         "answers": len(load.answers),
         "failures": len(load.failures),
-        "mixed": sum(text != known[voice, n] for _, n, voice, text in load.answers),
+        "mixed": sum(
+            text != known[copies.get(voice, voice), n] for _, n, voice, text in load.answers
+        ),
     }
 
 
