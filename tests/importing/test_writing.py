@@ -119,6 +119,17 @@ def test_the_command_shows_first_and_writes_when_told(vault: Path, tmp_path: Pat
     assert {p: p.read_bytes() for p in source.iterdir()} == before
 
 
+def test_the_vault_is_not_imported_into_itself(vault: Path) -> None:
+    """By a slip, as `import ~/Notes`: every note would come a second time."""
+    create_state(vault)
+    (vault / "Old").mkdir(parents=True)
+    (vault / "Old" / "2014-05-06.md").write_text("Rain all day.")
+    for source in (vault, vault / "Old"):
+        done = CliRunner().invoke(app, ["import", str(source), "--vault", str(vault), "--yes"])
+        assert done.exit_code == 2 and "in the vault already" in done.output
+    assert not (vault / "Imported").exists()
+
+
 def test_a_single_note_is_told_of_as_one_and_its_words_as_everywhere(
     vault: Path, tmp_path: Path
 ) -> None:

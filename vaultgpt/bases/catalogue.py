@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 PEBBLE = "pebble"
 PIP = "pip:"  # before the name of a Python package that holds a base
@@ -227,9 +228,15 @@ def is_turn_mark(token: str) -> bool:
     return bool(_TURN.match(token))
 
 
+def called(name: str) -> str:
+    """A base's name in a sentence: of a file or folder only the last part."""
+    path = Path(name)
+    return path.name if path.is_absolute() else name
+
+
 def chat_warning(name: str) -> str:
     """What to say of a base that was tuned to answer."""
     return (
-        f"{name} was tuned to answer questions. A base that only continues text takes on a voice "
-        "better: usually the same name without -Instruct, -Chat or -it."
+        f"{called(name)} was tuned to answer questions. A base that only continues text takes on "
+        "a voice better: usually the same name without -Instruct, -Chat or -it."
     )

@@ -107,7 +107,7 @@ def _list(state: VaultState | None, as_json: bool) -> None:
             gigabytes=known.gigabytes,
             licence=known.licence,
             languages=known.reads,
-            memory_gb=round(known.learning_gb, 1),
+            memory_gb=round(known.learning_gb, 2),
             fits=not why,
             why=why or None,
             package=known.packed,

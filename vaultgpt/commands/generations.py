@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vaultgpt.bases.catalogue import called
 from vaultgpt.commands.common import (
     JsonOption,
     VaultArgument,
@@ -51,7 +52,7 @@ def _cells(row: Generation) -> tuple[str, ...]:
         row["id"],
         time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"])),
         row["kind"] + (f", on {row['machine']}" if row.get("machine") else ""),
-        row["base"],
+        called(row["base"]),
         f"{row['held_out']:.3f}" if row["held_out"] is not None else "-",
         row["why"] + (" (barred: it learned what was forgotten)" if row["barred"] else ""),
     )

@@ -19,6 +19,7 @@ from vaultgpt.commands.common import (
     print_json,
 )
 from vaultgpt.corpus.words import count_words
+from vaultgpt.errors import UsageError
 from vaultgpt.importing.formats import FORMATS, read_source
 from vaultgpt.importing.writing import Preview, preview, write
 
@@ -59,6 +60,12 @@ def import_(
 ) -> None:
     """Bring writing from another program into the vault, as notes; shown first, never twice."""
     state = locate(vault)
+    real = source.expanduser().resolve()
+    if real.is_dir() and (real == state.vault or state.vault in real.parents):
+        raise UsageError(
+            f"{source} lies in the vault already, so its notes are learned where they are.",
+            "Give what another program exported.",
+        )
     name, drafts = read_source(source.expanduser(), made_by, file_dates)
     planned = preview(state.vault, into or f"Imported/{_PLACES.get(name, 'Text')}", drafts)
     dates = [draft.date[:10] for draft in drafts if draft.date]
@@ -83,7 +90,11 @@ def import_(
             }
         )
     elif written:
-        out.print(f"{many(written, 'note is', 'notes are')} in the vault.", markup=False)
+        out.print(
+            f"{many(written, 'note is', 'notes are')} in the vault. They are learned with the next "
+            "round: tonight under `vaultgpt serve`, or now with `vaultgpt train`.",
+            markup=False,
+        )
     elif planned.notes:
         out.print("Nothing was written; --yes writes them.", markup=False)
 
@@ -93,7 +104,8 @@ def _preview(name: str, planned: Preview, dates: list[str], tags: Counter[str]) 
     days = sorted({*dates})
     span = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
     undated = f", {total - len(dates):,} without a date" if dates and len(dates) < total else ""
-    out.print(f"{many(total, 'note')} by {_PLACES.get(name, name)}{span}{undated}.", markup=False)
+    source = f"of a {name}" if name in ("text", "folder") else f"by {_PLACES.get(name, name)}"
+    out.print(f"{many(total, 'note')} {source}{span}{undated}.", markup=False)
     if tags:
         shown = ", ".join(f"{tag} ({count})" for tag, count in tags.most_common(_SHOWN))
         out.print(f"Tags: {shown}{' ...' if len(tags) > _SHOWN else ''}", markup=False)

@@ -167,7 +167,7 @@ export class Api {
 
 	async note(path: string): Promise<NoteAnswer> {
 		const query = encodeURIComponent(this.transport.notePath(path));
-		const value = record(await this.transport.request("GET", `/v1/notes?path=${query}`));
+		const value = await this.transport.request("GET", `/v1/notes?path=${query}`).then(record, unread);
 		return {
 			used: value["used"] === true,
 			why: text(value["why"]) ?? "",
@@ -229,4 +229,10 @@ export class Api {
 	async activate(generation: string): Promise<void> {
 		await this.transport.request("POST", `/v1/generations/${encodeURIComponent(generation)}/activate`, {});
 	}
+}
+
+/** A note that the daemon does not know yet, as it would answer about one that it leaves out. */
+function unread(error: unknown): Record<string, unknown> {
+	if (error instanceof Problem && error.status === 404) return { used: false, why: "it was not read yet, which happens a moment after it was saved" };
+	throw error;
 }

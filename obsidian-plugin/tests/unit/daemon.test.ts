@@ -4,7 +4,7 @@ import { loopback } from "../../src/daemon/fetchTransport.ts";
 import { Model } from "../../src/daemon/model.ts";
 import { Outbox, type Acceptance } from "../../src/daemon/outbox.ts";
 import { findEndpoint, stateRoot, type Machine } from "../../src/daemon/places.ts";
-import { notRunning } from "../../src/daemon/problem.ts";
+import { notRunning, Problem } from "../../src/daemon/problem.ts";
 import { SseParser, type ServerEvent } from "../../src/daemon/sse.ts";
 import type { Method, Transport } from "../../src/daemon/transport.ts";
 
@@ -180,4 +180,13 @@ test("the model follows the daemon, loses it with a sentence and finds it again"
 	await vi.waitFor(() => expect(model.daemon.online).toBe(true), 10_000);
 	expect(reached).toHaveBeenCalledTimes(2);
 	model.stop();
+});
+
+test("a note that the daemon has not read yet is told of as such, and other refusals are not", async () => {
+	const refusing = (status: number) => {
+		const wire = { notePath: (path: string) => path, request: () => Promise.reject(new Problem("refused", "There is no such note.", status)) };
+		return new Api(wire as unknown as Transport).note("Journal/new.md");
+	};
+	expect((await refusing(404)).why).toBe("it was not read yet, which happens a moment after it was saved");
+	await expect(refusing(403)).rejects.toThrow("There is no such note.");
 });
