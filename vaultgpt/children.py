@@ -163,10 +163,16 @@ def exit_meaning(status: int | None, stderr: bytes = b"") -> str:
         if os.name == "posix" and -status == signal.SIGKILL:
             return "it was killed, probably for lack of memory"
         return f"it crashed with signal {-status}{_for_memory(stderr)}"
-    names = _CLASS_NAME.findall(stderr)
-    reason = f" ({names[-1].decode()})" if names else ""
+    name = failed_with(stderr)
+    reason = f" ({name})" if name else ""
     ended = f"it ended with status {'?' if status is None else status}{reason}"
     return f"{ended}{_for_memory(stderr)}"
+
+
+def failed_with(stderr: bytes) -> str:
+    """The class of the exception that ended a process, by its standard error; "" for none."""
+    names = _CLASS_NAME.findall(stderr)
+    return names[-1].decode() if names else ""
 
 
 def _for_memory(stderr: bytes) -> str:

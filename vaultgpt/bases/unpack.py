@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from vaultgpt.bases.hashes import RECORD, Hashes, Record
 from vaultgpt.bases.kinds import CHOOSE
 from vaultgpt.bases.model import inspect, model_files
 from vaultgpt.bases.names import name_unpacked, unpacked_folder
-from vaultgpt.children import command, environment, spawn_options
+from vaultgpt.children import command, environment, failed_with, spawn_options
 from vaultgpt.errors import BaseModelError, Conflict, require_package
 from vaultgpt.files import locked, make_private_dir, put_folder, sha256_file, write_json
 from vaultgpt.wire import Frame, read_frame, write_frame
@@ -35,7 +34,6 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # What the child held at its peak: SmolLM2-135M Q4_1 0.94 GB, Gemma 3 270M Q4_K_M 3.3 GB; that is
 # libraries, twice the model as it is written, and three times the largest tensor in fp32.
 _LIBRARIES_BYTES, _COPIES, _LARGEST_COPIES = 600_000_000, 2, 3
-_CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception))\b", re.MULTILINE)
 
 
 class UnpackJob(TypedDict):
@@ -141,8 +139,8 @@ def _run(job: UnpackJob, name: str, found: Gguf, on_progress: Callable[[int, int
         if status == 0:
             return
         errors.seek(0)
-        crash = _CLASS_NAME.findall(errors.read())
-    reason = str(failure.get("class") or (crash[-1].decode() if crash else f"status {status}"))
+        crash = failed_with(errors.read())
+    reason = str(failure.get("class") or crash or f"status {status}")
     if (os.name == "posix" and status == -signal.SIGKILL) or reason == "MemoryError":
         raise BaseModelError(
             f"There was not enough memory to unpack {name}.",

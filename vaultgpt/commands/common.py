@@ -298,17 +298,6 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
         yield bar
 
 
-_PHASES = {
-    "read": "Reading the vault",
-    "load": "Loading the base",
-    "evaluate": "Measuring",
-    "send": "Sending",
-    "train": "Learning",
-    "fetch": "Fetching",
-    "measure": "Measuring",
-    "write": "Writing pages",
-    "compare": "Comparing",
-}
 _LOOK_BACK_S = 30.0  # the pace of which the time left is reckoned
 
 
@@ -334,6 +323,7 @@ class TimeLeft:
 def show_on(bar: Progress) -> Hear:
     """What draws a round's progress, with the time left as it is now."""
     from vaultgpt.bases.estimate import human
+    from vaultgpt.rounds.under_way import doing
 
     task = bar.add_task("Reading the vault", total=1.0)
     left = TimeLeft()
@@ -346,7 +336,7 @@ def show_on(bar: Progress) -> Hear:
         seconds = left.look(phase, fraction, time.monotonic())
         facts = [f"{speed:,.0f} tokens/s"] if (speed := event.get("tokens_per_s")) else []
         facts += [f"{human(seconds)} left"] if seconds is not None else []
-        said = _PHASES.get(phase, "Working") + (f" ({', '.join(facts)})" if facts else "")
+        said = doing(phase).capitalize() + (f" ({', '.join(facts)})" if facts else "")
         bar.update(task, completed=fraction, description=said)
 
     return show

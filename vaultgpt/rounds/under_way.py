@@ -28,6 +28,8 @@ _DOING = {
     "train": "learning",
     "fetch": "fetching from the other machine",
     "measure": "measuring",
+    "write": "writing pages",
+    "compare": "comparing",
 }
 
 
@@ -93,7 +95,12 @@ def how_far(progress: RoundProgress | None) -> str:
     """`since 02:31, learning, 43 %`; "" where nothing is known."""
     if progress is None:
         return ""
-    said = [_DOING.get(progress.get("phase", ""), "working")]
+    said = [doing(progress.get("phase", ""))]
     if (started := progress.get("started")) is not None:
         said.insert(0, f"since {time.strftime('%H:%M', time.localtime(started))}")
     return ", ".join([*said, f"{100 * (progress.get('fraction') or 0):.0f} %"])
+
+
+def doing(phase: str) -> str:
+    """What a long job does in one of its phases."""
+    return _DOING.get(phase, "working")

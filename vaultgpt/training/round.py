@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast
 
 from vaultgpt.config import Training
-from vaultgpt.wire import CheckRow, ForetoldRow, LearningRow, ReportRow, SegmentsRow
+from vaultgpt.wire import CheckRow, ForetoldRow, Frame, LearningRow, ReportRow, SegmentsRow
 
 _T = TypeVar("_T")
 LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
@@ -169,7 +169,7 @@ def report_from_json(value: ReportRow) -> Report:
     return Report(**made)
 
 
-def of_machine(settings: Training) -> dict[str, Any]:
+def of_machine(settings: Training) -> Frame:
     """What a trainer is told of the machine that it is started on."""
     return {name: getattr(settings, name) for name in OF_MACHINE}
 
