@@ -91,12 +91,12 @@ def items(notes: Sequence[ScannedNote]) -> list[Item]:
     """Every entry of these notes as the trainer scores it."""
     found = []
     for one in notes:
-        for entry in one.note.entries:
+        for place, entry in enumerate(one.note.entries):
             text, masked = entry.document()
             if text.strip():
                 found.append(
                     Item(
-                        f"{entry.path}#{entry.ordinal}",
+                        f"{entry.path}#{place}",
                         "held_out",
                         text,
                         tuple(masked),

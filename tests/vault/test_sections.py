@@ -52,7 +52,6 @@ def test_each_day_is_an_entry_with_its_date_tags_and_own_text() -> None:
         "Friday, 2 July 2021",
         "[[2021-07-03]]",
     ]
-    assert [e.ordinal for e in note.entries] == [0, 1, 2, 3]
     assert [e.title for e in note.entries] == ["Summer", None, None, None]
 
 
@@ -114,7 +113,7 @@ def test_a_day_that_does_not_exist_is_an_undated_entry_and_a_problem() -> None:
 
 def test_the_same_day_twice_is_two_entries() -> None:
     note = note_of("## 2021-07-01\nA\n## 2021-07-01\nB\n")
-    assert [(e.heading, e.ordinal) for e in note.entries] == [("2021-07-01", 0), ("2021-07-01", 1)]
+    assert [(e.heading, e.start) for e in note.entries] == [("2021-07-01", 0), ("2021-07-01", 16)]
 
 
 def test_the_first_heading_is_the_title_when_nothing_of_prose_stands_above() -> None:

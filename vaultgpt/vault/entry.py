@@ -81,7 +81,6 @@ class Entry:
 
     path: str  # POSIX, relative to the vault, NFC
     heading: str | None  # the date heading that opens the section; None for a whole note
-    ordinal: int  # 0 for the first entry of the file, and so on
     title: str | None  # None where the title is only a date
     date: str | None  # "2019", "2019-03" or "2019-03-14"; None is undated
     tags: tuple[str, ...]  # lower-case, without "#", in order of appearance, "a/b" for nested ones

@@ -185,7 +185,7 @@ class _Reader:
         if not days:
             return (
                 self._entry(
-                    0, headings.Section(0, len(self.text), None, None), name, date, found, own
+                    headings.Section(0, len(self.text), None, None), name, date, found, own
                 ),
             )
         first = days[0][0].start
@@ -194,13 +194,11 @@ class _Reader:
         shared = unique([*own, *(tag for at, tag in found.tags if at < first)])
         parts = headings.cut(days, len(self.text), preamble)
         return tuple(
-            self._entry(n, part, None if part.heading else name, date, found, shared)
-            for n, part in enumerate(parts)
+            self._entry(part, None if part.heading else name, date, found, shared) for part in parts
         )
 
     def _entry(
         self,
-        ordinal: int,
         part: headings.Section,
         title: str | None,
         date: str | None,
@@ -216,7 +214,6 @@ class _Reader:
         return Entry(
             path=self.path,
             heading=part.heading.text if part.heading else None,
-            ordinal=ordinal,
             title=title,
             date=date,
             tags=unique([*shared, *(tag for _, tag in found.tags[first:after])]),
