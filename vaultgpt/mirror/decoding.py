@@ -20,14 +20,14 @@ from vaultgpt.mirror.lean import Cache, Model
 from vaultgpt.mirror.sampling import Logits
 from vaultgpt.wire import Piece, Sampling
 
-Rows = npt.NDArray[np.float32]  # [rows, vocab]
+_Rows = npt.NDArray[np.float32]  # [rows, vocab]
 _Key = tuple[str, str]  # generation, variant
 _ENTRIES = 6
 _BYTES = 512 << 20
 
 
 @dataclass
-class Prefix:
+class _Prefix:
     """A one-row cache and the tokens whose positions in it are valid."""
 
     key: _Key
@@ -49,7 +49,7 @@ class PrefixStore:
     def __init__(self, entries: int = _ENTRIES, limit_bytes: int = _BYTES) -> None:
         self.entries, self.limit_bytes = entries, limit_bytes
         self.share: Callable[[], float] = lambda: 1.0  # of limit_bytes, where several have stores
-        self._kept: list[Prefix] = []
+        self._kept: list[_Prefix] = []
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -64,7 +64,7 @@ class PrefixStore:
 
     def fill(
         self, key: _Key, model: Model, ids: list[int], cancelled: Callable[[], bool]
-    ) -> tuple[Prefix, int]:
+    ) -> tuple[_Prefix, int]:
         """A prefix that holds exactly `ids`, and how many of them were found.
 
         Only what is missing is computed, in chunks between which `cancelled` is asked. Cancelled
@@ -80,16 +80,16 @@ class PrefixStore:
             prefix.ids += part
         return prefix, found
 
-    def _take(self, key: _Key, model: Model, ids: list[int]) -> tuple[Prefix, int]:
+    def _take(self, key: _Key, model: Model, ids: list[int]) -> tuple[_Prefix, int]:
         best, found = None, 0
         for prefix in self._kept:
             if prefix.key == key and (common := _common(prefix.ids, ids)) > found:
                 best, found = prefix, common
         if best is None:
-            best = Prefix(key, model.empty())
+            best = _Prefix(key, model.empty())
         elif found < len(best.ids) // 2 and found < len(ids):
             # Another note that shares the opening only: leave that one its own.
-            best = Prefix(key, model.stack([(best.cache, found)], 1), best.ids[:found])
+            best = _Prefix(key, model.stack([(best.cache, found)], 1), best.ids[:found])
         self._kept = [p for p in self._kept if p is not best]
         self._kept.append(best)
         self._trim()
@@ -116,11 +116,11 @@ class Lane:
 
     model: Model
     ids: list[int]
-    prefix: Prefix
+    prefix: _Prefix
 
 
 @dataclass
-class Batch:
+class _Batch:
     """Lanes of one model, which are stepped at once: the first lane's rows, then the next one's.
 
     Weights are read once for all of them: a tag strength costs a third of the speed, not half.
@@ -131,18 +131,18 @@ class Batch:
     cache: Cache  # the only lane's own prefix for a single row
 
     @staticmethod
-    def of(lanes: list[Lane], rows: int) -> Batch:
+    def of(lanes: list[Lane], rows: int) -> _Batch:
         model = lanes[0].model
         if len(lanes) == rows == 1:
-            return Batch(model, lanes, lanes[0].prefix.cache)
+            return _Batch(model, lanes, lanes[0].prefix.cache)
         caches = [(lane.prefix.cache, len(lane.ids) - 1) for lane in lanes]
-        return Batch(model, lanes, model.stack(caches, rows))
+        return _Batch(model, lanes, model.stack(caches, rows))
 
-    def step(self, rows: list[Answer]) -> list[Rows]:
+    def step(self, rows: list[Answer]) -> list[_Rows]:
         """Logits of each lane, after the last token of every row."""
         last = [a.tail[-1] if a.tail else lane.ids[-1] for lane in self.lanes for a in rows]
         at = [len(lane.ids) - 1 + len(a.tail) for lane in self.lanes for a in rows]
-        logits: Rows = self.model.step(self.cache, last, at).numpy()
+        logits: _Rows = self.model.step(self.cache, last, at).numpy()
         return np.split(logits, len(self.lanes))
 
     def shrink(self, rows: list[int], before: int) -> None:
@@ -177,7 +177,7 @@ class Mix:
         place = {name: i for i, name in enumerate(lanes)}
         return Mix(place.get("u"), place.get("b"), sampling.tag_strength, sampling.voice)
 
-    def __call__(self, parts: list[Rows]) -> Rows:
+    def __call__(self, parts: list[_Rows]) -> _Rows:
         c = parts[0]
         mixed = c
         if self.without_header is not None:
@@ -193,7 +193,7 @@ class Decoding:
 
     def __init__(self, lanes: list[Lane], mix: Mix, barred: Logits) -> None:
         self.lanes, self.mix, self.barred = lanes, mix, barred
-        self.batches: list[Batch] = []
+        self.batches: list[_Batch] = []
         self.first_at: float | None = None  # perf_counter() seconds at the first token
         self.leader_at = 0.0  # and at the last one of alternative 0
 
@@ -240,9 +240,9 @@ class Decoding:
 
     def _fork(self, rows: int) -> None:
         self.batches = [
-            Batch.of(list(lanes), rows)
+            _Batch.of(list(lanes), rows)
             for _, lanes in groupby(self.lanes, key=lambda lane: id(lane.model))
         ]
 
-    def _step(self, rows: list[Answer]) -> Rows:
+    def _step(self, rows: list[Answer]) -> _Rows:
         return self.mix([logits for batch in self.batches for logits in batch.step(rows)])

@@ -46,7 +46,7 @@ def fits(config: ModelConfig) -> bool:
 
 
 @dataclass
-class GPT2Layer:
+class _GPT2Layer:
     """One layer's weights; norms are (weight, bias)."""
 
     norm: tuple[Tensor, Tensor]
@@ -84,9 +84,9 @@ class GPT2(LeanModel):
         )
         return weight, bias
 
-    def _layer(self, index: int) -> GPT2Layer:
+    def _layer(self, index: int) -> _GPT2Layer:
         prefix = f"h.{index}."
-        return GPT2Layer(
+        return _GPT2Layer(
             norm=self._norm(prefix + "ln_1"),
             qkv=self._product(prefix + "attn.c_attn"),
             out=self._product(prefix + "attn.c_proj"),
@@ -95,7 +95,7 @@ class GPT2(LeanModel):
             down=self._product(prefix + "mlp.c_proj"),
         )
 
-    def _beside(self, layer: GPT2Layer, index: int, adapter: Adapter) -> GPT2Layer:
+    def _beside(self, layer: _GPT2Layer, index: int, adapter: Adapter) -> _GPT2Layer:
         def product(whole: Linear, name: str) -> Linear:
             return self._with_factors(whole, *adapter.pair([f"transformer.h.{index}.{name}"]))
 

@@ -15,7 +15,7 @@ from vaultgpt.rounds.under_way import how_far, under_way
 from vaultgpt.state import VaultState
 from vaultgpt.training.paused import PausedRound, begun_round, lost
 
-BY_HAND = "you gave it up"
+_BY_HAND = "you gave it up"
 
 
 def sweep(state: VaultState, ledger: Ledger, which: str) -> None:
@@ -34,7 +34,7 @@ def give_up(ledger: Ledger, found: PausedRound, why: str, now: float) -> str:
     """
     said = found.ends(why)
     shutil.rmtree(found.folder, ignore_errors=True)
-    ledger.rounds.abandon(found.row.number, now, said, by_hand=why == BY_HAND)
+    ledger.rounds.abandon(found.row.number, now, said, by_hand=why == _BY_HAND)
     return said
 
 
@@ -47,7 +47,7 @@ def give_up_by_hand(state: VaultState, ledger: Ledger, now: float) -> str:
     with locked(state.round_lock, busy(far, "Stop it first: Ctrl-C where it runs.")):
         sweep(state, ledger, "r[0-9]*")
         found = begun_round(ledger)
-        return "" if found is None else give_up(ledger, found, BY_HAND, now)
+        return "" if found is None else give_up(ledger, found, _BY_HAND, now)
 
 
 def busy(far: str, mend: str) -> Conflict:

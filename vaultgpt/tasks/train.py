@@ -53,7 +53,7 @@ class CancelAnswer(TypedDict):
     cancelled: bool
 
 
-class GiveUpAnswer(TypedDict):
+class _GiveUpAnswer(TypedDict):
     """Whether a round waited that is given up now, and what is said of it."""
 
     given_up: bool
@@ -145,9 +145,9 @@ def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAn
     raise TrainingError("The daemon ended before the round did.", "Its checkpoint is kept.")
 
 
-def _give_up(desk: Desk, _asked: Nothing) -> GiveUpAnswer:
+def _give_up(desk: Desk, _asked: Nothing) -> _GiveUpAnswer:
     said = give_up_by_hand(desk.state, desk.ledger, desk.now)
-    return GiveUpAnswer(given_up=bool(said), why=said or "No round is paused.")
+    return _GiveUpAnswer(given_up=bool(said), why=said or "No round is paused.")
 
 
 TRAIN: Task[TrainRequest, RoundAnswer] = Task(
@@ -164,12 +164,12 @@ TRAIN: Task[TrainRequest, RoundAnswer] = Task(
 CANCEL: Task[Nothing, CancelAnswer] = Task(
     "POST", "/v1/train/cancel", "End the running round", Nothing, CancelAnswer
 )
-GIVE_UP: Task[Nothing, GiveUpAnswer] = Task(
+GIVE_UP: Task[Nothing, _GiveUpAnswer] = Task(
     "POST",
     "/v1/train/give-up",
     "Give up the round that is paused or runs: its text is erased, the active voice stays",
     Nothing,
-    GiveUpAnswer,
+    _GiveUpAnswer,
     _give_up,
     writes="voice",
 )

@@ -21,7 +21,7 @@ CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
 FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold
 _FEWEST = 64  # rows of a chunk that is only scored: fewer make slow products of a large vocabulary
 IGNORE = -100
-LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
+_LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _HeadNats(torch.autograd.Function):
             if bias is not None:
                 share += bias
             torch.softmax(share, 1, out=share)
-            total -= share.gather(1, wanted).clamp_min_(LEAST_SHARE).log_().sum()
+            total -= share.gather(1, wanted).clamp_min_(_LEAST_SHARE).log_().sum()
             share.scatter_add_(1, wanted, share.new_full((1, 1), -1.0).expand_as(wanted))
             slope.copy_(share)
             torch.mm(slope, head, out=to_hidden[at : at + size])
