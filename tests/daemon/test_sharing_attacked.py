@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from types import FrameType
+from typing import IO, Any, cast
 
 import psutil
 import pytest
 
 from tests.daemon.conftest import until
 from tests.daemon.household import ASKED, LONG, Vault, alone
+from tests.daemon.serving import wait_for
 from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import SharedEngine
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.wire import Piece, Prompt, Sampling, Usage
+from vaultgpt.mirror.decoding import PrefixStore
+from vaultgpt.mirror.engine import Engine
+from vaultgpt.mirror.lean import KV
+from vaultgpt.mirror.sharing import _Sessions
+from vaultgpt.mirror.weights import Adapter
+from vaultgpt.mirror.worker import Inbox, Worker
+from vaultgpt.mirror.writing import Writing
+from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage, frame_of, read_frame
 from vaultgpt.workers.mirror import SHARED, Opening
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")
@@ -385,3 +397,90 @@ async def test_nothing_that_one_vault_does_changes_a_word_of_what_another_hears(
     assert len(worlds[0]) > 60
     assert worlds[0] == worlds[1] == worlds[2]
     assert not any(s in str(worlds) for s in ("marzipanorchard", "quincejelly"))
+
+
+def ask(line: socket.socket, stream: IO[bytes], frame: Frame, last: str) -> list[Frame]:
+    """Send a frame; all that is answered, up to the event `last`."""
+    line.sendall(frame_of(frame))
+    heard: list[Frame] = []
+    while not heard or heard[-1]["event"] != last:
+        found = read_frame(stream)
+        assert found is not None and found["event"] != "error", found
+        heard.append(found)
+    return heard
+
+
+def holds(words: Sequence[str]) -> list[str]:
+    """The kinds of objects here that hold a text with one of these words in it."""
+
+    def text(held: object) -> str:
+        if type(held) is bytes:
+            return held.decode("latin-1")
+        return held if type(held) is str else ""
+
+    return [
+        type(holder).__name__
+        for holder in gc.get_objects()
+        if holder is not words and type(holder) is not FrameType
+        for held in gc.get_referents(holder)
+        if (found := text(held)) and any(word in found for word in words)
+    ]
+
+
+def test_nothing_of_a_session_that_has_left_is_held_by_anything(
+    tiny_llama: Path, voices: list[Path], tmp_path: Path
+) -> None:
+    """1. Two sessions write, one of them with words of its own; it leaves. 2. Every living object
+    is looked at, from within.
+
+    Result: no engine, cache, guard or session more than before it came, and none of its words.
+    """
+    words = ["marzipan" + "orchard", "quince" + "jelly"]
+    prompt = f"I saw the {words[0]} and"
+    kinds = (Engine, PrefixStore, KV, RunIndex, Inbox, Worker, Writing, Adapter)
+
+    def count() -> list[int]:
+        gc.collect()
+        found = [type(each) for each in gc.get_objects()]
+        return [sum(issubclass(each, kind) for each in found) for kind in kinds]
+
+    def session(voice: Path, number: int) -> tuple[socket.socket, IO[bytes]]:
+        line = socket.socket(socket.AF_UNIX)
+        line.connect("s")
+        stream = cast("IO[bytes]", line.makefile("rb"))
+        assert (read_frame(stream) or {})["event"] == "hello"
+        runs, secret = tmp_path / f"runs{number}", b"k" * 32
+        opening = Opening(tiny_llama, "g000001", {"g000001": voice}, THREADS, runs, secret)
+        ask(line, stream, opening.frame(1), "ready")
+        return line, stream
+
+    def write(of: tuple[socket.socket, IO[bytes]], text: str) -> None:
+        for n in (1, 3):
+            asked = replace(ASKED, text=text, title=text, tags=(words[1],), n=n, max_tokens=12)
+            frame = {"op": "generate", "id": n, "prompt": asked.to_json()}
+            ask(*of, frame, "usage")
+
+    with contextlib.chdir(tmp_path), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("s")
+        listener.listen(4)
+        sessions = _Sessions()
+        serving = threading.Thread(target=sessions.serve, args=(listener,), daemon=True)
+        serving.start()
+        stays = session(voices[0], 0)
+        ask(*stays, {"op": "warm", "id": 1, "prompt": replace(ASKED).to_json()}, "warmed")
+        before, threads = count(), threading.active_count()
+        goes = session(voices[1], 1)
+        write(goes, prompt)
+        assert count() != before and holds(words), "it is found while it is there"
+        for end in goes:
+            end.close()
+        del goes
+        wait_for(lambda: threading.active_count() == threads)
+        ask(*stays, {"op": "warm", "id": 2, "prompt": replace(ASKED).to_json()}, "warmed")
+        wait_for(lambda: count() == before)
+        del prompt
+        assert not holds(words)
+        for end in stays:
+            end.close()
+        serving.join(10)
+        assert not serving.is_alive()
