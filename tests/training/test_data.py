@@ -282,10 +282,10 @@ def test_text_that_is_there_many_times_is_counted() -> None:
 
 def test_sampling_is_repeated_by_its_seed(base: BaseModel) -> None:
     found = segments([item(i, "held_out") for i in range(3)], base.encoder)
-    first = sample(base, found, 1)
-    assert first == sample(base, found, 1) != sample(base, found, 2)
+    first, tokens = sample(base, found, 1)
+    assert (first, tokens) == sample(base, found, 1) != sample(base, found, 2)
     assert len(first) == 48 and all(first)
-    assert sample(base, [], 1) == []
+    assert sample(base, [], 1) == ([], 0)
 
 
 @pytest.mark.parametrize("spread_of_logits", [0.3, 2.0])

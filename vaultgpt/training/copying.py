@@ -45,7 +45,7 @@ def copying(
     Empty when there is nothing to begin with; a third as many with `few`. They end after `seconds`,
     if not before. The base must hold the merged adapter.
     """
-    texts, tokens = _sample(base, prompts, seed, few, seconds)
+    texts, tokens = sample(base, prompts, seed, few, seconds)
     if not texts:
         return {}
     index = WordRuns(training)
@@ -66,16 +66,18 @@ def _sampled_length(base: BaseModel) -> int:
     return min(96 if base.params < 50_000_000 else 64, base.context - _PROMPT_TOKENS)
 
 
-def sample(base: BaseModel, prompts: Sequence[Segment], seed: int) -> list[str]:
-    """Continuations of the segments' first tokens, unguarded and in likelier words than usual."""
-    return _sample(base, prompts, seed, False, None)[0]
-
-
 @torch.no_grad()
-def _sample(
-    base: BaseModel, prompts: Sequence[Segment], seed: int, few: bool, seconds: float | None
+def sample(
+    base: BaseModel,
+    prompts: Sequence[Segment],
+    seed: int,
+    few: bool = False,
+    seconds: float | None = None,
 ) -> tuple[list[str], int]:
-    """As `sample`, and the tokens that were read and drawn."""
+    """Continuations of the segments' first tokens, unguarded and in likelier words than usual.
+
+    Beside them the tokens that were read and drawn.
+    """
     rows, length = 48 if base.params < 50_000_000 else 24, _sampled_length(base)
     rows = rows // 3 if few else rows
     fitting = [s for s in prompts if len(s.document.token_ids) >= _PROMPT_TOKENS]
