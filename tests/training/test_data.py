@@ -192,6 +192,8 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(round_tokens=10e6, params=124_000_000).batch_tokens == 16_384
     real = recipe(round_tokens=60 * 1950.0, params=135_000_000)
     assert real.batch_tokens == 1950 and real.rate == pytest.approx(3e-3)
+    first = recipe(round_tokens=60 * 1950.0, params=135_000_000, hurried=True)
+    assert first.batch_tokens == 512 and first.rate == pytest.approx(3e-3 * (512 / 1950) ** 0.75)
     assert recipe(round_tokens=2000.0, **read).batch_tokens == 1000
     much = recipe(round_tokens=20_000.0, fresh=False, read_tokens=40 * 875.0)
     assert (much.batch_tokens, much.rate) == (875, small.rate)  # as the fresh one before it
