@@ -94,6 +94,7 @@ def test_installing_writes_starts_and_replaces_and_uninstalling_leaves_nothing(p
     assert stale["other"] == "/old/python" and "another installation" in stale["sentence"]
     assert at_login.install(system)["other"] is None
     gone = at_login.uninstall(system)
+    assert "taken away" in gone["sentence"]
     assert not gone["installed"] and not place.exists()
     assert ("systemctl", "--user", "disable", "--now", "vaultgpt") in system.told
     with pytest.raises(NotFound):

@@ -158,7 +158,7 @@ class _CompletionAsked:
         if self.label is None or (refused := self.label.refused) is None:
             return
         rule = not refused.code.startswith("cursor")
-        why = f"The rules leave this note out: {refused.why}" if rule else refused.why
+        why = f"The rules leave this note out. {refused.why}" if rule else refused.why
         raise Forbidden(why, refused.code, param="vaultgpt.note")
 
 

@@ -239,7 +239,8 @@ def uninstall(run: _Run = _run) -> ServiceState:
     system.unit.unlink(missing_ok=True)
     if system.kind.startswith("systemd"):
         run(("systemctl", "--user", "daemon-reload"))
-    return status(run)
+    said = "The service is stopped and its unit taken away. What was learned stays."
+    return {**status(run), "sentence": said}
 
 
 def status(run: _Run = _run) -> ServiceState:

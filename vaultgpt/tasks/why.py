@@ -156,7 +156,7 @@ def check_path(vault: Path, rules: Rules, path: str) -> str | None:
     except UsageError as error:
         raise Forbidden(error.message, "path_not_allowed", error.mend, "vaultgpt.path") from None
     if not judgement.used and judgement.code not in WRITABLE:
-        why = f"The rules leave this note out: {judgement.why}"
+        why = f"The rules leave this note out. {judgement.why}"
         raise Forbidden(why, judgement.code, param="vaultgpt.path")
     return date
 
