@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vaultgpt import children
-from vaultgpt.bases.catalogue import PEBBLE
+from vaultgpt.bases.catalogue import PEBBLE, called
 from vaultgpt.bases.estimate import estimate, human
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import remarks, resolve
@@ -296,10 +296,10 @@ def _second_half(show: _Show, folder: Path, name: str, seed: int, first: list[_W
             texts = [_write(state, tag, seed) for tag in _OPENINGS]
     show.title("Side by side: the embedded base, and the better one")
     for mine, theirs in zip(first, texts, strict=False):
-        show.beside(mine, theirs, base.name)
+        show.beside(mine, theirs, called(base.name))
     seconds = round(time.monotonic() - started, 1)
     show.title(f"Done in {seconds:.0f} seconds more")
-    show.say(f"{base.name} stays in {base.folder}: `vaultgpt base {name}` finds it there.")
+    show.say(f"{called(base.name)} stays here: `vaultgpt base {name}` takes it for your notes.")
     return {"base": base.name, "round": answer, "continuations": texts, "seconds": seconds}
 
 
