@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from vaultgpt.training.bootstrap import change, percent, student95
 from vaultgpt.training.gate import judge
-from vaultgpt.training.round import Report, SegmentScores
+from vaultgpt.training.round import Report, SegmentScores, Verdict
 
 TRIALS = 100
 
@@ -352,6 +353,34 @@ def test_another_base_is_held_against_what_the_active_pair_scored_on_the_same_en
     assert not judge(
         report(held), kind="fresh", first=False, expect_fresh=False, recorded={"before": worse}
     ).promoted
+
+
+def test_another_base_is_held_against_a_first_voice_that_was_scored_on_a_sample() -> None:
+    """Eight of its 28 entries, a segment each, are compared with the same entries; of another
+    vault's entries none is."""
+    held = segments(np.random.default_rng(5), 28, 2, {"after": 0.9, "base": 1.0}, noise=0.0)
+    few = [at for at in range(len(held.entry)) if at < 16 and at % 2 == 0]
+    sample = SegmentScores(
+        [held.entry[at] for at in few],
+        [held.tags[at] for at in few],
+        [held.years[at] for at in few],
+        [held.bytes[at] for at in few],
+        {"after": [held.nats["base"][at] for at in few]},
+    )
+
+    def against(recorded: SegmentScores) -> Verdict:
+        return judge(
+            report(held),
+            kind="fresh",
+            first=False,
+            expect_fresh=False,
+            recorded={"before": recorded},
+        )
+
+    verdict = against(sample)
+    assert verdict.promoted and "the active generation by 8 entries" in verdict.why
+    verdict = against(replace(sample, entry=[f"x{at}" for at in few]))
+    assert not verdict.promoted and "could not be compared" in verdict.why
 
 
 def test_the_same_figures_give_the_same_verdict_in_good_time() -> None:

@@ -133,7 +133,7 @@ def paired(
         return None
     a, b = _clusters(scores, model), _clusters(other, other_model)
     names = sorted(set(a) & set(b))
-    if len(names) < max(1, len(a) // 2):
+    if len(names) < max(1, min(len(a), len(b)) // 2):  # a first voice was scored on a sample
         return None
     found = change([a[n] for n in names], [b[n] for n in names])
     if found is not None and other is scores and found.entries < FEW_ENTRIES:
