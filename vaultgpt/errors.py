@@ -134,11 +134,12 @@ class DiskFull(StateError):
 
     code = "disk_full"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The disk that holds vaultgpt's state is full.",
-            "Free some room there (`vaultgpt doctor` shows where), then try again.",
-        )
+    def __init__(
+        self,
+        message: str = "The disk that holds vaultgpt's state is full.",
+        mend: str = "Free some room there (`vaultgpt doctor` shows where), then try again.",
+    ) -> None:
+        super().__init__(message, mend)
 
 
 def require_package(name: str, doing: str, kind: type[VaultGPTError]) -> None:

@@ -384,6 +384,28 @@ async def test_a_long_round_pauses_when_the_night_ends_and_goes_on_in_the_next(
         assert under_way() and len(fake.calls) == 3
 
 
+@pytest.mark.parametrize("what", ["clock", "until"])
+async def test_a_long_round_pauses_too_where_the_clock_or_the_end_of_the_night_was_set_anew(
+    state: VaultState, settings: Settings, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """1. A long round runs at four in the night. 2. The clock is set to the evening before; or the
+    night to end at half past three. Result: it pauses within a minute."""
+    long = Due("fresh", "The whole vault is due. That takes about 33 hours.", "base", 118_800.0)
+    monkeypatch.setattr(round_loop, "what_is_due", lambda *a, **k: long)
+    nights = replace(settings, schedule=replace(settings.schedule, until="07:00"))
+    fake = FakeRound(hold=True)
+    async with scene(state, nights, fake, at=_local("2026-11-24 04:00")) as s:
+        await until(lambda: s.loop.running and fake.calls)
+        if what == "clock":
+            s.clock.value = _local("2026-11-23 20:00")
+        else:
+            sooner = replace(nights, schedule=replace(nights.schedule, until="03:30"))
+            s.loop._settings = lambda: sooner
+        s.loop.poke()
+        await until(lambda: not s.loop.running)
+        assert len(fake.calls) == 1
+
+
 async def test_a_round_that_is_given_up_as_it_runs_ends_and_does_not_begin_again(
     state: VaultState, settings: Settings
 ) -> None:

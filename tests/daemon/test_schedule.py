@@ -109,6 +109,13 @@ def test_a_night_ends_at_its_hour_over_midnight_and_clocks_that_jump(
     assert night_end(at(end), schedule, BERLIN) != at(end)
 
 
+def test_a_short_night_whose_beginning_the_clocks_skip_is_none_and_not_a_day() -> None:
+    schedule = Schedule(nightly="02:30", until="03:00")  # and half past two is half past three
+    for moment in ("2026-03-29 03:45", "2026-03-29 12:00", "2026-03-29 23:00"):
+        assert night_end(at(moment), schedule, BERLIN) == 0.0
+    assert local(night_end(at("2026-03-30 02:45"), schedule, BERLIN)) == "2026-03-30 03:00"
+
+
 def test_missed_nights_are_caught_up_once() -> None:
     """1. The machine slept for five nights. 2. It wakes at ten. 3. The round has been.
 

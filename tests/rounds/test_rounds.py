@@ -486,6 +486,7 @@ def test_a_full_round_says_its_hours_and_goes_on_with_the_text_of_its_beginning(
         ("base", "the base model is another"),
         ("settings", "how it learns was changed in the settings"),
         ("asked", "a fresh one was asked for"),
+        ("rolled back", "another voice became active"),
         ("damaged", "its files are damaged"),
         ("moved", "its files are damaged"),
     ],
@@ -501,6 +502,8 @@ def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, w
         text = (paused.root / path).read_text()
         if how == "forgotten":
             ledger.forgotten.add(path, NOW + 1)
+        if how == "rolled back":
+            ledger.generations.activate(None, NOW + 1)
     if how == "deleted":
         paused.remove(path)
     if how == "barred":

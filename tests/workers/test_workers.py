@@ -29,7 +29,7 @@ from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.mirror import MirrorProcess, Opening
-from vaultgpt.workers.process import RoundStopped, error_from_frame, idle_threads
+from vaultgpt.workers.process import RoundStopped, _classes, error_from_frame, idle_threads
 
 CHILD = """
 import os, sys, threading, time
@@ -401,6 +401,12 @@ def test_exit_statuses_have_meanings() -> None:
     assert exit_meaning(1, b"Traceback\n  File x\nmodule.SomeError: dear diary") == (
         "it ended with status 1 (SomeError)"
     )
+
+
+def test_every_kind_of_failure_comes_through_a_frame() -> None:
+    for code, kind in _classes(VaultGPTError).items():
+        error = error_from_frame({"code": code, "message": "It is so.", "mend": "Do this."})
+        assert type(error) is kind and (error.message, error.mend) == ("It is so.", "Do this.")
 
 
 def test_an_unknown_code_keeps_its_status() -> None:

@@ -84,7 +84,7 @@ class RoundLoop:
         self._failures, self._hold_s, self._held_since, self._held_why = 0, 0.0, 0.0, ""
         self._hour = ""  # the nightly hour as it was last kept
         self._long = False  # whether the round that runs takes many minutes
-        self._night_ends: float | None = None  # when it pauses
+        self._by_night = False  # whether it pauses when the night ends
         self._text = True  # what may be learned may be other text than at the last look
         self._ahead = (0.0, 0.0)  # a last writing in the future, and when that was noticed
 
@@ -104,21 +104,26 @@ class RoundLoop:
         while True:
             self._flag.clear()
             await self._decide()
-            self._end_night()
             wait_s = RECHECK_S if "schedule" in self.problems else _LOOK_S
-            if self._night_ends is not None:
-                wait_s = min(wait_s, max(0.05, self._night_ends - self._now()))
+            wait_s = min(wait_s, self._night_left_s())
             if self.decision.when is not None:
                 wait_s = min(wait_s, max(0.05, self.decision.when - self._now()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._flag.wait()
 
-    def _end_night(self) -> None:
-        """A long round that nobody asked for goes on another night."""
-        if self._night_ends is not None and self._now() >= self._night_ends:
-            self._night_ends = None
+    def _night_left_s(self) -> float:
+        """A long round that nobody asked for goes on another night: for how long it may learn now.
+
+        Asked of the clock each time, which may have been set, or another `until`.
+        """
+        ends = night_end(self._now(), self._settings().schedule) if self._by_night else None
+        if ends is None:
+            return _LOOK_S
+        if (left_s := ends - self._now()) <= 0:
+            self._by_night = False
             self._stop.set()
+        return min(RECHECK_S, max(0.05, left_s))
 
     async def _look_at_text(self) -> None:
         """End a long round, paused or under way, that learns what must not be learned any more."""
@@ -172,8 +177,7 @@ class RoundLoop:
         self.decision = decision
         if starts:
             self._start(Asked(nightly=decision.cause == "night"), decision.why, facts.long)
-            if facts.long:
-                self._night_ends = night_end(now, self._settings().schedule)
+            self._by_night = facts.long
 
     def _take_turn(self) -> bool:
         """Whether no other vault's daemon holds it: at three at night twenty would learn at once.
@@ -266,7 +270,7 @@ class RoundLoop:
             await asyncio.wait([self._task], timeout=limit_s)
 
     def _start(self, asked: Asked, why: str, long: bool) -> None:
-        self._stop, self._long, self._night_ends = threading.Event(), long, None
+        self._stop, self._long, self._by_night = threading.Event(), long, False
         self.progress = {"phase": "read", "fraction": 0.0, "kind": None, "started": self._now()}
         self._broker.publish("started", {"why": why})
         self._task = asyncio.create_task(self._round(asked, self._stop))
@@ -303,7 +307,7 @@ class RoundLoop:
             self._broker.publish("verdict", answer)
         finally:
             self._turn.release()
-            self.progress, self._night_ends = None, None
+            self.progress, self._by_night = None, False
             self._on_end()
             loop.call_soon(self.poke)  # after this task has ended
 

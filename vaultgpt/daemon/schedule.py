@@ -108,9 +108,9 @@ def night_end(now: float, schedule: Schedule, zone: tzinfo | None = None) -> flo
     if "off" in (schedule.nightly, schedule.until):
         return None
     latest = latest_night(now, schedule.nightly, zone)
-    end = _at(latest, schedule.until, zone)
-    if end <= _at(latest, schedule.nightly, zone):
-        end = _at(latest + timedelta(1), schedule.until, zone)
+    # By the clock's face: in the night that skips the nightly hour it lies behind a near `until`.
+    days = timedelta(0 if schedule.until > schedule.nightly else 1)
+    end = _at(latest + days, schedule.until, zone)
     return end if now < end else 0.0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from vaultgpt.children import no_core
-from vaultgpt.errors import TrainingError, VaultGPTError, is_memory
+from vaultgpt.errors import TrainingError, VaultGPTError, expected, is_memory
 from vaultgpt.wire import Frame, Hear, private_stdout, read_frame, write_frame
 
 _GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
@@ -119,6 +119,8 @@ def _answer(work: Callable[[], _Answer], channel: Channel, what: str) -> int:
                 f"There is not enough memory for this {what}.",
                 "Choose a smaller base, or close other programs.",
             )
+        elif (known := expected(error)) is not None:  # a full disk, as a checkpoint is written
+            failure = known
         else:
             failure = TrainingError(
                 f"The {what} failed ({type(error).__name__}).", "Run `vaultgpt doctor`."
