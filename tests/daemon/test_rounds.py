@@ -65,9 +65,11 @@ def _heard(daemon: Serving) -> list[tuple[str, Any]]:
 
 
 def test_a_round_is_cancelled_and_the_daemon_stops_during_one(state: VaultState) -> None:
-    """1. A round runs. 2. It is cancelled. 3. Another is asked for. 4. SIGINT in its middle.
+    """1. A round runs. 2. It is cancelled. 3. Another is asked for, and given up as it runs; 4. one
+    more. 5. SIGINT in its middle.
 
-    Result: each time the trainer has gone within seconds, and the daemon ends with status 0.
+    Result: each time the trainer has gone within seconds; 3 leaves no text and does not begin again
+    by itself; the daemon ends with status 0.
     """
     with Serving(state) as daemon:
         first = wait_for(lambda: trainer(daemon), 60)
@@ -76,6 +78,11 @@ def test_a_round_is_cancelled_and_the_daemon_stops_during_one(state: VaultState)
         assert "cancelled" in wait_for(
             lambda: (w := daemon.status()["next_training"]["why"]) != "A round is running." and w
         )
+        assert daemon.client.post("/v1/train", {})["kind"] == "fresh"
+        given_up = wait_for(lambda: trainer(daemon), 60)
+        assert daemon.client.post("/v1/train/give-up", {})["given_up"]
+        assert not given_up.is_running() and not list(state.staging.iterdir())
+        assert not daemon.client.post("/v1/train/give-up", {})["given_up"]
         assert daemon.client.post("/v1/train", {})["kind"] == "fresh"
         second = wait_for(lambda: trainer(daemon), 60)
         began = time.monotonic()

@@ -678,6 +678,25 @@ def test_a_paused_round_is_given_up_by_hand_and_waits_for_a_week(paused: Vault, 
     assert full["kind"] == "fresh" and full["generation"]
 
 
+def test_on_a_full_disk_the_text_of_a_round_that_ends_goes_first(
+    paused: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A note of a paused round is forgotten, and the disk has no room for the ledger's row. 2. A
+    round, with room. Result: the text is gone all the same; a whole round follows."""
+    with Ledger.open(paused.state) as ledger:
+        path = next(e.path for e in ledger.entries.all() if not e.held_out)
+        ledger.forgotten.add(path, NOW + 1)
+        with monkeypatch.context() as patch, pytest.raises(OSError):
+            patch.setattr(Rounds, "abandon", _fails)
+            end_paused(paused.state, ledger, NOW + 1)
+        assert not list(paused.state.staging.iterdir())
+    answer = go(paused, FakeTrainer(after=0.79), base=BIG, now=NOW + DAY)
+    assert answer["kind"] == "fresh" and answer["generation"]
+    with Ledger.open(paused.state) as ledger:
+        assert ledger.rounds.interrupted() is None
+    assert not list(paused.state.staging.iterdir())
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 def test_text_of_a_round_that_left_no_checkpoint_is_erased_with_its_note(
     paused: Vault, fresh: bool

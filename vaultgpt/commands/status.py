@@ -53,15 +53,14 @@ def _as_of(s: Status, now: float) -> str:
     return f", as of {_ago(age)}" if age >= 60 else ""
 
 
-def _paused(fraction: float, left_s: float, new_words: int) -> str:
+def _paused(fraction: float, left_s: float) -> str:
     """How far a paused round is, what waits for it, and the two ways to an end."""
     from vaultgpt.bases.estimate import human  # with all that knows of bases: 20 ms
 
-    verb = "waits" if new_words == 1 else "wait"
-    waits = f" {many(new_words, 'new word')} {verb} for its end." if new_words else ""
     return (
-        f"A full round is paused with {100 * fraction:.0f} % done and {human(left_s)} to go.{waits}"
-        " `vaultgpt train` goes on with it now, `vaultgpt train --give-up` gives it up."
+        f"A full round is paused with {100 * fraction:.0f} % done and {human(left_s)} to go; what "
+        "you wrote since it began is learned after it. `vaultgpt train` goes on with it now, "
+        "`vaultgpt train --give-up` gives it up."
     )
 
 
@@ -84,7 +83,7 @@ def _lines(s: Status) -> list[str]:
     if s["training"]:
         lines.append(f"A round is under way: {how_far(s['training'])}.")
     if waits := s["paused_round"]:
-        lines.append(_paused(waits["fraction"], waits["left_s"], s["pending_words"]))
+        lines.append(_paused(waits["fraction"], waits["left_s"]))
     when, why = s["next_training"]["when"], s["next_training"]["why"]
     why = f"{why[:1].upper()}{why[1:]}{'' if why.endswith('.') else '.'}" if why else ""
     if when:

@@ -61,7 +61,7 @@ from vaultgpt.workers.elsewhere import Lender, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer
 
 _ELSEWHERE = "Another machine keeps no checkpoint: it learns the whole in one go."
-_LOOK_S = 10.0  # a look reads the entries' ids: 3 ms of 10,000
+_LOOK_S = 10.0  # a look reads the entries' ids: 13 ms of 2,000 on a busy core
 _SPENT_SHARE = 0.95  # of its budget: such a first round was cut short, and the full one is due
 
 
