@@ -5,13 +5,14 @@
 Vaults of 24 notes with a voice each (one is trained, and published under every vault) are served by
 `serve --all`, first each with an engine of its own, then all in one. Printed: the memory of daemons
 and engines once all wrote (PSS, so that what processes share is shared out), how long a vault waits
-for its first token while another asks without a pause, and what each of them gets when all do; and
-before that a vault's speed while no other one has written, since its voice is merged then.
+for its first token while another asks without a pause, and what each of them gets when all do;
+first of all the processor time of a token in either way.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 
 NOTES, FLOODERS = 24, 3
+TURNS = 4  # of those whose costs are compared
 HOTKEY = {"prompt": "The heron stood", "max_tokens": 24, "vaultgpt": {"length": "tokens"}}
 PAGE = {"prompt": "I am in a house that", "max_tokens": 200, "vaultgpt": {"length": "tokens"}}
 ENGINES = ("vaultgpt.mirror.worker", "vaultgpt.mirror.sharing")
@@ -124,43 +127,70 @@ def waits_ms(client: DaemonClient, seconds: float) -> list[float]:
     return found
 
 
-def speeds(client: DaemonClient, seconds: float) -> tuple[list[float], list[float]]:
-    """Tokens a second of pages, and ms to the first token of prompts that no cache holds."""
-    rates, firsts, end, number = [], [], time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        number += 1
-        prompt = " ".join(f"On day {number} I saw {i} herons by the river." for i in range(20))
-        said = client.post("/v1/completions", {**PAGE, "prompt": prompt, "seed": number})
-        rates.append(said["vaultgpt"]["tokens_per_s"])
-        firsts.append(said["vaultgpt"]["first_token_ms"])
-    return rates, firsts
+def costs_ms(client: DaemonClient, seconds: float) -> tuple[float, float]:
+    """Processor time of a token, and of 256 tokens of prompts that no cache holds: what else the
+    machine does counts little in it."""
+    engine = psutil.Process(client.get("/v1/status")["worker"]["pid"])
+    found = []
+    for part, body in (("completion_tokens", PAGE), ("prompt_tokens", {**PAGE, "max_tokens": 1})):
+        tokens, number, end = 0, 0, time.monotonic() + seconds / 2
+        began = sum(engine.cpu_times()[:2])
+        while time.monotonic() < end or not number:
+            number += 1
+            if part == "prompt_tokens":
+                text = f"On day {time.monotonic_ns()} I saw {number} herons by the river. "
+                body = {**body, "prompt": text * 14}
+            tokens += client.post("/v1/completions", {**body, "seed": number})["usage"][part]
+        found.append((sum(engine.cpu_times()[:2]) - began) * 1e3 / tokens)
+    return found[0], found[1] * 256
 
 
-def measure(states: list[VaultState], shared: bool, seconds: float) -> dict[str, Any]:
-    """Figures of one `serve --all`."""
-    for state in states:
-        save_option(state.config, "mirror.shared", shared)
+def prices(states: list[VaultState], seconds: float) -> dict[str, list[tuple[float, float]]]:
+    """What a token and a prompt cost in turns: in a process of its own, in the shared engine alone,
+    and there once another vault has written."""
+    for number, state in enumerate(states[:3]):
+        save_option(state.config, "mirror.shared", number > 0)
+    found: dict[str, list[tuple[float, float]]] = {}
+    with serving(states[:3]) as (_, (own, shared, other)):
+        for client in (own, shared):
+            client.post("/v1/completions", HOTKEY)
+        for pair in (("own", "alone"), ("own too", "beside")):
+            for _ in range(TURNS):
+                for name, client in zip(pair, (own, shared), strict=True):
+                    found.setdefault(name, []).append(costs_ms(client, seconds / TURNS))
+            other.post("/v1/completions", HOTKEY)
+    return found
+
+
+@contextlib.contextmanager
+def serving(states: list[VaultState]) -> Iterator[tuple[psutil.Process, list[DaemonClient]]]:
+    """`serve --all`, and its daemons once they answer."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vaultgpt", "serve", "--all"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        clients = [_daemon(state) for state in states]
-        clients[1].post("/v1/completions", HOTKEY)
-        alone, prefills = speeds(clients[1], seconds)
+        yield psutil.Process(process.pid), [_daemon(state) for state in states]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def measure(states: list[VaultState], shared: bool, seconds: float) -> dict[str, Any]:
+    """Figures of one `serve --all`."""
+    for state in states:
+        save_option(state.config, "mirror.shared", shared)
+    with serving(states) as (process, clients):
         for client in clients:
             client.post("/v1/completions", HOTKEY)
-        children = psutil.Process(process.pid).children(recursive=True)
+        children = process.children(recursive=True)
         engines = [c.pid for c in children if any(name in c.cmdline() for name in ENGINES)]
         found: dict[str, Any] = {
-            "alone_per_s": alone,
-            "alone_first_ms": prefills,
             "engines": len(engines),
             "engines_mb": sum(map(pss_mb, engines)),
             "all_mb": pss_mb(process.pid) + sum(pss_mb(c.pid) for c in children),
         }
-        found["beside_per_s"], found["beside_first_ms"] = speeds(clients[1], seconds)
         found["quiet_ms"] = waits_ms(clients[1], seconds / 2)
         with Flood(clients[:1] * FLOODERS, **PAGE, n=4) as flood:
             time.sleep(1.0)
@@ -171,9 +201,6 @@ def measure(states: list[VaultState], shared: bool, seconds: float) -> dict[str,
         found["each"], found["failures"] = flood.tokens, flood.failures
         found["after_mb"] = sum(map(pss_mb, engines))
         return found
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def _daemon(state: VaultState) -> DaemonClient:
@@ -197,11 +224,6 @@ def row(name: str, found: dict[str, Any], vaults: int) -> str:
         f"{statistics.median(quiet):.0f} ({max(quiet):.0f})",
         f"{statistics.median(flooded):.0f} ({max(flooded):.0f})",
         f"{min(each)} to {max(each)}, {sum(each)} in all",
-        *(
-            f"{max(found[name + '_per_s']):.1f} ({statistics.median(found[name + '_per_s']):.1f}), "
-            f"{min(found[name + '_first_ms']):.0f} ms"
-            for name in ("alone", "beside")
-        ),
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -216,18 +238,24 @@ def main() -> None:
         home = Path(folder)
         os.environ["VAULTGPT_HOME"] = str(home / "state")
         states = set_up(home, args.vaults, args.base)
+        costs = prices(states, args.seconds)
         rows = {
             "an engine each": measure(states, False, args.seconds),
             "one for all": measure(states, True, args.seconds),
         }
     load = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{args.vaults} vaults on {args.base}, {load}")
+    print(
+        "| processor time, ms, median (least) | a token | 256 tokens of a prompt |\n|---|---|---|"
+    )
+    for name, each in costs.items():
+        cells = [f"{statistics.median(c):.2f} ({min(c):.2f})" for c in zip(*each, strict=True)]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(f"\n{args.vaults} vaults on {args.base}, {load}")
     print(
         "| | engines, MB | a vault's | after all wrote pages | with the daemons | first token, ms "
-        f"(worst) | beside a vault with {FLOODERS} clients | tokens each in {args.seconds:.0f} s | "
-        "alone: tokens/s, best (median), prompt at best | the same once all have written |"
+        f"(worst) | beside a vault with {FLOODERS} clients | tokens each in {args.seconds:.0f} s |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for name, found in rows.items():
         print(row(name, found, args.vaults))
     print(json.dumps(rows))
