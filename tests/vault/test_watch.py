@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from vaultgpt.config import Rules
 from vaultgpt.vault.scan import read_vault
 from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, folders_of
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 LIMIT_S = 20.0  # of waiting for a state on a busy machine
 
 
@@ -178,6 +180,30 @@ def test_a_root_that_was_replaced_is_not_the_one_it_watches(watched: Watched) ->
     watched.called.clear()
     write(vault, "a.md")
     assert watched.called.wait(LIMIT_S)
+
+
+@linux
+def test_that_the_vault_s_own_folder_went_and_another_came_is_told_at_once(
+    watched: Watched,
+) -> None:
+    vault = watched.watcher.vault
+    for change in (lambda: vault.rename(vault.with_name("moved")), vault.mkdir):
+        watched.called.clear()
+        change()
+        assert watched.called.wait(LIMIT_S) and not watched.watcher.healthy()
+
+
+@linux
+def test_a_vault_that_is_not_there_yet_is_told_of_when_it_comes(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "vault")
+    assert watched.watcher.problem and not watched.watcher.healthy()
+    (tmp_path / "other").mkdir()
+    assert not watched.called.wait(0.3)
+    (tmp_path / "vault").mkdir()
+    assert watched.called.wait(LIMIT_S) and not watched.watcher.healthy()
+    watched.watcher.start()
+    assert watched.watcher.healthy() and not watched.watcher.problem
+    watched.watcher.stop()
 
 
 def test_dead_emitters_under_a_living_observer_are_noticed(watched: Watched) -> None:

@@ -6,7 +6,9 @@ scan.py finds out, and looks everywhere now and then. Knows nothing about notes.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import time
 import warnings
@@ -43,8 +45,7 @@ _ASKED: list[type[FileSystemEvent]] = [
     FileModifiedEvent,
     FileMovedEvent,
 ]
-
-
+_OF_FOLDERS: list[type[FileSystemEvent]] = [DirCreatedEvent, DirDeletedEvent, DirMovedEvent]
 _MOST_FOLDERS, _MOST_EVENTS = 64, 1_000  # of which one call tells the places
 
 
@@ -105,6 +106,17 @@ class _Handler(FileSystemEventHandler):
         self._tell(folders_of(event, self._vault))
 
 
+class _OwnFolder(FileSystemEventHandler):
+    """Hears that the vault's own folder came, went or moved, or that another took its place."""
+
+    def __init__(self, vault: Path, tell: Callable[[set[str] | None], None]) -> None:
+        self._vault, self._tell = str(vault), tell
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if self._vault in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path or "")):
+            self._tell(None)
+
+
 class Watcher:
     """Calls `on_change` from its own thread some time after the vault changed."""
 
@@ -140,12 +152,28 @@ class Watcher:
             handler = _Handler(self.vault, self._heard)
             observer.schedule(handler, str(self.vault), recursive=True, event_filter=_ASKED)
             observer.start()
+            self._root = status.st_dev, status.st_ino
         except OSError as error:
             self.problem = f"The vault can't be watched ({type(error).__name__}, {error.errno})."
+            observer = Observer()
+        if not self._watch_above(observer) and self.problem:
             return
-        self._root, self._observer = (status.st_dev, status.st_ino), observer
+        self._observer = observer
         self._thread = threading.Thread(target=self._run, name="vault-watch", daemon=True)
         self._thread.start()
+
+    def _watch_above(self, observer: BaseObserver) -> bool:
+        """Watch the folder above for the vault's own, whether or not that is there; whether it can
+        be. A folder's own watch says nothing of its move. Only inotify does it for one folder."""
+        if sys.platform != "linux" or self.vault == self.vault.parent:
+            return False
+        with contextlib.suppress(OSError):
+            if not observer.is_alive():
+                observer.start()
+            handler = _OwnFolder(self.vault, self._heard)
+            observer.schedule(handler, str(self.vault.parent), event_filter=_OF_FOLDERS)
+            return True
+        return False
 
     def stop(self) -> None:
         """Stop both threads; safe to call twice."""
@@ -164,6 +192,8 @@ class Watcher:
         """Whether events can still come. An observer is_alive() over dead emitters."""
         observer, thread = self._observer, self._thread
         if observer is None or thread is None or not (observer.is_alive() and thread.is_alive()):
+            return False
+        if self._root is None:
             return False
         emitters = list(observer.emitters)
         if not emitters or not all(emitter.is_alive() for emitter in emitters):
