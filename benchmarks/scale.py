@@ -1,8 +1,9 @@
 """What N notes cost: a first scan, nothing changed, one note changed, an idle daemon, a plan.
 
 The notes are made of the example vault's own words, cut into pieces of a few words and put together
-anew, so that no two paragraphs are alike. python benchmarks/scale.py [--sizes 1000 10000 100000]
-Every step runs in a process of its own, whose processor time and peak memory are told.
+anew, so that no two paragraphs are alike. python -m benchmarks.scale [--sizes 1000 10000 100000]
+Every step runs in a process of its own, whose processor time and peak memory are told. The daemons
+of all sizes idle at the same time.
 """
 
 from __future__ import annotations
@@ -88,6 +89,38 @@ def _settle(state: Any, settings: Any) -> dict[str, Any]:
         return {"read": ledger.follow(settings.rules, time.time()).read}
 
 
+def _again(state: Any, settings: Any) -> dict[str, Any]:
+    """What the daemon does when nothing has changed: its comparison alone, without a start."""
+    from vaultgpt.ledger import Ledger
+
+    with Ledger.open(state) as ledger:
+        ledger.follow(settings.rules, time.time())
+        began, spent = time.perf_counter(), time.process_time()
+        found = ledger.follow(settings.rules, time.time())
+        return {
+            "compare_s": round(time.perf_counter() - began, 3),
+            "compare_cpu_s": round(time.process_time() - spent, 3),
+            "read": found.read,
+        }
+
+
+def _due(state: Any, settings: Any) -> dict[str, Any]:
+    """What the daemon asks once a minute: is a round due, now or at night?"""
+    from vaultgpt.ledger import Ledger
+    from vaultgpt.rounds.run import what_is_due
+    from vaultgpt.training.round import Asked
+
+    with Ledger.open(state) as ledger:
+        for _ in range(2):  # the first one counts what is new
+            began, spent = time.perf_counter(), time.process_time()
+            what_is_due(state, settings, ledger, time.time())
+            what_is_due(state, settings, ledger, time.time(), Asked(nightly=True))
+        return {
+            "due_s": round(time.perf_counter() - began, 3),
+            "due_cpu_s": round(time.process_time() - spent, 3),
+        }
+
+
 def _plan(state: Any, settings: Any) -> dict[str, Any]:
     """The next round's plan with 1,500 new words, all else being learned."""
     from vaultgpt.bases.names import resolve
@@ -170,7 +203,14 @@ def _learn(state: Any, settings: Any) -> dict[str, Any]:
     return {"learned": len(rows)}
 
 
-STEPS = {"settle": _settle, "plan": _plan, "job": _job, "learn": _learn}
+STEPS = {
+    "settle": _settle,
+    "again": _again,
+    "due": _due,
+    "plan": _plan,
+    "job": _job,
+    "learn": _learn,
+}
 
 
 def step(name: str, vault: Path) -> None:
@@ -219,40 +259,56 @@ def best(command: list[str], times: int) -> dict[str, Any]:
     return min((measured(command) for _ in range(times)), key=lambda row: row["s"])
 
 
-def daemon(vault: Path, state: Any, idle_s: float) -> dict[str, Any]:
-    """A daemon after its start, idle for `idle_s`, and told of one changed note."""
-    from vaultgpt.tasks.client import find_daemon
+class Daemon:
+    """A vault's daemon, from its start until it rests."""
 
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        ours("serve", str(vault), "--port", "0"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        while (client := find_daemon(state)) is None and time.perf_counter() - began < 120:
+    def __init__(self, vault: Path, state: Any) -> None:
+        self.vault, self.state = vault, state
+        self._began = time.perf_counter()
+        self._process = subprocess.Popen(
+            ours("serve", str(vault), "--port", "0"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.own = psutil.Process(self._process.pid)
+
+    def started(self) -> dict[str, Any]:
+        """Seconds to its first answer and to its rest, and what it takes then."""
+        from vaultgpt.tasks.client import find_daemon
+
+        while (client := find_daemon(self.state)) is None:
+            if time.perf_counter() - self._began > 120:
+                raise SystemExit("The daemon did not start.")
             time.sleep(0.02)
-        assert client is not None
-        listening_s = time.perf_counter() - began
+        listening_s = time.perf_counter() - self._began
         client.get("/v1/status")
-        answer_s = time.perf_counter() - began
-        own = psutil.Process(process.pid)
-        settled_s = _quiet(own, began)
-        found: dict[str, Any] = {
+        answer_s = time.perf_counter() - self._began
+        settled_s = _quiet(self.own, self._began)
+        return {
             "listening_s": round(listening_s, 2),
             "first_status_s": round(answer_s, 2),
             "settled_s": round(settled_s, 1),
-            "start_cpu_s": round(sum(own.cpu_times()[:2]), 2),
-            "start_peak_mb": _peak(process.pid),
-            "rss_mb": round(own.memory_info().rss / 2**20, 1),
+            "start_cpu_s": round(sum(self.own.cpu_times()[:2]), 2),
+            "start_peak_mb": _peak(self.own.pid),
+            "rss_mb": self.rss_mb(),
+            "asked": best(ours("status", str(self.vault), "--json"), 3),
         }
-        found["asked"] = best(ours("status", str(vault), "--json"), 3)
-        found |= _idle(own, idle_s) | _changed(client, own, vault)
-        found["rss_after_change_mb"] = round(own.memory_info().rss / 2**20, 1)
-        return found
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+
+    def changed(self) -> dict[str, Any]:
+        """What one changed note costs it."""
+        from vaultgpt.tasks.client import find_daemon
+
+        found = _changed(find_daemon(self.state), self.own, self.vault)
+        return {**found, "rss_after_change_mb": self.rss_mb()}
+
+    def rss_mb(self) -> float:
+        """Its memory now, in MB."""
+        return round(self.own.memory_info().rss / 2**20, 1)
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(30)
 
 
 def _quiet(own: psutil.Process, began: float) -> float:
@@ -280,12 +336,21 @@ def _switches(own: psutil.Process) -> int:
     return sum(int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", t, re.M)[0]) for t in texts)
 
 
-def _idle(own: psutil.Process, idle_s: float) -> dict[str, Any]:
-    before, switches = sum(own.cpu_times()[:2]), _switches(own)
+def idle(daemons: dict[int, Daemon], idle_s: float) -> dict[int, dict[str, Any]]:
+    """What each of them did while none had anything to do."""
+
+    def spent() -> dict[int, tuple[float, int]]:
+        return {n: (sum(d.own.cpu_times()[:2]), _switches(d.own)) for n, d in daemons.items()}
+
+    before = spent()
     time.sleep(idle_s)
+    after = spent()
     return {
-        "idle_percent": round(100 * (sum(own.cpu_times()[:2]) - before) / idle_s, 3),
-        "idle_wakes_per_minute": round(60 * (_switches(own) - switches) / idle_s, 1),
+        n: {
+            "idle_percent": round(100 * (after[n][0] - before[n][0]) / idle_s, 3),
+            "idle_wakes_per_minute": round(60 * (after[n][1] - before[n][1]) / idle_s, 1),
+        }
+        for n in daemons
     }
 
 
@@ -321,36 +386,94 @@ def sizes_of(state: Any) -> dict[str, float]:
     return {"ledger_mb": round(ledger / 1e6, 3), "guard_mb": round(runs / 1e6, 1)}
 
 
-def one_size(home: Path, notes: int, idle_s: float) -> dict[str, Any]:
-    """All figures of one size."""
-    from vaultgpt.config import save_option
-    from vaultgpt.state import create_state
+def told(size: int, what: str) -> None:
+    """Say on the terminal what comes next."""
+    print(f"{time.strftime('%H:%M:%S')} {size:,} notes: {what}", file=sys.stderr, flush=True)
 
-    vault = home / "vault"
-    vault.mkdir(parents=True)
-    os.environ["VAULTGPT_HOME"] = str(home / "state")
-    found: dict[str, Any] = make_vault(vault, notes)
-    state = create_state(vault)
-    save_option(state.config, "training.pause", False)
-    found["first"] = alone("settle", vault)
-    found |= sizes_of(state)
-    found["again"] = alone("settle", vault)
-    found["scan_first"] = measured(ours("scan", str(vault), "--json"))  # tells the language
-    found["scan_again"] = best(ours("scan", str(vault), "--json"), 2)
-    found["status"] = best(ours("status", str(vault), "--json"), 3)
-    save_option(state.config, "training.pause", True)
-    found["daemon"] = daemon(vault, state, idle_s)
-    save_option(state.config, "training.pause", False)
-    alone("learn", vault)
-    found["plan_after"] = alone("plan", vault)
-    change(vault, "one changed note")
-    found["one_changed"] = alone("settle", vault)
-    change(vault, "words for a round", NEW_WORDS)
-    alone("settle", vault)
-    found["plan"] = alone("plan", vault)
-    found["job"] = alone("job", vault)
-    found["ledger_share"] = round(found["ledger_mb"] * 1e6 / found["prose_bytes"], 2)
-    return found
+
+class Size:
+    """A vault of so many notes with a state of its own, and what was found of it."""
+
+    def __init__(self, home: Path, notes: int) -> None:
+        from vaultgpt.state import create_state
+
+        self.home, self.notes = home, notes
+        self.vault = home / "vault"
+        self.vault.mkdir(parents=True)
+        told(notes, "making them")
+        self.found: dict[str, Any] = make_vault(self.vault, notes)
+        self.enter()
+        self.state = create_state(self.vault)
+
+    def enter(self) -> None:
+        """Have the processes that are started from now on find its state."""
+        os.environ["VAULTGPT_HOME"] = str(self.home / "state")
+
+    def pause(self, paused: bool) -> None:
+        """Whether the daemon starts rounds by itself."""
+        from vaultgpt.config import save_option
+
+        save_option(self.state.config, "training.pause", paused)
+
+    def read(self) -> None:
+        """A first scan, and what is told when nothing has changed."""
+        self.enter()
+        told(self.notes, "the first scan")
+        found = self.found
+        found["first"] = alone("settle", self.vault)
+        found |= sizes_of(self.state)
+        found["ledger_share"] = round(found["ledger_mb"] * 1e6 / found["prose_bytes"], 2)
+        told(self.notes, "nothing changed")
+        found["again"] = alone("settle", self.vault)
+        found["compare"] = alone("again", self.vault)
+        found["due"] = alone("due", self.vault)
+        found["scan_first"] = measured(ours("scan", str(self.vault), "--json"))  # the language too
+        found["scan_again"] = best(ours("scan", str(self.vault), "--json"), 2)
+        found["status"] = best(ours("status", str(self.vault), "--json"), 3)
+
+    def daemon(self) -> Daemon:
+        """Its daemon, at rest."""
+        self.enter()
+        told(self.notes, "the daemon's start")
+        self.pause(True)
+        daemon = Daemon(self.vault, self.state)
+        self.found["daemon"] = daemon.started()
+        return daemon
+
+    def plan(self) -> None:
+        """The plan of a round that learns a little where all else is learned."""
+        self.enter()
+        told(self.notes, "a round's plan")
+        self.pause(False)
+        found = self.found
+        alone("learn", self.vault)
+        found["plan_after"] = alone("plan", self.vault)
+        change(self.vault, "one changed note")
+        found["one_changed"] = alone("settle", self.vault)
+        change(self.vault, "words for a round", NEW_WORDS)
+        alone("settle", self.vault)
+        found["plan"] = alone("plan", self.vault)
+        found["job"] = alone("job", self.vault)
+
+
+def every(sizes: list[Size], idle_s: float) -> None:
+    """All figures of all sizes."""
+    for size in sizes:
+        size.read()
+    daemons: dict[int, Daemon] = {}
+    try:
+        for size in sizes:
+            daemons[size.notes] = size.daemon()
+        told(max(daemons), f"all daemons idle for {idle_s:.0f} s")
+        idled = idle(daemons, idle_s)
+        for size in sizes:
+            told(size.notes, "one note changed")
+            size.found["daemon"] |= idled[size.notes] | daemons[size.notes].changed()
+    finally:
+        for daemon in daemons.values():
+            daemon.stop()
+    for size in sizes:
+        size.plan()
 
 
 ROWS = (  # title, keys (of seconds those of a processor too, where they are known), unit, bound
@@ -358,7 +481,9 @@ ROWS = (  # title, keys (of seconds those of a processor too, where they are kno
     ("its peak memory", ("first", "peak_mb"), "MB", "250"),
     ("ledger / prose", ("ledger_share",), "", "2"),
     ("the guard's index", ("guard_mb",), "MB", ""),
-    ("nothing changed", ("again", "s"), "s", "2 % of the first"),
+    ("nothing changed, the comparison", ("compare", "compare_s"), "s", "2 % of the first"),
+    ("with a start of the program", ("again", "s"), "s", ""),
+    ("is a round due, asked twice", ("due", "due_s"), "s", ""),
     ("`scan` again", ("scan_again", "s"), "s", "2 % of the first"),
     ("`status` of the ledger", ("status", "s"), "s", "0.5"),
     ("its peak memory", ("status", "peak_mb"), "MB", ""),
@@ -390,7 +515,7 @@ def show(found: dict[str, Any]) -> None:
         print(f"{title:30}" + "".join(f"{c:>18}" for c in cells) + f"   {bound}")
     print(f"--help {found['help']['s']} s ({found['help']['cpu_s']}), bound 0.3")
     loads = [f"{n:.1f}" for n in found["loads"]]
-    print(f"{os.cpu_count()} cores, load {' to '.join(loads)}")
+    print(f"{os.cpu_count()} cores, load {' to '.join(loads)}, {found['minutes']} minutes")
 
 
 def _cell(row: dict[str, Any], keys: tuple[str, ...], unit: str) -> str:
@@ -414,16 +539,22 @@ def main() -> None:
     args = parser.parse_args()
     if args.step:
         return step(args.step[0], Path(args.step[1]))
-    load = os.getloadavg()[0]
-    found: dict[str, Any] = {"help": best(ours("--help"), 5), "sizes": {}}
-    for notes in args.sizes:
-        with tempfile.TemporaryDirectory(dir=args.at) as folder:
-            found["sizes"][str(notes)] = one_size(Path(folder), notes, args.idle)
-        print(json.dumps({notes: found["sizes"][str(notes)]}), file=sys.stderr)
-    found["loads"] = [load, os.getloadavg()[0]]
+    load, began = os.getloadavg()[0], time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=args.at) as folder:
+        sizes = [Size(Path(folder) / str(notes), notes) for notes in args.sizes]
+        found: dict[str, Any] = {
+            "help": best(ours("--help"), 5),
+            "sizes": {str(size.notes): size.found for size in sizes},
+        }
+        try:
+            every(sizes, args.idle)
+        finally:  # of what fails on its way the rest is told
+            found["loads"] = [load, os.getloadavg()[0]]
+            found["minutes"] = round((time.perf_counter() - began) / 60, 1)
+            if args.out:
+                args.out.write_text(json.dumps(found, indent=1) + "\n")
     show(found)
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
