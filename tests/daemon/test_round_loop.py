@@ -53,6 +53,7 @@ class FakeRound:
         in_use: Callable[[], bool],
     ) -> Any:
         self.calls.append({"fresh": fresh, "manual": manual, "nightly": nightly})
+        self.in_use = in_use
         on_progress({"event": "progress", "phase": "train", "fraction": 0.5})
         if self.hold:
             assert stop.wait(30)
@@ -96,7 +97,7 @@ async def scene(
     settings: Settings,
     fake: FakeRound,
     *,
-    written: float = 0.0,
+    written: float | Clock = 0.0,
     at: float | None = None,
 ) -> AsyncIterator[Scene]:
     record(state)
@@ -112,7 +113,7 @@ async def scene(
         reader,
         writer,
         broker,
-        last_written=lambda: written,
+        last_written=written if isinstance(written, Clock) else lambda: written,
         on_done=on_done,
         runner=fake,
         now=clock,
@@ -185,6 +186,23 @@ async def test_writing_delays_a_round_that_nobody_asked_for_and_not_one_that_was
         s.clock.value += 301
         s.loop.poke()
         await until(lambda: len(fake.calls) == 2)
+
+
+async def test_a_round_that_was_asked_for_yields_to_what_is_written_since(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. A note is saved, and a round asked for at once: it does not yield. 2. Another is saved.
+    3. A minute passes. Result: it yields to the second, and for that minute."""
+    fake, written = FakeRound(hold=True), Clock()
+    async with scene(state, settings, fake, written=written, at=written.value + 1) as s:
+        await s.loop.ask(fresh=True)
+        await until(lambda: fake.calls)
+        assert not fake.in_use()
+        s.clock.value += 10
+        written.value = s.clock.value
+        assert fake.in_use()
+        s.clock.value += 61
+        assert not fake.in_use()
 
 
 async def test_a_refused_round_is_not_started_again_at_once_whatever_the_ledger_says(

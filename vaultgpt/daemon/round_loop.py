@@ -312,8 +312,13 @@ class RoundLoop:
             loop.call_soon(self.poke)  # after this task has ended
 
     def _in_use(self) -> bool:
-        """Whether the author writes, or asks for text: then even a round of their own yields."""
-        return self._now() - self._written(self._now()) < _IN_USE_S
+        """Whether the author writes, or asks for text: then even a round of their own yields.
+
+        What they wrote before they asked for it keeps nobody waiting.
+        """
+        now, began = self._now(), (self.progress or RoundProgress()).get("started", 0.0)
+        last = self._written(now)
+        return last > began and now - last < _IN_USE_S
 
     def _heard(self, frame: ProgressEvent) -> None:
         if frame.get("event") == "say":
