@@ -17,6 +17,7 @@ import pytest
 from tests.daemon.serving import ROOT, wait_for
 from vaultgpt.daemon import every as module
 from vaultgpt.daemon.every import Every
+from vaultgpt.daemon.serving import lock
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon, read_runtime
 
@@ -209,4 +210,28 @@ def test_a_daemon_that_fails_again_and_again_is_left_alone(
         clock[0] += 11
     every.look()
     assert child.over and child.process is None and len(said) == 1
+    every.stop()
+
+
+def test_a_vault_that_has_a_daemon_from_a_terminal_is_served_once_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A daemon has the vault's lock for a long time. 2. It ends.
+
+    Result: nothing is started, nothing failed; then ours is.
+    """
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    state, clock, said = vault(tmp_path, "first"), [0.0], list[str]()
+    sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    monkeypatch.setattr(module, "command", lambda *_: sleeper)
+    every = Every(said.append, lambda: clock[0])
+    held = lock(state)
+    for _ in range(8):
+        every.look()
+        clock[0] += 11
+    (child,) = every.children.values()
+    assert child.process is None and not child.over and not said
+    held.release()
+    every.look()
+    assert running(child).poll() is None
     every.stop()

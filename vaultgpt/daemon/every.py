@@ -249,7 +249,10 @@ class Every:
             child = self.children.setdefault(vault, _Child(folder.name))
             self._ended(child)
             if child.process is None and not child.over and self._now() >= child.not_before:
-                self._start(vault, child)
+                if _is_served(folder):  # by one from a terminal: ours comes once that has ended
+                    child.not_before = self._now() + _KNOWN_S
+                else:
+                    self._start(vault, child)
 
     def _start(self, vault: Path, child: _Child) -> None:
         child.process = subprocess.Popen(
@@ -293,6 +296,17 @@ class Every:
                 process.wait()
         for child in children:
             child.process = None
+
+
+def _is_served(folder: Path) -> bool:
+    busy = Conflict("A daemon runs for this vault already.")
+    try:
+        with locked(folder / "daemon.lock", busy):
+            return False
+    except Conflict:
+        return True
+    except OSError:
+        return False  # the daemon will say what is wrong there
 
 
 def serve_all(logs: Path, say: Callable[[str], None]) -> None:
