@@ -20,6 +20,7 @@ from vaultgpt.training.base import BaseModel
 CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
 FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold
 _FEWEST = 64  # rows of a chunk that is only scored: fewer make slow products of a large vocabulary
+_STEP = 16  # chunks have a multiple of so many rows, for oneDNN: see training/written.py
 IGNORE = -100
 _LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
 
@@ -88,7 +89,9 @@ class _HeadNats(torch.autograd.Function):
         targets: Tensor,
         dtype: torch.dtype,
     ) -> Tensor:
+        count, more = len(hidden), -len(hidden) % _STEP
         rows, head = hidden.to(dtype), weight.to(dtype)  # [N, hidden], [vocabulary, hidden]
+        rows, targets = F.pad(rows, (0, 0, 0, more)), F.pad(targets, (0, more))
         total = hidden.new_zeros((), dtype=torch.float32)
         to_hidden = torch.empty_like(rows)
         to_weight = product = exact = None
@@ -96,7 +99,7 @@ class _HeadNats(torch.autograd.Function):
             to_weight = torch.zeros_like(head, dtype=torch.float32)
             product, exact = torch.empty_like(head), torch.empty_like(to_weight)
         most = FUSED_LOGITS if hidden.device.type == "cpu" else CHUNK_LOGITS
-        size = max(1, min(len(rows), most // len(weight)))
+        size = _rows(most, len(weight))
         # Allocated once: fresh memory for every chunk is slow to come by.
         slopes = rows.new_empty(size, len(head))
         shares = slopes if dtype == torch.float32 else slopes.float()
@@ -108,13 +111,15 @@ class _HeadNats(torch.autograd.Function):
             if bias is not None:
                 share += bias
             torch.softmax(share, 1, out=share)
-            total -= share.gather(1, wanted).clamp_min_(_LEAST_SHARE).log_().sum()
+            own = share.gather(1, wanted).clamp_min_(_LEAST_SHARE).log_()
+            total -= own[: max(0, count - at)].sum()
             share.scatter_add_(1, wanted, share.new_full((1, 1), -1.0).expand_as(wanted))
+            share[max(0, count - at) :] = 0.0
             slope.copy_(share)
             torch.mm(slope, head, out=to_hidden[at : at + size])
             if to_weight is not None and exact is not None:
                 to_weight += exact.copy_(torch.mm(slope.T, part, out=product))
-        ctx.save_for_backward(to_hidden, to_weight)
+        ctx.save_for_backward(to_hidden[:count], to_weight)
         ctx.kind = hidden.dtype
         return total
 
@@ -128,6 +133,11 @@ class _HeadNats(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _rows(logits: int, vocabulary: int) -> int:
+    """Of a chunk that holds so many logits."""
+    return max(_STEP, logits // vocabulary // _STEP * _STEP)
 
 
 @torch.no_grad()
@@ -147,13 +157,15 @@ def each_nats(base: BaseModel, batch: Batch) -> Tensor:
         rows = base.logits(batch.ids, batch.positions)[wanted]  # [N, vocabulary]
         head = torch.nn.Identity()
     vocabulary = base.embedding.shape[0]
-    size = max(1, CHUNK_LOGITS // vocabulary)
+    size = _rows(CHUNK_LOGITS, vocabulary)
     if batch.ids.device.type == "cpu":
-        size = min(size, max(_FEWEST, FUSED_LOGITS // vocabulary))
+        size = min(size, max(_FEWEST, _rows(FUSED_LOGITS, vocabulary)))
+    count, more = len(rows), -len(rows) % _STEP
+    rows, targets = F.pad(rows, (0, 0, 0, more)), F.pad(targets, (0, more))
     parts = [
         F.cross_entropy(head(rows[i : i + size]).float(), targets[i : i + size], reduction="none")
         for i in range(0, len(rows), size)
     ]
     if parts:
-        out[wanted] = torch.cat(parts).to(out.dtype)
+        out[wanted] = torch.cat(parts)[:count].to(out.dtype)
     return out
