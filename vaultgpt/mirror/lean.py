@@ -173,7 +173,7 @@ class LeanModel(ABC):
         device: torch.device,
         once: bool = False,
     ) -> None:
-        self.device, self.stored, self.dtype = device, STORED[dtype], dtype
+        self.device, self.stored, self.dtype, self.once = device, STORED[dtype], dtype, once
         self.cost: float | None = None
         self.weights = Weights(files, adapter)
         self._shape(files.config)
@@ -221,7 +221,8 @@ class LeanModel(ABC):
     def _linear(
         self, weight: Tensor, bias: Tensor | None = None, *, turned: bool = False
     ) -> Linear:
-        return make_linear(weight, bias, self.dtype, self.device, turned=turned)
+        once = self.once
+        return make_linear(weight, bias, self.dtype, self.device, turned=turned, once=once)
 
     def beside(self, files: Checkpoint, adapter: Adapter) -> Self:
         """The same with an adapter, which is not merged: both use one copy of these weights.
