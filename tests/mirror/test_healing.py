@@ -100,6 +100,17 @@ def test_a_blank_line_is_written_as_the_tokenizer_writes_it(tiny_llama: Path) ->
     assert engine._writable(engine.vocabulary.size)[5] == -np.inf
 
 
+def test_html_tags_which_no_page_that_is_learned_has_are_never_written(tiny_llama: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_llama / "tokenizer.json"))
+    tokenizer.add_tokens(["<em>", "</em>", "<br />", " </", "<3", "a < b"])
+    vocabulary = Vocabulary(tokenizer, [0], [0])
+    tags = [vocabulary.written[i] for i in vocabulary.html]
+    assert sorted(tags) == [b" </", b"</em>", b"<br />", b"<em>"]
+    engine = engine_of(tiny_llama)
+    engine.vocabulary.__dict__["html"] = [6]
+    assert engine._writable(engine.vocabulary.size)[6] == -np.inf
+
+
 @cache
 def plain_net(base: Path) -> Any:
     from transformers import AutoModelForCausalLM

@@ -99,7 +99,8 @@ class Engine:
         barred[
             [i for i in range(min(size, len(written))) if written[i] or i in self.vocabulary.ends]
         ] = 0.0
-        barred[[i for i in self.vocabulary.blanks if i < size]] = -np.inf
+        unseen = (*self.vocabulary.blanks, *self.vocabulary.html)
+        barred[[i for i in unseen if i < size]] = -np.inf
         self._barred = barred
         return barred
 
