@@ -200,14 +200,21 @@ def llama_cpp_contender(file: Path, ids: list[int], tokens: int, threads: int) -
     return run
 
 
-def llama_cpp_contenders(args: argparse.Namespace, scratch: Path, /) -> dict[str, Contender]:
-    """Requantised and as given."""
+def llama_cpp_requantised(args: argparse.Namespace, scratch: Path, /) -> dict[str, Contender]:
+    """The same bits a number as ours."""
     requantise(args.gguf, scratch / "q8_0.gguf")
+    return _llama_cpp("Q8_0", scratch / "q8_0.gguf", args)
+
+
+def llama_cpp_as_given(args: argparse.Namespace, _: Path, /) -> dict[str, Contender]:
+    """The file that the base was expanded from."""
+    return _llama_cpp("as given", args.gguf, args)
+
+
+def _llama_cpp(name: str, file: Path, args: argparse.Namespace) -> dict[str, Contender]:
     ids = [Vocabulary.load(args.base).start, *prompt_ids(args.base, args.prompt)]
-    return {
-        f"llama.cpp {name}: greedy": llama_cpp_contender(file, ids, args.tokens, args.threads)
-        for name, file in (("Q8_0", scratch / "q8_0.gguf"), ("as given", args.gguf))
-    }
+    run = llama_cpp_contender(file, ids, args.tokens, args.threads)
+    return {f"llama.cpp {name}: greedy": run}
 
 
 def transformers_contenders(args: argparse.Namespace, _: Path, /) -> dict[str, Contender]:
@@ -283,7 +290,7 @@ def race(contenders: dict[str, Contender], runs: int) -> dict[str, Figures]:
 def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Figures]:
     """Every line of the table."""
     engines: list[Engines] = [our_contenders]
-    engines += [llama_cpp_contenders] if args.gguf else []
+    engines += [llama_cpp_requantised, llama_cpp_as_given] if args.gguf else []
     engines += [transformers_contenders] if args.transformers else []
     with contextlib.ExitStack() as stack:
         contenders: dict[str, Contender] = {}
