@@ -6,6 +6,8 @@ about models, files or requests.
 
 from __future__ import annotations
 
+import copy
+import threading
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -29,6 +31,7 @@ STORED = {
 SMALL = 60_000_000  # parameters; below it fp32 is fast enough and exact
 _BLOCK = 64  # columns that are turned together
 _ROWS = 1 << 14  # of a weight quantised at once: a head of 262,144 rows makes no second copy
+_scripting = threading.Lock()  # torch compiles a type once, and asks without a lock whether it has
 
 
 def device_of(wanted: str) -> torch.device | None:
@@ -116,7 +119,7 @@ def compiled(module: nn.Module, device: torch.device) -> nn.Module:
     if device.type != "cpu":
         return module
     try:
-        with warnings.catch_warnings():
+        with _scripting, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is announced for removal
             made: nn.Module = torch.jit.script(module)
             return made
@@ -298,3 +301,17 @@ class _Packed(nn.Module):
         if self.bias is not None:
             out.add_(self.bias)
         return out.view(x.shape[:-1] + (out.shape[-1],))  # noqa: RUF005, for TorchScript
+
+
+class Beside(nn.Module):
+    """A product, and what a low-rank one beside it adds."""
+
+    def __init__(self, whole: Linear, down: Linear, up: Linear) -> None:
+        super().__init__()
+        # Of its own, with the same tensors: torch.jit.script writes to the attributes of what it
+        # scripts, and another session may be scripting a voice beside the same weights.
+        self.whole, self.down, self.up = copy.copy(whole), down, up
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.whole(x)
+        return out.add_(self.up(self.down(x)))

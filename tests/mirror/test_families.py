@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,14 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.mirror.conftest import PLAIN, engine_of, make_adapter, never
-from vaultgpt.arithmetic import Dtype, choose_dtype, sixteen_bits
+from vaultgpt.arithmetic import (
+    Dtype,
+    choose_dtype,
+    compiled,
+    int8_way,
+    make_linear,
+    sixteen_bits,
+)
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.mirror.anymodel import AnyModel
 from vaultgpt.mirror.engine import Engine
@@ -22,7 +31,7 @@ from vaultgpt.mirror.families import Commons, build
 from vaultgpt.mirror.gpt2 import GPT2
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.llama import Llama
-from vaultgpt.mirror.weights import Checkpoint
+from vaultgpt.mirror.weights import Checkpoint, Weights
 from vaultgpt.wire import Prompt
 
 CPU = torch.device("cpu")
@@ -158,6 +167,67 @@ def test_a_generation_equals_plain_peft(
         assert (logits_of(model, ids) - logits[20:]).abs().max() < 1e-4
     os.utime(base / "config.json")  # as of another base in this one's place
     assert build(base, None, "float32", CPU, (), commons) is not beside[1]
+
+
+def test_voices_beside_one_base_share_tensors_and_no_module(
+    tiny_models: Callable[..., Path], adapters: Callable[..., Path]
+) -> None:
+    """torch.jit.script writes to what it scripts, and sessions of one engine script at once."""
+    base = tiny_models("qwen2")
+    generation, commons = adapters(base, "qwen2"), Commons()
+    one, other = (build(base, generation, "float32", CPU, (), commons) for _ in range(2))
+    assert isinstance(one, Llama) and isinstance(other, Llama) and one.whole is not None
+    for layers in zip(one.whole.layers, one.layers, other.layers, strict=True):
+        for name in ("qkv", "out", "gate_up", "down"):
+            own, *voices = (getattr(layer.parts, name) for layer in layers)
+            found = [own, *(each.whole for each in voices)]
+            assert len(set(map(id, found))) == 3
+            assert all(each.weight is own.weight for each in found)
+
+
+def test_one_session_scripts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def script(module: torch.nn.Module) -> torch.nn.Module:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return module
+
+    monkeypatch.setattr(torch.jit, "script", script)
+    threads = [threading.Thread(target=compiled, args=(torch.nn.Identity(), CPU)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_folding_the_last_norm_makes_no_second_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    if int8_way() != "turned":
+        pytest.skip("nothing is folded on this processor")
+    read: list[int] = []
+    made: list[int] = []
+    ends, real = Weights.ends, make_linear
+
+    def ours(self: Weights, embedding: str, tied: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        found = ends(self, embedding, tied)
+        read.append(found[1].data_ptr())
+        return found
+
+    def product(weight: torch.Tensor, *parts: Any, **named: Any) -> torch.nn.Module:
+        made.append(weight.data_ptr())
+        return real(weight, *parts, **named)
+
+    monkeypatch.setattr(Weights, "ends", ours)
+    monkeypatch.setattr("vaultgpt.mirror.lean.make_linear", product)
+    build(tiny.tiny_model(tmp_path / "base", tie_word_embeddings=tied), None, "int8", CPU)
+    assert made[0] == read[0], "the ends are loaded before any layer"
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaultgpt.arithmetic import STORED, Dtype, Linear, chunk_tokens, make_linear
+from vaultgpt.arithmetic import STORED, Beside, Dtype, Linear, chunk_tokens, make_linear
 from vaultgpt.mirror.weights import Adapter, Checkpoint, Weights
 
 if TYPE_CHECKING:
@@ -250,17 +250,23 @@ class LeanModel(ABC):
         """`whole` and what the factors a [k, in] and b [out, k] add to it."""
         dtype = "float32" if self.dtype == "int8" else self.dtype
         down, up = (make_linear(each, None, dtype, self.device) for each in (a, b))
-        return _Beside(whole, down, up)
+        return Beside(whole, down, up)
 
     def _kept(self, weight: Tensor) -> Tensor:
         return weight.to(self.device, self.stored)
 
-    def _keep_ends(self, embedding: Tensor, head: Tensor, *, turned: bool = False) -> None:
-        """The tables of both ends; in int8 the embedding, of which rows are only read, in bf16."""
+    def _keep_ends(self, embedding: Tensor, head: Tensor, folded: Tensor | None = None) -> None:
+        """The tables of both ends; in int8 the embedding, of which rows are only read, in bf16.
+
+        A norm that is `folded` goes into the head in its place, whose input comes turned: in int8
+        alone, where the embedding is a copy even if both are one table.
+        """
         self.vocab = head.shape[0]
-        self.head = self._linear(head, turned=turned)
         dtype = torch.bfloat16 if self.dtype == "int8" else self.stored
         self.embedding = embedding.to(self.device, dtype)
+        if folded is not None:
+            head.mul_(folded)
+        self.head = self._linear(head, turned=folded is not None)
 
     def _embed(self, ids: Tensor) -> Tensor:
         rows = F.embedding(ids, self.embedding).to(self.stored)  # [rows, T, hidden]
@@ -371,18 +377,6 @@ def attend(
     if tokens > 1:
         out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)
     return out.reshape(rows, tokens, heads * dim)
-
-
-class _Beside(nn.Module):
-    """A product, and what a low-rank one beside it adds."""
-
-    def __init__(self, whole: Linear, down: Linear, up: Linear) -> None:
-        super().__init__()
-        self.whole, self.down, self.up = whole, down, up
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.whole(x)
-        return out.add_(self.up(self.down(x)))
 
 
 class _Anew:

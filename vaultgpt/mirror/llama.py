@@ -308,8 +308,8 @@ class Llama(LeanModel):
         self.norm = None if fold else norm
         self._keep_ends(
             embedding * scale if scale != 1.0 else embedding,
-            head * norm if fold else head,
-            turned=fold,
+            head,
+            norm if fold else None,
         )
 
     def _hidden(self, ids: Tensor, step: Step, kv: KV) -> Tensor:
