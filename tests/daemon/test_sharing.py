@@ -28,7 +28,7 @@ from vaultgpt.daemon.every import SharedEngine, _Pulse
 from vaultgpt.errors import NotFound, WorkerDied
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons
-from vaultgpt.mirror.sharing import Turn, _Pen
+from vaultgpt.mirror.sharing import Turn, _Pen, _Sessions
 from vaultgpt.wire import frame_of
 from vaultgpt.workers.mirror import SHARED, Opening
 from vaultgpt.workers.pipe import WorkerPipe
@@ -409,3 +409,11 @@ async def test_an_engine_of_another_version_is_refused_and_told_of(
             assert version in said and __version__ in said and "serve --all" in said
             assert await asyncio.wait_for(heard.get(), 10) == b""
             await vault.mirror.stop()
+
+
+def test_of_vaults_that_come_at_once_the_first_sets_the_threads() -> None:
+    sessions = _Sessions()
+    sessions._open = 2  # both are taken up before either has said what it wants
+    assert [sessions._sets_threads() for _ in range(3)] == [True, False, False]
+    sessions._open = 1
+    assert sessions._sets_threads()

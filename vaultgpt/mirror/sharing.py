@@ -151,10 +151,12 @@ class _Session(Worker):
         turn: Turn,
         share: Callable[[], float],
         commons: Callable[[], Commons],
+        sets_threads: Callable[[], bool],
     ) -> None:
-        """`share` is its part of the memory for prompts, `commons` what is read once for all."""
+        """`share` is its part of the memory for prompts, `commons` what is read once for all;
+        `sets_threads` tells whether this process's threads are its to set."""
         self._turn, self._connection = turn, connection
-        self._share, self._commons = share, commons
+        self._share, self._commons, self._sets_threads = share, commons, sets_threads
         inbox = _Inbox(cast("IO[bytes]", connection.makefile("rb")), turn)
         super().__init__(inbox, cast("IO[bytes]", _Line(connection, turn)), _Pen(turn))
 
@@ -193,9 +195,8 @@ class _Session(Worker):
             self._turn.leave()
 
     def _own(self, settings: config.Mirror) -> Engine:
-        if (
-            self._share() < 1
-        ):  # the others' work made cores look taken, and it is not ours to change
+        # Else the others' work made cores look taken, and it is not ours to change.
+        if not self._sets_threads():
             self._threads = 0
         engine = super()._own(settings)
         engine.aside, engine.prefixes.share = self._turn.aside, self._share
@@ -212,6 +213,7 @@ class _Sessions:
         self._turn, self._open = Turn(), 0  # counted by the main thread alone
         self._lock = threading.Lock()
         self._common: list[Commons] = []
+        self._threads_set = False
         self._left, self._leave = os.pipe()
 
     def serve(self, listener: socket.socket) -> None:
@@ -231,6 +233,12 @@ class _Sessions:
         run = threading.Thread(target=self._run, args=(connection,), name="session", daemon=True)
         run.start()
 
+    def _sets_threads(self) -> bool:
+        """Whether who asks may set them: the first that opens, or one that is alone."""
+        with self._lock:
+            free, self._threads_set = not self._threads_set or self._open < 2, True
+            return free
+
     def _share(self) -> float:
         return 1 / max(1, self._open)
 
@@ -244,7 +252,8 @@ class _Sessions:
 
     def _run(self, connection: socket.socket) -> None:
         try:
-            _Session(connection, self._turn, self._share, self._commons).serve()
+            mine = self._share, self._commons, self._sets_threads
+            _Session(connection, self._turn, *mine).serve()
             gc.collect()  # what it held goes to the system, not to the process for later
             trim_heap()
         finally:
