@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from tests.training.conftest import MakeJob, item
 from tests.training.test_trainer import general
 from vaultgpt.corpus.documents import Document
+from vaultgpt.corpus.words import norms
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.copying import copying
 from vaultgpt.training.evaluate import Segment, segments
@@ -149,10 +151,33 @@ def test_a_round_without_a_budget_and_a_small_base_score_everything(
     assert SCORING_SHARE < 0.2  # twice that, loading and drawing leave half
 
 
+@pytest.mark.usefixtures("large")
+def test_copying_begins_from_held_out_pages_that_were_not_scored_too(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight notes of a few words are scored; the one that is long enough to begin from is not."""
+    short = [replace(item(100 + i, "held_out"), text=f"Rain {i}.") for i in range(13)]
+    items = [item(i) for i in range(12)] + [*short, item(200, "held_out")]
+
+    def long_last(keys: Sequence[str], found: Sequence[Segment]) -> list[int]:
+        return sorted(range(len(found)), key=lambda at: len(found[at].document.token_ids))
+
+    monkeypatch.setattr("vaultgpt.training.sketch.fair_order", long_last)
+    path = make_job(items=items, budget_s=60.0)
+    report = run_job(path, lambda event: None, threading.Event())
+    assert len(report.segments["held_out"].entry) == 8
+    assert {"share", "author_share"} <= set(report.copying)
+
+
 def test_drawing_ends_with_its_time_but_not_before_a_run_of_words(
-    make_job: MakeJob, base: BaseModel
+    make_job: MakeJob, base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = segments(many_items(), base.encoder)
     short = copying(base, prompts, ["some"], ["text"], 1, few=True, seconds=0.0)
     long = copying(base, prompts, ["some"], ["text"], 1, few=True, seconds=600.0)
-    assert short["tokens"] == 16 * (24 + 20) < long["tokens"] == 16 * (24 + 96)
+    assert short["tokens"] <= long["tokens"] == 16 * (24 + 96)
+    assert short["runs"] >= 8 * 16 or short["tokens"] == long["tokens"]
+    # A language of six tokens a word.
+    monkeypatch.setattr("vaultgpt.training.copying.norms", lambda text: norms(text)[::6])
+    slow = copying(base, prompts, ["some"], ["text"], 1, few=True, seconds=0.0)
+    assert short["tokens"] < slow["tokens"] or short["tokens"] == long["tokens"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.training.base import BaseModel
 from vaultgpt.training.evaluate import Segment
 
-_PROMPT_TOKENS, _LEAST_DRAWN = 24, 20
+_PROMPT_TOKENS = 24
+_LEAST_RUNS = 8  # of 8 words, a row, before time ends the drawing: 20 tokens of English
 TEMPERATURE, TOP_P, MIN_P = 0.95, 0.98, 0.05  # likelier words than the mirror's copy sooner
 _UNKNOWN = 2**63  # a word that stands nowhere; 0 is a border between texts
 _LONGEST = 400  # words; a longer copied run is reported as this
@@ -94,7 +96,9 @@ def sample(
         max_new_tokens=length,
         min_new_tokens=length,
         logits_processor=LogitsProcessorList([Draw()]),
-        stopping_criteria=StoppingCriteriaList([] if seconds is None else [_Enough(seconds)]),
+        stopping_criteria=StoppingCriteriaList(
+            [] if seconds is None else [_Enough(seconds, base.encoder.tokenizer)]
+        ),
         pad_token_id=base.encoder.end,
         eos_token_id=base.encoder.end,
     )
@@ -105,13 +109,17 @@ def sample(
 class _Enough(StoppingCriteria):
     """Ends drawing after so many seconds, but not before there are runs of 8 words."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, tokenizer: Any) -> None:
+        self._end, self._tokenizer = time.monotonic() + seconds, tokenizer
 
     def __call__(self, ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         """[rows], whether each is done."""
-        late = time.monotonic() >= self._end and ids.shape[1] >= _PROMPT_TOKENS + _LEAST_DRAWN
+        late = time.monotonic() >= self._end and self._tells(ids[:, _PROMPT_TOKENS:])
         return torch.full((len(ids),), late, dtype=torch.bool, device=ids.device)
+
+    def _tells(self, drawn: Tensor) -> bool:
+        words = [len(norms(self._tokenizer.decode(row))) for row in drawn.tolist()]
+        return sum(max(0, n - COPY_WORDS + 1) for n in words) >= _LEAST_RUNS * len(words)
 
 
 class Draw(LogitsProcessor):

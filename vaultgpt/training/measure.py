@@ -113,6 +113,7 @@ class Measurer:
         self.copied: dict[str, float] = {}
         self.last_weights: dict[str, float] = {}  # as Report has it
         self.held_out_entries = len({s.entry for s in self.sets["held_out"]})  # of which a part
+        self.beginnings = list(self.sets["held_out"])  # for `copying`, scored or not
         self.seconds_each = 0.0  # of one model over all sets
         self.scored_tokens = 0  # read by all models so far, and drawn for `copying`
 
@@ -299,7 +300,7 @@ class Measurer:
             raise Stopped
         learned = own_parts(i for i in self.job.items if i.role in ("train", "replay"))
         held_out = own_parts(i for i in self.job.items if i.role in ("held_out", "new_held_out"))
-        prompts = self.sets["held_out"] or self.segments(
+        prompts = self.beginnings or self.segments(
             [i for i in self.job.items if i.role == "train"][:64]
         )
         with self._writing(adapter, draws=True):
