@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt import generations
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import Training
+from vaultgpt.config import Rules, Training
 from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
 from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
@@ -42,6 +43,7 @@ from vaultgpt.training.loop import Stopped
 from vaultgpt.training.plan import full_round, plan
 from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
+from vaultgpt.vault import walk
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.scan import ScannedNote
 from vaultgpt.workers.elsewhere import Lender
@@ -782,6 +784,45 @@ def test_a_paused_round_waits_for_a_vault_that_is_out_of_reach(paused: Vault) ->
     for note in away.iterdir():
         note.rename(paused.root / note.name)
     assert go(paused, FakeTrainer(after=0.79), base=BIG)["round"] == 2
+
+
+def test_a_paused_round_outlasts_a_note_that_can_not_be_opened_for_a_night(
+    paused: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A full round is paused. 2. The disk does not give a note of it the next night, when the
+    whole vault is read. 3. A round. Result: nothing ends; 3 goes on as the same round."""
+    with Ledger.open(paused.state) as ledger:
+        path = next(e.path for e in ledger.entries.all() if not e.held_out)
+    read = walk.read_bytes
+
+    def faulty(way: walk.Way, place: str) -> bytes:
+        if place.endswith(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(way, place)
+
+    monkeypatch.setattr(walk, "read_bytes", faulty)
+    with Ledger.open(paused.state) as ledger:
+        ledger.follow(paused.settings.rules, NOW + DAY, whole=True)
+        assert [e.used for e in ledger.entries.all() if e.path == path] == [False]
+        assert not end_paused(paused.state, ledger, NOW + DAY) and not must_stop(ledger)
+    answer = go(paused, FakeTrainer(after=0.79), base=BIG, now=NOW + DAY)
+    assert answer["round"] == 2 and answer["generation"] == "g000002", answer["verdict"]
+
+
+def test_a_note_that_can_not_be_opened_and_is_kept_out_by_the_rules_ends_a_paused_round(
+    paused: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A full round is paused. 2. A note of it goes to the cloud, and the rules leave it out.
+    Result: the round ends, for that note is not to be learned any more."""
+    with Ledger.open(paused.state) as ledger:
+        path = next(e.path for e in ledger.entries.all() if not e.held_out)
+        inode = (paused.root / path).stat().st_ino
+        monkeypatch.setattr(walk, "is_dataless", lambda status: status.st_ino == inode)
+        ledger.follow(paused.settings.rules, NOW + DAY, whole=True)
+        assert not end_paused(paused.state, ledger, NOW + DAY)
+        ledger.follow(Rules(exclude=(path,)), NOW + DAY, whole=True)
+        assert end_paused(paused.state, ledger, NOW + DAY)
+    assert not list(paused.state.staging.iterdir())
 
 
 def test_a_round_of_three_nights_makes_the_voice_of_one_at_once(

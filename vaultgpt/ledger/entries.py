@@ -17,7 +17,7 @@ from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, pack_runs,
 from vaultgpt.ledger.database import Database, in_parts
 from vaultgpt.ledger.memory_file import RememberedEntry
 from vaultgpt.ledger.paragraphs import place_of
-from vaultgpt.ledger.rows import EntryRow, Paragraph
+from vaultgpt.ledger.rows import WAITING, EntryRow, Paragraph
 from vaultgpt.ledger.schema import given_id, given_text, kept_id
 
 if TYPE_CHECKING:
@@ -223,8 +223,14 @@ class Entries:
         return tuple(row["text"] for row in rows)
 
     def live(self) -> set[str]:
-        """The ids of entries that are in the vault now, to be used, and not emptied."""
-        rows = self._db.read(f"SELECT e.id FROM entries e WHERE {LIVE} AND e.words")
+        """The ids of entries that are in the vault, to be used, and not emptied; with those of
+        notes that can't be opened just now, of which nothing says that they went."""
+        marks = ",".join("?" * len(WAITING))
+        rows = self._db.read(
+            "SELECT e.id FROM entries e LEFT JOIN notes n ON n.n = e.note WHERE e.words "
+            f"AND NOT e.forgotten AND e.absent_since IS NULL AND (e.used OR n.code IN ({marks}))",
+            WAITING,
+        )
         return {given_id(row["id"]) for row in rows}
 
     def held(self) -> list[EntryRow]:

@@ -28,7 +28,7 @@ from vaultgpt.ledger.paragraphs import (
     shingles_of,
     words_in,
 )
-from vaultgpt.ledger.rows import Recorded
+from vaultgpt.ledger.rows import WAITING, Recorded
 from vaultgpt.ledger.schema import kept_id, kept_number, kept_text
 from vaultgpt.vault.walk import FileStamp
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from vaultgpt.vault.scan import ScannedNote
 
 _SAME_ENTRY = 0.5  # share of words in common paragraphs that makes two entries the same
-_WAITING = frozenset({"placeholder", "unreadable", "quarantined"})  # not here, but not gone
 
 
 class Recorder:
@@ -153,7 +152,7 @@ class Recorder:
         unused = [(n,) for n, scanned in notes if not scanned.judgement.used]
         self.db.executemany("UPDATE entries SET used=0 WHERE note=?", unused)
         self._leaving |= self._present(
-            [n for n, scanned in notes if scanned.judgement.code not in _WAITING]
+            [n for n, scanned in notes if scanned.judgement.code not in WAITING]
         )
         out = []
         self.touched |= self._present([n for n, scanned in notes if not scanned.judgement.used])

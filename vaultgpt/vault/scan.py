@@ -318,8 +318,11 @@ class _Reader:
         out: list[ScannedNote | _Opened] = []
         with walking.Way(self.vault) as way:
             for found in files:
-                barred = _UNTOUCHED.get(found.code) or self.rules.judge_path(found.path)
-                if barred.code in _NEVER_OPENED:
+                untouched, barred = _UNTOUCHED.get(found.code), self.rules.judge_path(found.path)
+                by_rules = not barred.used and barred.code not in _NEVER_OPENED
+                if untouched and (found.code == "symlink" or not by_rules):
+                    barred = untouched  # of one that the rules leave out nothing is waited for
+                if untouched or barred.code in _NEVER_OPENED:
                     empty = Note(found.path, "", (), {}, (), None)
                     out.append(ScannedNote(empty, barred, found.stamp, ""))
                     continue
