@@ -613,6 +613,33 @@ def test_no_file_keeps_the_text_of_a_note_that_left_a_paused_round(
         assert not ledger.rounds.interrupted() and ledger.generations.active()
 
 
+@pytest.mark.parametrize(("by", "waits"), [("forget", False), ("scan", False), ("scan", True)])
+def test_no_file_keeps_what_a_measurement_that_was_killed_was_given(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, by: str, waits: bool
+) -> None:
+    """1. A report's measurement is killed, with or without a paused round beside it. 2. A note is
+    forgotten, or `scan`. Result: its text is gone; the round that waits has kept its own."""
+    marker = "zanzibarquux"
+    if waits:
+        pause(vault, monkeypatch)
+    job = vault.state.staging / "voice" / "job.json"
+    job.parent.mkdir(parents=True)
+    job.write_text(json.dumps({"pages": [marker]}))
+    with Ledger.open(vault.state) as ledger:
+        desk = Desk(vault.state, vault.settings, ledger, NOW + 1)
+        if by == "forget":
+            assert FORGET.work is not None
+            FORGET.work(desk, ForgetRequest(path="note000.md"))
+        else:
+            scanned(desk, lambda event: None)
+        assert (ledger.rounds.interrupted() is not None) == waits
+    assert not files_that_hold(vault, marker)
+    left = [path.name for path in vault.state.staging.iterdir()]
+    assert left == ["r000002"] * waits
+    if waits:
+        assert (vault.state.staging / "r000002" / "job.json").exists()
+
+
 def test_a_round_under_way_ends_within_moments_once_another_command_forgets_a_note_of_it(
     paused: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,11 +18,12 @@ from vaultgpt.training.paused import PausedRound, begun_round, lost
 _BY_HAND = "you gave it up"
 
 
-def sweep(state: VaultState, ledger: Ledger, which: str) -> None:
-    """Erase staging folders but that of the round that was begun and never closed."""
+def sweep(state: VaultState, ledger: Ledger) -> None:
+    """Erase staging folders, a measurement's too, but that of the round that was begun and never
+    closed. The round lock is held: who stages anything holds it as well."""
     interrupted = ledger.rounds.interrupted()
     keep = f"r{interrupted.number:06d}" if interrupted else ""
-    for folder in state.staging.glob(which):
+    for folder in state.staging.glob("*"):
         if folder.name != keep:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -45,7 +46,7 @@ def give_up_by_hand(state: VaultState, ledger: Ledger, now: float) -> str:
     """
     far = how_far(under_way(state))
     with locked(state.round_lock, busy(far, "Stop it first: Ctrl-C where it runs.")):
-        sweep(state, ledger, "r[0-9]*")
+        sweep(state, ledger)
         found = begun_round(ledger)
         return "" if found is None else give_up(ledger, found, _BY_HAND, now)
 
@@ -61,7 +62,7 @@ def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
     Nothing is done beside a round that runs: that looks itself.
     """
     with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
-        sweep(state, ledger, "r[0-9]*")  # of one that was killed before its row: its text too
+        sweep(state, ledger)  # of one that was killed before its row: its text too
         found = begun_round(ledger)
         if found is not None and (why := lost(ledger, found)):
             return give_up(ledger, found, why, now)

@@ -27,7 +27,7 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     """
     generations.sweep(state)
     mended = _adopt(state, ledger, now) + replace_damaged(state, ledger, now)
-    sweep(state, ledger, "*")
+    sweep(state, ledger)
     return mended
 
 

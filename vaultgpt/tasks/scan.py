@@ -55,8 +55,8 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
 
 def _end_paused(desk: Desk) -> None:
     """What must not be learned any more leaves the disk now, and not with the next round."""
-    if not any(desk.state.staging.glob("r[0-9]*")):
-        return  # no round left any text
+    if not any(desk.state.staging.glob("*")):
+        return  # no round and no measurement left any text
     from vaultgpt.rounds.ending import end_paused  # 0.1 s that hardly a command needs
 
     end_paused(desk.state, desk.ledger, desk.now)
