@@ -222,6 +222,19 @@ def test_a_vault_that_can_not_be_watched_is_said_not_raised(tmp_path: Path) -> N
     watcher.stop()
 
 
+@linux
+@pytest.mark.parametrize("place", ["vault", "away/vault"])
+def test_a_vault_that_is_away_costs_no_thread_at_each_attempt(tmp_path: Path, place: str) -> None:
+    """Whether or not the folder above it is there."""
+    before = threading.active_count()
+    watcher = Watcher(tmp_path / place, lambda: None, 0.01, 0.1)
+    for _ in range(5):
+        watcher.start()
+        assert watcher.problem and not watcher.healthy()
+    watcher.stop()
+    assert until(threading.Event(), lambda: threading.active_count() <= before)
+
+
 def test_stopping_twice_and_before_starting_is_fine(tmp_path: Path) -> None:
     watcher = Watcher(tmp_path, lambda: None, 60.0, 60.0)
     watcher.stop()

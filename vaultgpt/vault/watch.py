@@ -155,8 +155,10 @@ class Watcher:
             self._root = status.st_dev, status.st_ino
         except OSError as error:
             self.problem = f"The vault can't be watched ({type(error).__name__}, {error.errno})."
+            observer.stop()  # a thread of it runs as soon as it is made
             observer = Observer()
         if not self._watch_above(observer) and self.problem:
+            observer.stop()
             return
         self._observer = observer
         self._thread = threading.Thread(target=self._run, name="vault-watch", daemon=True)
