@@ -40,7 +40,7 @@ from vaultgpt.training import assemble
 from vaultgpt.training.assemble import Places, build_job, reader
 from vaultgpt.training.checkpoint import Progress, write_checkpoint
 from vaultgpt.training.loop import Stopped
-from vaultgpt.training.plan import full_round, plan
+from vaultgpt.training.plan import Due, full_round, plan
 from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
 from vaultgpt.vault import walk
@@ -705,6 +705,33 @@ def test_a_paused_round_is_given_up_by_hand_and_waits_for_a_week(paused: Vault, 
     assert small["kind"] == ("none" if cause == "sampled" else "incremental")
     full = go(paused, FakeTrainer(after=0.79), base=BIG, now=NOW + 8 * DAY, manual=False)
     assert full["kind"] == "fresh" and full["generation"]
+
+
+def test_a_first_round_of_a_sample_that_is_given_up_by_hand_waits_for_a_week_too(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A large vault's first round is stopped, and given up. 2. The next day. 3. A fresh one is
+    asked for. 4. A week. Result: 2 waits and says why; 3 and 4 are due."""
+    # As if the machine had the room: nothing of this size is loaded.
+    monkeypatch.setattr("vaultgpt.rounds.run.require_disk_and_memory", lambda *_, **__: None)
+    trainer = FakeTrainer()
+    trainer.before_answer = half_way
+    with pytest.raises(RoundStopped):
+        go(vault, trainer, base=BIG, manual=False)
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.rounds.all()[0].sampled and GIVE_UP.work is not None
+        assert GIVE_UP.work(Desk(vault.state, vault.settings, ledger, NOW), NOTHING)["given_up"]
+
+        def due(days: int, asked: Asked) -> Due:
+            when = NOW + days * DAY
+            return what_is_due(vault.state, vault.settings, ledger, when, asked, base=BIG)
+
+        for asked in (Asked(), Asked(nightly=True)):
+            waits = due(1, asked)
+            assert waits.kind == "none" and "given up" in waits.why
+        for asked in (Asked(manual=True), Asked(fresh=True, manual=True)):
+            assert due(1, asked).kind == "fresh"
+        assert due(8, Asked()).kind == "fresh"
 
 
 def test_on_a_full_disk_the_text_of_a_round_that_ends_goes_first(

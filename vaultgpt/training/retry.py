@@ -30,7 +30,9 @@ def tried_again(
 ) -> str:
     """When a fresh round that is due for `cause` is tried again, in a sentence; "" for at once."""
     refused = last_fresh(rounds)
-    if refused is None or refused.promoted or refused.ended is None or refused.sampled:
+    if refused is None or refused.promoted or refused.ended is None:
+        return ""
+    if refused.sampled and not refused.given_up:
         return ""
     if cause in ("base", "rank") and refused.cause != cause:
         return ""  # it was refused for another base or rank
