@@ -58,6 +58,12 @@ def test_where_nothing_may_be_written_is_said(state: VaultState, text: str, why:
         note_request(state, "no.md")
 
 
+def test_a_note_that_can_not_be_read_is_no_empty_page(state: VaultState) -> None:
+    (state.vault / "no.md").write_bytes(b"It rained\0\0")
+    with pytest.raises(VaultGPTError, match="left out: It can't be read"):
+        note_request(state, "no.md")
+
+
 class Service:
     """Answers with two fixed texts, the first of them in pieces too."""
 

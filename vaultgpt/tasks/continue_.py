@@ -122,13 +122,16 @@ def note_request(state: VaultState, path: str) -> Request:
     VaultGPTError where it is left out, or ends where nothing is written.
     """
     rules = load_settings(state.config).rules
-    text = read_one(state.vault, rules, path).note.text
+    scanned = read_one(state.vault, rules, path)
+    text = scanned.note.text
     found = read_editor(state.vault, rules, EditorNote(path, text, len(text)))
-    if not found.judgement.used:
-        at_end = found.judgement.code.startswith("cursor")
+    # What can't be read, or is not opened, has no text: to an editor it would be an empty page.
+    judgement = found.judgement if scanned.note.entries else scanned.judgement
+    if not judgement.used:
+        at_end = judgement.code.startswith("cursor")
         what = "Nothing is written at the end of this note" if at_end else "This note is left out"
         mend = "" if at_end else "What is not learned is not continued either."
-        raise VaultGPTError(f"{what}: {found.judgement.why}", mend)
+        raise VaultGPTError(f"{what}: {judgement.why}", mend)
     return Request(
         text=found.text,
         tags=found.tags,
