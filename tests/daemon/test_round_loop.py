@@ -441,6 +441,34 @@ async def test_a_round_that_is_given_up_as_it_runs_ends_and_does_not_begin_again
         assert len(fake.calls) == 1
 
 
+async def test_a_round_that_is_asked_for_while_another_is_decided_is_the_only_one(
+    state: VaultState, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Night: a round is due, and the ledger is being written. 2. A person asks for one. 3. The
+    ledger is free. Result: theirs runs, alone; no failure is told, and a cancel ends it."""
+    monkeypatch.setattr(
+        round_loop, "what_is_due", lambda *a: _due("400 new words wait." if len(a) > 4 else "")
+    )
+    fake, free = FakeRound(hold=True), threading.Event()
+    async with scene(state, settings, fake, at=_local("2026-11-23 22:00")) as s:
+        await until(lambda: s.loop.decision.when == _local("2026-11-24 03:00"))
+        s.loop._writer.later(lambda ledger: free.wait(30))
+        try:
+            s.clock.value = _local("2026-11-24 03:01")
+            s.loop.poke()
+            await until(lambda: s.loop._turn.is_locked)
+            await s.loop.ask(fresh=True)
+            await until(lambda: fake.calls)
+        finally:
+            free.set()
+        await until(lambda: s.loop.decision.why == "A round is running.")
+        assert [call["manual"] for call in fake.calls] == [True] and s.loop.running
+        assert "error" not in s.events() and not s.loop._turn.is_locked
+        s.loop.cancel()
+        await until(lambda: not s.loop.running)
+        assert len(fake.calls) == 1
+
+
 def _due(why: str) -> Due:
     return Due("incremental" if why else "none", why, "new")
 

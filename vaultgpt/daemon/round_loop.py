@@ -175,6 +175,9 @@ class RoundLoop:
             await self._writer.do(keep)
             self._hour = hour
         self.decision = decision
+        if starts and self.running:  # a person asked for one while the night was kept
+            self._turn.release()
+            starts = False
         if starts:
             self._start(Asked(nightly=decision.cause == "night"), decision.why, facts.long)
             self._by_night = facts.long
