@@ -381,8 +381,10 @@ async def test_an_engine_of_another_version_is_refused_and_told_of(
     tiny_llama: Path, voices: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. An upgrade has left an engine that runs. 2. A daemon of today connects. 3. Once more.
+    4. `mirror.shared` is turned off.
 
     Result: one sentence, and the text from a process of its own; the old one is told no secret.
+    With 4 the sentence goes.
     """
     heard = asyncio.Queue[bytes]()
     hellos: list[dict[str, object]] = [
@@ -408,6 +410,10 @@ async def test_an_engine_of_another_version_is_refused_and_told_of(
             said = vault.mirror.problem
             assert version in said and __version__ in said and "serve --all" in said
             assert await asyncio.wait_for(heard.get(), 10) == b""
+            await vault.mirror.stop()
+            vault.opening = replace(vault.opening, settings=replace(settings, shared=False))
+            await vault.mirror.open()
+            assert not vault.mirror.problem, "it no longer asks for the shared one"
             await vault.mirror.stop()
 
 

@@ -338,8 +338,8 @@ class MirrorProcess:
         Of our own too where none answers, and after deaths in a row that may be our own doing.
         """
         place = os.environ.get(SHARED)
+        self._refused = ""
         if place and settings.shared and settings.engine == "own" and not self._health.over:
-            self._refused = ""
             try:
                 return await WorkerPipe.connect(Path(place))
             except OtherVersion as error:
