@@ -200,7 +200,8 @@ def _quantise(weight: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor]:
         rows = weight[begin : begin + _ROWS]
         each = rows if turn is None else turn_by(rows, turn)
         scale = each.abs().amax(dim=1).clamp_min_(1e-8) / 127
-        codes.append((each / scale[:, None]).round_().to(torch.int8))
+        parts = each / scale[:, None] if turn is None else each.div_(scale[:, None])
+        codes.append(parts.round_().to(torch.int8))
         scales.append(scale)
     return torch.cat(codes), torch.cat(scales)
 

@@ -344,4 +344,6 @@ class Llama(LeanModel):
 
 def _rows_turned(rows: Tensor, turn: Tensor) -> Tensor:
     """[out, ...] so that what they give comes turned."""
-    return turn_by(rows.t().contiguous(), turn).t() if rows.dim() == 2 else turn_by(rows, turn)
+    if rows.dim() == 1:
+        return turn_by(rows, turn)
+    return (turn @ rows.reshape(-1, len(turn), rows.shape[1])).view(rows.shape)
