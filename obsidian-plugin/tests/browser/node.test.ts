@@ -39,7 +39,8 @@ test("finds the daemon by its runtime.json and reads what it says", async () => 
 	expect((await api.generations()).map(({ id }) => id)).toContain(stage.generation);
 	expect((await api.census()).tags["dream"]).toBeGreaterThan(3);
 	expect((await api.note("Dreams/2021-06-19 Lanes.md")).used).toBe(true);
-	await expect(api.note("Dreams/None.md")).rejects.toMatchObject({ status: 404 });
+	const unsaved = await api.note("Dreams/None.md");
+	expect([unsaved.used, unsaved.why]).toEqual([false, expect.stringContaining("was not read yet")]);
 });
 
 test("a generation is activated, and one that is not there is refused in words", async () => {

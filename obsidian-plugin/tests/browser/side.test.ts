@@ -164,7 +164,7 @@ describe.runIf(browser)("the side view", () => {
 	});
 
 	test("why this note is used or not is told for the note that is open, by the view and the command", async () => {
-		const cases = { [PATH]: "This note is learned from.", "Lists/Not for the machine.md": "This note is not used: Its front matter says", "Dreams/Nowhere.md": "no such note" };
+		const cases = { [PATH]: "This note is learned from.", "Lists/Not for the machine.md": "This note is not used: Its front matter says", "Dreams/Nowhere.md": "This note is not used: it was not read yet" };
 		for (const [path, sentence] of Object.entries(cases)) {
 			await open(page, path, "Text");
 			await side("p", sentence).waitFor();
