@@ -175,8 +175,8 @@ class RoundLoop:
             await self._writer.do(keep)
             self._hour = hour
         self.decision = decision
-        if starts and self.running:  # a person asked for one while the night was kept
-            self._turn.release()
+        if starts and (self.running or not self._turn.is_locked):
+            self._turn.release()  # a person asked for one while the night was kept; it may have ended
             starts = False
         if starts:
             self._start(Asked(nightly=decision.cause == "night"), decision.why, facts.long)
