@@ -176,7 +176,7 @@ class RoundLoop:
             self._hour = hour
         self.decision = decision
         if starts and (self.running or not self._turn.is_locked):
-            self._turn.release()  # a person asked for one while the night was kept; it may have ended
+            self._turn.release()  # one was asked for while the night was kept, and may have ended
             starts = False
         if starts:
             self._start(Asked(nightly=decision.cause == "night"), decision.why, facts.long)
