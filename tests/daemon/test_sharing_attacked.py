@@ -435,7 +435,7 @@ def test_nothing_of_a_session_that_has_left_is_held_by_anything(
 
     Result: no engine, cache, guard or session more than before it came, and none of its words.
     """
-    words = ["marzipan" + "orchard", "quince" + "jelly"]
+    words = ["fenugreek" + "causeway", "saxifrage" + "turnstile"]  # that no other test holds
     prompt = f"I saw the {words[0]} and"
     kinds = (Engine, PrefixStore, KV, RunIndex, Inbox, Worker, Writing, Adapter)
 

@@ -140,7 +140,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_holds_nobody_up(api: A
         while not api.service.emitted:
             await asyncio.sleep(0.05)
     assert time.monotonic() - began < 4
-    assert len(api.service.emitted[0][0]) == 8_000_000
+    assert len(api.service.emitted[0]) == 8_000_000
     client.close()
 
 
