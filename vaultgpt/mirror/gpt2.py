@@ -121,11 +121,11 @@ class GPT2(LeanModel):
         places = self.places[at] if step.index is None else self.places[step.index].unsqueeze(1)
         x = self._embed(ids) + places  # [rows, T, hidden]
         heads = self.heads
-        where = (step.start, step.seen, *step.sight(None, 1), step.index)
+        sight = step.sight(None, 1)
         for block, layer in zip(self.layers, kv.layers, strict=True):
             joined = block.qkv(self._normed(x, block.norm))
             joined = joined.view(step.rows, step.tokens, 3 * heads, self.head_dim)
-            out = attend(joined[:, :, :heads], joined[:, :, heads:], layer, *where)
+            out = attend(joined[:, :, :heads], joined[:, :, heads:], layer, sight)
             x = x + block.out(out)
             inner = self.activation(block.up(self._normed(x, block.mlp_norm)))
             x = x + block.down(inner)

@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +109,21 @@ def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None)
     return out
 
 
+# What the layers of one kind write and see in a pass. Not a class: TorchScript, which takes it too,
+# reads no annotation that is text.
+Sight = NamedTuple(  # noqa: UP014
+    "Sight",
+    [
+        ("start", int),  # first position, when all rows share it
+        ("first", int),  # the first key that is looked at
+        ("seen", int),  # and the one behind the last
+        ("mask", Tensor | None),  # [groups * T, keys]; [rows, 1, 1, keys] where rows differ
+        ("at", Tensor | None),  # [rows] positions, when they differ (T is 1 then)
+        ("every", Tensor | None),  # [rows] 0.., beside `at`
+    ],
+)
+
+
 @dataclass
 class Step:
     """Where this forward pass writes and what it sees; one for all layers."""
@@ -120,16 +135,14 @@ class Step:
     device: torch.device
     dtype: torch.dtype
     index: Tensor | None = None  # [rows] positions, when they differ (T is 1 then)
-    _sights: dict[int | None, tuple[int, Tensor | None]] = field(default_factory=dict, init=False)
+    every: Tensor | None = None  # [rows] 0.., beside `index`
+    _sights: dict[int | None, Sight] = field(default_factory=dict, init=False)
 
-    def sight(self, window: int | None, groups: int) -> tuple[int, Tensor | None]:
-        """The first key that a layer of such a window looks at, and its additive mask.
-
-        The mask is [groups * T, keys], or [rows, 1, 1, keys] where rows differ; None when all keys
-        are seen. A token sees itself and the `window` - 1 before it.
-        """
+    def sight(self, window: int | None, groups: int) -> Sight:
+        """Of a layer of such a window: a token sees itself and the `window` - 1 before it."""
         if window not in self._sights:
-            self._sights[window] = self._sight(window or self.seen, groups)
+            first, mask = self._sight(window or self.seen, groups)
+            self._sights[window] = Sight(self.start, first, self.seen, mask, self.index, self.every)
         return self._sights[window]
 
     def _sight(self, window: int, groups: int) -> tuple[int, Tensor | None]:
@@ -320,6 +333,7 @@ class LeanModel(ABC):
             step = Step(rows, 1, positions[0], seen, self.device, self.stored)
             if min(positions) + 1 != seen:
                 step.index = torch.tensor(positions, device=self.device)
+                step.every = torch.arange(rows, device=self.device)
             tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
             return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
 
@@ -341,28 +355,19 @@ class LeanModel(ABC):
             return KV([layer.index_select(0, index) for layer in _as_kv(cache).layers])
 
 
-def attend(
-    query: Tensor,
-    fresh: Tensor,
-    layer: Tensor,
-    start: int,
-    seen: int,
-    first: int,
-    mask: Tensor | None,
-    index: Tensor | None,
-) -> Tensor:
+def attend(query: Tensor, fresh: Tensor, layer: Tensor, sight: Sight) -> Tensor:
     """query [rows, T, heads, d] over the cache once fresh keys and values are in it.
 
-    fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. The rest is Step's and its
-    `sight`'s. Query heads that share keys are folded into the query's length, so that no key is
-    copied. In the part of Python that TorchScript takes.
+    fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. Query heads that share keys
+    are folded into the query's length, so that no key is copied. In the part of Python that
+    TorchScript takes.
     """
     rows, tokens, heads, dim = query.shape
-    if index is None:
-        layer.narrow(2, start, tokens).copy_(fresh.transpose(1, 2))
+    at, every = sight.at, sight.every
+    if at is not None and every is not None:
+        layer.transpose(1, 2).index_put_([every, at], fresh[:, 0])
     else:
-        every = torch.arange(rows, device=index.device)
-        layer.transpose(1, 2).index_put_([every, index], fresh[:, 0])
+        layer.narrow(2, sight.start, tokens).copy_(fresh.transpose(1, 2))
     kv = layer.shape[1] // 2
     groups = heads // kv
     if tokens == 1:
@@ -370,9 +375,9 @@ def attend(
     else:
         folded = query.view(rows, tokens, kv, groups, dim).permute(0, 2, 3, 1, 4)
         folded = folded.reshape(rows, kv, groups * tokens, dim)
-    looked = layer.narrow(2, first, seen - first)
+    looked = layer.narrow(2, sight.first, sight.seen - sight.first)
     out = F.scaled_dot_product_attention(
-        folded, looked.narrow(1, 0, kv), looked.narrow(1, kv, kv), mask
+        folded, looked.narrow(1, 0, kv), looked.narrow(1, kv, kv), sight.mask
     )  # [rows, kv, groups * T, d]
     if tokens > 1:
         out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)

@@ -218,7 +218,6 @@ class Llama(LeanModel):
             qkv, gate_up = qkv * norm, gate_up * mlp_norm
         return self._made(
             Parts(
-                window=self.windows[index],
                 norm=None if fold else norm,
                 qkv=self._linear(qkv, bias, turned=fold),
                 head_norm=None if head_norm is None else self._kept(head_norm),
@@ -322,7 +321,7 @@ class Llama(LeanModel):
         x = x if self.turn is None else turn_by(x, self.turn)
         for i, (layer, cache) in enumerate(zip(self.ready, kv.layers, strict=True)):
             turn, sin = turns[self.windows[i] is not None]
-            x = layer(x, turn, sin, cache, step.start, step.seen, *sights[i], step.index)
+            x = layer(x, turn, sin, cache, sights[i])
         return x
 
     def _turns_at(

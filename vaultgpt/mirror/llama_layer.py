@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Linear
-from vaultgpt.mirror.lean import attend
+from vaultgpt.mirror.lean import Sight, attend
 
 
 @dataclass
 class Parts:
     """One layer's weights; None where the family has no such norm."""
 
-    window: int | None
     norm: Tensor | None  # None where it is folded into the product behind it
     qkv: Linear  # [.., hidden] -> [.., (heads + 2 * kv_heads) * d]
     head_norm: Tensor | None  # [heads + kv_heads, d] of queries and keys
@@ -55,11 +54,7 @@ class Layer(nn.Module):
         turn: Tensor,
         sin: Tensor | None,
         cache: Tensor,
-        start: int,
-        seen: int,
-        first: int,
-        mask: Tensor | None,
-        index: Tensor | None,
+        sight: Sight,
     ) -> Tensor:
         """x [rows, T, hidden]; `turn` complex, or cos with its signed `sin`; the rest: `attend`."""
         rows, tokens, hidden = x.shape
@@ -75,7 +70,7 @@ class Layer(nn.Module):
         else:
             turned.copy_(torch.addcmul(turned * turn, turned.roll(dim // 2, -1), sin))
         query, fresh = joined[:, :, : self.heads], joined[:, :, self.heads :]
-        out = self.out(attend(query, fresh, cache, start, seen, first, mask, index))
+        out = self.out(attend(query, fresh, cache, sight))
         if self.out_norm is not None:
             out = F.rms_norm(out, [hidden], self.out_norm, self.eps)
         x = out.add_(x)
