@@ -131,7 +131,7 @@ def as_written(weight: Tensor, dtype: Dtype) -> Tensor:
     """What `weight` [out, in] fp32 becomes when it writes in `dtype`, in fp32 again."""
     if dtype != "int8":
         return weight.to(STORED[dtype]).to(weight.dtype)
-    turn = _turn(weight.shape[1]) if int8_way() == "turned" else None
+    turn = turn_of(weight.shape[1], dtype)
     codes, scales = _quantise(weight, turn)
     whole = codes.to(weight.dtype).mul_(scales[:, None])
     return whole if turn is None else turn_by(whole, turn).view_as(weight)
@@ -262,7 +262,6 @@ class _Turned(nn.Module):
         codes, scales = _quantise(weight, turn)
         self.turn = None if turned else turn
         self.packed, self.steps = _prepacked(codes, scales), _steps()
-        self.least = self.steps < 255
         self.sums = codes.sum(1, dtype=torch.int32).float() * scales  # [out]
         self.bias = bias
 
@@ -271,7 +270,7 @@ class _Turned(nn.Module):
         if self.turn is not None:
             flat = turn_by(flat, self.turn)
         if flat.shape[0] == 1:
-            out = torch.ops.quantized.linear_dynamic(flat, self.packed, self.least)
+            out = torch.ops.quantized.linear_dynamic(flat, self.packed, self.steps < 255)
         else:
             # As for one, row by row: steps from the least to the greatest, a zero among them.
             low, high = torch.aminmax(flat, dim=1, keepdim=True)  # [rows, 1]
