@@ -31,7 +31,7 @@ from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.trainer import _Trainer
+from vaultgpt.training.trainer import Trainer
 from vaultgpt.vault.scan import read_vault
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "vault"
@@ -82,7 +82,7 @@ def _thin(copy: Path, words: int, seed: int) -> None:
         kept += note.words
 
 
-class _Curve(_Trainer):
+class _Curve(Trainer):
     """A round of the product that is scored along its way and leaves nothing behind."""
 
     def curve(self, on_point: Any) -> dict[str, Any]:

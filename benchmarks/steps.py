@@ -27,7 +27,7 @@ from vaultgpt.training.base import load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
-from vaultgpt.training.trainer import _Trainer
+from vaultgpt.training.trainer import Trainer
 from vaultgpt.wire import Prompt
 
 PEBBLE = ROOT / "vaultgpt" / "pebble"
@@ -80,7 +80,7 @@ def training(base: Path, vault: Path) -> tuple[Shares, float]:
     """Of a step of a first round."""
     with tempfile.TemporaryDirectory() as work:
         job = make_job(vault, base, 0, 1, Trial(), Path(work))
-        trainer = _Trainer(job, lambda event: None, threading.Event())
+        trainer = Trainer(job, lambda event: None, threading.Event())
         options = trainer.settings
         device = choose_device(options.device, options.dtype, options.threads)
         loaded = load_base(base, device)

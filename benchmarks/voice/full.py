@@ -23,7 +23,7 @@ from vaultgpt.training.device import choose_device
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.streams import split_validation
-from vaultgpt.training.trainer import _Trainer
+from vaultgpt.training.trainer import Trainer
 
 DROPOUT = 0.1
 DECAY = 0.1  # of matrices
@@ -96,7 +96,7 @@ def _drop(share: float, module: nn.Module, inputs: Any, output: Any) -> Any:
     return (dropped, *output[1:]) if isinstance(output, tuple) else dropped
 
 
-class _FullTrainer(_Trainer):
+class _FullTrainer(Trainer):
     def tune(self, rate: float, dropout: float) -> tuple[BaseModel, Adapter, float, int, float]:
         at = self.settings
         device = choose_device(at.device, at.dtype, at.threads)

@@ -23,11 +23,11 @@ from vaultgpt.training.lesson import (
     unpack_lesson,
 )
 from vaultgpt.training.sealing import new_key, seal, unseal
-from vaultgpt.training.trainer import _Trainer
+from vaultgpt.training.trainer import Trainer
 
 
 def lesson_of(job: Path) -> Lesson:
-    trainer = _Trainer(job, lambda _: None, threading.Event())
+    trainer = Trainer(job, lambda _: None, threading.Event())
     return trainer._lesson(trainer._measured())
 
 

@@ -81,34 +81,12 @@ def run_job(
     `machine` are settings of round.OF_MACHINE as they are now, where the job's may be of old.
     loop.Stopped when `stop` is set; a VaultGPTError for every expected failure.
     """
-    return _Trainer(path, on_progress, stop, began, together, machine).run()
+    return Trainer(path, on_progress, stop, began, together, machine).run()
 
 
-def pack_job(
-    path: Path,
-    key: str,
-    on_progress: Hear,
-    stop: threading.Event,
-    began: float,
-    machine: Mapping[str, Any] | None = None,
-) -> None:
-    """What comes before learning; the lesson is left sealed beside the job."""
-    _Trainer(path, on_progress, stop, began, ALONE, machine).pack(key)
+class Trainer:
+    """One round of a job; what the parameters are stands at `run_job`."""
 
-
-def finish_job(
-    path: Path,
-    key: str,
-    on_progress: Hear,
-    stop: threading.Event,
-    began: float,
-    machine: Mapping[str, Any] | None = None,
-) -> Report:
-    """What comes after: measure what another machine learned, whose result lies beside the job."""
-    return _Trainer(path, on_progress, stop, began, ALONE, machine).finish(key)
-
-
-class _Trainer:
     def __init__(
         self,
         path: Path,

@@ -82,11 +82,12 @@ def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Ans
     job, part, key = Path(str(order["job"])), order.get("part"), str(order.get("key"))
     machine = order.get("machine")
     began -= float(order.get("spent_s", 0.0))
-    if part == "pack":
-        trainer.pack_job(job, key, say, stop, began, machine)
+    if part in ("pack", "finish"):
+        halved = trainer.Trainer(job, say, stop, began, together.ALONE, machine)
+        if part == "finish":
+            return halved.finish(key).to_json()
+        halved.pack(key)
         return {}
-    if part == "finish":
-        return trainer.finish_job(job, key, say, stop, began, machine).to_json()
     others = together.join()
     if part == "sealed":
         learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
