@@ -63,10 +63,16 @@ def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
     """
     with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
         sweep(state, ledger)  # of one that was killed before its row: its text too
-        found = begun_round(ledger)
-        if found is not None and (why := lost(ledger, found)):
-            return give_up(ledger, found, why, now)
+        return end_lost(ledger, now)
     return ""
+
+
+def end_lost(ledger: Ledger, now: float) -> str:
+    """The same of the round that was begun, its lock held and its trainer gone."""
+    found = begun_round(ledger)
+    if found is None or not (why := lost(ledger, found)):
+        return ""
+    return give_up(ledger, found, why, now)
 
 
 def must_stop(ledger: Ledger) -> bool:

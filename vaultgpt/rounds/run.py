@@ -26,7 +26,7 @@ from vaultgpt.errors import TrainingError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Learned, Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
-from vaultgpt.rounds.ending import busy, give_up, must_stop
+from vaultgpt.rounds.ending import busy, end_lost, give_up, must_stop
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
@@ -164,11 +164,9 @@ class _Run:
         try:
             report = self._train(trainer, folder, self._watched(on_progress, stop), stop)
         except VaultGPTError:
-            found = begun_round(self.ledger)
-            if found is None or not (why := lost(self.ledger, found)):
-                raise
-            said = give_up(self.ledger, found, why, self.now())
-            return answer_of(round_, Verdict(False, said))
+            if why := end_lost(self.ledger, self.now()):
+                return answer_of(round_, Verdict(False, why))
+            raise
         if why := self._lost():
             return answer_of(round_, Verdict(False, why))
         if round_.budget_s is not None and report.seconds >= _SPENT_SHARE * round_.budget_s:
@@ -226,8 +224,7 @@ class _Run:
             return ""
         with contextlib.suppress(VaultError):  # out of reach, as an unmounted disk: nights of work
             self._scan()
-        why = lost(self.ledger, found)
-        return give_up(self.ledger, found, why, self.now()) if why else ""
+        return end_lost(self.ledger, self.now())
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
         """What was staged in its first night; None where that is not what lies there."""
