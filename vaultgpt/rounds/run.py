@@ -151,7 +151,7 @@ class _Run:
             round_ = plan(self.ledger, self.settings, self.base, now, self.asked)
             if round_.kind == "none":
                 if not self.ledger.paused():  # most of the vault may only be out of reach
-                    self._drop_interrupted(None)
+                    self._drop_interrupted()
                 return answer_of(round_, Verdict(False, round_.why))
             self._require_room()
             staged = self._stage(round_, now)
@@ -269,7 +269,7 @@ class _Run:
         if same and folder.is_dir():
             write_json(folder / "job.json", asdict(made.job))  # the same, whatever befell the file
         else:
-            self._drop_interrupted(interrupted.number if interrupted else None)
+            self._drop_interrupted()
             if interrupted is not None:
                 number = self.ledger.rounds.next_number()
                 seed = (self.settings.training.seed + number) % 2**32
@@ -351,13 +351,11 @@ class _Run:
         sha256 = self.base.sha256
         return {k: n for k, n in named.items() if n and generations.get(n).base_sha256 == sha256}
 
-    def _drop_interrupted(self, number: int | None) -> None:
+    def _drop_interrupted(self) -> None:
         """Give up rounds that never ended, with their prose."""
         while (row := self.ledger.rounds.interrupted()) is not None:
             self.ledger.rounds.abandon(row.number, self.now(), "It was interrupted and left.")
             shutil.rmtree(self.state.staging / f"r{row.number:06d}", ignore_errors=True)
-        if number is not None:
-            shutil.rmtree(self.state.staging / f"r{number:06d}", ignore_errors=True)
 
     def _train(
         self, trainer: JobRunner, folder: Path, on_progress: Hear, stop: threading.Event
