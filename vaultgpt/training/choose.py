@@ -76,7 +76,8 @@ def choose_recipe(
 
     `read_tokens` were read before it: a round that goes on takes no larger batches, nor a higher
     rate, than a fresh one over all of them would. On 5,000 words plain English became 9 % worse.
-    A rate that nobody set is halved `gentle` times. A `hurried` round takes the smallest batches.
+    A rate that nobody set is halved `gentle` times. A `hurried` round on a larger base takes
+    the smallest batches.
     """
     rank = parent_rank or settings.rank or choose_rank(words)
     train_embedding = settings.embedding and tied and params < _EMBEDDING_PARAMS
@@ -86,7 +87,7 @@ def choose_recipe(
     steps = full if fresh else INCREMENTAL_STEPS
     most = settings.batch_tokens or (RATE_TOKENS if small else _LARGE_BATCH)
     held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
-    batch = max(0 if hurried else min(most, int(held)), min(_LEAST_BATCH, most))
+    batch = max(0 if hurried and not small else min(most, int(held)), min(_LEAST_BATCH, most))
     rate = settings.learning_rate or rate_of_batch(params, batch) / 2**gentle
     return Recipe(
         rank,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vaultgpt.bases.estimate import SMALL_BASE, TOKENS_PER_WORD_SMALL
+from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
@@ -256,7 +256,7 @@ class Trainer:
             parent_rank=parent.rank if parent else None,
             read_tokens=read_tokens,
             gentle=self.job.round.gentle,
-            hurried=self.job.round.budget_s is not None and base.params >= SMALL_BASE,
+            hurried=self.job.round.budget_s is not None,
         )
         made = {"new": new} if recipe.block_tokens == block else {}  # its epoch is encoded already
         streams = [
