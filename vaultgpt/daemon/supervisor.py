@@ -106,6 +106,7 @@ class Daemon:
             MEASURE: self._measure,
             TRAIN: self._train,
             CANCEL: self._cancel,
+            GIVE_UP: self._give_up,
             RELOAD: self._reload,
             SET_OPTION: self._set_option,
         }
@@ -201,11 +202,12 @@ class Daemon:
         if (own := self._own.get(task)) is not None:
             answer: _A = await own(request)
             return answer
+        return await self._by_ledger(task, request)
+
+    async def _by_ledger(self, task: Task[_Q, _A], request: _Q) -> _A:
         if (work := task.work) is None:
             raise NotFound("The daemon does not do this.")
         thread = self._writer if task.writes else self._reader
-        if task is GIVE_UP:
-            await self.rounds.end()
         answer = await thread.do(lambda ledger: work(self._desk(ledger), request))
         if task.writes == "voice":
             self._figures_at = 0.0
@@ -273,6 +275,10 @@ class Daemon:
     async def _cancel(self, _asked: Nothing) -> CancelAnswer:
         self.rounds.cancel()
         return CancelAnswer(cancelled=True)
+
+    async def _give_up(self, asked: Nothing) -> object:
+        await self.rounds.end()
+        return await self._by_ledger(GIVE_UP, asked)
 
     async def _set_option(self, asked: SetRequest) -> OptionRow:
         row = await in_thread(lambda: set_option(self.state, asked))
