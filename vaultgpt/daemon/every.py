@@ -21,8 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from vaultgpt.children import PAUSE_S, command, environment, fails_again, spawn_options
 from vaultgpt.daemon.serving import WITH_PARENT
 from vaultgpt.daemon.telling import log, start_log, stop_log
@@ -30,12 +28,12 @@ from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, make_private_dir
 from vaultgpt.state import known_vaults, state_root
 from vaultgpt.workers.mirror import SHARED
+from vaultgpt.workers.process import HALTED_S, Stillness
 
 _LOOK_S = 0.5
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within
 _LEAVE_S = 8.0  # for the daemons, once they were told to stop
-_HALTED_S = 2.0  # an engine that SIGSTOP holds for so long is ended
-_DEAF_S = 10.0  # as is one that takes nobody up and does nothing else
+_DEAF_S = 10.0  # an engine that takes nobody up and does nothing else for so long is ended
 _PLACE = "vaultgpt-engine-"
 _SOCKET = "engine"
 
@@ -115,24 +113,21 @@ class _Pulse:
     """Whether a process is halted, or lets callers wait and does nothing else."""
 
     def __init__(self, listener: socket.socket) -> None:
-        self._listener, self._spent = listener, -1.0
+        self._listener, self._still = listener, Stillness()
         self._since: float | None = None
 
     def stopped(self, pid: int, now: float) -> bool:
         """To be asked every moment; true once it has been so for too long."""
-        try:
-            child = psutil.Process(pid)
-            status, spent = child.status(), sum(child.cpu_times()[:2])
-        except psutil.Error:
+        still = self._still.of(pid)
+        if still == "gone":
             return False
-        idle, self._spent = spent == self._spent, spent
-        halted = status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        halted = still == "halted"
         called = bool(select.select([self._listener], [], [], 0)[0])
-        if not halted and not (called and idle and status == psutil.STATUS_SLEEPING):
+        if not halted and not (called and still == "asleep"):
             self._since = None
             return False
         self._since = now if self._since is None else self._since
-        return now - self._since >= (_HALTED_S if halted else _DEAF_S)
+        return now - self._since >= (HALTED_S if halted else _DEAF_S)
 
 
 @dataclass

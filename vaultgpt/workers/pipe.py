@@ -20,9 +20,9 @@ from vaultgpt import __version__
 from vaultgpt.children import environment, exit_meaning, spawn_options
 from vaultgpt.errors import WorkerDied
 from vaultgpt.wire import HEAD_BYTES, Frame, frame_of, message_of, size_of
+from vaultgpt.workers.process import HALTED_S, Stillness
 
 _LOOK_S, _MUTE_S = 1.0, 5.0  # how often we look after one that owes an answer; longest silence
-_HALTED_S = 2.0  # and that of one that SIGSTOP holds
 _STOP_S = 1.0  # the worker's time to leave by itself
 _HELLO_S = 20.0  # until a shared engine that has to be started says that it is there
 
@@ -45,7 +45,7 @@ class WorkerPipe(ABC):
         self._reader, self._writer = reader, writer
         self._answers: dict[int | None, asyncio.Queue[Frame | None]] = {None: asyncio.Queue()}
         self._died = ""
-        self._heard, self._answers_pings, self._spent = time.monotonic(), False, -1.0
+        self._heard, self._answers_pings, self._still = time.monotonic(), False, Stillness()
         self._tasks = [asyncio.create_task(self._read())]
 
     @staticmethod
@@ -128,17 +128,11 @@ class WorkerPipe(ABC):
 
     def _mute(self) -> bool:
         """Whether it neither answers nor works: stopped from outside, or waiting for ever."""
-        try:
-            child = psutil.Process(self.pid)
-            status, spent = child.status(), sum(child.cpu_times()[:2])
-        except psutil.Error:
-            return False  # its end is noticed by the pipe
-        idle, self._spent = spent == self._spent, spent
+        still = self._still.of(self.pid)  # of one that is gone the pipe tells
         silent_s = time.monotonic() - self._heard
-        if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
-            return silent_s > _HALTED_S
-        asleep = status == psutil.STATUS_SLEEPING and idle and self._answers_pings
-        return silent_s > _MUTE_S and asleep
+        if still == "halted":
+            return silent_s > HALTED_S
+        return still == "asleep" and self._answers_pings and silent_s > _MUTE_S
 
     @abstractmethod
     async def _kill(self) -> None:

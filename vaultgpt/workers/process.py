@@ -1,9 +1,11 @@
-"""What both workers share: the errors that they send, how many threads they get.
+"""What both workers share: the errors that they send, how many threads they get, their stillness.
 
 Knows nothing about what they are asked.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import psutil
 
@@ -11,6 +13,27 @@ from vaultgpt import errors
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.errors import TrainingError, VaultGPTError
 from vaultgpt.wire import Frame
+
+HALTED_S = 2.0  # a process that SIGSTOP holds for so long is ended
+
+
+class Stillness:
+    """Whether a process stands still, by one look after another."""
+
+    def __init__(self) -> None:
+        self._spent = -1.0
+
+    def of(self, pid: int) -> Literal["halted", "asleep", "working", "gone"]:
+        """Halted from outside, or asleep with nothing computed since the last look."""
+        try:
+            child = psutil.Process(pid)
+            status, spent = child.status(), sum(child.cpu_times()[:2])
+        except psutil.Error:
+            return "gone"
+        idle, self._spent = spent == self._spent, spent
+        if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+            return "halted"
+        return "asleep" if idle and status == psutil.STATUS_SLEEPING else "working"
 
 
 class RoundStopped(TrainingError):
