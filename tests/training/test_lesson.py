@@ -72,10 +72,11 @@ def test_what_was_changed_or_is_of_another_key_is_refused(make_job: MakeJob) -> 
     data, key = pack_lesson(lesson_of(make_job())), new_key()
     sealed = seal(data, key)
     assert unseal(sealed, key) == data
+    other = b"B" if sealed[50:51] == b"A" else b"A"
     for bad, with_key in (
         (sealed, new_key()),
         (sealed[:-9], key),
-        (sealed[:50] + b"A" + sealed[51:], key),
+        (sealed[:50] + other + sealed[51:], key),
         (sealed, "short"),
     ):
         with pytest.raises(TrainingError, match="can't be read"):
