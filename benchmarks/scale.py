@@ -3,7 +3,7 @@
 The notes are made of the example vault's own words, cut into pieces of a few words and put together
 anew, so that no two paragraphs are alike. python -m benchmarks.scale [--sizes 1000 10000 100000]
 Every step runs in a process of its own, whose processor time and peak memory are told. The daemons
-of all sizes idle at the same time.
+of all sizes idle at the same time, and meanwhile swap.py takes voices up (`--voices BASE ...`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def make_vault(folder: Path, notes: int, seed: int = 1) -> dict[str, int]:
     old, size = time.time() - 10 * 86_400, 0
     for number in range(notes):
         place = folder / f"{2005 + number % 20}" / f"{number // 100:04d}" / f"note {number:06d}.md"
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if number % 100 < 20:
+            place.parent.mkdir(parents=True, exist_ok=True)
         text = note(rng, parts, number)
         size += len(text.split("---\n", 2)[2])
         place.write_text(text, encoding="utf-8")
@@ -336,15 +338,18 @@ def _switches(own: psutil.Process) -> int:
     return sum(int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", t, re.M)[0]) for t in texts)
 
 
-def idle(daemons: dict[int, Daemon], idle_s: float) -> dict[int, dict[str, Any]]:
-    """What each of them did while none had anything to do."""
+def idle(
+    daemons: dict[int, Daemon], idle_s: float, meanwhile: Callable[[], None]
+) -> dict[int, dict[str, Any]]:
+    """What each of them did while none had anything to do, another process may have."""
 
     def spent() -> dict[int, tuple[float, int]]:
         return {n: (sum(d.own.cpu_times()[:2]), _switches(d.own)) for n, d in daemons.items()}
 
-    before = spent()
-    time.sleep(idle_s)
-    after = spent()
+    before, began = spent(), time.monotonic()
+    meanwhile()
+    time.sleep(max(0.0, began + idle_s - time.monotonic()))
+    after, idle_s = spent(), time.monotonic() - began
     return {
         n: {
             "idle_percent": round(100 * (after[n][0] - before[n][0]) / idle_s, 3),
@@ -456,7 +461,17 @@ class Size:
         found["job"] = alone("job", self.vault)
 
 
-def every(sizes: list[Size], idle_s: float) -> None:
+def voices(bases: list[str]) -> dict[str, Any]:
+    """What swap.py prints, and its rows."""
+    command = [sys.executable, "-m", "benchmarks.swap", *bases, "--swaps", "4"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    table, _, rows = done.stdout.strip().rpartition("\n")
+    return (
+        {"table": table, "rows": json.loads(rows)} if not done.returncode else {"table": "failed"}
+    )
+
+
+def every(sizes: list[Size], idle_s: float, meanwhile: Callable[[], None]) -> None:
     """All figures of all sizes."""
     for size in sizes:
         size.read()
@@ -465,7 +480,7 @@ def every(sizes: list[Size], idle_s: float) -> None:
         for size in sizes:
             daemons[size.notes] = size.daemon()
         told(max(daemons), f"all daemons idle for {idle_s:.0f} s")
-        idled = idle(daemons, idle_s)
+        idled = idle(daemons, idle_s, meanwhile)
         for size in sizes:
             told(size.notes, "one note changed")
             size.found["daemon"] |= idled[size.notes] | daemons[size.notes].changed()
@@ -514,6 +529,7 @@ def show(found: dict[str, Any]) -> None:
         cells = [_cell(row, keys, unit) for row in sizes.values()]
         print(f"{title:30}" + "".join(f"{c:>18}" for c in cells) + f"   {bound}")
     print(f"--help {found['help']['s']} s ({found['help']['cpu_s']}), bound 0.3")
+    print(f"\n{found['voices']['table']}\n" if "voices" in found else "")
     loads = [f"{n:.1f}" for n in found["loads"]]
     print(f"{os.cpu_count()} cores, load {' to '.join(loads)}, {found['minutes']} minutes")
 
@@ -533,6 +549,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--idle", type=float, default=30.0, help="seconds; 600 for the record")
+    parser.add_argument(
+        "--voices", nargs="*", default=["pebble"], help="bases to take voices up on"
+    )
     parser.add_argument("--out", type=Path, help="where the JSON goes too")
     parser.add_argument("--at", type=Path, help="a folder for the vaults; a temporary one")
     parser.add_argument("--step", nargs=2, metavar=("NAME", "VAULT"), help=argparse.SUPPRESS)
@@ -546,15 +565,20 @@ def main() -> None:
             "help": best(ours("--help"), 5),
             "sizes": {str(size.notes): size.found for size in sizes},
         }
+
+        def meanwhile() -> None:
+            if args.voices:
+                found["voices"] = voices(args.voices)
+
         try:
-            every(sizes, args.idle)
+            every(sizes, args.idle, meanwhile)
         finally:  # of what fails on its way the rest is told
             found["loads"] = [load, os.getloadavg()[0]]
             found["minutes"] = round((time.perf_counter() - began) / 60, 1)
             if args.out:
                 args.out.write_text(json.dumps(found, indent=1) + "\n")
-    show(found)
-    print(json.dumps(found))
+            show(found)
+            print(json.dumps(found))
 
 
 if __name__ == "__main__":
