@@ -107,7 +107,7 @@ def make_linear(
         # Stored [in, out]. All of pebble's products, one thread: 2.6 ms against 4.5 for one row,
         # 11 against 15 for 16.
         kept = kept.t().contiguous().t()
-    return _Plain(kept, None if bias is None else bias.to(device, STORED[dtype]))
+    return _AsStored(kept, None if bias is None else bias.to(device, STORED[dtype]))
 
 
 def compiled(module: nn.Module, device: torch.device) -> nn.Module:
@@ -147,7 +147,7 @@ def int8_linear(
     """
     way = way or int8_way()
     if way is None:
-        return _Plain(weight.contiguous(), bias)
+        return _AsStored(weight.contiguous(), bias)
     return _Turned(weight, bias, turned) if way == "turned" else _Packed(weight, bias)
 
 
@@ -233,7 +233,7 @@ def turn_by(x: Tensor, turn: Tensor) -> Tensor:
     return (x.reshape(-1, turn.shape[0]) @ turn).view(x.shape)
 
 
-class _Plain(nn.Module):
+class _AsStored(nn.Module):
     """A product with the weight as it is."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:

@@ -186,7 +186,7 @@ def test_a_vault_that_goes_while_it_writes_takes_nothing_with_it(
         process.communicate(timeout=30)
 
 
-def running(child: module._Child) -> subprocess.Popen[bytes]:
+def running(child: module._VaultDaemon) -> subprocess.Popen[bytes]:
     """Its process."""
     assert child.process is not None
     return child.process

@@ -33,9 +33,9 @@ from vaultgpt.mirror.decoding import PrefixStore
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.lean import KV
 from vaultgpt.mirror.sharing import _Sessions
-from vaultgpt.mirror.weights import Adapter
+from vaultgpt.mirror.weights import LoraFactors
 from vaultgpt.mirror.worker import Inbox, Worker
-from vaultgpt.mirror.writing import Writing
+from vaultgpt.mirror.writing import Sequences
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage, frame_of, read_frame
 from vaultgpt.workers.mirror import SHARED, Opening
 
@@ -437,7 +437,7 @@ def test_nothing_of_a_session_that_has_left_is_held_by_anything(
     """
     words = ["fenugreek" + "causeway", "saxifrage" + "turnstile"]  # that no other test holds
     prompt = f"I saw the {words[0]} and"
-    kinds = (Engine, PrefixStore, KV, RunIndex, Inbox, Worker, Writing, Adapter)
+    kinds = (Engine, PrefixStore, KV, RunIndex, Inbox, Worker, Sequences, LoraFactors)
 
     def count() -> list[int]:
         gc.collect()

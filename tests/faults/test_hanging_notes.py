@@ -104,12 +104,12 @@ def test_a_reader_leaves_soon_after_its_parent_even_in_a_note_without_end(note: 
     script = (
         "from tests.vault.spoiled_reader import COMMAND\n"
         "from vaultgpt.vault.daily import DailyFormat\n"
-        "from vaultgpt.vault.reading import NoteReader, _Child\n"
-        "start = _Child.__init__\n"
+        "from vaultgpt.vault.reading import NoteReader, _ReaderProcess\n"
+        "start = _ReaderProcess.__init__\n"
         "def told(self, command):\n"
         "    start(self, command)\n"
         "    print(self.process.pid, flush=True)\n"
-        "_Child.__init__ = told\n"
+        "_ReaderProcess.__init__ = told\n"
         f"reader = NoteReader(3600, COMMAND)\nreader.read(DailyFormat(), [('a.md', {note!r})])\n"
         "import time\ntime.sleep(3600)\n"
     )

@@ -26,7 +26,7 @@ from watchdog.events import (
 from tests.vault.helpers import write
 from vaultgpt.config import Rules
 from vaultgpt.vault.scan import read_vault
-from vaultgpt.vault.watch import Debouncer, Watcher, _Handler, folders_of
+from vaultgpt.vault.watch import Debouncer, Watcher, _VaultEvents, folders_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 LIMIT_S = 20.0  # of waiting for a state on a busy machine
@@ -153,7 +153,7 @@ def test_the_system_tells_of_no_reading_for_a_large_vault_would_overrun_its_queu
     for number in range(20):
         write(tmp_path, f"{number % 5}/{number}.md")
     told: list[FileSystemEvent] = []
-    monkeypatch.setattr(_Handler, "dispatch", lambda self, event: told.append(event))
+    monkeypatch.setattr(_VaultEvents, "dispatch", lambda self, event: told.append(event))
     watcher = Watcher(tmp_path, lambda: None, 60.0, 60.0)
     watcher.start()
     assert len(read_vault(tmp_path, Rules()).read) == 20

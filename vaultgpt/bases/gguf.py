@@ -174,7 +174,7 @@ def read_gguf(path: Path, name: str) -> Gguf:
     """The header of the file; BaseModelError when it is no whole GGUF or can't be a base."""
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
-            found = _Reader(m).read(path)
+            found = _HeaderReader(m).read(path)
     except BaseModelError:
         raise
     except PermissionError:
@@ -187,7 +187,7 @@ def read_gguf(path: Path, name: str) -> Gguf:
     return found
 
 
-class _Reader:
+class _HeaderReader:
     """Walks through a mapped header once; struct.error and ValueError where it is damaged."""
 
     def __init__(self, data: mmap.mmap) -> None:

@@ -100,7 +100,7 @@ def _list(state: VaultState | None, as_json: bool) -> None:
     active, writes = _serving(state) if state else (None, None)
     said = remarks(found) if found else []
     rows = [
-        _Row(
+        _CatalogueRow(
             name=known.short,
             id=known.name,
             parameters=known.parameters,
@@ -158,7 +158,7 @@ def _serving(state: VaultState) -> tuple[str | None, str | None]:
         return active, None
 
 
-class _Row(TypedDict):
+class _CatalogueRow(TypedDict):
     """A base of the catalogue beside this machine."""
 
     name: str
@@ -175,7 +175,7 @@ class _Row(TypedDict):
     note: str | None
 
 
-def _print_rows(rows: list[_Row], used: str | None) -> None:
+def _print_rows(rows: list[_CatalogueRow], used: str | None) -> None:
     """One line a base, within 80 columns."""
     out.print()
     mark = "*" if used == "pebble" else " "

@@ -41,7 +41,7 @@ _R = TypeVar("_R")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class _Plain(Console):
+class _SafeConsole(Console):
     """A terminal that obeys no name and no text: their control characters come as U+FFFD."""
 
     def on_broken_pipe(self) -> None:
@@ -58,8 +58,8 @@ class _Plain(Console):
             yield segment
 
 
-out = _Plain(highlight=False, soft_wrap=True)
-err = _Plain(stderr=True, highlight=False, soft_wrap=True)
+out = _SafeConsole(highlight=False, soft_wrap=True)
+err = _SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 VaultArgument = Annotated[
     Path | None,

@@ -131,7 +131,7 @@ class _Pulse:
 
 
 @dataclass
-class _Child:
+class _VaultDaemon:
     """One vault's daemon: its process, and when it ended badly."""
 
     name: str
@@ -233,7 +233,7 @@ class Every:
     ) -> None:
         """`shared` is the place of their engine; "" lets each have its own."""
         self._say, self._now, self._shared = say, now, shared
-        self.children: dict[Path, _Child] = {}
+        self.children: dict[Path, _VaultDaemon] = {}
 
     def look(self) -> None:
         """Start what is due, end what is no vault any more."""
@@ -241,7 +241,7 @@ class Every:
         for vault in [v for v in self.children if v not in known]:
             self._end([self.children.pop(vault)])
         for vault, folder in known.items():
-            child = self.children.setdefault(vault, _Child(folder.name))
+            child = self.children.setdefault(vault, _VaultDaemon(folder.name))
             self._ended(child)
             if child.process is None and not child.over and self._now() >= child.not_before:
                 if _is_served(folder):  # by one from a terminal: ours comes once that has ended
@@ -249,7 +249,7 @@ class Every:
                 else:
                     self._start(vault, child)
 
-    def _start(self, vault: Path, child: _Child) -> None:
+    def _start(self, vault: Path, child: _VaultDaemon) -> None:
         child.process = subprocess.Popen(
             command("vaultgpt", "serve", str(vault)),
             stdin=subprocess.PIPE,
@@ -258,7 +258,7 @@ class Every:
         )
         log.info("started %s as process %d", child.name, child.process.pid)
 
-    def _ended(self, child: _Child) -> None:
+    def _ended(self, child: _VaultDaemon) -> None:
         """Take note of a daemon that has ended: it comes again, five times in ten minutes."""
         if child.process is None or (status := child.process.poll()) is None:
             return
@@ -277,7 +277,7 @@ class Every:
         """End all daemons as Ctrl-C does."""
         self._end(list(self.children.values()))
 
-    def _end(self, children: list[_Child]) -> None:
+    def _end(self, children: list[_VaultDaemon]) -> None:
         running = [child.process for child in children if child.process is not None]
         for process in running:
             with contextlib.suppress(OSError):

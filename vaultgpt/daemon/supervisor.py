@@ -21,7 +21,7 @@ from vaultgpt.daemon.round_loop import RoundLoop, Runner
 from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.daemon.vault_loop import Hint, VaultLoop, make_watcher
-from vaultgpt.daemon.writing import Writing
+from vaultgpt.daemon.writing import VaultMirror
 from vaultgpt.errors import (
     Conflict,
     Forbidden,
@@ -96,7 +96,7 @@ class Daemon:
             runner=runner,
             now=now,
         )
-        self.writing = Writing(
+        self.writing = VaultMirror(
             state, lambda: self.settings, self._reader, self._writer, self._swapped, now
         )
         self.measuring = Measuring(state, lambda: self.settings, now)

@@ -23,7 +23,7 @@ from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 _UNSAID = "The ledger can't be written, so learning waits: what the mirror said is not yet in it."
 
 
-class Writing:
+class VaultMirror:
     """The mirror of one vault. `on_swap` hears what writes from now on; None is the base."""
 
     def __init__(

@@ -17,7 +17,7 @@ from torch import Tensor
 from vaultgpt.arithmetic import STORED, Dtype, chunk_tokens, make_linear
 from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror.lean import Cache
-from vaultgpt.mirror.weights import Adapter, Checkpoint
+from vaultgpt.mirror.weights import Checkpoint, LoraFactors
 
 
 class _Rows:
@@ -48,7 +48,7 @@ class AnyModel:
     def __init__(
         self,
         files: Checkpoint,
-        adapter: Adapter | None,
+        adapter: LoraFactors | None,
         dtype: Dtype,
         device: torch.device,
         sample: Sequence[int] = (),
@@ -180,14 +180,14 @@ def _load(files: Checkpoint) -> Any:
         ) from None
 
 
-def _merge(net: Any, adapter: Adapter) -> None:
+def _merge(net: Any, adapter: LoraFactors) -> None:
     from transformers.pytorch_utils import Conv1D
 
     modules = dict(net.named_modules())
     for name in adapter.factors:
         module = modules.get(name)
         if module is None:
-            continue  # Adapter.finish refuses it
+            continue  # LoraFactors.finish refuses it
         weight = module.weight
         if isinstance(module, Conv1D):
             weight.copy_(adapter.merge(name, weight.t().contiguous()).t())

@@ -31,7 +31,7 @@ from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encod
 from vaultgpt.mirror.sampling import Breaks, Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint
-from vaultgpt.mirror.writing import Prepared, Voice, Writing
+from vaultgpt.mirror.writing import Prepared, Sequences, Voice
 from vaultgpt.wire import Piece, Prompt, TokenChance, Usage
 
 _BASE = "base"
@@ -232,7 +232,7 @@ class Engine:
         cancelled: Callable[[], bool],
         began: float,
         stems: question.Stems | None = None,
-    ) -> Writing:
+    ) -> Sequences:
         """Prefill the prompt, or that of `stems`, and stand ready to write."""
         gen_id = self.generation(prompt.model)
         voice = Voice(
@@ -245,7 +245,7 @@ class Engine:
             habits(prompt.tags, self._lines_of(gen_id)),
         )
         ready = self._prepare(prompt, cancelled, stems.text if stems else None)
-        return Writing(prompt, voice, ready, began, stems)
+        return Sequences(prompt, voice, ready, began, stems)
 
     def _ask(
         self, prompt: Prompt, cancelled: Callable[[], bool], began: float
@@ -314,6 +314,6 @@ class Engine:
         return Prepared(lanes, mix, parts[0], cached, same_tail, most)
 
 
-def _candidate(answer: Answer) -> question.Candidate:
+def _candidate(answer: Answer) -> question.ScoredText:
     nats = answer.chooser.log_chance / max(1, len(answer.tail))
-    return question.Candidate(answer.wording.text, answer.finish == "stop", nats)
+    return question.ScoredText(answer.wording.text, answer.finish == "stop", nats)

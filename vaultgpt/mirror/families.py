@@ -21,7 +21,7 @@ from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror import gpt2, llama
 from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.vocabulary import Vocabulary
-from vaultgpt.mirror.weights import Adapter, Checkpoint
+from vaultgpt.mirror.weights import Checkpoint, LoraFactors
 
 _MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
 
@@ -83,7 +83,7 @@ class Commons:
                 self._models[key] = whole
         if generation is None:
             return whole
-        adapter = Adapter(generation)
+        adapter = LoraFactors(generation)
         try:
             voice = whole.beside(files, adapter)
         except (KeyError, RuntimeError):  # it leaves a product out, or has another base's shapes
@@ -141,12 +141,12 @@ def _build(
 ) -> Model:
     if commons is not None and (voice := commons.voice(files, generation, dtype, device)):
         return voice
-    adapter = Adapter(generation) if generation else None
+    adapter = LoraFactors(generation) if generation else None
     model: Model | None = _lean(files, adapter, dtype, device)
     if model is None:
         from vaultgpt.mirror.anymodel import AnyModel
 
-        adapter = Adapter(generation) if generation else None  # the first may be half used
+        adapter = LoraFactors(generation) if generation else None  # the first may be half used
         model = AnyModel(files, adapter, dtype, device, sample)
     if adapter:
         adapter.finish()
@@ -155,7 +155,7 @@ def _build(
 
 def _lean(
     files: Checkpoint,
-    adapter: Adapter | None,
+    adapter: LoraFactors | None,
     dtype: Dtype,
     device: torch.device,
     once: bool = False,
@@ -181,7 +181,7 @@ def _cost(files: Checkpoint, generation: Path | None, model: Model, sample: list
     """
     exact: Tensor | None = getattr(model, "exact", None)  # AnyModel's, from before it was quantised
     if exact is None:
-        adapter = Adapter(generation) if generation else None
+        adapter = LoraFactors(generation) if generation else None
         whole = _lean(files, adapter, "float32", torch.device("cpu"), once=True)
         assert whole is not None  # it was lean in int8
         exact = whole.peek(whole.empty(), sample, 0)

@@ -44,7 +44,7 @@ _CHILD, _CHILD_S = "vaultgpt.training.to_gguf", 300.0
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerFacts:
     """What a server says of itself."""
 
     models: tuple[str, ...]
@@ -52,7 +52,7 @@ class Told:
     context: int | None  # tokens
 
 
-def ask(client: OpenAIClient) -> Told:
+def ask(client: OpenAIClient) -> ServerFacts:
     """EngineAway."""
     rows = client.models()
     sizes = [row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx") for row in rows]
@@ -62,7 +62,7 @@ def ask(client: OpenAIClient) -> Told:
     except (EngineRefused, AttributeError, TypeError):
         adapters = None
     known = [int(size) for size in sizes if isinstance(size, int)]
-    return Told(tuple(str(row["id"]) for row in rows), adapters, min(known, default=None))
+    return ServerFacts(tuple(str(row["id"]) for row in rows), adapters, min(known, default=None))
 
 
 class Shelf:
@@ -91,7 +91,13 @@ class Shelf:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def put(
-        self, client: OpenAIClient, told: Told, name: str, voice: Path, base: Path, model: str
+        self,
+        client: OpenAIClient,
+        told: ServerFacts,
+        name: str,
+        voice: Path,
+        base: Path,
+        model: str,
     ) -> Fields:
         """Bring the voice there, and what a request says to have it. EngineAway, BaseModelError.
 

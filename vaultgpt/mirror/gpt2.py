@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
 from vaultgpt.mirror.lean import KV, LeanModel, Step, attend
-from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
+from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig
@@ -95,7 +95,7 @@ class GPT2(LeanModel):
             down=self._product(prefix + "mlp.c_proj"),
         )
 
-    def _beside(self, layer: _GPT2Layer, index: int, adapter: Adapter) -> _GPT2Layer:
+    def _beside(self, layer: _GPT2Layer, index: int, adapter: LoraFactors) -> _GPT2Layer:
         def product(whole: Linear, name: str) -> Linear:
             return self._with_factors(whole, *adapter.pair([f"transformer.h.{index}.{name}"]))
 

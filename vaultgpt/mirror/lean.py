@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaultgpt.arithmetic import STORED, Beside, Dtype, Linear, chunk_tokens, make_linear
-from vaultgpt.mirror.weights import Adapter, Checkpoint, Weights
+from vaultgpt.mirror.weights import Checkpoint, LoraFactors, Weights
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig
@@ -181,7 +181,7 @@ class LeanModel(ABC):
     def __init__(
         self,
         files: Checkpoint,
-        adapter: Adapter | None,
+        adapter: LoraFactors | None,
         dtype: Dtype,
         device: torch.device,
         once: bool = False,
@@ -220,7 +220,7 @@ class LeanModel(ABC):
         return layer
 
     @abstractmethod
-    def _beside(self, layer: Any, index: int, adapter: Adapter) -> Any:
+    def _beside(self, layer: Any, index: int, adapter: LoraFactors) -> Any:
         """The layer with the adapter's factors beside its products. KeyError without them."""
 
     @abstractmethod
@@ -237,7 +237,7 @@ class LeanModel(ABC):
         once = self.once
         return make_linear(weight, bias, self.dtype, self.device, turned=turned, once=once)
 
-    def beside(self, files: Checkpoint, adapter: Adapter) -> Self:
+    def beside(self, files: Checkpoint, adapter: LoraFactors) -> Self:
         """The same with an adapter, which is not merged: both use one copy of these weights.
 
         A token of pebble takes 2.9 ms so, and 2.6 merged; a voice 21 MB, and 50. KeyError for an

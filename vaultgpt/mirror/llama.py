@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vaultgpt.arithmetic import Linear, compiled, turn_by, turn_of
 from vaultgpt.mirror.lean import KV, LeanModel, Step
 from vaultgpt.mirror.llama_layer import Layer, Parts
-from vaultgpt.mirror.weights import NEUTRAL, Adapter, keys
+from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig, Rope
@@ -248,7 +248,7 @@ class Llama(LeanModel):
             rows[values:] = _rows_turned(rows[values:], self.value_turn)
         return self._paired(rows)
 
-    def _beside(self, layer: Layer, index: int, adapter: Adapter) -> Layer:
+    def _beside(self, layer: Layer, index: int, adapter: LoraFactors) -> Layer:
         parts = layer.parts
         attention, mlp = (f"model.layers.{index}.{part}." for part in ("self_attn", "mlp"))
         qkv = adapter.pair([attention + name for name in _QKV])

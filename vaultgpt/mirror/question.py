@@ -83,7 +83,7 @@ class Stems:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScoredText:
     """A candidate: its text, whether it came to an end, and the mean nats of a token of it."""
 
     text: str
@@ -145,7 +145,7 @@ def is_question(text: str, before: str) -> bool:
     return " ".join(words) not in " ".join(norms(before))
 
 
-def best(candidates: Iterable[Candidate], before: str, found: Sequence[str]) -> list[str]:
+def best(candidates: Iterable[ScoredText], before: str, found: Sequence[str]) -> list[str]:
     """The true questions among `candidates` that are not among `found`, the best one first."""
     kept: list[str] = []
     for candidate in sorted(candidates, key=lambda d: -_rank(d, before)):
@@ -155,7 +155,7 @@ def best(candidates: Iterable[Candidate], before: str, found: Sequence[str]) -> 
     return kept
 
 
-def _rank(candidate: Candidate, before: str) -> float:
+def _rank(candidate: ScoredText, before: str) -> float:
     """Fluent, about the note, and not too short: mean nats a drawn token, and bonuses."""
     words = norms(candidate.text)
     taken = len({w for w in words if len(w) > 3} & set(norms(before[-1500:])))

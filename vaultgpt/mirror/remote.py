@@ -21,8 +21,8 @@ from vaultgpt.generations import with_folder
 from vaultgpt.mirror.echo import Runs
 from vaultgpt.mirror.fingerprint import (
     UNPENALISED,
+    ServerFacts,
     Shelf,
-    Told,
     ask,
     has_embedding,
     texts,
@@ -48,7 +48,7 @@ _MakeEngine = Callable[[config.Mirror], "Engine"]
 class _Serving:
     """How the engine is asked for the voice that writes, once it was found to hold it."""
 
-    told: Told
+    told: ServerFacts
     fields: Fields
     start: str  # the token that begins a text, where the server does not put it there
 
@@ -130,7 +130,7 @@ class RemoteEngine:
         self._serving, self._not_before = None, monotonic() + _AGAIN_S
         self.problem = f"{error} Meanwhile vaultgpt's own decoder writes."
 
-    def _checked(self, told: Told) -> _Serving:
+    def _checked(self, told: ServerFacts) -> _Serving:
         """Put the voice there and compare; EngineAway where it is not found there."""
         model = self.settings.engine_model or (told.models[0] if told.models else "")
         fields: Fields = {"model": model}
@@ -163,7 +163,7 @@ class RemoteEngine:
 
         return write
 
-    def _stranger(self, told: Told) -> EngineAway:
+    def _stranger(self, told: ServerFacts) -> EngineAway:
         """What it is told whose text is not the voice's."""
         who = self._active or "the base"
         mend = "See that it serves this very base."

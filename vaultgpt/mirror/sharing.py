@@ -106,7 +106,7 @@ class _Pen:
         self._lock.release()
 
 
-class _Line:
+class _SessionOutput:
     """The sending end of a session, as write_frame wants it: a vault that does not read waits
     alone."""
 
@@ -158,7 +158,7 @@ class _Session(Worker):
         self._turn, self._connection = turn, connection
         self._share, self._commons, self._sets_threads = share, commons, sets_threads
         inbox = _Inbox(cast("IO[bytes]", connection.makefile("rb")), turn)
-        super().__init__(inbox, cast("IO[bytes]", _Line(connection, turn)), _Pen(turn))
+        super().__init__(inbox, cast("IO[bytes]", _SessionOutput(connection, turn)), _Pen(turn))
 
     def serve(self) -> None:
         """Until the vault's daemon leaves."""

@@ -93,7 +93,7 @@ class Checkpoint:
 class Weights:
     """What a forward pass reads of a checkpoint, an adapter merged in, and what it has not read."""
 
-    def __init__(self, files: Checkpoint, adapter: Adapter | None) -> None:
+    def __init__(self, files: Checkpoint, adapter: LoraFactors | None) -> None:
         self._files, self._adapter = files, adapter
         self.left = set(files.names)
         self.parameters = 0
@@ -128,7 +128,7 @@ class Weights:
         return table, table
 
 
-class Adapter:
+class LoraFactors:
     """LoRA factors by module name, and the embedding's delta: W + (alpha / r) B A.
 
     GenerationError for a folder that says more than this engine applies (DoRA, patterns, biases),

@@ -51,7 +51,7 @@ class Voice:
     habits: Habits | None
 
 
-class Writing:
+class Sequences:
     """`pieces`, once, and then `usage`. Without `ready` it was cancelled before it began."""
 
     def __init__(

@@ -83,7 +83,7 @@ class CopyFigures(TypedDict, total=False):
     author_near_share: float | None
 
 
-class _Written(TypedDict):
+class _SampledTexts(TypedDict):
     """What the mirror wrote to be measured."""
 
     texts: int
@@ -99,7 +99,7 @@ class VoiceFigures(TypedDict):
     tags: TagFigures
     headers: HeaderFigures
     copying: CopyFigures
-    written: _Written
+    written: _SampledTexts
     device: str
     seconds: float
     generation: NotRequired[str]  # these two once they are stored

@@ -64,7 +64,7 @@ class _HealthRequest(Question):
     )
 
 
-class _Health(TypedDict, total=False):
+class _HealthAnswer(TypedDict, total=False):
     """It is up. `proof` answers a challenge."""
 
     ok: bool
@@ -131,8 +131,10 @@ async def _asked(request: web.Request, model: type[Question]) -> Question:
 async def _health(request: web.Request) -> web.Response:
     challenge = parse_query(request, _HealthRequest).challenge
     if challenge is None:
-        return _json(_Health(ok=True))
-    return _json(_Health(ok=True, proof=proof_of(*_asked_where(request), bytes.fromhex(challenge))))
+        return _json(_HealthAnswer(ok=True))
+    return _json(
+        _HealthAnswer(ok=True, proof=proof_of(*_asked_where(request), bytes.fromhex(challenge)))
+    )
 
 
 def _asked_where(request: web.Request) -> tuple[str, int | str]:
@@ -209,7 +211,7 @@ def _json(value: Any, status: int = 200) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/health", _HealthRequest, _Health, _health, "Says only ok; needs no token"),
+    Route("GET", "/health", _HealthRequest, _HealthAnswer, _health, "Says only ok; needs no token"),
     _task(STATUS),
     Route(
         "GET", "/v1/models", Nothing, _Models, _models, '"mirror", "base" and the kept generations'

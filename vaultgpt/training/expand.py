@@ -63,14 +63,14 @@ def _listen(tell: _Tell) -> None:
     best = 0.0  # a later bar, of the same tensors, does not go back
     module: Any = importlib.import_module("tqdm.auto")
 
-    class Told(module.tqdm):  # type: ignore[misc]
+    class Bar(module.tqdm):  # type: ignore[misc]
         def display(self, *args: Any, **options: Any) -> None:
             nonlocal best
             if self.total and self.n / self.total > best:
                 best = self.n / self.total
                 tell(int(self.n), int(self.total * _LATER))
 
-    module.tqdm = Told
+    module.tqdm = Bar
 
 
 def _write_weights(model: Any, folder: Path) -> None:

@@ -61,7 +61,7 @@ class Learned:
     notes: list[str]  # of the base there
 
 
-class _Row(Protocol):
+class _TokenRow(Protocol):
     """A block or a document."""
 
     @property
@@ -87,7 +87,7 @@ class _Parcel:
         tensors = load(zlib.decompress(data))
         return _Parcel(tensors, json.loads(tensors.pop(_ABOUT).numpy().tobytes()))
 
-    def put_rows(self, name: str, rows: Sequence[_Row]) -> None:
+    def put_rows(self, name: str, rows: Sequence[_TokenRow]) -> None:
         """Token ids and loss masks of blocks or documents."""
         self.put_parts(f"{name}/ids", [row.token_ids for row in rows])
         self.put_parts(f"{name}/mask", [row.loss_mask.astype(np.uint8) for row in rows])

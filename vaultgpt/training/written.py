@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 
-from vaultgpt.training.written_block import Block, Pass
+from vaultgpt.training.written_block import DecoderLayer, Pass
 from vaultgpt.training.written_parts import Norm, hold
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _ACTIVATIONS = {"silu", "swish", "gelu_pytorch_tanh", "gelu_new"}
 _OFF = {torch.bfloat16: 0.05, torch.float32: 1e-3}
 
 
-class _Written:
+class _WrittenBackbone:
     """The blocks of a base that carries LoRA; `close` gives it weights of its own again."""
 
     def __init__(self, base: BaseModel, whole: bool) -> None:
@@ -43,7 +43,7 @@ class _Written:
         if config.model_type == "gemma3_text":
             self.kinds = list(config.layer_types)
         self.blocks = [
-            Block(layer, kind, _activation(config), self.dtype)
+            DecoderLayer(layer, kind, _activation(config), self.dtype)
             for layer, kind in zip(self.backbone.layers, self.kinds, strict=True)
         ]
         self.norm = Norm(self.backbone.norm)
@@ -113,7 +113,7 @@ class _Through(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        written: _Written,
+        written: _WrittenBackbone,
         ids: Tensor,
         positions: Tensor,
         embedding: Tensor,
@@ -148,7 +148,7 @@ class _Through(torch.autograd.Function):
         return None, None, None, of_embedding, *(found[id(p)] for p in written.parameters)
 
 
-def write_out(base: BaseModel, whole: bool = True) -> _Written | None:
+def write_out(base: BaseModel, whole: bool = True) -> _WrittenBackbone | None:
     """For a base with fresh LoRA (B = 0) on the CPU; None where this is not how it computes.
 
     `whole`: nothing is added to the embedding, so that it too may be held in the products' way.
@@ -169,7 +169,7 @@ def write_out(base: BaseModel, whole: bool = True) -> _Written | None:
     with torch.no_grad():
         theirs = base.hidden(ids, positions).float()
     try:
-        written = _Written(base, whole)
+        written = _WrittenBackbone(base, whole)
     except (AttributeError, KeyError, ValueError, RuntimeError):
         return None
     with torch.no_grad():

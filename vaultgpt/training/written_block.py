@@ -48,7 +48,7 @@ class Pass:
     turns: dict[str | None, tuple[Tensor, Tensor]]  # cos and signed sin [N, 1, d] by kind of layer
 
 
-class Block:
+class DecoderLayer:
     """One layer."""
 
     def __init__(self, layer: Any, kind: str | None, activation: str, dtype: torch.dtype) -> None:

@@ -89,11 +89,11 @@ def read_note(path: str, data: bytes, daily: DailyFormat) -> Note:
 
 def read_text(path: str, text: str, daily: DailyFormat, problem: str | None = None) -> Note:
     """Read a note whose text is at hand, as in an editor; `problem` is one known already."""
-    return _Reader(path, _line_ends(text), problem, daily).read()
+    return _NoteParser(path, _line_ends(text), problem, daily).read()
 
 
 @dataclass
-class _Reader:
+class _NoteParser:
     path: str
     text: str
     problem: str | None

@@ -141,7 +141,7 @@ def without_quote(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _CursorLine:
     """The cursor's line, without the marks of the quote that it is in."""
 
     start: int  # of the line, in the note
@@ -155,12 +155,12 @@ class _Line:
         return not self.text[len(self.left) :].strip()
 
 
-def _line(text: str, at: int, quoted: bool) -> _Line:
+def _line(text: str, at: int, quoted: bool) -> _CursorLine:
     start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
     end = len(text) if end < 0 else end
     quote = _QUOTE.match(text, start, at) if quoted else None
     begin = quote.end() if quote else start
-    return _Line(start, end + 1, quote[0] if quote else "", text[begin:end], text[begin:at])
+    return _CursorLine(start, end + 1, quote[0] if quote else "", text[begin:end], text[begin:at])
 
 
 def _in_properties(note: Note, at: int) -> bool:
@@ -170,17 +170,17 @@ def _in_properties(note: Note, at: int) -> bool:
     return note.head > 0 and at <= (len(above) if closed else note.head)
 
 
-def _quote(line: _Line) -> str:
+def _quote(line: _CursorLine) -> str:
     return f"{line.quote.rstrip()} " if line.quote else ""
 
 
-def _paragraph(line: _Line) -> Place:
+def _paragraph(line: _CursorLine) -> Place:
     """A paragraph of its own, below a line in which no prose may follow; here in an empty one."""
     quote = _quote(line)
     return Place(f"\n{quote.rstrip()}\n{quote}" if line.text.strip() else "", quote)
 
 
-def _in_prose(text: str, line: _Line) -> Place | str:
+def _in_prose(text: str, line: _CursorLine) -> Place | str:
     quote, written = _quote(line), line.text.rstrip()
     if quote and (header := _CALLOUT.match(line.text)) and header.end() <= len(line.left):
         return Place(f"\n{quote}" if line.at_end else "", quote, one_line=not line.at_end)
@@ -197,7 +197,7 @@ def _in_prose(text: str, line: _Line) -> Place | str:
     return Place(lead, quote, indent, item)
 
 
-def _in_table(text: str, line: _Line) -> bool:
+def _in_table(text: str, line: _CursorLine) -> bool:
     if "|" not in line.text:
         return False
     if line.text.lstrip().startswith("|") and "|" in line.left:
@@ -212,7 +212,7 @@ def _in_table(text: str, line: _Line) -> bool:
     return False
 
 
-def _list(text: str, line: _Line) -> tuple[str | None, str]:
+def _list(text: str, line: _CursorLine) -> tuple[str | None, str]:
     """The indentation of the list item that the cursor is in, and of what belongs to it."""
     if item := _ITEM.match(line.left):
         return item[1], item[1] + " " * (len(item[2]) + 1)
@@ -225,7 +225,7 @@ def _list(text: str, line: _Line) -> tuple[str | None, str]:
     return None, ""
 
 
-def _above(text: str, line: _Line) -> list[str]:
+def _above(text: str, line: _CursorLine) -> list[str]:
     """The lines above the cursor's, the nearest first, without as much as its quote's marks."""
     rows: list[str] = []
     end = line.start

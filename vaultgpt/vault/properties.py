@@ -37,7 +37,7 @@ _LINES = re.compile(r"(?:(?:\w[\w -]{0,40}:(?=\s|\Z)|[ \t]+\S|-[ \t])[^\n]*(?:\n
 _SENTENCE = re.compile(r"[.!;\"](?:\s|$)|,\s+(?:\S+\s+){2}|(?:\S+\s+){4}")
 
 
-class _Handler(YAMLHandler):
+class _NodeLoader(YAMLHandler):
     """The library's YAML, as nodes rather than values: a key given twice stays two keys.
 
     It also splits a note, and then loses what stands between two rules; so that is done here. The
@@ -48,7 +48,7 @@ class _Handler(YAMLHandler):
         return yaml.compose(fm, Loader=yaml.SafeLoader)
 
 
-_HANDLER = _Handler()
+_HANDLER = _NodeLoader()
 
 
 @dataclass(frozen=True)

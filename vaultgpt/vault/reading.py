@@ -37,7 +37,7 @@ _HEAD = struct.Struct(">I")
 _Asked = tuple[str, bytes | str]  # a note's path and its bytes, or an editor's text
 
 
-class _Child:
+class _ReaderProcess:
     """The process, and a thread that takes what it says."""
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class NoteReader:
     def __init__(self, budget_s: float = _BUDGET_S, command: Sequence[str] = ()) -> None:
         self.budget_s = budget_s
         self._command = command or children.command("vaultgpt.vault.reading")
-        self._child: _Child | None = None
+        self._child: _ReaderProcess | None = None
         self._lock = threading.Lock()
 
     def read(self, daily: DailyFormat, notes: Sequence[_Asked]) -> list[Note]:
@@ -132,7 +132,7 @@ class NoteReader:
 
     def _run(self, daily: DailyFormat, waiting: deque[Sequence[_Asked]], out: list[Note]) -> str:
         """Have all that waits read into `out`; why the first that is left could not be, or ""."""
-        child = self._child = self._child or _Child(self._command)
+        child = self._child = self._child or _ReaderProcess(self._command)
         child.ask(daily)
         sent = 0
         while waiting:
@@ -153,7 +153,7 @@ class NoteReader:
             sent -= 1
         return ""
 
-    def _await(self, child: _Child, budget_s: float) -> Any:
+    def _await(self, child: _ReaderProcess, budget_s: float) -> Any:
         """The next note. TimeoutError when the budget is spent; a busy machine spends none of it.
 
         VaultError when the child gets no time at all.

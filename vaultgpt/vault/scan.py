@@ -104,7 +104,7 @@ class Changes:
         rules: Rules,
         known: Callable[[Sequence[str]], Mapping[str, tuple[int, int, int]]],
     ) -> None:
-        self._reader = _Reader(vault, rules)
+        self._reader = _VaultReader(vault, rules)
         self._closed: list[str] = []
         self.count = self.known = 0  # notes that are here, and how many of them were known
         changed: list[FoundFile] = []
@@ -165,7 +165,7 @@ class SomeChanges(Changes):
         folders: Iterable[str],
         known: Callable[[str], Mapping[str, tuple[int, int, int]]],
     ) -> None:
-        self._reader = _Reader(vault, rules)
+        self._reader = _VaultReader(vault, rules)
         self._closed = []
         self.files, self.left = [], list[str]()
         listings = walking.walk_some(vault, folders)
@@ -209,7 +209,7 @@ def closed_folders(folders: Sequence[str]) -> str:
 
 def fingerprint(vault: Path, rules: Rules) -> str:
     """What `Scan.rules` would be now, without reading a note."""
-    return _Reader(vault, rules).fingerprint()
+    return _VaultReader(vault, rules).fingerprint()
 
 
 def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
@@ -217,7 +217,7 @@ def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
 
     UsageError for a path that leads outside or through a link, NotFound for no such note.
     """
-    scanned = _Reader(vault, rules).read([find_one(vault, path)])
+    scanned = _VaultReader(vault, rules).read([find_one(vault, path)])
     if not scanned:
         raise NotFound("There is no such note in the vault.", "It vanished just now.")
     return scanned[0]
@@ -229,7 +229,7 @@ def read_some(vault: Path, rules: Rules, paths: Iterable[str]) -> Iterator[Scann
     for path in paths:
         with contextlib.suppress(NotFound, UsageError):
             found.append(find_one(vault, path))
-    for part in _Reader(vault, rules).parts(found):
+    for part in _VaultReader(vault, rules).parts(found):
         yield from part
 
 
@@ -279,7 +279,7 @@ class _Opened:
     data: bytes
 
 
-class _Reader:
+class _VaultReader:
     """Reads and judges single files of one vault under one rule set."""
 
     def __init__(self, vault: Path, rules: Rules) -> None:

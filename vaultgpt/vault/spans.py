@@ -46,10 +46,10 @@ class Markup:
 
 def scan(text: str, start: int = 0, verse: bool = False) -> Markup:
     """Walk `text` from `start` (a line start). In `verse` indentation never means code."""
-    return _Walk(text, start, verse).run()
+    return _SpanScanner(text, start, verse).run()
 
 
-class _Walk:
+class _SpanScanner:
     def __init__(self, text: str, start: int, verse: bool) -> None:
         self.text, self.at, self.verse = text, start, verse
         self.found = Markup()

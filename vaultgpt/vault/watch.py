@@ -98,7 +98,7 @@ def folders_of(event: FileSystemEvent, vault: str) -> set[str] | None:
     return found
 
 
-class _Handler(FileSystemEventHandler):
+class _VaultEvents(FileSystemEventHandler):
     def __init__(self, vault: Path, tell: Callable[[set[str] | None], None]) -> None:
         self._vault, self._tell = str(vault), tell
 
@@ -149,7 +149,7 @@ class Watcher:
         observer = Observer()
         try:
             status = os.stat(self.vault)
-            handler = _Handler(self.vault, self._heard)
+            handler = _VaultEvents(self.vault, self._heard)
             observer.schedule(handler, str(self.vault), recursive=True, event_filter=_ASKED)
             observer.start()
             self._root = status.st_dev, status.st_ino

@@ -70,7 +70,7 @@ class _Broken(Exception):
         self.status = status
 
 
-class _Line:
+class _SshConnection:
     """One ssh connection: a frame there, one back."""
 
     def __init__(self, machine: Lender, stop: threading.Event) -> None:
@@ -212,9 +212,9 @@ class _Errand:
         return name, key
 
     @contextlib.contextmanager
-    def _line(self) -> Iterator[_Line]:
+    def _line(self) -> Iterator[_SshConnection]:
         """A line to the same vaultgpt there."""
-        line = _Line(self.machine, self.stop)
+        line = _SshConnection(self.machine, self.stop)
         try:
             version = line.hear().get("version")
             self.reached = True
@@ -227,7 +227,7 @@ class _Errand:
         finally:
             line.close()
 
-    def _over_lines(self, work: Callable[[_Line], Any]) -> None:
+    def _over_lines(self, work: Callable[[_SshConnection], Any]) -> None:
         """Do it over as many lines as it takes, as long as each brings it further."""
         failures = 0
         while True:
@@ -258,10 +258,10 @@ class _Errand:
             f"See that `ssh {host} true` works without asking or printing anything.",
         )
 
-    def _open(self, line: _Line) -> Frame:
+    def _open(self, line: _SshConnection) -> Frame:
         return line.ask({"op": "open", "id": self.id, "base": self.base})
 
-    def _there_and_back(self, line: _Line) -> None:
+    def _there_and_back(self, line: _SshConnection) -> None:
         if not self.learned.exists():
             here = self._open(line)
             if not (size := int(here["learned"])):
@@ -270,10 +270,10 @@ class _Errand:
             self._fetch(line, size)
         self._wipe(line)
 
-    def _wipe(self, line: _Line) -> Frame:
+    def _wipe(self, line: _SshConnection) -> Frame:
         return line.ask({"op": "wipe", "id": self.id})
 
-    def _send(self, line: _Line, at: int) -> None:
+    def _send(self, line: _SshConnection, at: int) -> None:
         size = self.lesson.stat().st_size
         with open(self.lesson, "rb") as stream:
             while at < size:
@@ -287,7 +287,7 @@ class _Errand:
         self.moved += characters
         self.hear({"event": "progress", "phase": phase, "fraction": fraction})
 
-    def _learn(self, line: _Line) -> int:
+    def _learn(self, line: _SshConnection) -> int:
         """Size of what was learned. A line that breaks now ends the learning, and the round."""
         host, mend = self.machine.host, "Nothing here has changed: run it again, there or here."
         try:
@@ -306,7 +306,7 @@ class _Errand:
         self.part.unlink(missing_ok=True)  # of an earlier learning
         return int(answer["learned"])
 
-    def _fetch(self, line: _Line, size: int) -> None:
+    def _fetch(self, line: _SshConnection, size: int) -> None:
         with appending(self.part) as stream:
             while (at := stream.tell()) < size:
                 data = str(line.ask({"op": "get", "at": at, "most": _CHUNK})["data"]).encode()

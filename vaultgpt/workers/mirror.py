@@ -96,7 +96,7 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     )
 
 
-class _Health:
+class _Backoff:
     """How often workers died one after the other, and when the next may be started."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class MirrorProcess:
         self._opened: Opening | None = None
         self._leave: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self._health = _Health()
+        self._health = _Backoff()
         self._refused = ""  # why it writes beside the engine that the vaults share
         self.ready: Frame = {}  # the worker's "ready" frame: device, dtype, cost, problem, load_ms
 
