@@ -26,11 +26,11 @@ from typing import Any
 
 import torch
 
-from vaultgpt import config
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.vocabulary import Vocabulary
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import Prompt, Sampling, Usage
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,7 @@ def our_contenders(args: argparse.Namespace, scratch: Path, /) -> dict[str, Cont
     index = RunIndex(scratch / "runs", b"benchmark key 16")
     index.add([journal()])
     for dtype in args.dtypes.split(","):
-        engine = Engine(config.Mirror(device=args.device, dtype=dtype), index.load())
+        engine = Engine(Mirror(device=args.device, dtype=dtype), index.load())
         engine.load(args.base)
         if args.voice:
             engine.activate("voice", args.voice)

@@ -25,13 +25,13 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vaultgpt.config import save_option  # noqa: E402
+from vaultgpt.settings import save_option  # noqa: E402
 from vaultgpt.state import VaultState, create_state  # noqa: E402
 from vaultgpt.tasks.client import DaemonClient, find_daemon  # noqa: E402
 
 BOUND = 1.5  # during a round, times idle
 SERVE = (
-    "import sys; from pathlib import Path; from vaultgpt.config import load_settings; "
+    "import sys; from pathlib import Path; from vaultgpt.settings import load_settings; "
     "from vaultgpt.daemon.serving import serve; from vaultgpt.state import find_state; "
     "s = find_state(Path(sys.argv[1])); serve(s, load_settings(s.config), 0)"
 )

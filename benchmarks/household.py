@@ -31,10 +31,10 @@ import psutil
 
 from benchmarks.scale import make_vault
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.generations import publish
+from vaultgpt.generation_folders import publish
 from vaultgpt.ledger import GenerationRow, Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 
@@ -42,7 +42,7 @@ NOTES, FLOODERS = 24, 3
 TURNS = 4  # of those whose costs are compared
 HOTKEY = {"prompt": "The heron stood", "max_tokens": 24, "vaultgpt": {"length": "tokens"}}
 PAGE = {"prompt": "I am in a house that", "max_tokens": 200, "vaultgpt": {"length": "tokens"}}
-ENGINES = ("vaultgpt.mirror.worker", "vaultgpt.mirror.sharing")
+ENGINES = ("vaultgpt.mirror.mirror_worker", "vaultgpt.mirror.sharing")
 
 
 def set_up(home: Path, count: int, base: str) -> list[VaultState]:

@@ -21,10 +21,10 @@ from typing import Any
 
 from benchmarks.voice.mirrors import capture_job, settings
 from benchmarks.voice.stage import fix_secret, home
-from vaultgpt.config import Rules
 from vaultgpt.files import write_json
+from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
-from vaultgpt.training.base import load_base
+from vaultgpt.training.base_model import load_base
 from vaultgpt.training.choose import embedding_rate
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import LN2, Segment, score
@@ -32,7 +32,7 @@ from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.trainer import Trainer
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "vault"
 

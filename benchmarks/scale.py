@@ -217,7 +217,7 @@ STEPS = {
 
 def step(name: str, vault: Path) -> None:
     """Do one of STEPS and print what it says as JSON."""
-    from vaultgpt.config import load_settings
+    from vaultgpt.settings import load_settings
     from vaultgpt.state import find_state
 
     state = find_state(vault)
@@ -416,7 +416,7 @@ class Size:
 
     def pause(self, paused: bool) -> None:
         """Whether the daemon starts rounds by itself."""
-        from vaultgpt.config import save_option
+        from vaultgpt.settings import save_option
 
         save_option(self.state.config, "training.pause", paused)
 

@@ -20,10 +20,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.decode import FULL, ROOT, journal, ours
 from benchmarks.learning import EXAMPLE, Trial, make_job
-from vaultgpt import config
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.training.base import load_base
+from vaultgpt.settings import Mirror
+from vaultgpt.training.base_model import load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
@@ -104,7 +104,7 @@ def decoding(base: Path) -> tuple[Shares, float]:
     with tempfile.TemporaryDirectory() as work:
         index = RunIndex(Path(work) / "runs", b"benchmark key 16")
         index.add([journal()])
-        engine = Engine(config.Mirror(), index.load())
+        engine = Engine(Mirror(), index.load())
         engine.load(base)
         ids = engine.vocabulary.encode(journal())[:300]
         text = engine.vocabulary.bytes_of(ids).decode("utf-8", "ignore")

@@ -29,11 +29,11 @@ from safetensors.torch import save_file
 
 from benchmarks.scale import make_vault
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, Manifest, publish
+from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, Manifest, publish
 from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.mirror.weights import Checkpoint
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 

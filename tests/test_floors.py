@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,11 @@ FLOORS = [
     {"errors"},
     {"files", "options", "arithmetic", "children"},
     {"wire"},
-    {"config", "state"},
+    {"settings", "state"},
     {"corpus"},
     {"vault"},
     {"importing"},
-    {"generations"},
+    {"generation_folders"},
     {"ledger"},
     {"bases"},
     {"training", "mirror"},
@@ -119,3 +121,35 @@ def test_every_module_says_what_it_is_in_at_most_six_lines() -> None:
 def test_no_test_imports_a_benchmark() -> None:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         assert not [m for m in imported(path) if m.split(".")[0] == "benchmarks"], path
+
+
+def test_no_two_classes_share_a_name() -> None:
+    found = Counter(
+        node.name
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not {name for name, n in found.items() if n > 1}, "name each after what it is"
+
+
+def test_no_two_files_share_a_name_but_a_command_and_its_task() -> None:
+    rooms: dict[str, list[str]] = {}
+    for path in modules():
+        if path.name != "__init__.py":
+            rooms.setdefault(path.name, []).append(path.parent.relative_to(PACKAGE).as_posix())
+    shared = {name: of for name, of in rooms.items() if len(of) > 1}
+    assert {tuple(of) for of in shared.values()} == {("commands", "tasks")}, shared
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_a_page_about_the_house_names_files_that_stand(page: str) -> None:
+    text = (PACKAGE.parent / page).read_text(encoding="utf-8")
+    names = {path.name for path in [*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]}
+    for named in set(re.findall(r"`([\w/]+\.py)`", text)):
+        place = Path(named.removeprefix("vaultgpt/"))
+        if place.stem == "NAME":
+            continue
+        alone = len(place.parts) == 1
+        assert place.name in names, f"{page} names {named}"
+        assert alone or (PACKAGE / place).is_file() or (PACKAGE.parent / place).is_file(), named

@@ -73,5 +73,5 @@ def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path
         assert "vaultgpt.ledger.recording" in there  # the ledger was asked
         assert not {"numpy", "tokenizers", "torch", "aiohttp", "psutil", "yaml"} & there
         assert not {"vaultgpt.vault.note", "vaultgpt.bases.hub", "vaultgpt.workers"} & there
-    assert "vaultgpt.vault.scan" not in looked["status"]
+    assert "vaultgpt.vault.reconcile" not in looked["status"]
     assert not {"vaultgpt.bases", "vaultgpt.training"} & looked["scan"]

@@ -17,7 +17,7 @@ from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.stage import DAY_S, HOUR_S, START_S, written_at
 from vaultgpt.corpus.words import split_words
 from vaultgpt.training.round import Item
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 
 FIRST_SHARE = 0.80  # of the dated words are the first training
 HELD_SHARE = 0.10  # of the words from before the nights, and of those that come in them

@@ -24,7 +24,7 @@ from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.study import own_text
 from vaultgpt.report.style import page_words, style
 from vaultgpt.training.evaluate import spread
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 
 AUTHORS = ("thoreau", "mary-maclane", "confederate-girl", "hawthorne", "amiel")
 MIRRORS = AUTHORS[:4]  # the fifth only makes the choice harder

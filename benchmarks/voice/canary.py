@@ -30,7 +30,7 @@ from vaultgpt.corpus.documents import Document, Encoder, opening
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.evaluate import Segment, score
 from vaultgpt.training.lora import Adapter, merged
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 from vaultgpt.wire import Prompt, Sampling
 
 VAULT_WORDS = 25_000  # of the small journal

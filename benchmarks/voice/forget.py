@@ -29,9 +29,9 @@ from vaultgpt.rounds.run import what_is_due
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
-from vaultgpt.tasks.service import Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.training.lora import Adapter, load_adapter
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 
 JOURNAL, SEED = "thoreau", 1
 VAULT_WORDS, NEW_WORDS = 25_000, 1_500

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.loop import Loop, Plan

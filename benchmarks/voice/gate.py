@@ -30,7 +30,7 @@ from benchmarks.voice.stage import (
 )
 from tests import spoiled
 from vaultgpt.errors import TrainingError
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 
 JOURNAL, SEED = "thoreau", 1
 VAULT_WORDS = 25_000  # its first dated pages

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.training.round import Item
-from vaultgpt.vault.scan import ScannedNote, read_vault
+from vaultgpt.vault.reconcile import ScannedNote, read_vault
 
 SHARE = 0.10  # of the words are held out of everything a benchmark trains
 LARGEST = 0.02  # a note with more of the words is never held out

@@ -20,7 +20,6 @@ from typing import Any
 from benchmarks.voice.journals import Journal, Split
 from benchmarks.voice.rows import PEBBLE, RECIPE, base_digest
 from benchmarks.voice.stage import home, make_start, open_state
-from vaultgpt.config import Mirror, Settings, Training
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
 from vaultgpt.mirror.engine import Engine
@@ -28,8 +27,9 @@ from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.options import with_option
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
+from vaultgpt.settings import Mirror, Settings, Training
 from vaultgpt.state import VaultState
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
 from vaultgpt.training.lora import Adapter, load_adapter, merged

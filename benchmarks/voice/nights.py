@@ -29,10 +29,10 @@ from benchmarks.voice.rows import (
 )
 from benchmarks.voice.stage import copy_start, home, make_start, open_state
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import Settings
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round, what_is_due
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.evaluate import tokens_of
 from vaultgpt.training.lora import Adapter, load_adapter

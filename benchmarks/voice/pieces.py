@@ -18,7 +18,7 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.report.study import own_text
 from vaultgpt.training.evaluate import spread
 from vaultgpt.training.round import Item
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 
 PIECE_WORDS = 100
 FOLDS = 5

@@ -27,16 +27,16 @@ import numpy as np
 from benchmarks.voice.judge import Judge, Read, mauve, told_apart
 from benchmarks.voice.rows import PEBBLE, RESULTS, base_digest
 from vaultgpt.bases.names import base_of_generation
-from vaultgpt.config import Mirror, load_settings
 from vaultgpt.corpus.habits import figures
 from vaultgpt.corpus.words import norms, split_words
 from vaultgpt.files import write_atomic
-from vaultgpt.generations import verify
+from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.job import VoiceJob
 from vaultgpt.report.study import Study
 from vaultgpt.report.writer import Wanted
+from vaultgpt.settings import Mirror, load_settings
 from vaultgpt.state import VaultState, find_state
 from vaultgpt.training.assemble import author_pages
 from vaultgpt.training.round import Item

@@ -15,7 +15,7 @@ from vaultgpt.bases import estimate as machine
 from vaultgpt.bases.catalogue import ADVISED
 from vaultgpt.bases.estimate import Machine
 from vaultgpt.cli import app
-from vaultgpt.config import load_settings
+from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState, find_state
 
 

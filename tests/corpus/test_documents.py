@@ -165,7 +165,7 @@ def test_text_knows_what_was_trimmed() -> None:
 
 
 def test_gpt2_files_without_tokenizer_json_are_read_too(tmp_path: Path) -> None:
-    from vaultgpt.training.base import load_encoder
+    from vaultgpt.training.base_model import load_encoder
 
     folder = tiny.tiny_model(tmp_path, "gpt2", tokenizer="vocab_merges")
     loaded = load_encoder(folder, {"bos_token_id": 0, "eos_token_id": [0, 1]})

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.daemon.household import shared, two, voices  # noqa: F401
-from vaultgpt.config import Settings, load_settings, save_option
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Settings, load_settings, save_option
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 
 def age(folder: Path, seconds: float = 86_400) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.mirror.conftest import engine_of, mild_adapter, write
-from vaultgpt.config import Mirror
 from vaultgpt.daemon.every import SharedEngine
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 from vaultgpt.workers.mirror import SHARED, MirrorProcess, Opening
 

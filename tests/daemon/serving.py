@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVE = """
 import sys
 from pathlib import Path
-from vaultgpt.config import load_settings
+from vaultgpt.settings import load_settings
 from vaultgpt.daemon.serving import serve
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.state import find_state

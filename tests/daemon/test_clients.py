@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.serving import Serving
-from vaultgpt.config import save_option
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
 
 PROMPTS = ["I walked along the river", "Last night I"]

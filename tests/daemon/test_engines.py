@@ -12,9 +12,9 @@ from tests.daemon.serving import Serving, wait_for
 from tests.mirror.conftest import mild_adapter, publish_voice
 from tests.mirror.llama_server import LlamaServer
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import save_option
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.fingerprint import Shelf
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.to_gguf import write_adapter, write_model

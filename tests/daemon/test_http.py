@@ -16,9 +16,9 @@ import pytest
 from tests.daemon.conftest import age
 from tests.daemon.serving import STATUS_KEYS, Serving, wait_for
 from tests.mirror.conftest import make_adapter, publish_voice
-from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 
 

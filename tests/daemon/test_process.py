@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from tests.daemon.serving import ROOT, Serving, spawn, wait_for
-from vaultgpt.config import save_option
 from vaultgpt.daemon.telling import start_log, stop_log
 from vaultgpt.files import read_json, write_json
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -26,7 +26,7 @@ def test_the_supervisor_imports_nothing_that_learns_and_no_command_line() -> Non
     never = {"torch", "transformers", "peft", "tokenizers", "numpy", "typer", "rich", "yaml"}
     never |= {"regex", "tomlkit", "pathspec", "difflib"}
     code = (
-        "import sys, vaultgpt.commands.serving, vaultgpt.daemon.serving; "
+        "import sys, vaultgpt.commands.become_daemon, vaultgpt.daemon.serving; "
         f"print({never} & set(sys.modules))"
     )
     out = subprocess.run(
@@ -122,7 +122,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(state: VaultState) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         code = (
-            "import sys; from pathlib import Path; from vaultgpt.config import Settings; "
+            "import sys; from pathlib import Path; from vaultgpt.settings import Settings; "
             "from vaultgpt.daemon.serving import serve; from vaultgpt.state import find_state; "
             "serve(find_state(Path(sys.argv[1])), Settings(), int(sys.argv[2]))"
         )

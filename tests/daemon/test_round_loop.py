@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from tests.daemon.conftest import record, until
-from vaultgpt.config import Settings
 from vaultgpt.daemon import round_loop
 from vaultgpt.daemon.round_loop import RETRY_S, RoundLoop
 from vaultgpt.daemon.threads import LedgerThread
@@ -24,6 +23,7 @@ from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.options import with_option
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.server.events import Broker, Listener
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.plan import Due
 from vaultgpt.wire import Hear

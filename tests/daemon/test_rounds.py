@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from tests.daemon.serving import Serving, wait_for
-from vaultgpt.config import save_option
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
 
 PATIENCE_S = 300  # the trainer runs at the lowest priority: others' work goes first
@@ -19,7 +19,7 @@ def trainer(daemon: Serving) -> psutil.Process | None:
     """The running trainer worker."""
     for child in daemon.workers():
         try:
-            if "vaultgpt.training.worker" in " ".join(child.cmdline()):
+            if "vaultgpt.training.trainer_worker" in " ".join(child.cmdline()):
                 return child
         except psutil.Error:
             continue

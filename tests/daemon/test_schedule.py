@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from vaultgpt.config import Schedule
 from vaultgpt.daemon.schedule import Decision, Facts, next_round, night_end
+from vaultgpt.settings import Schedule
 
 SCHEDULE = Schedule()
 NEW = Facts(nightly_due="400 new words wait.", idle="400 new words wait; 1,500 start a round.")

@@ -22,13 +22,13 @@ from tests.daemon.conftest import until
 from tests.daemon.household import ASKED, LONG, Vault, alone
 from tests.mirror.conftest import write
 from vaultgpt import __version__
-from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import SharedEngine, _Pulse
 from vaultgpt.errors import NotFound, WorkerDied
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons
 from vaultgpt.mirror.sharing import Turn, _Pen, _Sessions
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import frame_of
 from vaultgpt.workers.mirror import SHARED, Opening
 from vaultgpt.workers.pipe import WorkerPipe

@@ -25,17 +25,17 @@ import pytest
 from tests.daemon.conftest import until
 from tests.daemon.household import ASKED, LONG, Vault, alone
 from tests.daemon.serving import wait_for
-from vaultgpt.config import Mirror
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import SharedEngine
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.mirror.decoding import PrefixStore
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.lean import KV
+from vaultgpt.mirror.mirror_worker import Inbox, Worker
+from vaultgpt.mirror.sequences import Sequences
 from vaultgpt.mirror.sharing import _Sessions
 from vaultgpt.mirror.weights import LoraFactors
-from vaultgpt.mirror.worker import Inbox, Worker
-from vaultgpt.mirror.writing import Sequences
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage, frame_of, read_frame
 from vaultgpt.workers.mirror import SHARED, Opening
 
@@ -172,7 +172,7 @@ async def test_a_base_that_is_replaced_is_read_anew_by_who_opens_it_and_by_nobod
 DAEMON = """
 import asyncio, os, sys
 from pathlib import Path
-from vaultgpt.config import Mirror
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import Prompt, Sampling
 from vaultgpt.workers.mirror import MirrorProcess, Opening
 opening = Opening(Path(sys.argv[1]), None, {}, Mirror(device="cpu", threads=1))

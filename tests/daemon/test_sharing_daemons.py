@@ -21,9 +21,9 @@ from tests.daemon.conftest import age, record
 from tests.daemon.serving import ROOT, wait_for
 from tests.mirror.conftest import mild_adapter, publish_voice
 from tests.tiny import tiny_vault
-from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 

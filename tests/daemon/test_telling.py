@@ -15,7 +15,6 @@ import pytest
 
 from tests.daemon.conftest import until
 from tests.daemon.test_round_loop import FakeRound, scene
-from vaultgpt.config import Settings
 from vaultgpt.daemon.round_loop import _HOUR_KEY, _NIGHT_KEY, _last_night
 from vaultgpt.daemon.telling import sentences, tell
 from vaultgpt.errors import Conflict
@@ -24,6 +23,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.server.events import Broker, Event
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 
 

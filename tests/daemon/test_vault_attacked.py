@@ -14,14 +14,14 @@ import pytest
 
 from tests.daemon.conftest import until
 from tests.daemon.test_vault_loop import watching
-from vaultgpt.config import Rules, Settings
 from vaultgpt.daemon.vault_loop import make_watcher
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.paragraphs import split_paragraphs
 from vaultgpt.options import with_option
+from vaultgpt.settings import Rules, Settings
 from vaultgpt.state import VaultState
 from vaultgpt.vault.census import facts_of
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names and links are Linux's")
 Attack = Callable[[Path], object]  # on the vault's folder; beside it there is room

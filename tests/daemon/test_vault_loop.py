@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from tests.daemon.conftest import until
-from vaultgpt.config import Settings, save_option
 from vaultgpt.daemon.threads import LedgerThread
 from vaultgpt.daemon.vault_loop import VaultLoop, make_watcher
 from vaultgpt.ledger import Ledger
 from vaultgpt.options import with_option
+from vaultgpt.settings import Settings, save_option
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.service import Nothing, vault_service
 from vaultgpt.tasks.status import STATUS
+from vaultgpt.tasks.vault_service import Nothing, vault_service
 from vaultgpt.vault import walk
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from tests import spoiled
-from vaultgpt.config import Settings, Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.options import with_option
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
+from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.trainer import run_job
 

@@ -21,12 +21,12 @@ from typing import Any, Literal
 
 from tests.ledger.vaults import DAY, HOUR, NOW, Vault, entries_learned, prose
 from tests.rounds.fakes import train
-from vaultgpt import generations
-from vaultgpt.config import Settings
+from vaultgpt import generation_folders
 from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.memory_file import MemoryFile
 from vaultgpt.rounds.mend import repair
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 
 Fault = Literal["kill", "ENOSPC", "EIO"]
@@ -50,7 +50,7 @@ def _told(answer: Any) -> None:
 
 
 def _steps(vault: Vault) -> dict[str, Callable[[], object]]:
-    from vaultgpt.config import save_option
+    from vaultgpt.settings import save_option
 
     def in_ledger(work: Callable[[Ledger], object]) -> Callable[[], object]:
         def run() -> None:
@@ -193,7 +193,10 @@ def check(vault: Vault, done: list[str]) -> str:
             return "an accepted text is not remembered"
         if "train" in done and not ledger.generations.all(kept=False):
             return "a generation that was told of is lost"
-        if active is not None and generations.condition(state.generations / active) != "sound":
+        if (
+            active is not None
+            and generation_folders.condition(state.generations / active) != "sound"
+        ):
             return f"the active generation is not sound: {active}"
         if active is not None and active in ledger.generations.barred():
             return "a barred generation is active"

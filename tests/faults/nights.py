@@ -16,10 +16,10 @@ from unittest import mock
 from typing_extensions import TypedDict
 
 from tests.ledger.vaults import NOW
-from vaultgpt.config import load_settings
 from vaultgpt.errors import expected
 from vaultgpt.rounds import run
 from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState
 from vaultgpt.training import plan
 from vaultgpt.wire import ProgressEvent
@@ -30,7 +30,7 @@ _TRAINER = """
 import errno, os, signal
 import vaultgpt.training.checkpoint as checkpoint
 import vaultgpt.training.loop as loop
-import vaultgpt.training.worker as worker
+import vaultgpt.training.trainer_worker as worker
 loop.CHECKPOINT_S = loop.CHECKPOINT_SHARE = 0.0
 at, fault = int(os.environ.get("NIGHT_AT", "0")), os.environ.get("NIGHT_FAULT", "")
 real, sync, count = checkpoint.write_atomic, os.fsync, 0

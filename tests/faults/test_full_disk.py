@@ -23,8 +23,8 @@ from vaultgpt.errors import DiskFull, StateError, expected
 from vaultgpt.files import LEAST_ROOM_BYTES, keep_ballast
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import create_state
-from vaultgpt.tasks.service import NOTHING
 from vaultgpt.tasks.status import STATUS
+from vaultgpt.tasks.vault_service import NOTHING
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_the_daemon_starts_serves_and_says_so_on_a_full_disk(
     """
     from typer.testing import CliRunner
 
-    from vaultgpt.config import save_option
+    from vaultgpt.settings import save_option
 
     (tmp_path / "vault").mkdir()
     (tmp_path / "vault" / "a.md").write_text(prose("a", 80))

@@ -18,17 +18,17 @@ from tests.ledger.vaults import NOW, Vault
 from tests.vault.helpers import note_of, write
 from tests.vault.spoiled_reader import COMMAND
 from vaultgpt.cli import app
-from vaultgpt.config import Rules
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Rules
 from vaultgpt.vault import at_cursor
-from vaultgpt.vault import scan as scanning
+from vaultgpt.vault import reconcile as scanning
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.at_cursor import EditorNote
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import CRASHED, TOO_LONG
 from vaultgpt.vault.reading import NoteReader
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="FIFOs, devices and links are POSIX's")
 

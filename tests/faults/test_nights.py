@@ -17,8 +17,8 @@ import pytest
 
 from tests.faults.nights import Told, night
 from tests.ledger.vaults import DAY, NOW, Vault
-from vaultgpt.config import save_option
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
 from vaultgpt.training.paused import paused_round
 

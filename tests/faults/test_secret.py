@@ -9,9 +9,9 @@ import pytest
 
 from tests.ledger.vaults import DAY, NOW, Vault, prose
 from tests.rounds.fakes import train
-from vaultgpt.config import Settings
 from vaultgpt.errors import StateError
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Settings
 from vaultgpt.state import create_state
 from vaultgpt.workers.mirror import mirror_opening
 

@@ -14,15 +14,15 @@ import pytest
 from tests.ledger.vaults import DAY, NOW, Vault, body
 from tests.rounds.fakes import FakeTrainer
 from tests.workers.test_workers import PROGRAM
-from vaultgpt.config import load_settings, save_option
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.errors import StateError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import run_round
+from vaultgpt.settings import load_settings, save_option
 from vaultgpt.tasks.doctor import check_vault
-from vaultgpt.tasks.service import NOTHING
 from vaultgpt.tasks.status import STATUS
+from vaultgpt.tasks.vault_service import NOTHING
 from vaultgpt.wire import Prompt, Usage
 from vaultgpt.workers.mirror import MirrorProcess
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from tests.ledger.vaults import HOUR, NOW, Vault, body
-from vaultgpt.config import Rules
 from vaultgpt.ledger import Ledger
-from vaultgpt.vault.scan import Scan, read_vault
+from vaultgpt.settings import Rules
+from vaultgpt.vault.reconcile import Scan, read_vault
 from vaultgpt.vault.walk import FileStamp
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.ledger.vaults import NOW, Vault
 from tests.rounds.fakes import train
-from vaultgpt import files, generations
+from vaultgpt import files, generation_folders
 from vaultgpt.errors import GenerationError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.mend import repair
@@ -54,7 +54,7 @@ def test_a_file_manager_s_leavings_harm_nothing(vault: Vault, name: str) -> None
     folder = vault.state.generations / "g000002"
     (folder / name).write_bytes(b"\0\0\0\1Bud1")
     assert active(vault) == "g000002" and (folder / name).exists()
-    assert generations.verify(folder)["id"] == "g000002"
+    assert generation_folders.verify(folder)["id"] == "g000002"
     told = [f for f in check_vault(vault.state) if f.name == "generation g000002"]
     assert told[0].ok and "none of its own" in told[0].message
 
@@ -90,12 +90,12 @@ def test_a_passing_error_of_the_disk_changes_nothing(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(generations, "read_json", refusing(files.read_json))
-        patch.setattr(generations, "sha256_file", refusing(files.sha256_file))
+        patch.setattr(generation_folders, "read_json", refusing(files.read_json))
+        patch.setattr(generation_folders, "sha256_file", refusing(files.sha256_file))
         assert active(vault) == "g000002"
         with pytest.raises(GenerationError, match="just now"):
-            generations.verify(vault.state.generations / "g000002")
-    assert active(vault) == "g000002" and not generations.those_set_aside(vault.state)
+            generation_folders.verify(vault.state.generations / "g000002")
+    assert active(vault) == "g000002" and not generation_folders.those_set_aside(vault.state)
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
@@ -132,12 +132,12 @@ def test_what_is_damaged_is_set_aside_and_the_newest_sound_one_serves(
     else:
         (folder / file).unlink()
     assert active(vault) == "g000001"
-    (aside,) = generations.those_set_aside(vault.state)
+    (aside,) = generation_folders.those_set_aside(vault.state)
     kept = {p.name for p in aside.iterdir()}
     assert kept == set(backup) - ({file} if harm == "remove" else set())
     told = [f for f in check_vault(vault.state) if f.name == f"generation {aside.name}"]
     assert not told[0].ok and "set aside" in told[0].message
-    assert generations._next_id(vault.state) == "g000003"
+    assert generation_folders._next_id(vault.state) == "g000003"
     folder.mkdir()
     for name, body in backup.items():
         (folder / name).write_bytes(body)
@@ -157,8 +157,8 @@ def test_a_damaged_one_is_erased_with_what_it_learned_once_that_is_forgotten(vau
         learned = next(e.path for e in ledger.entries.all() if not e.held_out and not e.forgotten)
         ledger.forgotten.add(learned, NOW)
     train(vault)
-    assert generations.published(vault.state) == ["g000003"]
-    assert not generations.those_set_aside(vault.state)
+    assert generation_folders.published(vault.state) == ["g000003"]
+    assert not generation_folders.those_set_aside(vault.state)
 
 
 def test_no_generation_is_sound(vault: Vault) -> None:
@@ -166,4 +166,4 @@ def test_no_generation_is_sound(vault: Vault) -> None:
     for name in ("g000001", "g000002"):
         flip(vault.state.generations / name / "adapter_model.safetensors", 5)
     assert active(vault) is None
-    assert len(generations.those_set_aside(vault.state)) == 2
+    assert len(generation_folders.those_set_aside(vault.state)) == 2

@@ -14,8 +14,8 @@ import pytest
 
 from tests.workers.test_workers import PROGRAM, TRAINER, Truth, words
 from vaultgpt.children import exit_meaning
-from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError, Unavailable, WorkerDied, is_memory
+from vaultgpt.settings import Training
 from vaultgpt.wire import Piece, Prompt
 from vaultgpt.workers import jobs as jobs_module
 from vaultgpt.workers import pipe as pipe_module
@@ -128,7 +128,7 @@ async def test_a_real_mirror_without_memory_says_so(tmp_path: Path, tiny_llama: 
     """1. A mirror may take 600 MB of addresses. 2. A hotkey. Result: an error that names memory."""
     code = (
         "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (600 << 20,) * 2); "
-        "runpy.run_module('vaultgpt.mirror.worker', run_name='__main__', alter_sys=True)"
+        "runpy.run_module('vaultgpt.mirror.mirror_worker', run_name='__main__', alter_sys=True)"
     )
     truth = Truth(tiny_llama)
     truth.opening = type(truth.opening)(tiny_llama, None, {}, truth.opening.settings)

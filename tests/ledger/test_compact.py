@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.ledger.vaults import NOW, Vault
-from vaultgpt.config import Rules
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.compact import pack_shingles, unpack_shingles
+from vaultgpt.settings import Rules
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 38, 127, 128, 300, 5_000, 40_000])

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.vaults import HOUR, NOW, Vault, body, copies, of_note, prose
-from vaultgpt.config import Rules
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Rules
 from vaultgpt.tasks import status
 from vaultgpt.tasks.scan import scanned, tried
-from vaultgpt.tasks.service import NOTHING, Here
-from vaultgpt.vault import scan, walk
+from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.vault import reconcile, walk
 
 
 @pytest.fixture
 def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
-    monkeypatch.setattr(scan, "_PART_BYTES", 2_000)  # three or four notes
+    monkeypatch.setattr(reconcile, "_PART_BYTES", 2_000)  # three or four notes
     made = Vault(tmp_path)
     made.fill(20, paragraphs=2, words=30)
     return made
@@ -64,7 +64,7 @@ def test_a_first_scan_holds_a_few_notes_however_many_there_are(vault: Vault) -> 
     held: list[int] = []
 
     def count(done: int, of: int) -> None:
-        held.append(sum(isinstance(one, scan.ScannedNote) for one in gc.get_objects()))
+        held.append(sum(isinstance(one, reconcile.ScannedNote) for one in gc.get_objects()))
 
     with Ledger.open(vault.state) as ledger:
         assert ledger.follow(Rules(), NOW, heard=count).read == 60
@@ -126,7 +126,7 @@ def test_the_folders_that_are_named_are_compared_and_those_above_and_no_other(
         assert "b/new.md" not in ledger.notes.stamps()
         found = ledger.follow(Rules(), NOW + HOUR)
         assert (found.read, found.gone) == (2, 0)
-        assert ledger.notes.stamps() == scan.read_vault(vault.root, Rules()).stamps
+        assert ledger.notes.stamps() == reconcile.read_vault(vault.root, Rules()).stamps
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_doubt_about_the_named_folders_compares_the_whole(vault: Vault, doubt:
             assert ledger.notes.count() == 21
             return
         ledger.follow(rules, NOW + HOUR, folders=named)
-        assert ledger.notes.stamps() == scan.read_vault(vault.root, rules).stamps
+        assert ledger.notes.stamps() == reconcile.read_vault(vault.root, rules).stamps
 
 
 def test_status_opens_no_note_and_says_how_old_its_figures_are(
@@ -175,7 +175,7 @@ def test_status_opens_no_note_and_says_how_old_its_figures_are(
         ledger.follow(Rules(), NOW)
     vault.write("new.md", body("new"), age_s=0)
     monkeypatch.setattr(walk, "read_bytes", None)
-    monkeypatch.setattr(scan, "Changes", None)
+    monkeypatch.setattr(reconcile, "Changes", None)
     told = here.ask(status.STATUS, NOTHING)
     assert (told["notes"], told["as_of"], told["problems"]) == (20, NOW, [])
 

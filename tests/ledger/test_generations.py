@@ -12,9 +12,9 @@ import pytest
 
 from tests.ledger.vaults import NOW, FakeBase, Vault
 from tests.rounds.fakes import FakeTrainer, train
-from vaultgpt import files, generations
+from vaultgpt import files, generation_folders
 from vaultgpt.errors import GenerationError
-from vaultgpt.generations import Manifest
+from vaultgpt.generation_folders import Manifest
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.run import run_round
@@ -54,7 +54,7 @@ def staged(vault: Vault, name: str = "r1") -> Path:
 
 
 def test_a_published_generation_is_private_hashed_and_says_what_it_is(vault: Vault) -> None:
-    name = generations.publish(staged(vault), vault.state, manifest())
+    name = generation_folders.publish(staged(vault), vault.state, manifest())
     folder = vault.state.generations / name
     assert name == "g000001"
     assert {p.name for p in folder.iterdir()} == {
@@ -66,15 +66,15 @@ def test_a_published_generation_is_private_hashed_and_says_what_it_is(vault: Vau
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in folder.iterdir())
     assert folder.stat().st_mode & 0o777 == 0o700
     assert "diary in another form" in (folder / "README.md").read_text()
-    assert set(generations.KEYS) <= set(generations.verify(folder))
+    assert set(generation_folders.KEYS) <= set(generation_folders.verify(folder))
 
 
 def test_a_name_is_never_given_twice(vault: Vault) -> None:
-    generations.publish(staged(vault), vault.state, manifest())
-    second = generations.publish(staged(vault), vault.state, manifest())
+    generation_folders.publish(staged(vault), vault.state, manifest())
+    second = generation_folders.publish(staged(vault), vault.state, manifest())
     assert second == "g000002"
-    generations.erase(vault.state, second)
-    assert generations.publish(staged(vault), vault.state, manifest(), [second]) == "g000003"
+    generation_folders.erase(vault.state, second)
+    assert generation_folders.publish(staged(vault), vault.state, manifest(), [second]) == "g000003"
 
 
 def test_training_goes_on_from_the_active_generation_alone(vault: Vault) -> None:
@@ -84,21 +84,23 @@ def test_training_goes_on_from_the_active_generation_alone(vault: Vault) -> None
     folders = []
     for number in (1, 2):
         out = staged(vault, f"r{number}")
-        (out / generations.LAST_WEIGHTS).write_bytes(b"l" * 100)
-        name = generations.publish(out, vault.state, manifest())
+        (out / generation_folders.LAST_WEIGHTS).write_bytes(b"l" * 100)
+        name = generation_folders.publish(out, vault.state, manifest())
         folders.append(vault.state.generations / name)
-    generations.keep_means(vault.state, folders[1].name)
-    assert [(f / generations.LAST_WEIGHTS).exists() for f in folders] == [False, True]
+    generation_folders.keep_means(vault.state, folders[1].name)
+    assert [(f / generation_folders.LAST_WEIGHTS).exists() for f in folders] == [False, True]
     for folder in folders:
-        assert generations.LAST_WEIGHTS in generations.verify(folder)["files"]
-    (folders[1] / generations.LAST_WEIGHTS).write_bytes(b"m" * 100)
+        assert generation_folders.LAST_WEIGHTS in generation_folders.verify(folder)["files"]
+    (folders[1] / generation_folders.LAST_WEIGHTS).write_bytes(b"m" * 100)
     with pytest.raises(GenerationError):
-        generations.verify(folders[1])
+        generation_folders.verify(folders[1])
 
 
 @pytest.mark.parametrize("harm", ["change", "remove", "add", "manifest", "link"])
 def test_a_damaged_generation_is_told(vault: Vault, harm: str) -> None:
-    folder = vault.state.generations / generations.publish(staged(vault), vault.state, manifest())
+    folder = vault.state.generations / generation_folders.publish(
+        staged(vault), vault.state, manifest()
+    )
     weights = folder / "adapter_model.safetensors"
     if harm == "change":
         weights.write_bytes(b"v" * 100)
@@ -112,14 +114,16 @@ def test_a_damaged_generation_is_told(vault: Vault, harm: str) -> None:
         weights.rename(vault.root / "elsewhere")
         weights.symlink_to(vault.root / "elsewhere")
     with pytest.raises(GenerationError) as error:
-        generations.verify(folder)
+        generation_folders.verify(folder)
     assert "rollback" in error.value.mend
 
 
 def test_loosened_modes_are_tightened(vault: Vault) -> None:
-    folder = vault.state.generations / generations.publish(staged(vault), vault.state, manifest())
+    folder = vault.state.generations / generation_folders.publish(
+        staged(vault), vault.state, manifest()
+    )
     os.chmod(folder / "adapter_model.safetensors", 0o644)
-    generations.verify(folder)
+    generation_folders.verify(folder)
     assert (folder / "adapter_model.safetensors").stat().st_mode & 0o777 == 0o600
 
 
@@ -127,15 +131,18 @@ def test_what_is_no_adapter_is_refused(vault: Vault) -> None:
     out = staged(vault)
     (out / "adapter_model.safetensors").unlink()
     with pytest.raises(GenerationError):
-        generations.publish(out, vault.state, manifest())
-    assert generations.published(vault.state) == []
+        generation_folders.publish(out, vault.state, manifest())
+    assert generation_folders.published(vault.state) == []
 
 
 def test_prune_keeps_the_newest_and_the_spared(vault: Vault) -> None:
     for i in range(6):
-        generations.publish(staged(vault, f"r{i}"), vault.state, manifest())
-    assert generations.prune(vault.state, 2, {"g000001", "g000006"}) == ["g000002", "g000003"]
-    assert generations.published(vault.state) == ["g000001", "g000004", "g000005", "g000006"]
+        generation_folders.publish(staged(vault, f"r{i}"), vault.state, manifest())
+    assert generation_folders.prune(vault.state, 2, {"g000001", "g000006"}) == [
+        "g000002",
+        "g000003",
+    ]
+    assert generation_folders.published(vault.state) == ["g000001", "g000004", "g000005", "g000006"]
 
 
 class Killed(BaseException):
@@ -192,9 +199,11 @@ def test_a_kill_at_any_step_of_closing_a_round_loses_nothing(
         repair(vault.state, ledger, NOW)
         active = ledger.generations.active()
         assert active in ("g000001", "g000002")
-        generations.verify(vault.state.generations / active)
+        generation_folders.verify(vault.state.generations / active)
         assert (ledger.pending(NOW, 0).words == 0) == (active == "g000002")
-        assert set(generations.published(vault.state)) == {g.id for g in ledger.generations.all()}
+        assert set(generation_folders.published(vault.state)) == {
+            g.id for g in ledger.generations.all()
+        }
     answer = train(vault)
     assert answer["kind"] == ("none" if active == "g000002" else "incremental")
     assert not list(vault.state.staging.iterdir())
@@ -215,14 +224,14 @@ def test_a_row_whose_folder_is_damaged_falls_back_to_the_newest_valid_one(tmp_pa
 
 
 def test_half_an_erasure_is_finished(vault: Vault) -> None:
-    name = generations.publish(staged(vault), vault.state, manifest())
+    name = generation_folders.publish(staged(vault), vault.state, manifest())
     doomed = vault.state.generations / f".erasing-{name}"
     (vault.state.generations / name).rename(doomed)
-    generations.sweep(vault.state)
+    generation_folders.sweep(vault.state)
     assert not doomed.exists()
 
 
 def test_the_manifest_is_plain_json(vault: Vault) -> None:
-    name = generations.publish(staged(vault), vault.state, manifest())
+    name = generation_folders.publish(staged(vault), vault.state, manifest())
     assert json.loads((vault.state.generations / name / "manifest.json").read_text())["id"] == name
     assert files.sha256_file(vault.state.generations / name / "README.md")

@@ -7,12 +7,12 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaultgpt.config import Rules, Settings
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.rows import EntryRow, Recorded
 from vaultgpt.ledger.schema import given_id
+from vaultgpt.settings import Rules, Settings
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 VOCABULARY = [
     a + b + c

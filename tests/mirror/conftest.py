@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from vaultgpt import config
 from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import norms
-from vaultgpt.generations import Manifest, publish
+from vaultgpt.generation_folders import Manifest, publish
 from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.remote import RemoteEngine
+from vaultgpt.settings import Mirror
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 
@@ -46,7 +46,7 @@ class SetRuns:
 
 def engine_of(base: Path, runs: Any = None, **settings: Any) -> Engine:
     """An engine on `base`."""
-    engine = Engine(config.Mirror(**{"device": "cpu", **settings}), runs)
+    engine = Engine(Mirror(**{"device": "cpu", **settings}), runs)
     engine.load(base)
     return engine
 

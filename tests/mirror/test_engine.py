@@ -159,10 +159,10 @@ def test_any_known_generation_can_be_asked_for(
 
 
 def test_before_a_base_is_loaded_it_is_unavailable() -> None:
-    from vaultgpt import config
+    from vaultgpt.settings import Mirror
 
     with pytest.raises(Unavailable):
-        Engine(config.Mirror()).activate(None)
+        Engine(Mirror()).activate(None)
 
 
 # Alternatives and seeds ---------------------------------------------------------------------------

@@ -18,7 +18,6 @@ import pytest
 
 from tests.mirror.conftest import SetRuns, engine_of, mild_adapter, never, write
 from tests.mirror.llama_server import LlamaServer
-from vaultgpt import config
 from vaultgpt.corpus.words import norms
 from vaultgpt.mirror import fingerprint, remote
 from vaultgpt.mirror.echo import NoRuns
@@ -26,6 +25,7 @@ from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.fingerprint import Fingerprint, Shelf, agreed
 from vaultgpt.mirror.openai_client import EngineAway, OpenAIClient
 from vaultgpt.mirror.remote import RemoteEngine
+from vaultgpt.settings import Mirror
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.to_gguf import write_adapter, write_model
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
@@ -50,7 +50,7 @@ class Voices:
         **settings: Any,
     ) -> RemoteEngine:
         """A mirror whose settings name that address."""
-        mirror = config.Mirror(
+        mirror = Mirror(
             device="cpu", dtype="float32", engine="openai", engine_url=address, **settings
         )
         engine = RemoteEngine(mirror, NoRuns(), place, Engine)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.ledger.vaults import HOUR, FakeBase, Vault, body
 from tests.rounds.fakes import train
-from vaultgpt.config import Training
+from vaultgpt.settings import Training
 from vaultgpt.wire import Hear
 
 FIGURES: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests import tiny
-from vaultgpt.config import Mirror, Training
 from vaultgpt.report.job import VoiceJob
+from vaultgpt.settings import Mirror, Training
 from vaultgpt.training.round import Item, Role
 
 ALONE = {"device": "cpu", "dtype": "float32", "threads": 1}
@@ -16,7 +16,7 @@ def make_adapter(base: Path, folder: Path) -> Path:
     """A PEFT folder that changes the base a little."""
     import torch
 
-    from vaultgpt.training.base import load_base
+    from vaultgpt.training.base_model import load_base
     from vaultgpt.training.device import choose_device
     from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
 

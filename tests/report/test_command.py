@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from tests.ledger.vaults import NOW, Vault
 from tests.report.conftest import FIGURES, FakeProcess
 from vaultgpt.cli import app
-from vaultgpt.config import Settings
 from vaultgpt.daemon.measuring import Measuring
 from vaultgpt.daemon.round_loop import RoundLoop
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.errors import Conflict
+from vaultgpt.settings import Settings
 from vaultgpt.tasks.report import MEASURE, REPORT
-from vaultgpt.tasks.service import NOTHING
 from vaultgpt.tasks.train import TRAIN, TrainRequest
+from vaultgpt.tasks.vault_service import NOTHING
 
 
 @pytest.fixture

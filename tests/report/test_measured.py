@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from tests.ledger.vaults import NOW, Vault
 from tests.report.conftest import FIGURES, FakeProcess, held_out_note, next_generation, rewrite
-from vaultgpt import generations
+from vaultgpt import generation_folders
 from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
@@ -108,7 +108,7 @@ def test_figures_go_with_their_generation(learned: Vault, process: FakeProcess) 
 def test_figures_whose_generation_vanished_are_swept(learned: Vault, process: FakeProcess) -> None:
     measure(learned, process)
     (learned.state.generations / "g000001").rename(learned.root.parent / "gone")
-    generations.sweep(learned.state)
+    generation_folders.sweep(learned.state)
     assert not list(learned.state.voice.iterdir())
 
 

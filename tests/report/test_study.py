@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.report.making import make_adapter, make_job
-from vaultgpt.config import Mirror
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report import study as module
 from vaultgpt.report import style, tagged
 from vaultgpt.report.study import Study
 from vaultgpt.report.writer import Wanted, Writer
+from vaultgpt.settings import Mirror
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.loop import Stopped
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.report.making import make_adapter, make_job
-from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_json
 from vaultgpt.report.job import VoiceJob
+from vaultgpt.settings import Training
 from vaultgpt.wire import ProgressEvent, read_frame, write_frame
 from vaultgpt.workers.jobs import run_voice
 from vaultgpt.workers.process import RoundStopped
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine
 # On a busy machine a process at nice 19 may wait for minutes; the trainer's tests look at that.
 AT_OUR_PRIORITY = (
-    "import os; import vaultgpt.training.worker as w; import vaultgpt.report.job "
+    "import os; import vaultgpt.training.trainer_worker as w; import vaultgpt.report.job "
     "as v; w.lower_priority = lambda: None; os._exit(w.main(v.study, 'measuring'))"
 )
 PROGRAM = [sys.executable, "-c", AT_OUR_PRIORITY]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tests.ledger.vaults import NOW, FakeBase, Vault
-from vaultgpt.config import Training
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
+from vaultgpt.settings import Training
 from vaultgpt.training.round import Item, Job, Report, SegmentScores, job_from_json
 from vaultgpt.wire import ForetoldRow, Frame, Hear
 

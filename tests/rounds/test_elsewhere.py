@@ -20,14 +20,14 @@ import psutil
 import pytest
 
 from tests import tiny
-from vaultgpt.config import Settings, Training
 from vaultgpt.errors import BaseModelError, TrainingError, UsageError
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
+from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.generations import GENERATIONS
-from vaultgpt.tasks.service import NOTHING, Here
+from vaultgpt.tasks.vault_service import NOTHING, Here
 from vaultgpt.workers import elsewhere
 from vaultgpt.workers.elsewhere import Lender
 
@@ -109,10 +109,10 @@ def test_a_round_is_learned_elsewhere_through_cut_lines_and_failures(home: Home)
         return hear
 
     with pytest.raises(TrainingError, match=r"On box: The trainer died: it was killed.* here"):
-        home.learn(hear=then("vaultgpt.training.worker"))
+        home.learn(hear=then("vaultgpt.training.trainer_worker"))
     assert home.active() is None and not home.files_there()
     with pytest.raises(TrainingError, match=r"The line to box ended while it learned.* here"):
-        home.learn(hear=then("vaultgpt.training.worker", "vaultgpt lend"))
+        home.learn(hear=then("vaultgpt.training.trainer_worker", "vaultgpt lend"))
     assert home.active() is None and not home.files_there()
     staged = next(home.state.staging.glob("r*"))
     (home.there / "cut.json").write_text(json.dumps({"up": 30_000, "down": 40_000}))

@@ -19,9 +19,8 @@ from safetensors.torch import load_file
 
 from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
-from vaultgpt import generations
+from vaultgpt import generation_folders
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import Rules, Training
 from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
 from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
@@ -31,11 +30,12 @@ from vaultgpt.rounds.ending import end_paused, must_stop
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round, what_is_due
+from vaultgpt.settings import Rules, Training
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.scan import scanned
-from vaultgpt.tasks.service import NOTHING, Desk
 from vaultgpt.tasks.status import figures
 from vaultgpt.tasks.train import GIVE_UP
+from vaultgpt.tasks.vault_service import NOTHING, Desk
 from vaultgpt.training import assemble
 from vaultgpt.training.assemble import Places, build_job, reader
 from vaultgpt.training.checkpoint import Progress, write_checkpoint
@@ -45,7 +45,7 @@ from vaultgpt.training.round import Asked, Verdict
 from vaultgpt.training.trainer import run_job
 from vaultgpt.vault import walk
 from vaultgpt.vault.reading import READER
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 from vaultgpt.workers.elsewhere import Lender
 from vaultgpt.workers.process import RoundStopped
 
@@ -95,7 +95,7 @@ def test_the_first_round_is_judged_published_and_active(vault: Vault) -> None:
     with Ledger.open(vault.state) as ledger:
         assert ledger.generations.active() == "g000001"
         assert ledger.pending(NOW, 0).words == 0
-    manifest = generations.verify(vault.state.generations / "g000001")
+    manifest = generation_folders.verify(vault.state.generations / "g000001")
     assert manifest["held_out"] and manifest["learned"] and manifest["parent"] is None
 
 
@@ -232,7 +232,7 @@ def test_a_refused_round_leaves_everything_as_it_was(vault: Vault) -> None:
     assert "%" in answer["verdict"]["why"]
     with Ledger.open(vault.state) as ledger:
         assert ledger.generations.active() == "g000001" and ledger.pending(NOW, 0).words == 240
-    assert generations.published(vault.state) == ["g000001"]
+    assert generation_folders.published(vault.state) == ["g000001"]
     assert not list(vault.state.staging.iterdir())
 
 
@@ -346,7 +346,7 @@ def test_forgetting_makes_a_fresh_round_due_that_lacks_the_note_and_erases_the_o
     assert answer["kind"] == "fresh" and answer["verdict"]["promoted"], answer["verdict"]
     for paragraph in text.split("\n\n"):
         assert json.dumps(paragraph.strip())[1:-1] not in trainer.texts[0]
-    assert generations.published(vault.state) == ["g000002"]
+    assert generation_folders.published(vault.state) == ["g000002"]
     with Ledger.open(vault.state) as ledger:
         assert ledger.generations.get(
             "g000001"
@@ -927,7 +927,7 @@ def test_a_round_of_three_nights_makes_the_voice_of_one_at_once(
         one, other = load_file(made / name), load_file(folder / "out" / name)
         assert one.keys() == other.keys()
         assert all(torch.equal(tensor, other[key]) for key, tensor in one.items()), name
-    report = generations.verify(made)["report"]
+    report = generation_folders.verify(made)["report"]
     assert report["segments"] == json.loads(json.dumps(whole.to_json()))["segments"]
     assert report["steps"] == whole.steps > 6 and report["tokens"] == whole.tokens
 

@@ -12,8 +12,8 @@ import psutil
 
 from tests.daemon.conftest import age
 from tests.daemon.serving import Serving
-from vaultgpt.config import save_option
 from vaultgpt.errors import VaultGPTError
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
 
 NOTE = "marzipanorchard"

@@ -17,8 +17,8 @@ from vaultgpt.wire import read_frame, write_frame
 
 PACKAGE = Path(__file__).parents[2] / "vaultgpt"
 MODULES = [
-    "vaultgpt.mirror.worker",
-    "vaultgpt.training.worker",
+    "vaultgpt.mirror.mirror_worker",
+    "vaultgpt.training.trainer_worker",
     "vaultgpt.report.job",
     "vaultgpt.training.expand",
     "vaultgpt.bases.kinds",
@@ -138,7 +138,9 @@ def dumped(child: subprocess.Popen[bytes]) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a core is told of in the status on Linux")
-@pytest.mark.parametrize("module", ["vaultgpt.mirror.worker", "vaultgpt.training.worker"])
+@pytest.mark.parametrize(
+    "module", ["vaultgpt.mirror.mirror_worker", "vaultgpt.training.trainer_worker"]
+)
 def test_a_crash_of_a_worker_leaves_no_core(module: str, tmp_path: Path) -> None:
     """1. Cores are allowed; another Python's crash leaves one. 2. A worker that has heard its first
     words crashes. Result: the system wrote none of its memory.

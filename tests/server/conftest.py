@@ -11,12 +11,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from vaultgpt.config import Settings
 from vaultgpt.errors import Conflict, Forbidden, NotFound
 from vaultgpt.options import with_option
 from vaultgpt.server.api import make_runner
 from vaultgpt.server.events import Broker
-from vaultgpt.tasks.service import Task
+from vaultgpt.settings import Settings
+from vaultgpt.tasks.vault_service import Task
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.wire import Piece, Prompt, Usage
 

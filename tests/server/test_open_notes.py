@@ -11,10 +11,9 @@ import pytest
 
 from tests.server.conftest import Api
 from tests.server.test_completions import chunks
-from vaultgpt import config
-from vaultgpt.config import Rules
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.options import with_option
+from vaultgpt.settings import Mirror, Rules
 from vaultgpt.tasks.schemas import CompletionRequest, to_prompt
 from vaultgpt.vault.at_cursor import read_editor
 from vaultgpt.wire import Piece, Usage
@@ -184,7 +183,7 @@ def test_while_the_author_types_on_the_cached_prompt_stays_good(
 
     Result: every request after the first finds cached all but the tokens that were typed since.
     """
-    engine = Engine(config.Mirror())
+    engine = Engine(Mirror())
     engine.load(tiny_models("llama", context=2048))
     page = "\n\n".join(f"Day {n}: I walked to the river and back again." for n in range(420))
     missing: list[int] = []
@@ -200,7 +199,7 @@ def test_while_the_author_types_on_the_cached_prompt_stays_good(
         assert body.vaultgpt.note is not None
         note = read_editor(Path("/nowhere"), Rules(), body.vaultgpt.note.opened(PATH))
         assert note.text and len(note.text) <= 12_000 < len(text)
-        usage = list(engine.generate(to_prompt(body, config.Mirror(), note), lambda: False))[-1]
+        usage = list(engine.generate(to_prompt(body, Mirror(), note), lambda: False))[-1]
         assert isinstance(usage, Usage)
         missing.append(usage.prompt_tokens - usage.cached_tokens)
     assert missing[0] > 1000 and max(missing[1:]) <= 120

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.server.conftest import TOKEN, Api
-from vaultgpt.server.page import KEY_HEADER, MAY_ASK, Visits
 from vaultgpt.server.routes import ROUTES
+from vaultgpt.server.visits import KEY_HEADER, MAY_ASK, Visits
 
 SENTENCE = "Run `vaultgpt open` to see this page"
 
@@ -99,17 +99,17 @@ async def test_only_a_browser_of_the_daemons_user_is_let_in(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. Another user has seen the link on a command line. Result: refused; it is still good."""
-    from vaultgpt.server import page
+    from vaultgpt.server import visits
 
     path = await path_of_a_link(api)
     with monkeypatch.context() as other:
-        other.setattr(page, "_same_user", lambda request: False)
+        other.setattr(visits, "_same_user", lambda request: False)
         assert (await api.get(path, token=None))[0] == 403
     assert (await api.get(path, token=None))[0] == 200
 
 
 def test_whose_a_connection_is_stands_in_the_kernels_table() -> None:
-    from vaultgpt.server.page import _users
+    from vaultgpt.server.visits import _users
 
     def row(local: str, state: str, user: int) -> str:
         return (

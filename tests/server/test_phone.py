@@ -10,11 +10,11 @@ import pytest
 
 from tests.server.conftest import ORIGIN, PHONE_TOKEN, TOKEN, Api
 from tests.server.test_page import let_in
-from vaultgpt.config import Settings, save_option
 from vaultgpt.errors import UsageError
 from vaultgpt.options import with_option
 from vaultgpt.server.phone import PHONE_MAY_ASK
 from vaultgpt.server.routes import ROUTES
+from vaultgpt.settings import Settings, save_option
 
 NAME = "desk.tail1234.ts.net"
 ROUTE_IDS = [f"{row.method} {row.path}" for row in ROUTES]

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from tests.server.conftest import TOKEN, Api
-from vaultgpt.server.page import PATHS
 from vaultgpt.server.routes import ROUTES
+from vaultgpt.server.visits import PATHS
 
 
 async def test_the_reading_routes_answer_in_json(api: Api) -> None:

@@ -162,9 +162,9 @@ def cycles(soak: Soak, place: Path, asked: int) -> None:
     from tests.rounds.fakes import FakeTrainer
     from tests.tiny import tiny_model
     from tests.workers.test_workers import PROGRAM
-    from vaultgpt.config import load_settings, save_option
     from vaultgpt.daemon.supervisor import Daemon
     from vaultgpt.rounds.run import run_round
+    from vaultgpt.settings import load_settings, save_option
     from vaultgpt.wire import Prompt, Usage
     from vaultgpt.workers.mirror import MirrorProcess
 
@@ -262,7 +262,7 @@ def stopped(soak: Soak, place: Path) -> None:
     """8,000 files written, moved and deleted while the daemon is halted; then as a fresh scan."""
     import signal
 
-    from vaultgpt.vault.scan import read_vault
+    from vaultgpt.vault.reconcile import read_vault
 
     with _serving(place, "stopped") as daemon:
         daemon.scanned()
@@ -292,7 +292,7 @@ def _serving(place: Path, name: str) -> Iterator[Any]:
     from tests.daemon.conftest import age
     from tests.daemon.serving import Serving
     from tests.tiny import tiny_model, tiny_vault
-    from vaultgpt.config import load_settings, save_option
+    from vaultgpt.settings import load_settings, save_option
     from vaultgpt.state import create_state
 
     vault = place / name

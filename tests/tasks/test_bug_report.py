@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 import vaultgpt
 from tests.upgrades.test_upgrades import KEPT, opened
 from vaultgpt.cli import app
-from vaultgpt.config import save_option
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.bug_report import write_report
 from vaultgpt.tasks.doctor import check_machine, check_places, check_vault

@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from vaultgpt.cli import app
-from vaultgpt.config import Settings, load_settings
 from vaultgpt.errors import Forbidden, UsageError
 from vaultgpt.options import describe, option_of, with_option
+from vaultgpt.settings import Settings, load_settings
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.config import OPTIONS, SET_OPTION, SetRequest, page
 from vaultgpt.tasks.continue_ import Request, sampling_of
 from vaultgpt.tasks.schemas import CompletionRequest, to_prompt
-from vaultgpt.tasks.service import NOTHING, Here
+from vaultgpt.tasks.vault_service import NOTHING, Here
 from vaultgpt.wire import Sampling
 
 SAMPLING = [f.name for f in fields(Sampling)]

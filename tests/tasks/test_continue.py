@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import VaultGPTError
+from vaultgpt.settings import Rules
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.continue_ import Request, note_request, write
 from vaultgpt.tasks.schemas import CompletionRequest

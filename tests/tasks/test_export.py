@@ -21,10 +21,10 @@ from safetensors.numpy import load_file
 
 from tests import tiny
 from tests.mirror.conftest import make_adapter, publish_voice
-from vaultgpt.config import save_option
 from vaultgpt.errors import BaseModelError, Conflict, StateError
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.lineage import Generations
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks import export as task
 from vaultgpt.tasks.export import Form, export

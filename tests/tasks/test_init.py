@@ -14,14 +14,14 @@ from vaultgpt.bases.catalogue import ADVISED
 from vaultgpt.bases.estimate import Machine, estimate, human
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import Settings
 from vaultgpt.errors import VaultError
 from vaultgpt.options import with_option
+from vaultgpt.settings import Settings
 from vaultgpt.state import real_vault
 from vaultgpt.tasks import init
 from vaultgpt.tasks.init import findings
 from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 GERMAN = (
     "Gestern bin ich lange am Fluss entlang gegangen und habe an meine Großmutter gedacht, "

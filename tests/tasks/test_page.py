@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import NotFound
 from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.rows import EntryRow
+from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
 from vaultgpt.tasks.page import BLIND, MONTH, PAGE, REFRAINS
-from vaultgpt.tasks.service import NOTHING, Here
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.vault.reconcile import read_vault
 
 TURN = "the kettle sulks again"
 DAYS = 7

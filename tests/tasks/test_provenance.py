@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import NotFound
+from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
 from vaultgpt.tasks.continue_ import ACCEPT, AcceptedRequest
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE, Provenance, ProvenanceRequest
-from vaultgpt.tasks.service import NOTHING, Here
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.vault.reconcile import read_vault
 
 MINE = "I woke before the others and went down to the water. 😀 "
 THEIRS = (

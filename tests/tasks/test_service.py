@@ -13,18 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from vaultgpt.config import save_option
 from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.files import write_json
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon, proof_of
 from vaultgpt.tasks.config import RELOAD
 from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
 from vaultgpt.tasks.report import REPORT
-from vaultgpt.tasks.service import NOTHING, ByDaemon, Here, vault_service
 from vaultgpt.tasks.status import STATUS
 from vaultgpt.tasks.train import CANCEL
+from vaultgpt.tasks.vault_service import NOTHING, ByDaemon, Here, vault_service
 
 
 class Listener:

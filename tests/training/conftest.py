@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from vaultgpt.config import Training
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.settings import Training
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.round import Item, Job, Round
 

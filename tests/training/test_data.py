@@ -15,9 +15,9 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWa
 
 from tests import tiny
 from tests.training.conftest import item
-from vaultgpt.config import Training
 from vaultgpt.corpus.documents import Block
-from vaultgpt.training.base import BaseModel
+from vaultgpt.settings import Training
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.choose import (
     Recipe,
     choose_rank,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests import tiny
 from tests.training.test_lora import CPU, IDS, RECIPE, random_adapter
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device
 from vaultgpt.training.learner import Learner
 

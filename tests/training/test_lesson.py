@@ -12,7 +12,7 @@ import torch
 from tests.training.conftest import MakeJob, item, some_items
 from tests.training.test_trainer import run
 from vaultgpt.errors import TrainingError
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.learning import Site, learn
 from vaultgpt.training.lesson import (
     Learned,

@@ -16,7 +16,7 @@ import torch
 from tests.training.conftest import item
 from vaultgpt.errors import OutOfMemory, TrainingError
 from vaultgpt.training import loop as loop_module
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
 from vaultgpt.training.choose import Recipe, rate_at
 from vaultgpt.training.evaluate import segments

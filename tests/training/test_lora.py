@@ -19,7 +19,7 @@ from tests import tiny
 from tests.mirror.conftest import make_adapter
 from tests.mirror.test_families import LLAMA3
 from vaultgpt.errors import GenerationError
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device
 from vaultgpt.training.learner import Learner

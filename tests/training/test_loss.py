@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tests.training.conftest import item
 from vaultgpt.training import loss as loss_module
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.evaluate import segments
 from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
 

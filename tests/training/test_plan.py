@@ -12,10 +12,10 @@ import pytest
 from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.bases import estimate as timing
-from vaultgpt.config import Schedule, Settings, Training
 from vaultgpt.ledger import EntryRow, Ledger
 from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.rounds.run import run_round
+from vaultgpt.settings import Schedule, Settings, Training
 from vaultgpt.training.plan import due, plan, words_for_budget
 from vaultgpt.training.round import Asked
 from vaultgpt.training.selection import stratified

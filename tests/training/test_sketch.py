@@ -15,7 +15,7 @@ from tests.training.conftest import MakeJob, item
 from tests.training.test_trainer import general
 from vaultgpt.corpus.documents import Document
 from vaultgpt.corpus.words import norms
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.copying import copying
 from vaultgpt.training.evaluate import Segment, segments
 from vaultgpt.training.gate import judge

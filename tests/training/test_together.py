@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.training.conftest import MakeJob, item, some_items
-from vaultgpt.config import Training
+from vaultgpt.settings import Training
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.round import Report, report_from_json
 from vaultgpt.training.together import Together

@@ -14,7 +14,7 @@ from tests.training.test_trainer import run
 from vaultgpt import arithmetic
 from vaultgpt.arithmetic import Dtype
 from vaultgpt.mirror.families import build
-from vaultgpt.training.base import load_base
+from vaultgpt.training.base_model import load_base
 from vaultgpt.training.lora import load_adapter, merged, save_adapter
 
 

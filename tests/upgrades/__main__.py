@@ -16,10 +16,10 @@ from typing import Any
 import vaultgpt
 from tests.ledger.vaults import DAY, NOW, Vault, body
 from tests.rounds.fakes import train
-from vaultgpt.config import save_option
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
-from vaultgpt.tasks.service import Desk
+from vaultgpt.tasks.vault_service import Desk
 
 FOLDER = Path(__file__).parent
 _LEFT_OUT = (".lock", "-wal", "-shm", "ballast")

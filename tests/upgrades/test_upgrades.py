@@ -15,13 +15,13 @@ import pytest
 import vaultgpt
 from tests.ledger.vaults import DAY, NOW
 from tests.upgrades.__main__ import known
-from vaultgpt import generations
-from vaultgpt.config import Rules, load_settings
+from vaultgpt import generation_folders
 from vaultgpt.errors import StateError
 from vaultgpt.ledger import Ledger, schema
+from vaultgpt.settings import Rules, load_settings
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.doctor import check_vault
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 KEPT = sorted(Path(__file__).parent.glob("*.zip"))
 CHANGE = ("Each note keeps its colour.", "ALTER TABLE notes ADD COLUMN colour TEXT; SELECT 1;")
@@ -64,7 +64,7 @@ def test_an_older_state_is_opened_and_nothing_of_it_is_lost(
         assert not ledger.guard.mend()  # its index is whole
     assert found == json.loads((tmp_path / "expected.json").read_text())
     for folder in sorted(state.generations.glob("g*")):
-        assert generations.condition(folder) == "sound"
+        assert generation_folders.condition(folder) == "sound"
 
 
 @pytest.mark.parametrize("archive", KEPT, ids=lambda path: path.stem)

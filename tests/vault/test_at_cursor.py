@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.vault.helpers import note_of
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.vault.at_cursor import (
     MOST_BEFORE,
     AtCursor,

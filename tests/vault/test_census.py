@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.vault.helpers import write
-from vaultgpt.config import Rules
 from vaultgpt.corpus.words import count_words
+from vaultgpt.settings import Rules
 from vaultgpt.tasks.init import foreign_folders
 from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 
 @pytest.mark.parametrize(

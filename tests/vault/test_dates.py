@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.vault.helpers import entry_of, note_of, write
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.vault.daily import DailyFormat, _Kind
 from vaultgpt.vault.dates import heading_date, parse_date
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 
 @pytest.mark.parametrize(

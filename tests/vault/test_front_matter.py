@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.vault.helpers import covered, entry_of, kinds, note_of, prose
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.vault.properties import read_properties
 from vaultgpt.vault.rules import RuleSet
 

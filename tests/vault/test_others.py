@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.vault.helpers import covered, kinds, note_of, prose, write
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.vault.rules import RuleSet
 
 MINE = "I walked to the river today and it was low.\n"

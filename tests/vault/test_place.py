@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.vault.place import Insertion, Place
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.vault.helpers import note_of, write
-from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
+from vaultgpt.settings import Rules
+from vaultgpt.vault.reconcile import read_one
 from vaultgpt.vault.rules import RuleSet
-from vaultgpt.vault.scan import read_one
 
 WORDS = "I walked to the river today.\n"
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from tests.vault.helpers import write
 from vaultgpt.cli import app
-from vaultgpt.config import Rules
-from vaultgpt.vault.scan import find_one, read_one, read_vault
+from vaultgpt.settings import Rules
+from vaultgpt.vault.reconcile import find_one, read_one, read_vault
 from vaultgpt.vault.walk import note_id
 
 MINE = "I walked to the river today and it was low.\n"

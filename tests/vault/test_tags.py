@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.vault.helpers import entry_of, kinds, note_of, prose
-from vaultgpt.config import Rules
+from vaultgpt.settings import Rules
 from vaultgpt.vault.entry import names_verse
 from vaultgpt.vault.rules import RuleSet
 

@@ -24,8 +24,8 @@ from watchdog.events import (
 )
 
 from tests.vault.helpers import write
-from vaultgpt.config import Rules
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.settings import Rules
+from vaultgpt.vault.reconcile import read_vault
 from vaultgpt.vault.watch import Debouncer, Watcher, _VaultEvents, folders_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")

@@ -17,7 +17,6 @@ import pytest
 
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import exit_meaning
-from vaultgpt.config import Mirror, Training
 from vaultgpt.errors import (
     BaseModelError,
     OutOfMemory,
@@ -25,6 +24,7 @@ from vaultgpt.errors import (
     VaultGPTError,
     WorkerDied,
 )
+from vaultgpt.settings import Mirror, Training
 from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer

@@ -18,8 +18,8 @@ from pathlib import Path
 from vaultgpt.bases.catalogue import ADVISED, Known, known_base
 from vaultgpt.bases.names import models_root
 from vaultgpt.children import program
-from vaultgpt.config import Training
 from vaultgpt.files import free_bytes
+from vaultgpt.settings import Training
 
 # Parameters times trained tokens a second and core, in float32 and where the processor multiplies
 # bfloat16. Measured on 2 cores: a model of 6.9 M 3,500 tokens/s, GPT-2 (124 M) 150, 1.2e10 and

@@ -22,12 +22,12 @@ from vaultgpt.commands.common import (
     progress,
     split_arguments,
 )
-from vaultgpt.config import load_settings, save_option
 from vaultgpt.errors import BaseModelError, NotFound
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState, known_vaults
 from vaultgpt.tasks.config import RELOAD
-from vaultgpt.tasks.service import NOTHING, ByDaemon, vault_service
+from vaultgpt.tasks.vault_service import NOTHING, ByDaemon, vault_service
 
 
 @command("Begin")
@@ -151,7 +151,7 @@ def _serving(state: VaultState) -> tuple[str | None, str | None]:
     if active is None:
         return None, None
     try:
-        from vaultgpt.generations import verify
+        from vaultgpt.generation_folders import verify
 
         return active, str(verify(state.generations / active)["base"])
     except NotFound:

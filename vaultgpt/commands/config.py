@@ -18,10 +18,10 @@ from vaultgpt.commands.common import (
     show_rows,
     split_arguments,
 )
-from vaultgpt.config import load_settings, save_option
 from vaultgpt.options import Option, describe, show, with_option
+from vaultgpt.settings import load_settings, save_option
 from vaultgpt.tasks.config import RELOAD, rows
-from vaultgpt.tasks.service import NOTHING, vault_service
+from vaultgpt.tasks.vault_service import NOTHING, vault_service
 
 
 @command("Upkeep")

@@ -25,8 +25,8 @@ from vaultgpt.errors import UsageError
 from vaultgpt.ledger import Ledger
 from vaultgpt.tasks.continue_ import Request, checked, note_request, sampling_of, unlearned, write
 from vaultgpt.tasks.schemas import MAX_SEED
-from vaultgpt.tasks.service import Here, vault_service
 from vaultgpt.tasks.status import silenced
+from vaultgpt.tasks.vault_service import Here, vault_service
 from vaultgpt.wire import Prompt, Sampling
 
 

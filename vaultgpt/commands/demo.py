@@ -29,18 +29,18 @@ from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.base import fetch_base
 from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress, show_on
-from vaultgpt.config import load_settings, save_option
 from vaultgpt.errors import NotFound, Unavailable, VaultGPTError
 from vaultgpt.files import make_private_dir
 from vaultgpt.report.sentences import round_sentences
 from vaultgpt.rounds.outcome import RoundAnswer
+from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState, create_state, state_root
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.tasks.continue_ import Request, write
 from vaultgpt.tasks.init import findings
 from vaultgpt.tasks.scan import scanned
-from vaultgpt.tasks.service import Here, vault_service
 from vaultgpt.tasks.train import TRAIN, TrainRequest, train
+from vaultgpt.tasks.vault_service import Here, vault_service
 from vaultgpt.vault.census import Census
 
 _OPENINGS = {

@@ -18,7 +18,7 @@ from vaultgpt.commands.common import (
     split_arguments,
 )
 from vaultgpt.errors import UsageError
-from vaultgpt.generations import EMBEDDING
+from vaultgpt.generation_folders import EMBEDDING
 from vaultgpt.tasks.export import WHOLE, Form
 from vaultgpt.tasks.export import export as write_export
 

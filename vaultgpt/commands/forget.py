@@ -17,7 +17,7 @@ from vaultgpt.commands.common import (
     print_json,
 )
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
-from vaultgpt.tasks.service import vault_service
+from vaultgpt.tasks.vault_service import vault_service
 
 
 @command("Learn")

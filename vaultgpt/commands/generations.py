@@ -27,7 +27,7 @@ from vaultgpt.tasks.generations import (
     Generation,
     previous,
 )
-from vaultgpt.tasks.service import NOTHING, VaultService, vault_service
+from vaultgpt.tasks.vault_service import NOTHING, VaultService, vault_service
 
 
 @command("Voices")

@@ -21,7 +21,7 @@ from vaultgpt.commands.common import (
 from vaultgpt.corpus.words import count_words
 from vaultgpt.errors import UsageError
 from vaultgpt.importing.formats import FORMATS, read_source
-from vaultgpt.importing.writing import Preview, preview, write
+from vaultgpt.importing.into_vault import Preview, preview, write
 
 _SHOWN = 8
 _PLACES = {

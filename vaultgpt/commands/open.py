@@ -17,7 +17,7 @@ from vaultgpt.commands.common import (
     print_json,
 )
 from vaultgpt.tasks.page import OPEN
-from vaultgpt.tasks.service import NOTHING, vault_service
+from vaultgpt.tasks.vault_service import NOTHING, vault_service
 
 
 @command("Learn")

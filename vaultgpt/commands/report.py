@@ -24,7 +24,7 @@ from vaultgpt.errors import Conflict
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.plot import check_plot, draw, series
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
-from vaultgpt.tasks.service import NOTHING, VaultService, vault_service
+from vaultgpt.tasks.vault_service import NOTHING, VaultService, vault_service
 
 
 @command("Learn")

@@ -20,7 +20,7 @@ from vaultgpt.commands.common import (
     show_on,
 )
 from vaultgpt.tasks.scan import Scanned, scanned, tried
-from vaultgpt.tasks.service import Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.vault.census import reason, sentence
 from vaultgpt.vault.walk import note_id
 

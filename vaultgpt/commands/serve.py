@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vaultgpt.commands.become_daemon import ToServe, begin
 from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
-from vaultgpt.commands.serving import ToServe, begin
 from vaultgpt.errors import UsageError
 from vaultgpt.tasks.at_login import log_path
 

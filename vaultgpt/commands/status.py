@@ -15,8 +15,8 @@ from vaultgpt.commands.common import (
     print_json,
 )
 from vaultgpt.rounds.under_way import how_far
-from vaultgpt.tasks.service import NOTHING, vault_service
 from vaultgpt.tasks.status import STATUS, Status, first_step
+from vaultgpt.tasks.vault_service import NOTHING, vault_service
 
 
 @command("Write")

@@ -20,9 +20,9 @@ from vaultgpt.commands.common import (
 )
 from vaultgpt.errors import UsageError
 from vaultgpt.report.sentences import round_sentences
-from vaultgpt.tasks.service import NOTHING, vault_service
 from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.tasks.train import train as train_round
+from vaultgpt.tasks.vault_service import NOTHING, vault_service
 from vaultgpt.workers.elsewhere import Lender
 
 

@@ -17,7 +17,7 @@ from vaultgpt.commands.common import (
     out,
     print_json,
 )
-from vaultgpt.tasks.service import Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.tasks.why import WHY, Why, WhyRequest
 
 

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vaultgpt.config import Settings
 from vaultgpt.daemon.threads import in_thread
 from vaultgpt.report.measured import measure_voice
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 
 _Measurer = Callable[..., Mapping[str, Any] | None]

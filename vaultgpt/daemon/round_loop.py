@@ -15,7 +15,6 @@ from typing import cast
 
 from filelock import FileLock, Timeout
 
-from vaultgpt.config import Settings
 from vaultgpt.daemon.conditions import gpu_busy, on_battery
 from vaultgpt.daemon.schedule import (
     RECHECK_S,
@@ -36,6 +35,7 @@ from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.rounds.under_way import RoundProgress, how_far
 from vaultgpt.server.events import Broker
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.train import Started
 from vaultgpt.training.round import Asked

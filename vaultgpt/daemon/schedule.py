@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from datetime import time as clock
 from typing import Literal
 
-from vaultgpt.config import Schedule
+from vaultgpt.settings import Schedule
 
 RECHECK_S = 60.0  # how often a condition that forbids a round is looked at again
 _Cause = Literal["due", "night", ""]

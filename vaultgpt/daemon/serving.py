@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator
 import filelock
 
 from vaultgpt.children import no_core, one_heap
-from vaultgpt.config import Settings
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.daemon.telling import log, start_log, stop_log, tell
 from vaultgpt.errors import Conflict, StateError, UsageError
 from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
 from vaultgpt.server import without_certificates
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import read_runtime, remove_runtime, write_runtime
 

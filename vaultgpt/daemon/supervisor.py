@@ -15,13 +15,12 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from vaultgpt.config import Settings
 from vaultgpt.daemon.measuring import Measuring
 from vaultgpt.daemon.round_loop import RoundLoop, Runner
 from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.daemon.vault_loop import Hint, VaultLoop, make_watcher
-from vaultgpt.daemon.writing import VaultMirror
+from vaultgpt.daemon.vault_mirror import VaultMirror
 from vaultgpt.errors import (
     Conflict,
     Forbidden,
@@ -34,11 +33,11 @@ from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import under_way
 from vaultgpt.server.events import Broker
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import write_runtime
 from vaultgpt.tasks.config import RELOAD, SET_OPTION, Done, OptionRow, SetRequest, set_option
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
-from vaultgpt.tasks.service import NOTHING, Desk, Nothing, Task
 from vaultgpt.tasks.status import (
     STATUS,
     DaemonPlace,
@@ -50,6 +49,7 @@ from vaultgpt.tasks.status import (
     told_problems,
 )
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
+from vaultgpt.tasks.vault_service import NOTHING, Desk, Nothing, Task
 from vaultgpt.tasks.why import check_path, check_tags
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.wire import Piece, Prompt, Usage

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from vaultgpt.config import Settings, load_settings
 from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.files import keep_ballast
+from vaultgpt.settings import Settings, load_settings
 from vaultgpt.state import VaultState
 from vaultgpt.vault.watch import Watcher
 

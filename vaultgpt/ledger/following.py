@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import StateError
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.notes import Notes
 from vaultgpt.ledger.recording import Recording
+from vaultgpt.settings import Rules
 from vaultgpt.state import VaultState
 from vaultgpt.vault.walk import FileStamp
 
 if TYPE_CHECKING:
-    from vaultgpt.vault.scan import Changes, ScannedNote
+    from vaultgpt.vault.reconcile import Changes, ScannedNote
 
 RULES, COMPARED = "daemon_rules", "compared"
 _Heard = Callable[[int, int], None]
@@ -80,7 +80,10 @@ class Following:
     def _whole(
         self, rules: Rules, now: float, vanished_percent: int, heard: _Heard, anew: bool
     ) -> Followed:
-        from vaultgpt.vault.scan import Changes, fingerprint  # 0.1 s, which `status` does not need
+        from vaultgpt.vault.reconcile import (  # 0.1 s, which `status` does not need
+            Changes,
+            fingerprint,
+        )
 
         mark = fingerprint(self._state.vault, rules)
         known = self._notes.count()
@@ -115,7 +118,7 @@ class Following:
     ) -> Followed | None:
         """By these folders alone; None where only the whole is sure: other rules, a scan that was
         stopped, folders that are not there, no note left."""
-        from vaultgpt.vault.scan import SomeChanges
+        from vaultgpt.vault.reconcile import SomeChanges
 
         compared = self.compared()
         if compared is None or self._key_trouble():

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import StateError
 from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger.database import Database
@@ -33,11 +32,12 @@ from vaultgpt.ledger.recording import Recording
 from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.ledger.rows import Pending, Recorded
 from vaultgpt.ledger.schema import connect
+from vaultgpt.settings import Rules
 from vaultgpt.state import VaultState
 from vaultgpt.vault.walk import walk_folders
 
 if TYPE_CHECKING:
-    from vaultgpt.vault.scan import Scan
+    from vaultgpt.vault.reconcile import Scan
 
 _PART = 2_000  # notes that are recorded at once
 _PAUSES = {

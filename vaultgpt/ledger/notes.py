@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vaultgpt.config import Rules
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.schema import given_text, kept_text
+from vaultgpt.settings import Rules
 from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.walk import FileStamp, note_id
 
@@ -114,7 +114,7 @@ class Notes:
         language, then = json.loads(self._db.meta(_LANGUAGE) or "[null, -1]")
         if then < 0 or abs(words - then) > _GROWN * then:
             from vaultgpt.vault.census import census  # 0.1 s, which `status` does not need
-            from vaultgpt.vault.scan import read_some
+            from vaultgpt.vault.reconcile import read_some
 
             paths = self.named("used")
             some = paths[:: -(-len(paths) // _SOME_NOTES) or 1]

@@ -33,7 +33,7 @@ from vaultgpt.ledger.schema import kept_id, kept_number, kept_text
 from vaultgpt.vault.walk import FileStamp
 
 if TYPE_CHECKING:
-    from vaultgpt.vault.scan import ScannedNote
+    from vaultgpt.vault.reconcile import ScannedNote
 
 _SAME_ENTRY = 0.5  # share of words in common paragraphs that makes two entries the same
 

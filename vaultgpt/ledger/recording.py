@@ -28,7 +28,7 @@ from vaultgpt.ledger.recorder import Recorder
 from vaultgpt.ledger.rows import Recorded
 
 if TYPE_CHECKING:
-    from vaultgpt.vault.scan import ScannedNote
+    from vaultgpt.vault.reconcile import ScannedNote
 
 _LEAST_GONE = 3  # notes that must vanish at once before that is taken for an accident
 _UNFINISHED = "scan_unfinished"  # set while some parts of a scan are recorded and others not yet

@@ -15,11 +15,10 @@ from time import perf_counter
 
 import numpy as np
 
-from vaultgpt import config
 from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
 from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.errors import NotFound, Unavailable
-from vaultgpt.generations import with_folder
+from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.chances import prompt_chances
@@ -29,9 +28,10 @@ from vaultgpt.mirror.families import Commons, build, count_parameters, stamps
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
+from vaultgpt.mirror.sequences import Prepared, Sequences, Voice
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint
-from vaultgpt.mirror.writing import Prepared, Sequences, Voice
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import Piece, Prompt, TokenChance, Usage
 
 _BASE = "base"
@@ -48,7 +48,7 @@ class Engine:
 
     problem = ""  # why it writes in place of the one that the settings name
 
-    def __init__(self, settings: config.Mirror, runs: Runs | None = None) -> None:
+    def __init__(self, settings: Mirror, runs: Runs | None = None) -> None:
         self.settings = settings
         self.runs: Runs = NoRuns() if runs is None else runs  # one that is empty may grow
         self.active = _BASE

@@ -19,7 +19,7 @@ from vaultgpt.children import command, environment, spawn_options
 from vaultgpt.corpus.documents import opening
 from vaultgpt.errors import Unavailable, require_package
 from vaultgpt.files import make_private_dir, put_folder, read_json, sha256_file, write_json
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING
+from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING
 from vaultgpt.mirror.openai_client import EngineRefused, Fields, OpenAIClient
 from vaultgpt.wire import Prompt, Sampling, frame_of
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
-from vaultgpt import config
 from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.corpus.secrets import outside, secret_ranges
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
-from vaultgpt.generations import with_folder
+from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror.echo import Runs
 from vaultgpt.mirror.fingerprint import (
     UNPENALISED,
@@ -32,6 +31,7 @@ from vaultgpt.mirror.prompting import LONGEST, budget, check_alternatives, condi
 from vaultgpt.mirror.remote_text import Asking, RemoteText
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
+from vaultgpt.settings import Mirror
 from vaultgpt.vault.entry import names_verse
 from vaultgpt.wire import Piece, Prompt, Usage
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _NAME = "openai"
 _AGAIN_S = 5.0  # between two tries of an engine that does not serve
 _OMITTED = "…"  # stands for an address, a number or a key, which no engine is sent
-_MakeEngine = Callable[[config.Mirror], "Engine"]
+_MakeEngine = Callable[[Mirror], "Engine"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class _Serving:
 class RemoteEngine:
     """Does what `engine.Engine` does."""
 
-    def __init__(
-        self, settings: config.Mirror, runs: Runs, place: Path, make_own: _MakeEngine
-    ) -> None:
+    def __init__(self, settings: Mirror, runs: Runs, place: Path, make_own: _MakeEngine) -> None:
         """`place` is the state's folder for voices in other engines. UsageError."""
         self.settings, self.runs, self.problem = settings, runs, ""
         self.device, self.dtype, self.cost = f"{_NAME} at {settings.engine_url}", None, None
@@ -104,7 +102,7 @@ class RemoteEngine:
             self._own_engine = self._made(self.settings)
         return self._own_engine
 
-    def _made(self, settings: config.Mirror) -> Engine:
+    def _made(self, settings: Mirror) -> Engine:
         engine = self._make_own(settings)
         engine.load(self._base)
         engine.activate(self._active, None, self._folders)

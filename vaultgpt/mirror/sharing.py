@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from vaultgpt import __version__, config
+from vaultgpt import __version__
 from vaultgpt.children import leave_with_parent, no_core, trim_heap
-from vaultgpt.mirror.worker import Inbox, Message, Worker
+from vaultgpt.mirror.mirror_worker import Inbox, Message, Worker
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import write_frame
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class _Session(Worker):
         finally:
             self._turn.leave()
 
-    def _own(self, settings: config.Mirror) -> Engine:
+    def _own(self, settings: Mirror) -> Engine:
         # Else the others' work made cores look taken, and it is not ours to change.
         if not self._sets_threads():
             self._threads = 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
+from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig

@@ -14,10 +14,10 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from vaultgpt.config import Mirror, Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import read_json
-from vaultgpt.training import worker
+from vaultgpt.settings import Mirror, Training
+from vaultgpt.training import trainer_worker
 from vaultgpt.training.round import Item, item_from_json
 from vaultgpt.wire import Frame, Hear
 
@@ -148,4 +148,4 @@ def study(order: Frame, say: Hear, stop: threading.Event, _began: float) -> Any:
 
 if __name__ == "__main__":
     # Not sys.exit: finalising aborts (SIGABRT) while the watching thread waits in standard input.
-    os._exit(worker.main(study, "measuring of the voice"))
+    os._exit(trainer_worker.main(study, "measuring of the voice"))

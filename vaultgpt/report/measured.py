@@ -15,12 +15,12 @@ from dataclasses import asdict
 from typing import cast
 
 from vaultgpt.bases.names import base_of_generation
-from vaultgpt.config import Settings
 from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, make_private_dir, read_json, write_json
-from vaultgpt.generations import verify
+from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures, VoiceJob
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import author_pages
 from vaultgpt.wire import Hear, Sampling

@@ -20,7 +20,7 @@ from vaultgpt.report.job import CopyFigures, StyleFigures, TagFigures, VoiceFigu
 from vaultgpt.report.style import LEAST_MIRROR, page_words, style
 from vaultgpt.report.tagged import header_figures
 from vaultgpt.report.writer import Opening, Wanted, Writer
-from vaultgpt.training.base import load_base
+from vaultgpt.training.base_model import load_base
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import spread

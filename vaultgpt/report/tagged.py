@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vaultgpt.corpus.words import norms
 from vaultgpt.report.job import HeaderBits, HeaderFigures, TagFigures, TagRow
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.evaluate import LN2, by_entry, score, segments
 from vaultgpt.training.round import Item
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from vaultgpt import generations
-from vaultgpt.generations import Manifest
+from vaultgpt import generation_folders
+from vaultgpt.generation_folders import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
 from vaultgpt.rounds.ending import sweep
 from vaultgpt.rounds.publish import rows_of
@@ -25,7 +25,7 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     generation of its lineage, or else of any, becomes active; a disk that would not give a file
     just now changes nothing. Staging folders of closed rounds are erased.
     """
-    generations.sweep(state)
+    generation_folders.sweep(state)
     mended = _adopt(state, ledger, now) + replace_damaged(state, ledger, now)
     sweep(state, ledger)
     return mended
@@ -34,16 +34,16 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
 def _adopt(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     known = {g.id: g.status for g in ledger.generations.all(kept=False)}
     mended: list[str] = []
-    for name in generations.published(state):
+    for name in generation_folders.published(state):
         if known.get(name) == "kept":
             continue
         if known.get(name) == "erased":
-            generations.erase(state, name)
+            generation_folders.erase(state, name)
             mended.append(f"{name} is no longer kept and is erased.")
             continue
-        found = generations.condition(state.generations / name)
+        found = generation_folders.condition(state.generations / name)
         if found == "damaged":
-            generations.set_aside(state, name)
+            generation_folders.set_aside(state, name)
             mended.append(f"{name} is damaged and set aside.")
         elif found != "unreadable" and name in known:
             ledger.generations.set_status(name, "kept")
@@ -58,10 +58,10 @@ def _adopt(state: VaultState, ledger: Ledger, now: float) -> list[str]:
 def _enter(state: VaultState, ledger: Ledger, name: str, now: float) -> list[str]:
     """A folder that the ledger does not know."""
     try:
-        manifest = generations.verify(state.generations / name)
+        manifest = generation_folders.verify(state.generations / name)
         row, learned = rows_of(name, manifest)
     except (KeyError, TypeError, ValueError):
-        generations.set_aside(state, name)
+        generation_folders.set_aside(state, name)
         return [f"{name} does not say what it learned and is set aside."]
     _complete(ledger, row, learned, manifest, now)
     return [f"{name} was published just before a crash; it is entered in the ledger."]
@@ -122,9 +122,9 @@ def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     writes = active is None  # whether what is active can write
     for row in ledger.generations.all():
         if row.id == active or not os.path.exists(
-            state.generations / row.id / generations.MANIFEST
+            state.generations / row.id / generation_folders.MANIFEST
         ):
-            found = generations.condition(state.generations / row.id)
+            found = generation_folders.condition(state.generations / row.id)
             mended += _take_out(state, ledger, row.id, found)
             writes = writes or (row.id == active and found in ("sound", "unreadable"))
     if active is not None and not writes:
@@ -135,11 +135,11 @@ def replace_damaged(state: VaultState, ledger: Ledger, now: float) -> list[str]:
 
 
 def _take_out(
-    state: VaultState, ledger: Ledger, name: str, found: generations.Condition
+    state: VaultState, ledger: Ledger, name: str, found: generation_folders.Condition
 ) -> list[str]:
     """A kept generation that is damaged or gone is no longer kept."""
     if found == "damaged":
-        generations.set_aside(state, name)
+        generation_folders.set_aside(state, name)
         ledger.generations.set_status(name, "damaged")
         return [f"{name} is damaged and set aside."]
     if found == "gone":
@@ -155,7 +155,7 @@ def _usable(state: VaultState, ledger: Ledger, active: str, mended: list[str]) -
     chain = [g.id for g in ledger.generations.lineage(active)]
     for name in [n for n in chain if n in kept] + sorted(kept, reverse=True):
         if kept[name].promoted and name not in barred:
-            found = generations.condition(state.generations / name)
+            found = generation_folders.condition(state.generations / name)
             if found == "sound":
                 return name
             mended += _take_out(state, ledger, name, found)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vaultgpt import generations
+from vaultgpt import generation_folders
 from vaultgpt.bases.names import keep_embedded
-from vaultgpt.config import Settings
-from vaultgpt.generations import Manifest
+from vaultgpt.generation_folders import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
 from vaultgpt.rounds.outcome import verdict_of
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled
 from vaultgpt.training.plan import BaseInfo
@@ -60,7 +60,7 @@ def close(
             keep_embedded(state)
         manifest = _manifest(settings, base, done, now)
         used = [g.id for g in ledger.generations.all(kept=False)]
-        name = generations.publish(done.folder / "out", state, manifest, used)
+        name = generation_folders.publish(done.folder / "out", state, manifest, used)
         row, learned = rows_of(name, manifest)
         close_round(generation=row, learned=learned)
         _tidy(state, ledger, settings)
@@ -122,11 +122,11 @@ def _tidy(state: VaultState, ledger: Ledger, settings: Settings) -> None:
     if active is not None and active not in barred:
         for row in ledger.generations.all(kept=False):  # damaged ones too, which were set aside
             if row.id in barred and row.status != "erased":
-                generations.erase(state, row.id)
+                generation_folders.erase(state, row.id)
                 ledger.generations.set_status(row.id, "erased")
     spare = {name for name in (active, fresh) if name}
-    for name in generations.prune(state, settings.training.keep, spare):
+    for name in generation_folders.prune(state, settings.training.keep, spare):
         ledger.generations.set_status(name, "erased")
     ledger.generations.fold()
     if active is not None:
-        generations.keep_means(state, active)
+        generation_folders.keep_means(state, active)

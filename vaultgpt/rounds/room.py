@@ -11,8 +11,8 @@ import psutil
 
 from vaultgpt.bases.catalogue import known_base, learning_gb
 from vaultgpt.bases.estimate import guess_device
-from vaultgpt.config import Training
 from vaultgpt.errors import StateError
+from vaultgpt.settings import Training
 from vaultgpt.state import VaultState
 from vaultgpt.training.plan import BaseInfo
 

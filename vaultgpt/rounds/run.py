@@ -21,7 +21,6 @@ from typing import cast
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import Settings
 from vaultgpt.errors import TrainingError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Learned, Ledger
@@ -32,6 +31,7 @@ from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
 from vaultgpt.rounds.room import require_disk_and_memory
 from vaultgpt.rounds.under_way import how_far, noted, under_way
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled, Places, build_job, reader
 from vaultgpt.training.gate import judge

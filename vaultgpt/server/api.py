@@ -17,17 +17,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from vaultgpt.errors import Forbidden, VaultGPTError, expected
-from vaultgpt.server import page, phone, problems
+from vaultgpt.server import phone, problems, visits
 from vaultgpt.server.connections import answering
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING, Metrics, Service
-from vaultgpt.server.page import VISITS, Visits, own_origin
 from vaultgpt.server.problems import Unauthorized, WrongType
 from vaultgpt.server.routes import ROUTES
+from vaultgpt.server.visits import VISITS, Visits, own_origin
 
 _KEEP_S = 75.0  # an idle connection's life; aiohttp's own is an hour
 _SHUTDOWN_S = 0.5  # for answers under way; generations are cancelled at once
 _log = logging.getLogger("vaultgpt.server")
-_OPEN_PATHS = page.PATHS | {"/health"}
+_OPEN_PATHS = visits.PATHS | {"/health"}
 _HOST = re.compile(r"(?:127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?", re.IGNORECASE)
 
 _Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
@@ -48,7 +48,7 @@ def _make_app(service: Service) -> web.Application:
     app[WRITING] = set()
     app[NEWEST] = {}
     app[VISITS] = Visits(service.token)
-    app.add_routes(page.ROUTES)
+    app.add_routes(visits.ROUTES)
     app.add_routes([web.route(row.method, row.path, row.handler) for row in ROUTES])
     app.on_response_prepare.append(_cors(origins))
     app.on_shutdown.append(_end_streams)

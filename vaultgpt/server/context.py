@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from vaultgpt.config import Settings
 from vaultgpt.server.events import Broker
-from vaultgpt.tasks.service import Task
+from vaultgpt.settings import Settings
+from vaultgpt.tasks.vault_service import Task
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote
 from vaultgpt.wire import Piece, Prompt, Usage
 

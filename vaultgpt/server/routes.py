@@ -16,7 +16,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import NotFound
-from vaultgpt.server import completions, page
+from vaultgpt.server import completions, visits
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import CONTENT_TYPE, METRICS, SERVICE, WRITING
 from vaultgpt.server.phone import by_phone
@@ -31,9 +31,9 @@ from vaultgpt.tasks.page import BLIND, MONTH, OPEN, PAGE, PHONE, REFRAINS
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE
 from vaultgpt.tasks.report import MEASURE, REPORT
 from vaultgpt.tasks.schemas import Completion, CompletionRequest, WarmRequest
-from vaultgpt.tasks.service import NOTHING, Nothing, Question, Task
 from vaultgpt.tasks.status import STATUS, TAGS
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN
+from vaultgpt.tasks.vault_service import NOTHING, Nothing, Question, Task
 from vaultgpt.tasks.why import WHY
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -153,7 +153,7 @@ async def _report(request: web.Request) -> web.Response:
 
 async def _link(request: web.Request) -> web.Response:
     await parse(request, Nothing)
-    return await page.link(request)
+    return await visits.link(request)
 
 
 async def _model_rows(request: web.Request) -> list[_ModelRow]:

@@ -24,16 +24,16 @@ import vaultgpt
 from vaultgpt import errors
 from vaultgpt.bases.catalogue import PEBBLE, known_base
 from vaultgpt.bases.names import as_path
-from vaultgpt.config import load_settings
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.files import free_bytes, write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.rows import GenerationRow, RoundRow
 from vaultgpt.options import Option, describe
+from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.doctor import Finding
 from vaultgpt.vault.census import census
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 _PACKAGES = (
     *("torch", "transformers", "peft", "safetensors", "tokenizers", "huggingface-hub", "watchdog"),

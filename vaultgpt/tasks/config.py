@@ -9,11 +9,11 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from vaultgpt.config import Settings, save_option
 from vaultgpt.errors import Forbidden
 from vaultgpt.options import Option, describe, figure, show
+from vaultgpt.settings import Settings, save_option
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.service import Desk, Here, Nothing, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Question, Task
 from vaultgpt.wire import Hear
 
 # Not over HTTP: who may call is said at the terminal, and a base is fetched there.

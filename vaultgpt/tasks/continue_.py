@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import Field, ValidationError
 from typing_extensions import TypedDict
 
-from vaultgpt.config import Settings, load_settings, with_changes
 from vaultgpt.corpus.lines import habits, of_generation
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.files import require_room
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Settings, load_settings, with_changes
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.config import Done
@@ -31,11 +31,11 @@ from vaultgpt.tasks.schemas import (
     sampling_fields,
     to_prompt,
 )
-from vaultgpt.tasks.service import Desk, Here, Question, Task, VaultService
+from vaultgpt.tasks.vault_service import Desk, Here, Question, Task, VaultService
 from vaultgpt.vault.at_cursor import EditorNote, read_editor
 from vaultgpt.vault.entry import below, names_verse
 from vaultgpt.vault.place import Insertion, Place
-from vaultgpt.vault.scan import read_one
+from vaultgpt.vault.reconcile import read_one
 from vaultgpt.wire import Hear, Piece, ProgressEvent, Prompt, Sampling, Usage
 from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.names import resolve
-from vaultgpt.config import load_settings
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.files import close_to_others, free_bytes, open_to_others
-from vaultgpt.generations import foreign_files, those_set_aside
-from vaultgpt.generations import verify as verify_generation
+from vaultgpt.generation_folders import foreign_files, those_set_aside
+from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.client import find_daemon
 from vaultgpt.tasks.status import quarantine
 from vaultgpt.tasks.vaults import all_vaults
+from vaultgpt.vault.reconcile import closed_folders
 from vaultgpt.vault.rules import RuleSet
-from vaultgpt.vault.scan import closed_folders
 from vaultgpt.vault.walk import walk
 
 _NEEDED = (

@@ -21,7 +21,6 @@ from vaultgpt.bases.failures import megabytes
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import base_of_generation
 from vaultgpt.children import lives
-from vaultgpt.config import load_settings
 from vaultgpt.corpus.documents import opening
 from vaultgpt.errors import BaseModelError, Conflict, NotFound, StateError, require_package
 from vaultgpt.files import (
@@ -33,7 +32,7 @@ from vaultgpt.files import (
     write_atomic,
     write_json,
 )
-from vaultgpt.generations import (
+from vaultgpt.generation_folders import (
     ADAPTER,
     CONFIG,
     EMBEDDING,
@@ -44,6 +43,7 @@ from vaultgpt.generations import (
     verify,
 )
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState, known_vaults
 from vaultgpt.wire import Prompt
 

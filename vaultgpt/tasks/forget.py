@@ -15,9 +15,9 @@ from vaultgpt.ledger.forgotten import SHORTEST
 from vaultgpt.ledger.paragraphs import entry_places, split_paragraphs
 from vaultgpt.rounds.ending import end_paused
 from vaultgpt.tasks.schemas import NotePath
-from vaultgpt.tasks.service import Desk, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Question, Task
 from vaultgpt.vault.entry import Entry, Judgement
-from vaultgpt.vault.scan import ScannedNote, read_vault
+from vaultgpt.vault.reconcile import ScannedNote, read_vault
 
 _GONE = Judgement(False, "forgotten", "You had it forgotten: it is never learned again.")
 

@@ -11,9 +11,9 @@ from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import NotFound
-from vaultgpt.generations import verify
+from vaultgpt.generation_folders import verify
 from vaultgpt.tasks.schemas import check_model
-from vaultgpt.tasks.service import Desk, Nothing, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
 
 
 class Generation(TypedDict):

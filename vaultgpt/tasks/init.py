@@ -14,8 +14,8 @@ from typing import Any
 from vaultgpt.bases.catalogue import Known, chat_warning, is_chat_model, reads_only_english
 from vaultgpt.bases.estimate import Estimate, advised, estimate, human, this_machine
 from vaultgpt.bases.model import Base
-from vaultgpt.config import Settings
 from vaultgpt.corpus.words import LEAST_WORDS
+from vaultgpt.settings import Settings
 from vaultgpt.vault.census import reason
 
 _SMALL_WORDS = 10_000

@@ -24,9 +24,9 @@ from vaultgpt.errors import NotFound, UsageError
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.report.plot import series
 from vaultgpt.tasks.forget import less_forgotten
-from vaultgpt.tasks.service import Desk, Nothing, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
 from vaultgpt.vault.census import reason
-from vaultgpt.vault.scan import ScannedNote, read_one
+from vaultgpt.vault.reconcile import ScannedNote, read_one
 
 LINK_S = 60  # a link opens the page once, and no later than this
 _READ_WORDS = 200_000  # of the newest entries, in which refrains are looked for

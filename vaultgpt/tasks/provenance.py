@@ -17,8 +17,8 @@ from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import Forbidden, NotFound, UsageError
 from vaultgpt.ledger.emitted import Emitted
 from vaultgpt.tasks.schemas import NotePath
-from vaultgpt.tasks.service import Desk, Nothing, Question, Task
-from vaultgpt.vault.scan import read_one, read_some
+from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
+from vaultgpt.vault.reconcile import read_one, read_some
 
 _MOST_EDITED = 8  # words between two runs of the mirror's that were its own once, and were changed
 

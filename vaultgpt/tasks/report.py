@@ -15,8 +15,8 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import fingerprint, measure_voice, stored
 from vaultgpt.report.sentences import report_sentences
-from vaultgpt.tasks.service import Desk, Here, Nothing, Task
 from vaultgpt.tasks.status import Judged, judged
+from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Task
 from vaultgpt.wire import Hear, LearningRow, Sampling
 
 _EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to be read

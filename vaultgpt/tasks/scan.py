@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vaultgpt.ledger import Ledger
-from vaultgpt.tasks.service import Desk
+from vaultgpt.tasks.vault_service import Desk
 from vaultgpt.vault.census import Census, census, counted, facts_of
 from vaultgpt.vault.entry import NoteFacts
-from vaultgpt.vault.scan import ScannedNote, read_some, read_vault
+from vaultgpt.vault.reconcile import ScannedNote, read_some, read_vault
 from vaultgpt.wire import Hear
 
 

@@ -24,9 +24,9 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from vaultgpt.config import Mirror
 from vaultgpt.errors import Forbidden, NotFound
 from vaultgpt.options import option_of
+from vaultgpt.settings import Mirror
 from vaultgpt.tasks.open_note import Amount, OpenNote, Whole, whole
 from vaultgpt.vault.at_cursor import AtCursor
 from vaultgpt.wire import Length, Prompt, Sampling

@@ -14,7 +14,7 @@ from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.errors import VaultError, VaultGPTError
 from vaultgpt.rounds.under_way import RoundProgress, under_way
 from vaultgpt.tasks.client import API_VERSION
-from vaultgpt.tasks.service import Desk, Here, Nothing, Task
+from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Task
 from vaultgpt.wire import CheckRow, Hear
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.client import DaemonClient
-from vaultgpt.tasks.service import Desk, Here, Nothing, Question, Task, VaultService
+from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Question, Task, VaultService
 from vaultgpt.wire import Hear
 from vaultgpt.workers.elsewhere import Lender
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import Forbidden, NotFound, UsageError
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Rules
 from vaultgpt.tasks.forget import less_forgotten
 from vaultgpt.tasks.schemas import NotePath
-from vaultgpt.tasks.service import Desk, Here, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Here, Question, Task
 from vaultgpt.vault.at_cursor import WRITABLE
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Judgement, below
+from vaultgpt.vault.reconcile import find_one, read_one
 from vaultgpt.vault.rules import RuleSet
-from vaultgpt.vault.scan import find_one, read_one
 from vaultgpt.wire import Hear
 
 

@@ -13,17 +13,17 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
-from vaultgpt.config import Rules, Settings
 from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
 from vaultgpt.corpus.words import split_words
 from vaultgpt.ledger import EntryRow, Learned, Ledger
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.paragraphs import TextParagraph, entry_places, split_paragraphs
+from vaultgpt.settings import Rules, Settings
 from vaultgpt.training.plan import BaseInfo, fresh_entries, trainable_words
 from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
-from vaultgpt.vault.scan import Changes, ScannedNote, read_some
+from vaultgpt.vault.reconcile import Changes, ScannedNote, read_some
 from vaultgpt.wire import SegmentsRow
 
 _Range = tuple[int, int]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vaultgpt.bases.estimate import SMALL_BASE, fresh_passes
-from vaultgpt.config import Training
+from vaultgpt.settings import Training
 
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.

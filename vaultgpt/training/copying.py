@@ -22,7 +22,7 @@ from transformers import (
 
 from vaultgpt.corpus.runs import COPY_WORDS
 from vaultgpt.corpus.words import norms
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.evaluate import Segment
 
 _PROMPT_TOKENS = 24

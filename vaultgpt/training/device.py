@@ -20,7 +20,7 @@ from vaultgpt.errors import TrainingError, Unavailable
 from vaultgpt.training.together import ALONE, Together
 
 if TYPE_CHECKING:
-    from vaultgpt.training.base import BaseModel
+    from vaultgpt.training.base_model import BaseModel
 
 # Bytes kept for the backward pass by one token and layer, in multiples of the hidden size: about
 # 20 tensors of hidden width and 3 of the feed-forward's, 4 bytes each, rounded up.

@@ -21,7 +21,7 @@ from vaultgpt.arithmetic import Dtype
 from vaultgpt.corpus.documents import Document, Encoder, opening, prepare, title_text
 from vaultgpt.corpus.secrets import merge_ranges, outside
 from vaultgpt.errors import is_memory
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.loss import each_nats, make_batch
 from vaultgpt.training.round import Item, SegmentScores
 from vaultgpt.wire import SegmentsRow

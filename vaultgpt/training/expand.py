@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vaultgpt.children import leave_with_parent, no_core
-from vaultgpt.training.worker import Channel
+from vaultgpt.training.trainer_worker import Channel
 from vaultgpt.wire import Frame, private_stdout, read_frame
 
 if TYPE_CHECKING:

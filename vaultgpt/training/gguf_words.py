@@ -12,7 +12,7 @@ from typing import Any
 from vaultgpt.bases.kinds import TokenizerJson, TokenizerModel, TokenizerStep
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
-from vaultgpt.training.base import load_encoder
+from vaultgpt.training.base_model import load_encoder
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  # GGUF's kinds of tokens
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaultgpt.files import write_atomic
-from vaultgpt.generations import LAST_WEIGHTS
+from vaultgpt.generation_folders import LAST_WEIGHTS
 from vaultgpt.training.lora import Adapter
 
 _DELTA = "embedding_delta"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vaultgpt.errors import GenerationError
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device, release
 from vaultgpt.training.last_weights import MOMENTS, LastWeights

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_atomic
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.settings import Training
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress
 from vaultgpt.training.device import choose_device, release
 from vaultgpt.training.learner import Learner

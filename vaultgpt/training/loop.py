@@ -16,7 +16,7 @@ import torch
 
 from vaultgpt.corpus.documents import Block
 from vaultgpt.errors import OutOfMemory, TrainingError, is_memory
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
 from vaultgpt.training.choose import rate_at
 from vaultgpt.training.device import on_cpu, release, tokens_that_fit

@@ -28,8 +28,8 @@ from vaultgpt.arithmetic import Dtype, as_written
 from vaultgpt.bases.kinds import ModelConfig, Rope
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json, write_atomic, write_json
-from vaultgpt.generations import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
-from vaultgpt.training.base import BaseModel, quiet
+from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
+from vaultgpt.training.base_model import BaseModel, quiet
 from vaultgpt.training.written_parts import exact_in
 
 _ROWS = 1 << 14

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 
 CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
 FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold

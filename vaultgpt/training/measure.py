@@ -22,7 +22,7 @@ from vaultgpt.arithmetic import Dtype
 from vaultgpt.bases.estimate import SMALL_BASE
 from vaultgpt.corpus.words import split_words
 from vaultgpt.files import read_json, write_json
-from vaultgpt.training.base import BaseModel
+from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.checkpoint import MEASURED
 from vaultgpt.training.copying import copying, repeated
 from vaultgpt.training.device import written_in

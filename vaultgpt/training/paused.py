@@ -16,9 +16,9 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from vaultgpt.bases.estimate import human
-from vaultgpt.config import Training
 from vaultgpt.files import read_json, write_atomic, write_json
 from vaultgpt.ledger import Learned, Ledger, RoundRow
+from vaultgpt.settings import Training
 from vaultgpt.training.round import CHECKPOINT, OF_MACHINE, Job, job_from_json
 
 LONG_S = 600.0  # a fresh round foreseen to take longer is fixed, and goes on another night

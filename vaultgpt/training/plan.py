@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from vaultgpt.bases.estimate import Estimate, estimate, guess_device, human
-from vaultgpt.config import Settings
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger import Ledger, RoundRow
+from vaultgpt.settings import Settings
 from vaultgpt.training.paused import LONG_S, overtaken, paused_round
 from vaultgpt.training.retry import RETRY_S, gentleness, last_fresh, tried_again
 from vaultgpt.training.round import BY_ITSELF, Asked, Round

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vaultgpt.config import Settings
 from vaultgpt.ledger import Ledger, RoundRow
+from vaultgpt.settings import Settings
 
 _DAY_S = 86_400.0
 RETRY_S = 7 * _DAY_S  # a refused fresh round waits this long, or for so many new words

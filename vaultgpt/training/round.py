@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast
 
-from vaultgpt.config import Training
+from vaultgpt.settings import Training
 from vaultgpt.wire import CheckRow, ForetoldRow, Frame, LearningRow, ReportRow, SegmentsRow
 
 _T = TypeVar("_T")

@@ -19,7 +19,7 @@ from vaultgpt.bases.kinds import ModelConfig, Rope
 from vaultgpt.children import no_core
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
-from vaultgpt.generations import PEFT_PREFIX
+from vaultgpt.generation_folders import PEFT_PREFIX
 from vaultgpt.training.gguf_words import INSTEAD, add_tokenizer
 from vaultgpt.training.lora import Adapter, load_adapter, merged_model
 from vaultgpt.wire import private_stdout, read_frame

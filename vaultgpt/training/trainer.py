@@ -17,7 +17,7 @@ from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import clear
 from vaultgpt.training.choose import (
     FRESH_SHARES,

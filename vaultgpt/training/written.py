@@ -18,7 +18,7 @@ from vaultgpt.training.written_block import DecoderLayer, Pass
 from vaultgpt.training.written_parts import Norm, hold
 
 if TYPE_CHECKING:
-    from vaultgpt.training.base import BaseModel
+    from vaultgpt.training.base_model import BaseModel
 
 ROWS = 1024  # tokens of one pass, at most: more gain nothing and are kept until its backward pass
 # A pass has a multiple of these: for each number of rows oneDNN makes code of its own for every

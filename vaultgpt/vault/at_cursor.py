@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import NotFound
+from vaultgpt.settings import Rules
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.dates import parse_date
 from vaultgpt.vault.entry import LEFT_OUT, Entry, Judgement, Note
 from vaultgpt.vault.place import NOWHERE, Place, place_at, without_quote
 from vaultgpt.vault.reading import EDITOR_READER
+from vaultgpt.vault.reconcile import read_one
 from vaultgpt.vault.rules import USED, RuleSet, not_read
-from vaultgpt.vault.scan import read_one
 
 # What keeps a note from being learned but not from being written on: there is too little of it yet.
 WRITABLE = frozenset({"few words", "empty"})

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from vaultgpt.corpus.words import count_words, norms
 from vaultgpt.vault.entry import NoteFacts
-from vaultgpt.vault.scan import ScannedNote
+from vaultgpt.vault.reconcile import ScannedNote
 
 _SAMPLE = 4000  # characters of each note that vote on the language
 _MIN_WORDS = 200

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
+from vaultgpt.settings import Rules
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import (
     CRASHED,

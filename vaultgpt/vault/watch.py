@@ -1,7 +1,7 @@
 """A hint that the vault changed, and in which folders: watchdog's events, quietened, as one call.
 
 Events get lost (8,000 files written at once gave 2,682), so what it says is where to look first;
-scan.py finds out, and looks everywhere now and then. Knows nothing about notes.
+reconcile.py finds out, and looks everywhere now and then. Knows nothing about notes.
 """
 
 from __future__ import annotations

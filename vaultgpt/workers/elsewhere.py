@@ -22,9 +22,9 @@ from typing import Any
 
 from vaultgpt import __version__
 from vaultgpt.children import environment, program, spawn_options
-from vaultgpt.config import Training
 from vaultgpt.errors import Conflict, TrainingError, UsageError, VaultGPTError
 from vaultgpt.files import appending, read_json, write_json
+from vaultgpt.settings import Training
 from vaultgpt.training.round import LEARNED, LESSON
 from vaultgpt.training.sealing import new_key, unseal
 from vaultgpt.wire import Frame, Hear, read_frame, write_frame

@@ -20,8 +20,8 @@ import psutil
 
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import command, environment, exit_meaning, spawn_options
-from vaultgpt.config import Training
 from vaultgpt.errors import TrainingError
+from vaultgpt.settings import Training
 from vaultgpt.training.round import of_machine
 from vaultgpt.wire import Frame, Hear, ProgressEvent, read_frame, write_frame
 from vaultgpt.workers.process import RoundStopped, error_from_frame
@@ -45,7 +45,7 @@ class _JobKind:
 
 
 _TRAINER = _JobKind(
-    "vaultgpt.training.worker",
+    "vaultgpt.training.trainer_worker",
     ("The round was stopped.", "The next one goes on from there."),
     (
         "The trainer has said nothing for half an hour.",

@@ -17,9 +17,9 @@ from typing import IO
 
 from vaultgpt import __version__
 from vaultgpt.bases.names import base_of_generation
-from vaultgpt.config import Training
 from vaultgpt.errors import BaseModelError, Conflict, VaultGPTError
 from vaultgpt.files import appending, locked, make_private_dir
+from vaultgpt.settings import Training
 from vaultgpt.state import state_root
 from vaultgpt.training.round import LEARNED, LESSON
 from vaultgpt.training.sealing import require_sealing

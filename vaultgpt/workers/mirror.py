@@ -16,10 +16,10 @@ from pathlib import Path
 
 from vaultgpt.bases.names import base_of_generation, resolve
 from vaultgpt.children import command
-from vaultgpt.config import Mirror, Settings
 from vaultgpt.errors import Unavailable, VaultGPTError, WorkerDied
-from vaultgpt.generations import verify
+from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Mirror, Settings
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage
 from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe
@@ -153,7 +153,7 @@ class MirrorProcess:
         program: Sequence[str] | None = None,
     ) -> None:
         self._opening = opening  # asked at every start and swap: the ledger has the truth
-        self._program = list(program or command("vaultgpt.mirror.worker"))
+        self._program = list(program or command("vaultgpt.mirror.mirror_worker"))
         # Requests line up at the door, one of them has the turn: a swap, which waits for the turn
         # alone, falls between two requests and comes before all that wait.
         self._door, self._turn = asyncio.Lock(), asyncio.Lock()

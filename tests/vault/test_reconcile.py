@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.vault.helpers import write
-from vaultgpt.config import Rules
 from vaultgpt.errors import NotFound, UsageError, VaultError, VaultGPTError
+from vaultgpt.settings import Rules
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.census import census, sentence
-from vaultgpt.vault.scan import Scan, read_one, read_vault
+from vaultgpt.vault.reconcile import Scan, read_one, read_vault
 
 
 def paths(scan: Scan) -> list[str]:

@@ -9,13 +9,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from vaultgpt.config import Settings
 from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread
 from vaultgpt.errors import GenerationError, VaultGPTError
 from vaultgpt.files import require_room
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.mend import replace_damaged
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.config import Mirror, Settings, load_settings, save_option
 from vaultgpt.errors import UsageError
 from vaultgpt.options import describe, with_option
+from vaultgpt.settings import Mirror, Settings, load_settings, save_option
 
 
 def test_every_option_has_a_sentence_and_passes_its_own_check() -> None:

@@ -39,8 +39,8 @@ def _serve(wanted: ToServe) -> None:
 
         serve_all(Path(wanted.logs), lambda line: print(line, flush=True))
         return
-    from vaultgpt.config import load_settings
     from vaultgpt.daemon.serving import serve
+    from vaultgpt.settings import load_settings
     from vaultgpt.state import find_state
 
     state = find_state(Path(wanted.vault))

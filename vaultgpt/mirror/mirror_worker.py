@@ -17,10 +17,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any
 
-from vaultgpt import config
 from vaultgpt.children import no_core
 from vaultgpt.errors import Unavailable, UsageError, VaultGPTError, is_memory
 from vaultgpt.options import with_option
+from vaultgpt.settings import Mirror, Settings
 from vaultgpt.wire import Frame, Piece, Prompt, private_stdout, read_frame, write_frame
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Worker:
             load_ms=round((perf_counter() - message["received"]) * 1000, 1),
         )
 
-    def _engine(self, settings: config.Mirror, message: Message) -> Engine | RemoteEngine:
+    def _engine(self, settings: Mirror, message: Message) -> Engine | RemoteEngine:
         """The body that the settings ask for; ours where they may not have the other one."""
         if settings.engine == "own":
             return self._own(settings)
@@ -188,7 +188,7 @@ class Worker:
         runs = NoRuns() if self.index is None else self.index
         return RemoteEngine(settings, runs, Path(message["engine"]), self._own)
 
-    def _own(self, settings: config.Mirror) -> Engine:
+    def _own(self, settings: Mirror) -> Engine:
         import torch
 
         from vaultgpt.mirror.engine import Engine
@@ -248,8 +248,8 @@ class Worker:
         self._send("runs", message)
 
 
-def _settings(message: Message) -> config.Mirror:
-    settings = config.Settings()
+def _settings(message: Message) -> Mirror:
+    settings = Settings()
     for name, value in (message.get("settings") or {}).items():
         settings = with_option(settings, f"mirror.{name}", value)
     return settings.mirror

@@ -12,8 +12,8 @@ import torch
 
 from tests import tiny
 from vaultgpt.errors import BaseModelError
-from vaultgpt.training import base as base_module
-from vaultgpt.training.base import BaseModel, load_base
+from vaultgpt.training import base_model as base_module
+from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device, choose_device
 from vaultgpt.training.loss import IGNORE, Batch, each_nats, total_nats
 

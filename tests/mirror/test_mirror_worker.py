@@ -25,7 +25,7 @@ class Process:
 
     def __init__(self) -> None:
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "vaultgpt.mirror.worker"],
+            [sys.executable, "-m", "vaultgpt.mirror.mirror_worker"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -169,7 +169,7 @@ def test_in_a_forward_pass_that_never_ends_it_leaves_too(tmp_path: Path) -> None
     """The reader thread ends the process; here the main thread hangs in one operation."""
     script = tmp_path / "hang.py"
     script.write_text(
-        "import threading, vaultgpt.mirror.worker as w\n"
+        "import threading, vaultgpt.mirror.mirror_worker as w\n"
         "w.Worker._warm = lambda self, message: (self._send('in', message), "
         "threading.Event().wait())\n"
         "w.main()\n"
@@ -194,7 +194,7 @@ def test_in_a_forward_pass_that_never_ends_it_leaves_too(tmp_path: Path) -> None
 def test_what_libraries_print_does_not_reach_the_frames(tmp_path: Path) -> None:
     script = tmp_path / "noisy.py"
     script.write_text(
-        "import os, vaultgpt.mirror.worker as w\n"
+        "import os, vaultgpt.mirror.mirror_worker as w\n"
         "w.Worker._runs = lambda self, m: (print('noise', flush=True), os.write(1, b'x'), "
         "self._send('runs', m))\n"
         "w.main()\n"
@@ -218,9 +218,9 @@ def test_what_libraries_print_does_not_reach_the_frames(tmp_path: Path) -> None:
 
 def test_only_torch_is_imported_for_a_family_of_its_own(tiny_llama: Path) -> None:
     code = (
-        f"import sys; from pathlib import Path; from vaultgpt import config\n"
+        f"import sys; from pathlib import Path; from vaultgpt import settings\n"
         f"from vaultgpt.mirror.engine import Engine; from vaultgpt.wire import Prompt\n"
-        f"e = Engine(config.Mirror(device='cpu')); e.load(Path({str(tiny_llama)!r}))\n"
+        f"e = Engine(settings.Mirror(device='cpu')); e.load(Path({str(tiny_llama)!r}))\n"
         f"list(e.generate(Prompt(text='We', max_tokens=5), lambda: False))\n"
         f"print([m for m in ('transformers', 'peft') if m in sys.modules])"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import MakeJob, some_items
-from vaultgpt.config import Training
+from vaultgpt.settings import Training
 from vaultgpt.training.round import of_machine, report_from_json
 from vaultgpt.wire import read_frame, write_frame
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine
 # On a busy machine a process at nice 19 may wait for minutes; only its number is tested, once.
 AT_OUR_PRIORITY = (
-    "import os; import vaultgpt.training.worker as w;"
+    "import os; import vaultgpt.training.trainer_worker as w;"
     " w.lower_priority = lambda: None; os._exit(w.main())"
 )
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -109,13 +109,16 @@ def test_a_round_whose_graphics_card_is_gone_goes_on_where_the_settings_say_now(
 
 def test_the_module_runs_at_the_lowest_priority_and_refuses_to_run_without_a_job() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vaultgpt.training.worker"],
+        [sys.executable, "-m", "vaultgpt.training.trainer_worker"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     if os.name == "posix":
-        code = "import os, vaultgpt.training.worker as w; w.lower_priority(); print(os.nice(0))"
+        code = (
+            "import os, vaultgpt.training.trainer_worker as w\n"
+            "w.lower_priority(); print(os.nice(0))"
+        )
         nice = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True
         )

@@ -21,8 +21,8 @@ from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.wire import Hear, ProgressEvent
 
 if TYPE_CHECKING:
-    from vaultgpt.config import Settings
     from vaultgpt.ledger import Ledger
+    from vaultgpt.settings import Settings
 
 _Q = TypeVar("_Q", bound=BaseModel)
 _A = TypeVar("_A")
@@ -86,7 +86,7 @@ class Here:
     def __init__(
         self, state: VaultState, changes: Sequence[str] = (), daemon: DaemonClient | None = None
     ) -> None:
-        from vaultgpt.config import load_settings
+        from vaultgpt.settings import load_settings
 
         self.state, self.settings = state, load_settings(state.config, changes)
         self._daemon = daemon

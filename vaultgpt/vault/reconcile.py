@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vaultgpt.config import Rules
 from vaultgpt.errors import NotFound, UsageError
+from vaultgpt.settings import Rules
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Judgement, Note, unreadable

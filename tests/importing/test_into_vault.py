@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from tests.importing.test_formats import folder
 from vaultgpt.cli import app
-from vaultgpt.config import Rules
 from vaultgpt.errors import UsageError
 from vaultgpt.importing.formats import read_source
+from vaultgpt.importing.into_vault import preview, write
 from vaultgpt.importing.source import Draft
-from vaultgpt.importing.writing import preview, write
+from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
-from vaultgpt.vault.scan import read_vault
+from vaultgpt.vault.reconcile import read_vault
 
 DRAFTS = [
     Draft(
