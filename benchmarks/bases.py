@@ -11,15 +11,12 @@ docs/bases.md, and docs/samples/ has a page of texts a base. Knows nothing about
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import platform
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -27,9 +24,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "examples" / "vault"
-RESULTS = ROOT / "benchmarks" / "results" / "bases.json"
+from benchmarks.common import EXAMPLE, RESULTS, Person, arguments, markdown
+from benchmarks.common import keep as write_down
+
+ROWS = RESULTS / "bases.json"
 PROMPTS = (
     ("journal", "Grey, then less grey. I went down to the Baths early and"),
     ("dream", "I am in"),
@@ -37,32 +35,6 @@ PROMPTS = (
 )
 TEXTS, TOKENS = 3, 120
 Row = dict[str, Any]
-
-
-class _Person:
-    """Runs `vaultgpt` with a state of its own; knows the most memory that a command took."""
-
-    def __init__(self, place: Path) -> None:
-        self.vault = place / "vault"
-        home = place / "home"
-        home.mkdir(mode=0o700, exist_ok=True)
-        self._environment = {**os.environ, "VAULTGPT_HOME": str(home)}
-        self.home = home
-
-    def __call__(self, *words: str) -> dict[str, Any]:
-        """The JSON that a command prints; SystemExit with its own sentence when it fails."""
-        done = subprocess.run(
-            [sys.executable, "-m", "vaultgpt", *words],
-            env=self._environment,
-            cwd=self.vault,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"vaultgpt {' '.join(words[:2])}: {done.stderr.strip()[-400:]}")
-        answer: dict[str, Any] = json.loads(done.stdout or "{}")
-        return answer
 
 
 def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
@@ -74,10 +46,10 @@ def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
         place = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
         shutil.copytree(vault, place / "vault")
-        person = _Person(place)
-        person("init", str(person.vault), "--base", base, "--no-plugin", "--json")
+        person = Person(place)
+        person("init", str(person.vault), "--base", base, "--no-plugin")
         began = time.monotonic()
-        answer = person("train", "--json")
+        answer = person("train")
         seconds = time.monotonic() - began
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         rounds = answer.get("rounds") or [answer]
@@ -100,18 +72,18 @@ def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
     }
 
 
-def write(person: _Person, vault: str) -> list[Row]:
+def write(person: Person, vault: str) -> list[Row]:
     """Three texts: of the example vault after its prompts, of others from nothing, by tag."""
     asks = [(tag, text, 1) for tag, text in PROMPTS]
     if vault != EXAMPLE.name:
-        counts = person("scan", "--json")["tags"]
+        counts = person("scan")["tags"]
         tags = sorted(counts, key=lambda tag: -counts[tag])[:TEXTS] or [""]
         asks = [(tags[at % len(tags)], "", 1 + at // len(tags)) for at in range(TEXTS)]
     found = []
     for tag, text, seed in asks:
         told = person(
             *("continue", "--text", text, "--tags", tag, "--length", "page"),
-            *("--max-tokens", str(TOKENS), "--seed", str(seed), "--json"),
+            *("--max-tokens", str(TOKENS), "--seed", str(seed)),
         )
         speed = {key: told[key] for key in ("tokens_per_s", "first_token_ms")}
         found.append({"tag": tag, "prompt": text, "seed": seed, "text": told["text"], **speed})
@@ -123,7 +95,7 @@ def write_again(rows: list[Row], keep: Path) -> None:
     for row in rows:
         place = keep / f"{row['base']}-{row['vault']}"
         if place.exists():
-            texts = write(_Person(place), row["vault"])
+            texts = write(Person(place), row["vault"])
             row["texts"] = [{k: t[k] for k in ("tag", "prompt", "seed", "text")} for t in texts]
 
 
@@ -164,30 +136,26 @@ def _figures(one: dict[str, Any]) -> Row:
 
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| base | text | base alone | first voice | full | plain English | first voice, s "
-        "| both, s | memory, GB | disk, MB | learns, tokens/s | writes, tokens/s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for row in rows:
         first, last = row["rounds"][0], row["rounds"][-1]
         bits = last["bits_per_byte"]
         english = bits["general"] / bits["general_base"] - 1 if bits["general"] else 0.0
-        lines.append(
-            f"| `{row['base']}` | {row['vault']} | {bits['held_out_base']:.3f} "
-            f"| {first['bits_per_byte']['held_out']:.3f} | {bits['held_out']:.3f} "
-            f"| {100 * english:+.1f} % | {row['first_s']:.0f} | {row['all_s']:.0f} "
-            f"| {row['peak_gb']:.1f} | {row['disk_mb']:.0f} | {last['tokens_per_s']:,.0f} "
-            f"| {row['tokens_per_s']:.0f} |"
-        )
-    return "\n".join(lines)
+        held = (bits["held_out_base"], first["bits_per_byte"]["held_out"], bits["held_out"])
+        cells = [f"`{row['base']}`", row["vault"], *(f"{b:.3f}" for b in held)]
+        cells += [f"{100 * english:+.1f} %", f"{row['first_s']:.0f}", f"{row['all_s']:.0f}"]
+        cells += [f"{row['peak_gb']:.1f}", f"{row['disk_mb']:.0f}"]
+        lines.append([*cells, f"{last['tokens_per_s']:,.0f}", f"{row['tokens_per_s']:.0f}"])
+    columns = ("base", "text", "base alone", "first voice", "full", "plain English")
+    costs = ("first voice, s", "both, s", "memory, GB", "disk, MB", "learns, tokens/s")
+    return markdown((*columns, *costs, "writes, tokens/s"), lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, json_too=False)
     parser.add_argument("bases", nargs="*", help="names, folders or GGUF files")
     parser.add_argument("--vault", type=Path, action="append", help="the example vault if none")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=ROWS)
     parser.add_argument("--keep", type=Path, help="the vaults and voices stay in this new folder")
     parser.add_argument("--write-again", action="store_true", help="the texts, from --keep")
     parser.add_argument("--pages", type=Path, help="write a page of texts a base into this folder")
@@ -200,13 +168,13 @@ def main() -> None:
                 row = alone.submit(measure, base, vault, keep).result()
             same = (row["base"], row["vault"])
             rows = [r for r in rows if (r["base"], r["vault"]) != same] + [row]
-            options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            write_down(options.out, rows)
             print(table([row]), flush=True)
             for text in row["texts"]:
                 print(f"\n#{text['tag']}: {text['prompt']} |{text['text']}", flush=True)
     if options.write_again:
         write_again(rows, options.keep)
-        options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_down(options.out, rows)
     if options.pages:
         options.pages.mkdir(exist_ok=True)
         for base in {row["base"] for row in rows}:

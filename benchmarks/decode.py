@@ -1,10 +1,9 @@
 """Speed of writing beside llama.cpp and transformers, on the same weights in one run.
 
-python benchmarks/decode.py [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
+python -m benchmarks.decode [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
 Without --base: the embedded base. --gguf is the file that the base was expanded from: llama.cpp
 (pip install xllamacpp gguf) reads it requantised to Q8_0. Each engine has its own process, since
-the threads of several in one wait for each other's. Contenders take turns, and each figure is the
-best of --runs, since other programs only ever slow them down.
+the threads of several wait for each other's; they take turns, each figure is the best of --runs.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.common import EXAMPLE, PEBBLE, arguments, keep
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
@@ -33,10 +34,8 @@ from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.settings import Mirror
 from vaultgpt.wire import Prompt, Sampling, Usage
 
-ROOT = Path(__file__).resolve().parents[1]
 FULL = Sampling(guard=True)
 GREEDY = Sampling(temperature=0, dry_multiplier=0, guard=False, heal=False)
-JOURNAL = ROOT / "examples" / "vault" / "Journal"
 
 
 @dataclass(frozen=True)
@@ -44,37 +43,35 @@ class Figures:
     """Of one run: milliseconds to the first token, tokens a second after it of one sequence."""
 
     first_ms: float
-    per_s: float
+    tokens_per_s: float
 
 
-Contender = Callable[[], Figures]
+Contenders = dict[str, Callable[[], Figures]]
 
 
 def journal() -> str:
     """The example vault's journal without front matter; a text that repeats itself ends at once."""
-    notes = (path.read_text(encoding="utf-8") for path in sorted(JOURNAL.rglob("*.md")))
+    notes = (p.read_text(encoding="utf-8") for p in sorted((EXAMPLE / "Journal").rglob("*.md")))
     return "\n\n".join(note.rpartition("\n---\n")[2].strip() for note in notes)
 
 
-def ours(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
+def answer(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
     """One answer, from an empty prefix cache or from the one that the last answer left."""
     if cold:
         engine.prefixes.clear()
-    usage = None
-    for said in engine.generate(prompt, lambda: False):
-        usage = said if isinstance(said, Usage) else usage
-    assert usage is not None
+    (usage,) = (s for s in engine.generate(prompt, lambda: False) if isinstance(s, Usage))
     return Figures(usage.first_token_ms, usage.tokens_per_s or 0.0)
 
 
-def prompt_ids(base: Path, count: int) -> list[int]:
-    """The first tokens of the journal, without the base's start."""
-    return Vocabulary.load(base).encode(journal())[:count]
+def prompt_ids(args: argparse.Namespace) -> list[int]:
+    """The first tokens of the journal after the base's start."""
+    vocabulary = Vocabulary.load(args.base)
+    return [vocabulary.start, *vocabulary.encode(journal())[: args.prompt]]
 
 
-def our_contenders(args: argparse.Namespace, scratch: Path, /) -> dict[str, Contender]:
+def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
     """Every line of ours by name."""
-    found: dict[str, Contender] = {}
+    found: Contenders = {}
     index = RunIndex(scratch / "runs", b"benchmark key 16")
     index.add([journal()])
     for dtype in args.dtypes.split(","):
@@ -82,65 +79,54 @@ def our_contenders(args: argparse.Namespace, scratch: Path, /) -> dict[str, Cont
         engine.load(args.base)
         if args.voice:
             engine.activate("voice", args.voice)
-        ids = prompt_ids(args.base, args.prompt)
-        text = engine.vocabulary.bytes_of(ids).decode("utf-8", "ignore")
+        text = engine.vocabulary.bytes_of(prompt_ids(args)[1:]).decode("utf-8", "ignore")
         prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1, sampling=FULL)
         cost = "" if engine.cost is None else f" ({100 * engine.cost:.2f} % from fp32)"
         name = f"vaultgpt {engine.dtype}{cost}: "
-        plans = {
-            "greedy": replace(prompt, sampling=GREEDY),
-            "as it writes": prompt,
-            "as it writes, n = 4": replace(prompt, n=4),
-        }
-        for what, plan in plans.items():
-            found[name + what] = lambda engine=engine, plan=plan: ours(engine, plan)  # type: ignore[misc]
+        found[name + "greedy"] = partial(answer, engine, replace(prompt, sampling=GREEDY))
+        found[name + "as it writes"] = partial(answer, engine, prompt)
+        found[name + "as it writes, n = 4"] = partial(answer, engine, replace(prompt, n=4))
         hit = replace(prompt, max_tokens=8)
-        found[name + "prefix hit"] = lambda engine=engine, hit=hit: ours(engine, hit, cold=False)  # type: ignore[misc]
+        found[name + "prefix hit"] = partial(answer, engine, hit, cold=False)
     return found
 
 
-def transformers_contender(
-    base: Path,
-    voice: Path | None,
-    ids: list[int],
-    tokens: int,
-    dtype: torch.dtype,
-    device: str = "cpu",
-    static: bool = False,
-) -> Contender:
-    """transformers.generate, greedy and cached, the adapter attached as peft does.
+def transformers(args: argparse.Namespace, _: Path, /) -> Contenders:
+    """transformers.generate, greedy, in each dtype, the adapter attached as peft does.
 
-    `static`: its cache of one size, for which it compiles and, on CUDA, captures graphs.
+    On CUDA with its cache of one size too, for which it compiles and captures graphs.
     """
     from transformers import AutoModelForCausalLM
 
-    net: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-    if voice:
-        from peft import PeftModel
+    found: Contenders = {}
+    where = choose_device(args.device).type
+    given = torch.tensor([prompt_ids(args)], device=where)
+    for dtype in filter(None, args.transformers.split(",")):
+        net: Any = AutoModelForCausalLM.from_pretrained(args.base, dtype=getattr(torch, dtype))
+        if args.voice:
+            from peft import PeftModel
 
-        net = PeftModel.from_pretrained(net, str(voice))
-    net.train(False).to(device)
-    given = torch.tensor([ids], device=device)
-    more: dict[str, Any] = {"cache_implementation": "static"} if static else {}
+            net = PeftModel.from_pretrained(net, str(args.voice))
+        net.train(False).to(where)
+        name = f"transformers {dtype}{', adapter attached' if args.voice else ''}"
+        found[f"{name}: greedy"] = partial(_generate, net, given, args.tokens)
+        if where == "cuda":
+            more = {"cache_implementation": "static"}
+            found[f"{name}, static cache: greedy"] = partial(
+                _generate, net, given, args.tokens, **more
+            )
+    return found
 
-    def generate(count: int) -> float:
+
+def _generate(net: Any, given: torch.Tensor, tokens: int, **more: Any) -> Figures:
+    def seconds(count: int) -> float:
         begin = time.perf_counter()
-        net.generate(
-            input_ids=given,
-            max_new_tokens=count,
-            do_sample=False,
-            pad_token_id=0,
-            eos_token_id=None,
-            attention_mask=torch.ones_like(given),
-            **more,
-        )
+        more.update(pad_token_id=0, eos_token_id=None, attention_mask=torch.ones_like(given))
+        net.generate(input_ids=given, max_new_tokens=count, do_sample=False, **more)
         return time.perf_counter() - begin
 
-    def run() -> Figures:
-        first = generate(1)
-        return Figures(first * 1000, (tokens - 1) / (generate(tokens) - first))
-
-    return run
+    first = seconds(1)
+    return Figures(first * 1000, (tokens - 1) / (seconds(tokens) - first))
 
 
 def requantise(source: Path, target: Path) -> None:
@@ -169,72 +155,42 @@ def requantise(source: Path, target: Path) -> None:
     writer.close()
 
 
-def llama_cpp_contender(file: Path, ids: list[int], tokens: int, threads: int) -> Contender:
+def llama_cpp_requantised(args: argparse.Namespace, scratch: Path, /) -> Contenders:
+    """The same bits a number as ours."""
+    requantise(args.gguf, scratch / "q8_0.gguf")
+    return _llama_cpp("Q8_0", scratch / "q8_0.gguf", args)
+
+
+def llama_cpp_as_given(args: argparse.Namespace, _: Path, /) -> Contenders:
+    """The file that the base was expanded from."""
+    return _llama_cpp("as given", args.gguf, args)
+
+
+def _llama_cpp(name: str, file: Path, args: argparse.Namespace) -> Contenders:
     """llama.cpp's server, greedy, its own timings; a prompt of the same tokens, never cached."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_ctx, params.n_parallel, params.n_gpu_layers = 1024, 1, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = args.threads
     params.cache_prompt, params.ui, params.port, params.verbosity = False, False, 0, 0
     server = xllamacpp.Server(params)
-    asked = {
-        "prompt": ids,
-        "n_predict": tokens,
-        "temperature": 0,
-        "cache_prompt": False,
-        "ignore_eos": True,
-    }
+    asked = {"prompt": prompt_ids(args), "n_predict": args.tokens, "temperature": 0}
+    body = json.dumps({**asked, "cache_prompt": False, "ignore_eos": True}).encode()
 
     def run() -> Figures:
         request = urllib.request.Request(
-            server.listening_address + "/completion",
-            data=json.dumps(asked).encode(),
-            headers={"Content-Type": "application/json"},
+            f"{server.listening_address}/completion", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request) as answer:
-            timings = json.loads(answer.read())["timings"]
+        with urllib.request.urlopen(request) as said:
+            timings = json.loads(said.read())["timings"]
         return Figures(timings["prompt_ms"], timings["predicted_per_second"])
 
-    return run
-
-
-def llama_cpp_requantised(args: argparse.Namespace, scratch: Path, /) -> dict[str, Contender]:
-    """The same bits a number as ours."""
-    requantise(args.gguf, scratch / "q8_0.gguf")
-    return _llama_cpp("Q8_0", scratch / "q8_0.gguf", args)
-
-
-def llama_cpp_as_given(args: argparse.Namespace, _: Path, /) -> dict[str, Contender]:
-    """The file that the base was expanded from."""
-    return _llama_cpp("as given", args.gguf, args)
-
-
-def _llama_cpp(name: str, file: Path, args: argparse.Namespace) -> dict[str, Contender]:
-    ids = [Vocabulary.load(args.base).start, *prompt_ids(args.base, args.prompt)]
-    run = llama_cpp_contender(file, ids, args.tokens, args.threads)
     return {f"llama.cpp {name}: greedy": run}
 
 
-def transformers_contenders(args: argparse.Namespace, _: Path, /) -> dict[str, Contender]:
-    """In each dtype; on CUDA with its static cache too."""
-    found = {}
-    ids = [Vocabulary.load(args.base).start, *prompt_ids(args.base, args.prompt)]
-    where = choose_device(args.device).type
-    for dtype in [getattr(torch, name) for name in args.transformers.split(",") if name]:
-        name = f"transformers {str(dtype).removeprefix('torch.')}"
-        name += ", adapter attached" if args.voice else ""
-        for static in (False, True) if where == "cuda" else (False,):
-            found[name + (", static cache" if static else "") + ": greedy"] = (
-                transformers_contender(
-                    args.base, args.voice, ids, args.tokens, dtype, where, static
-                )
-            )
-    return found
-
-
-Engines = Callable[[argparse.Namespace, Path], dict[str, Contender]]
+Engines = Callable[[argparse.Namespace, Path], Contenders]
 
 
 def _serve(make: Engines, args: argparse.Namespace, scratch: Path, pipe: Connection) -> None:
@@ -250,9 +206,7 @@ def _serve(make: Engines, args: argparse.Namespace, scratch: Path, pipe: Connect
 
 
 @contextlib.contextmanager
-def _elsewhere(
-    make: Engines, args: argparse.Namespace, scratch: Path
-) -> Iterator[dict[str, Contender]]:
+def _elsewhere(make: Engines, args: argparse.Namespace, scratch: Path) -> Iterator[Contenders]:
     """The contenders of an engine, each run in that engine's process."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
@@ -266,14 +220,13 @@ def _elsewhere(
         return figures
 
     try:
-        names: list[str] = here.recv()
-        yield {name: lambda name=name: ask(name) for name in names}  # type: ignore[misc]
+        yield {name: partial(ask, name) for name in here.recv()}
     finally:
         here.close()
         process.join()
 
 
-def race(contenders: dict[str, Contender], runs: int) -> dict[str, Figures]:
+def race(contenders: Contenders, runs: int) -> dict[str, Figures]:
     """Each one's best figures, all taking turns."""
     rows: dict[str, list[Figures]] = {name: [] for name in contenders}
     for turn in range(runs + 1):
@@ -282,27 +235,15 @@ def race(contenders: dict[str, Contender], runs: int) -> dict[str, Figures]:
             if turn:  # the first one warms up
                 rows[name].append(figures)
     return {
-        name: Figures(min(f.first_ms for f in found), max(f.per_s for f in found))
+        name: Figures(min(f.first_ms for f in found), max(f.tokens_per_s for f in found))
         for name, found in rows.items()
     }
 
 
-def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Figures]:
-    """Every line of the table."""
-    engines: list[Engines] = [our_contenders]
-    engines += [llama_cpp_requantised, llama_cpp_as_given] if args.gguf else []
-    engines += [transformers_contenders] if args.transformers else []
-    with contextlib.ExitStack() as stack:
-        contenders: dict[str, Contender] = {}
-        for make in engines:
-            contenders |= stack.enter_context(_elsewhere(make, args, scratch))
-        return race(contenders, args.runs)
-
-
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--base", type=Path, default=ROOT / "vaultgpt" / "pebble")
+    parser = arguments(__doc__)
+    parser.add_argument("--base", type=Path, default=PEBBLE)
     parser.add_argument("--voice", type=Path, help="a generation's folder")
     parser.add_argument("--gguf", type=Path, help="the base as GGUF, for llama.cpp")
     parser.add_argument("--dtypes", default="auto", help="comma-separated: auto,float32,int8,...")
@@ -312,17 +253,21 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=300, help="tokens of the prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(args, Path(folder))
+    engines: list[Engines] = [ours]
+    engines += [llama_cpp_requantised, llama_cpp_as_given] if args.gguf else []
+    engines += [transformers] if args.transformers else []
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        contenders: Contenders = {}
+        for make in engines:
+            contenders |= stack.enter_context(_elsewhere(make, args, scratch))
+        rows = race(contenders, args.runs)
     print(f"{'':56} {'tokens/s':>9} {'first ms':>9}   prompt {args.prompt}, {args.threads} threads")
     for name, row in rows.items():
-        print(f"{name:56} {row.per_s:9.1f} {row.first_ms:9.1f}")
-    if args.json:
-        told = {name: {"tokens_per_s": r.per_s, "first_ms": r.first_ms} for name, r in rows.items()}
-        figures = {"prompt": args.prompt, "threads": args.threads, "rows": told}
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        print(f"{name:56} {row.tokens_per_s:9.1f} {row.first_ms:9.1f}")
+    told = {name: vars(row) for name, row in rows.items()}
+    keep(args.json, {"prompt": args.prompt, "threads": args.threads, "rows": told})
 
 
 if __name__ == "__main__":

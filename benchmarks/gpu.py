@@ -10,9 +10,7 @@ base that can't be fetched: its speed is that of the shape.
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,17 +20,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.decode import ROOT
+from benchmarks.common import PEBBLE, ROOT, arguments, home, keep, markdown, told
 from benchmarks.scale import make_vault
 from benchmarks.voice.mirrors import capture_job, settings
-from benchmarks.voice.stage import home
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.errors import Unavailable
 from vaultgpt.files import write_json
 from vaultgpt.state import create_state
 from vaultgpt.training.trainer import run_job
 
-PEBBLE = ROOT / "vaultgpt" / "pebble"
 WORDS_A_NOTE = 105  # of scale.py's
 YIELDS_MS = 200.0  # by which a round may hold the first token up
 
@@ -86,24 +82,18 @@ def a_round(base: Path, words: int, passes: float, device: str) -> dict[str, Any
     }
 
 
-def told(*command: str) -> str:
+def other(name: str, *options: str) -> str:
     """What another benchmark prints, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()[-400:]}")
-    return done.stdout
+    return told([sys.executable, "-m", f"benchmarks.{name}", *options], cwd=ROOT)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--base", type=Path, default=PEBBLE)
     parser.add_argument("--random", type=int, nargs=2, metavar=("LAYERS", "HIDDEN"))
     parser.add_argument("--words", type=int, nargs="+", default=[2_000_000])
     parser.add_argument("--passes", type=float, default=3.0)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     try:
         choose_device(options.device)
@@ -114,23 +104,18 @@ def main() -> None:
         if options.random:
             base = random_base(Path(work) / "random", *options.random)
         rounds = [a_round(base, n, options.passes, options.device) for n in options.words]
-        print("|   words | tokens | seconds | tokens/s | memory, GB | device |\n|" + "---|" * 6)
-        for row in rounds:
-            print(
-                f"| {row['words']:,} | {row['tokens']:,} | {row['seconds']} "
-                f"| {row['tokens_per_s']:,} | {row['peak_gb']} | {row['device']} |",
-                flush=True,
-            )
-        decode = ["benchmarks/decode.py", "--base", str(base), "--device", options.device]
-        writing = Path(work) / "writing.json"
-        print("\n" + told(*decode, "--json", str(writing)), flush=True)
-        hotkey = told("benchmarks/hotkey_while_training.py", "--base", str(base))
+        columns = ("words", "tokens", "seconds", "tokens_per_s", "peak_gb", "device")
+        print(markdown(columns, [[row[name] for name in columns] for row in rounds]), flush=True)
+        written = Path(work) / "writing.json"
+        common = ("--base", str(base))
+        device = ("--device", options.device, "--json", str(written))
+        print("\n" + other("decode", *common, *device), flush=True)
+        hotkey = other("hotkey_while_training", *common)
         rows = json.loads(hotkey.splitlines()[-1])["rows"]
         later = rows["during a round"]["p90_ms"] - rows["idle"]["p90_ms"]
         print(hotkey + f"a round holds the hotkey up by {later:.0f} ms (at most {YIELDS_MS:.0f})")
-        if options.json:
-            found = {"rounds": rounds, "writing": json.loads(writing.read_text()), "hotkey": rows}
-            options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        writing = json.loads(written.read_text())
+        keep(options.json, {"rounds": rounds, "writing": writing, "hotkey": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Does a training round make the hotkey wait? Time to first token, idle and during a real round.
 
 Everything is real: a daemon process, its mirror worker, its trainer at the lowest priority, HTTP.
-Run it on a machine that does nothing else: python benchmarks/hotkey_while_training.py [--base ID]
+Run it on a machine that does nothing else:
+
+    python -m benchmarks.hotkey_while_training [--base ID]
 """
 
 from __future__ import annotations
@@ -13,28 +15,20 @@ import random
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from vaultgpt.settings import save_option  # noqa: E402
-from vaultgpt.state import VaultState, create_state  # noqa: E402
-from vaultgpt.tasks.client import DaemonClient, find_daemon  # noqa: E402
+from benchmarks.common import EXAMPLE, arguments, home, serving
+from vaultgpt.settings import save_option
+from vaultgpt.state import create_state
+from vaultgpt.tasks.client import DaemonClient
 
 BOUND = 1.5  # during a round, times idle
-SERVE = (
-    "import sys; from pathlib import Path; from vaultgpt.settings import load_settings; "
-    "from vaultgpt.daemon.serving import serve; from vaultgpt.state import find_state; "
-    "s = find_state(Path(sys.argv[1])); serve(s, load_settings(s.config), 0)"
-)
 
 
 def words_of(vault: Path) -> list[str]:
@@ -80,45 +74,25 @@ class Hotkey:
         }
 
 
-def start(state: VaultState) -> tuple[subprocess.Popen[bytes], DaemonClient]:
-    """A daemon that has read the vault and starts no rounds by itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(state.vault)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-    )
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if (client := find_daemon(state)) and client.get("/v1/status")["notes"]:
-            return process, client
-        time.sleep(0.05)
-    raise SystemExit("The daemon did not start.")
-
-
-def until_training(client: DaemonClient) -> None:
-    """Start a fresh round and wait until its trainer takes steps."""
-    client.post("/v1/train", {"fresh": True})
-    end = time.monotonic() + 600
-    while time.monotonic() < end:
-        training = client.get("/v1/status")["training"]
-        if training is None:
-            raise SystemExit("The round ended before it could be measured: give a larger --vault.")
-        if training.get("phase") == "train" and training.get("step"):
-            return
-        time.sleep(0.1)
-    raise SystemExit("The trainer took no step in ten minutes.")
-
-
-def until_idle(client: DaemonClient) -> None:
-    """Wait until the trainer has left."""
-    end = time.monotonic() + 60
-    while client.get("/v1/status")["training"] is not None and time.monotonic() < end:
+def until(holds: Callable[[], object], else_: str, seconds: float) -> None:
+    """Wait for a state; SystemExit with a sentence when it does not come."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise SystemExit(else_)
         time.sleep(0.1)
 
 
-def run(args: argparse.Namespace, home: Path) -> dict[str, Any]:
+def learns(client: DaemonClient) -> bool:
+    """Whether the round's trainer takes steps."""
+    training = client.get("/v1/status")["training"]
+    if training is None:
+        raise SystemExit("The round ended before it could be measured: give a larger --vault.")
+    return training.get("phase") == "train" and bool(training.get("step"))
+
+
+def run(args: argparse.Namespace, vault: Path) -> dict[str, Any]:
     """All the figures."""
-    vault = home / "vault"
     shutil.copytree(args.vault, vault)
     state = create_state(vault)
     for key, value in (
@@ -127,30 +101,27 @@ def run(args: argparse.Namespace, home: Path) -> dict[str, Any]:
         ("training.first_round_s", 3600),
     ):
         save_option(state.config, key, value)
-    process, client = start(state)
-    try:
+    presses = (args.presses, args.tokens, args.pause)
+    with serving(state) as (supervisor, client):
+        until(lambda: client.get("/v1/status")["notes"], "The vault was not read.", 60)
         hotkey = Hotkey(client, words_of(vault), args.prompt_words)
         hotkey.press(4)  # starts the worker
         hotkey.press(4)
-        supervisor = psutil.Process(process.pid)
-        rows = {"idle": hotkey.measure(args.presses, args.tokens, args.pause)}
+        rows = {"idle": hotkey.measure(*presses)}
         idle_rss = supervisor.memory_info().rss
-        until_training(client)
-        rows["during a round"] = hotkey.measure(args.presses, args.tokens, args.pause)
+        client.post("/v1/train", {"fresh": True})
+        until(lambda: learns(client), "The trainer took no step in ten minutes.", 600)
+        rows["during a round"] = hotkey.measure(*presses)
         during = client.get("/v1/status")["training"]
         client.post("/v1/train/cancel", {})
-        until_idle(client)
-        rows["idle again"] = hotkey.measure(args.presses, args.tokens, args.pause)
-    finally:
-        process.terminate()
-        process.wait(20)
+        until(lambda: client.get("/v1/status")["training"] is None, "It goes on.", 60)
+        rows["idle again"] = hotkey.measure(*presses)
     # Other programs come and go: the faster of the two idle runs is the harder measure.
     idle_ms = min(rows["idle"]["first_token_ms"], rows["idle again"]["first_token_ms"])
-    ratio = rows["during a round"]["first_token_ms"] / idle_ms
     return {
         "base": args.base,
         "rows": rows,
-        "ratio": round(ratio, 2),
+        "ratio": round(rows["during a round"]["first_token_ms"] / idle_ms, 2),
         "still_training": during is not None,
         "trainer_tokens_per_s": (during or {}).get("tokens_per_s"),
         "supervisor_mb": round(idle_rss / 2**20, 1),
@@ -161,17 +132,16 @@ def run(args: argparse.Namespace, home: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print a table and one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vault", type=Path, default=ROOT / "examples" / "vault")
+    parser = arguments(__doc__, json_too=False)
+    parser.add_argument("--vault", type=Path, default=EXAMPLE)
     parser.add_argument("--base", default="pebble")
     parser.add_argument("--presses", type=int, default=30)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--prompt-words", type=int, default=180)
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two presses")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["VAULTGPT_HOME"] = str(Path(folder) / "home")
-        found = run(args, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, home(Path(folder) / "home"):
+        found = run(args, Path(folder) / "vault")
     print(f"{'':16}{'first token':>14}{'p90':>10}{'worst':>10}{'tokens/s':>10}")
     for name, row in found["rows"].items():
         print(

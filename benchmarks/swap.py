@@ -8,18 +8,13 @@ engine keeps the last three. Each client asks the same seeded question over and 
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.common import arguments, markdown, serving
 from benchmarks.scale import make_vault
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultGPTError
@@ -35,7 +31,7 @@ from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.tasks.client import DaemonClient, find_daemon
+from vaultgpt.tasks.client import DaemonClient
 
 PROMPTS = ("Grey, then less grey. I went", "I am in a house that", "The heron stood")
 NOTES, PAUSE_S, RANK = 24, 4.0, 16
@@ -103,22 +99,6 @@ class Vault:
             ledger.generations.add(row, [])
         return name
 
-    @contextlib.contextmanager
-    def daemon(self) -> Iterator[DaemonClient]:
-        """Its daemon, which no worker has."""
-        command = [sys.executable, "-m", "vaultgpt", "serve", str(self.state.vault), "--port", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            end = time.monotonic() + 60
-            while (client := find_daemon(self.state)) is None:
-                if time.monotonic() > end:
-                    raise SystemExit("The daemon did not start.")
-                time.sleep(0.05)
-            yield client
-        finally:
-            process.terminate()
-            process.wait(20)
-
 
 @dataclass
 class Load:
@@ -154,7 +134,7 @@ class Load:
 def first_text_s(vault: Vault) -> float:
     """Seconds from a hotkey to its first text, where no worker runs."""
     body = {"prompt": PROMPTS[0], "max_tokens": 8, "stream": True, "seed": 1}
-    with vault.daemon() as client:
+    with serving(vault.state) as (_, client):
         began = time.perf_counter()
         events = client.stream("/v1/completions", body)
         next(events)
@@ -166,12 +146,9 @@ def first_text_s(vault: Vault) -> float:
 
 def swapped(vault: Vault, swaps: int, clients: int) -> dict[str, Any]:
     """How soon each new voice is had, and what the clients were told meanwhile."""
-    copies: dict[str, int] = {
-        vault.voices[0]: 0,
-        vault.voices[1]: 1,
-    }  # a new voice writes as one of these
+    copies = {voice: drawn for drawn, voice in enumerate(vault.voices)}  # writes as one of the two
     load, known, had, told = Load(), {}, [], []
-    with vault.daemon() as daemon:
+    with serving(vault.state) as (_, daemon):
         for voice, drawn in copies.items():
             daemon.post(f"/v1/generations/{voice}/activate", {})
             for number in range(clients):
@@ -213,29 +190,28 @@ def measure(base: str, swaps: int, clients: int, starts: int) -> dict[str, Any]:
         return {"base": base, "first_text_s": first, **swapped(vault, swaps, clients)}
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def table(rows: list[dict[str, Any]]) -> str:
     """A row a base: medians, the worst in brackets."""
-    titles = "first text of a cold worker, s | new voice had, s | its first text, s"
-    print(f"| | {titles} | answers | failed | mixed |\n" + "|---" * 7 + "|")
+    lines = []
     for row in rows:
-        cells = [
-            f"{statistics.median(row[key]):.2f} ({row[key][-1]:.2f})"
-            for key in ("first_text_s", "had_s", "told_s")
-        ]
-        counts = [str(row[key]) for key in ("answers", "failures", "mixed")]
-        print(f"| {' | '.join([Path(row['base']).name, *cells, *counts])} |")
-    print("bounds: first text 3 s with pebble, 4 at 135 M; its text 2 s; failed and mixed 0")
+        times = [row[key] for key in ("first_text_s", "had_s", "told_s")]
+        cells = [f"{statistics.median(each):.2f} ({each[-1]:.2f})" for each in times]
+        counts = [row[key] for key in ("answers", "failures", "mixed")]
+        lines.append([Path(row["base"]).name, *cells, *counts])
+    columns = ("", "first text of a cold worker, s", "new voice had, s", "its first text, s")
+    bounds = "bounds: first text 3 s with pebble, 4 at 135 M; its text 2 s; failed and mixed 0"
+    return markdown((*columns, "answers", "failed", "mixed"), lines) + "\n" + bounds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, json_too=False)
     parser.add_argument("bases", nargs="*", default=["pebble"])
     parser.add_argument("--swaps", type=int, default=6)
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--starts", type=int, default=3)
     args = parser.parse_args()
     rows = [measure(base, args.swaps, args.clients, args.starts) for base in args.bases]
-    show(rows)
+    print(table(rows))
     print(json.dumps(rows))
 
 

@@ -62,7 +62,7 @@ class Sampling:
         "0..5",
     )
     sure: float = option(
-        0.6,  # at 0.5 half of what is shown is wrong (benchmarks/voice/sure.py)
+        0.6,  # at 0.5 half of what is shown is wrong (docs/http.md)
         "A clause is written only as far as the chance of its words together is this",
         "",
         "0..1",

@@ -8,13 +8,13 @@ words of held-out paragraphs; only what they wrote is read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import markdown
 from benchmarks.voice.classify import Classifier, require
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
@@ -25,13 +25,13 @@ from vaultgpt.report.study import own_text
 from vaultgpt.report.style import page_words, style
 from vaultgpt.training.evaluate import spread
 from vaultgpt.vault.reconcile import ScannedNote
+from vaultgpt.wire import Prompt
 
 AUTHORS = ("thoreau", "mary-maclane", "confederate-girl", "hawthorne", "amiel")
 MIRRORS = AUTHORS[:4]  # the fifth only makes the choice harder
 SEED = 1
 PIECES = 600  # of each author's training pages
 PROMPTS, EACH = 25, 8  # texts after held-out beginnings: 200 of the mirror, 200 of the base
-EMPTY = 100  # and from nothing
 TOKENS = 170  # about 115 words: one piece
 PAGES, PAGE_TOKENS = 48, 440  # about 310 words each, for the delta
 _DRAWS = 1000
@@ -39,21 +39,16 @@ TOKENS_PER_S = 700.0
 
 
 def cases(options: Options) -> list[Case]:
-    tokens = 2 * ((PROMPTS * EACH + EMPTY) * TOKENS + PAGES * PAGE_TOKENS)
-    return [_case(options, name, tokens / TOKENS_PER_S + 60) for name in MIRRORS]
+    return [_case(options, name) for name in MIRRORS]
 
 
-def _case(options: Options, name: str, cost: float) -> Case:
+def _case(options: Options, name: str) -> Case:
     def run() -> Figures:
         require()
         return _measure(options, name)
 
+    cost = 2 * (PROMPTS * EACH * TOKENS + PAGES * PAGE_TOKENS) / TOKENS_PER_S + 60
     return Case(name, SEED, "author", cost, run, writing=writing())
-
-
-@lru_cache(maxsize=8)
-def _journal(folder: Path) -> Journal:
-    return Journal(folder)
 
 
 def _pages(notes: Sequence[ScannedNote], author: str) -> list[Piece]:
@@ -66,94 +61,65 @@ def _pages(notes: Sequence[ScannedNote], author: str) -> list[Piece]:
 def _classifier(data: Path) -> tuple[Classifier, dict[str, float]]:
     """Trained on training pages; and the share of each author's held-out pages told right."""
     learned: list[Piece] = []
-    held: list[Piece] = []
+    held: dict[str, list[Piece]] = {}
     for author in AUTHORS:
-        split = _journal(data / author).split(SEED)
+        split = Journal(data / author).split(SEED)
         learned += spread(_pages(split.train, author), PIECES)
-        held += _pages(split.held, author)
+        held[author] = _pages(split.held, author)
     judge = Classifier(learned)
-    said = judge(held)
-    right = {
-        author: [s == p.label for s, p in zip(said, held, strict=True) if p.label == author]
-        for author in AUTHORS
-    }
-    return judge, {author: sum(r) / len(r) for author, r in right.items() if r}
+    return judge, {a: judge(found).count(a) / len(found) for a, found in held.items() if found}
 
 
 def _measure(options: Options, name: str) -> Figures:
     judge, real = _classifier(options.data)
-    mirror = trained(options.work, _journal(options.data / name), SEED)
+    mirror = trained(options.work, Journal(options.data / name), SEED)
     engine = open_engine(mirror)
-    held = items(mirror.split.held)
-    prompts = half_sentences(held, PROMPTS, SEED, context=0, words=12)
-    told: dict[str, Any] = {}
-    for model in ("mirror", "base"):
-        tags = ("journal",) if model == "mirror" else ()
-        empty = continuations(engine, EMPTY, 7, tags=tags, tokens=TOKENS, model=model)
-        told[f"{model}_after"] = attributed(judge, _after(engine, prompts, model), name)
-        told[f"{model}_empty"] = attributed(judge, empty, name)
-    return {
-        "real_held_out": real[name],
-        "prompts": len(prompts),
-        "attributed": told,
-        "delta": _delta(mirror, engine),
+    prompts = half_sentences(items(mirror.split.held), PROMPTS, SEED, context=0, words=12)
+    told = {
+        f"{model}_after": attributed(judge, _after(engine, prompts, model), name)
+        for model in ("mirror", "base")
     }
+    found = {"real_held_out": real[name], "prompts": len(prompts), "attributed": told}
+    return {**found, "delta": _delta(mirror, engine)}
+
+
+def _plan(model: str, one: Opening, tokens: int, seed: int) -> Prompt:
+    """What is asked of the mirror under a header; the base gets none, as it knows none."""
+    tags, date = (one.tags, one.date) if model == "mirror" else ((), None)
+    return Prompt(one.text, tags, date, length="tokens", max_tokens=tokens, seed=seed, model=model)
 
 
 def _after(engine: Engine, prompts: Sequence[Opening], model: str) -> list[str]:
-    """Texts of the mirror under each prompt's own header; the base gets none, as it knows none."""
+    """EACH texts after each prompt."""
     found: list[str] = []
     for number, one in enumerate(prompts):
-        one = one if model == "mirror" else replace(one, tags=(), date=None)
-        found += continuations(
-            engine,
-            EACH,
-            100 * number,
-            tags=one.tags,
-            date=one.date,
-            texts=(one.text,),
-            tokens=TOKENS,
-            model=model,
-        )
+        found += continuations(engine, EACH, _plan(model, one, TOKENS, 100 * number))
     return found
 
 
 def attributed(judge: Classifier, texts: Sequence[str], author: str) -> dict[str, Any]:
-    """{"pieces", "share", "low", "high", "as"}: what share of the pieces is taken for `author`."""
+    """{"pieces", "share", "low", "high"}: what share of the pieces is taken for `author`."""
     pieces = generated(texts, author)
-    said = judge(pieces)
-    right = np.array([s == author for s in said], np.float64)
+    right = np.array([s == author for s in judge(pieces)], np.float64)
     if not len(right):
-        return {"pieces": 0, "share": None, "low": None, "high": None, "as": {}}
+        return {"pieces": 0, "share": None, "low": None, "high": None}
     rng = np.random.default_rng(1)
     draws = right[rng.integers(0, len(right), (_DRAWS, len(right)))].mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {
-        "pieces": len(pieces),
-        "share": float(right.mean()),
-        "low": float(low),
-        "high": float(high),
-        "as": {a: said.count(a) / len(said) for a in AUTHORS},
-    }
+    low, high = map(float, np.percentile(draws, [2.5, 97.5]))
+    return {"pieces": len(pieces), "share": float(right.mean()), "low": low, "high": high}
 
 
 def _delta(mirror: Trained, engine: Engine) -> dict[str, Any]:
     """Burrows' delta of the mirror's pages and the base's among the author's held-out pages."""
-    texts = {
-        "training": [own_text(i) for i in items(mirror.split.train)],
-        "held": [own_text(i) for i in items(mirror.split.held)],
-    }
-    counts = {k: sum(len(t.split()) for t in v) for k, v in texts.items()}
-    words = page_words(counts["training"], counts["held"])
-    if words is None:
-        return {"page_words": None}
-    learned, own = (_of_length(texts[k], words) for k in ("training", "held"))
+    training = [own_text(i) for i in items(mirror.split.train)]
+    held = [own_text(i) for i in items(mirror.split.held)]
+    words = page_words(*(sum(len(t.split()) for t in texts) for texts in (training, held)))
     found: dict[str, Any] = {"page_words": words}
-    for model in ("mirror", "base"):
-        tags = ("journal",) if model == "mirror" else ()
-        wrote = continuations(engine, PAGES, 3000, tags=tags, tokens=PAGE_TOKENS, model=model)
-        pages = _of_length(wrote, words)
-        found[model] = style(learned, own, pages, [1.0] * len(pages), words)
+    for model in ("mirror", "base") if words is not None else ():
+        plan = _plan(model, Opening("", ("journal",), None), PAGE_TOKENS, 3000)
+        wrote = continuations(engine, PAGES, plan)
+        learned, own, pages = (_of_length(texts, words or 0) for texts in (training, held, wrote))
+        found[model] = style(learned, own, pages, [1.0] * len(pages), words or 0)
     return found
 
 
@@ -162,25 +128,20 @@ def _of_length(texts: Sequence[str], words: int) -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| journal | real held-out pages | mirror | base | mirror, from nothing | base | "
-        "mirror clear of the base | delta percentile, mirror | base |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for row in rows:
         told, delta = row.figures["attributed"], row.figures["delta"]
-        each = ("mirror_after", "base_after", "mirror_empty", "base_empty")
-        shares = " | ".join(_share(told[k]) for k in each)
-        places = " | ".join(_percentile(delta.get(m, {})) for m in ("mirror", "base"))
+        shares = [_share(told[f"{model}_after"]) for model in ("mirror", "base")]
+        places = [_percentile(delta.get(model, {})) for model in ("mirror", "base")]
         real = f"{100 * row.figures['real_held_out']:.1f} %"
-        lines.append(f"| {row.journal} | {real} | {shares} | {_clear(told)} | {places} |")
-    lines += [
-        "",
-        "Shares of pieces taken for the right author, of five. Percentile: how many of "
-        "the author's own held-out pages lie farther from the average page; 50 is the "
-        "author's own.",
-    ]
-    return "\n".join(lines)
+        lines.append([row.journal, real, *shares, _clear(told), *places])
+    columns = ("journal", "real held-out pages", "mirror", "base", "clear of the base")
+    more = ("delta percentile, mirror", "base")
+    note = (
+        "Shares of pieces taken for the right author, of five. Percentile: how many of the author's"
+        " own held-out pages lie farther from the average page; 50 is the author's own."
+    )
+    return markdown((*columns, *more), lines) + "\n\n" + note
 
 
 def _clear(told: dict[str, Any]) -> str:
@@ -200,7 +161,5 @@ def _percentile(one: dict[str, Any]) -> str:
     return f"{one['percentile']:.0f} ({one['low']:.0f} to {one['high']:.0f})"
 
 
-BENCH = Bench("author", str(__doc__).splitlines()[0], cases, table)
-
 if __name__ == "__main__":
-    raise SystemExit(main(BENCH))
+    raise SystemExit(main(Bench("author", __doc__, cases, table)))

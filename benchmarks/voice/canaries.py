@@ -85,12 +85,7 @@ def rank(value: float, others: Sequence[float]) -> int:
 
 def exposure(value: float, others: Sequence[float]) -> float:
     """log2(all / rank): 11 bits for the first of 2,001, 1 bit for one in the middle."""
-    return bits_of(rank(value, others), len(others) + 1)
-
-
-def bits_of(place: int, count: int) -> float:
-    """Bits of exposure of the `place`-th of `count`: log2(count / place)."""
-    return math.log2(count / place)
+    return math.log2((len(others) + 1) / rank(value, others))
 
 
 def share(value: float, others: Sequence[float]) -> float:

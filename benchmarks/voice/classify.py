@@ -34,23 +34,13 @@ class Classifier:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
 
-        require()
+        both: dict[str, Any] = {"min_df": 2, "sublinear_tf": True}
+        words: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
+        signs: dict[str, Any] = {"ngram_range": (2, 4), "analyzer": "char_wb"}
         self.model: Any = make_pipeline(
             make_union(
-                TfidfVectorizer(
-                    ngram_range=(1, 2),
-                    min_df=2,
-                    max_features=30_000,
-                    sublinear_tf=True,
-                    token_pattern=r"(?u)\b\w+\b",
-                ),
-                TfidfVectorizer(
-                    analyzer="char_wb",
-                    ngram_range=(2, 4),
-                    min_df=2,
-                    max_features=50_000,
-                    sublinear_tf=True,
-                ),
+                TfidfVectorizer(max_features=30_000, **words, **both),
+                TfidfVectorizer(max_features=50_000, **signs, **both),
             ),
             LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000),
         )
@@ -71,26 +61,17 @@ class Judge:
     """
 
     def __init__(self, real: Sequence[Piece]) -> None:
-        self.real = list(real)
-        self.models = [Classifier([p for p in self.real if p.fold != k]) for k in range(FOLDS)]
+        self.models = [Classifier([p for p in real if p.fold != k]) for k in range(FOLDS)]
         self.right: dict[str, dict[str, list[float]]] = {}  # label -> note -> right or not
         for k, model in enumerate(self.models):
-            held = [p for p in self.real if p.fold == k]
+            held = [p for p in real if p.fold == k]
             for piece, label in zip(held, model(held), strict=True):
                 notes = self.right.setdefault(piece.label, {})
                 notes.setdefault(piece.note, []).append(float(label == piece.label))
 
     def accuracy(self, label: str) -> float:
         """Share of the label's real pieces that are told right."""
-        found = [v for note in self.right[label].values() for v in note]
-        return sum(found) / len(found)
-
-    def shares(self, pieces: Sequence[Piece]) -> dict[str, float]:
-        """Label -> share of these pieces taken for it, over all folds' classifiers."""
-        said = [label for model in self.models for label in model(pieces)]
-        return {
-            label: said.count(label) / len(said) if said else 0.0 for label in sorted(self.right)
-        }
+        return float(np.concatenate([np.array(v) for v in self.right[label].values()]).mean())
 
     def each(self, pieces: Sequence[Piece]) -> list[float]:
         """For each piece the share of the classifiers that tell it right."""
@@ -117,11 +98,5 @@ def ratio(judge: Judge, found: dict[str, list[float]], seed: int = 1) -> dict[st
 
     own = sum(judge.accuracy(k) for k in found) / len(found)
     got = sum(sum(v) / len(v) for v in found.values()) / len(found)
-    low, high = np.percentile([draw() for _ in range(DRAWS)], [2.5, 97.5])
-    return {
-        "real": own,
-        "generated": got,
-        "ratio": got / max(own, 1e-9),
-        "low": float(low),
-        "high": float(high),
-    }
+    low, high = map(float, np.percentile([draw() for _ in range(DRAWS)], [2.5, 97.5]))
+    return {"real": own, "generated": got, "ratio": got / max(own, 1e-9), "low": low, "high": high}

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import home, markdown
 from benchmarks.voice import canaries
 from benchmarks.voice.journals import Journal, first_words
 from benchmarks.voice.mirrors import learn, settings
 from benchmarks.voice.rows import RECIPE, Bench, Case, Figures, Options, Row, base_digest, main, yes
-from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, home, written_at
+from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, written_at
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, run_hashes
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import Conflict
@@ -135,7 +136,7 @@ class History:
         learned = [str(a["generation"]) for a in (first, second) if a["generation"]]
         self._measure("learned", self._active())
         if deleted:
-            self._delete(learned)
+            self._delete()
         else:
             self._forget(learned)
         return self.figures
@@ -189,17 +190,15 @@ class History:
     def _forget(self, learned: Sequence[str]) -> None:
         """`forget` on each note; what is barred at once; the round that is due; what is erased."""
         here = Here(self.state)
-        gone = [here.ask(FORGET, ForgetRequest(path=p.path)) for p in self.gone]
-        barred = {g for one in gone for g in one["generations"]}
+        for one in self.gone:
+            here.ask(FORGET, ForgetRequest(path=one.path))
         self.figures["barred_at_once"] = self._runs_barred()
-        self.figures["generations_barred"] = len(barred & set(learned))
         self.figures["generations_learned"] = len(learned)
         self.figures["activations_refused"] = sum(map(self._refused, learned))
         with Ledger.open(self.state) as ledger:
             self.figures["due"] = what_is_due(self.state, WANTED, ledger, self.now).cause
         self._round_after("forget")
         self.figures["erased"] = sum(not (self.state.generations / g).exists() for g in learned)
-        self.figures["staging_empty"] = not any(self.state.staging.iterdir())
 
     def _runs_barred(self) -> bool:
         """Whether every 10-word run of the forgotten notes is in the guard's index."""
@@ -214,7 +213,7 @@ class History:
             return True
         return False
 
-    def _delete(self, learned: Sequence[str]) -> None:
+    def _delete(self) -> None:
         """The notes leave the vault; nothing is due for seven days, then a fresh round."""
         for one in self.gone:
             (self.state.vault / one.path).unlink()
@@ -222,7 +221,6 @@ class History:
         self.figures["fresh_before_seven_days"] = sum(a["kind"] == "fresh" for a in early)
         self.now += 1.5 * DAY_S
         self._round_after("deleted")
-        self.figures["generations_learned"] = len(learned)
 
     def _at(self, days: float) -> RoundAnswer:
         """The nightly round so many days on."""
@@ -231,39 +229,27 @@ class History:
 
     def _round_after(self, cause: str) -> None:
         """The round that is due, tried again on the next days should the gate refuse it."""
-        answer = self._learn(nightly=True)
-        refused: list[list[str]] = []
-        while not answer["verdict"]["promoted"] and len(refused) + 1 < TRIES:
-            refused.append([c["name"] for c in answer["verdict"]["checks"] if not c["passed"]])
+        answer, attempts = self._learn(nightly=True), 1
+        while not answer["verdict"]["promoted"] and attempts < TRIES:
             self.now += DAY_S * (8 if cause == "deleted" else 1) + HOUR_S
-            answer = self._learn(nightly=True)
+            answer, attempts = self._learn(nightly=True), attempts + 1
         with Ledger.open(self.state) as ledger:
             last = ledger.rounds.all(1)[0]
-        self.figures.update(
-            attempts=len(refused) + 1,
-            refused=refused,  # the checks that failed, for each refused attempt
-            cause=last.cause,
-            kind=answer["kind"],
-            promoted=answer["verdict"]["promoted"],
-        )
+        self.figures |= {"attempts": attempts, "cause": last.cause}
+        self.figures["promoted"] = answer["verdict"]["promoted"]
         self._measure("after", self._active())
 
 
 def table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| row | bits of exposure: before | learned | after | unseen | kept | share after, "
-        "unseen 0.5 | met |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    shown = ("before_gone", "learned_gone", "after_gone", "after_unseen", "after_kept")
+    lines = []
     for row in rows:
         f = row.figures
+        bits = [f"{f[f'{name}_exposure']:.1f}" for name in shown]
         met = ", ".join(f"{name} {yes(value)}" for name, value in _met(f).items())
-        bits = " | ".join(
-            f"{f[f'{name}_exposure']:.1f}"
-            for name in ("before_gone", "learned_gone", "after_gone", "after_unseen", "after_kept")
-        )
-        lines.append(f"| {row.key} | {bits} | {f['after_gone_share']:.2f} | {met} |")
-    return "\n".join(lines)
+        lines.append([row.key, *bits, f"{f['after_gone_share']:.2f}", met])
+    columns = ("row", "bits of exposure: before", "learned", "after", "unseen", "kept")
+    return markdown((*columns, "share after, unseen 0.5", "met"), lines)
 
 
 def _met(f: Figures) -> dict[str, bool]:
@@ -281,7 +267,5 @@ def _met(f: Figures) -> dict[str, bool]:
     }
 
 
-BENCH = Bench("forget", str(__doc__).splitlines()[0], cases, table)
-
 if __name__ == "__main__":
-    raise SystemExit(main(BENCH))
+    raise SystemExit(main(Bench("forget", __doc__, cases, table)))

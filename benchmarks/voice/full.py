@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +18,39 @@ from torch import Tensor, nn
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import choose_device
+from vaultgpt.training.evaluate import segments
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.streams import split_validation
 from vaultgpt.training.trainer import Trainer
 
-DROPOUT = 0.1
-DECAY = 0.1  # of matrices
-BETAS = (0.9, 0.95)
-FLOOR = 0.1  # of the peak rate, at the end of the cosine
+DROPOUT, DECAY, BETAS = 0.1, 0.1, (0.9, 0.95)  # decay of matrices
+WARM, FLOOR = 0.05, 0.1  # of the steps; of the peak rate, at the end of the cosine
 
 
-class FullLearner:
+class _FullLearner:
     """Stands where training.learner.Learner does, with every weight of the base trainable."""
 
-    def __init__(
-        self, base: BaseModel, recipe: Recipe, rate: float, steps: int, dropout: float
-    ) -> None:
+    def __init__(self, base: BaseModel, recipe: Recipe, rate: float, steps: int) -> None:
         self.base, self.recipe, self.rate, self.steps = base, recipe, rate, steps
-        self.alpha, self.calls = 0, 0
+        self.alpha = self.calls = self.tokens_before = 0
+        self.weight_before = 0.0
         base.model.requires_grad_(True)
         self.parameters: dict[str, nn.Parameter] = dict(base.model.named_parameters())
         matrices = [p for p in self.parameters.values() if p.ndim > 1]
         vectors = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}],
-            lr=0.0,
-            betas=BETAS,
-            fused=True,
-        )
-        self._hooks = [
-            m.register_forward_hook(partial(_drop, dropout))
-            for n, m in base.model.named_modules()
-            if n.endswith(("self_attn", "mlp", "embed_tokens"))
-        ]
+        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": DECAY}]
+        groups.append({"params": vectors, "weight_decay": 0.0})
+        self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
+        for name, module in base.model.named_modules():
+            if name.endswith(("self_attn", "mlp", "embed_tokens")):
+                module.register_forward_hook(_drop)
 
     def set_rate(self, factor: float) -> None:
-        """Warm-up as the loop says (5 %), then a cosine from the peak to a tenth of it."""
-        warm = max(3, math.ceil(0.05 * self.steps))
-        if self.calls < warm:
-            share = (self.calls + 1) / (warm + 1)
-        else:
+        """Warm-up, then a cosine, whatever the loop's own schedule says."""
+        warm = max(3, math.ceil(WARM * self.steps))
+        share = (self.calls + 1) / (warm + 1)
+        if self.calls >= warm:
             done = min(1.0, (self.calls - warm) / max(1, self.steps - warm))
             share = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
         self.calls += 1
@@ -78,70 +68,39 @@ class FullLearner:
         """All weights, under the type that the loop keeps its best in."""
         return Adapter(0, 0, {n: p.detach().clone() for n, p in self.parameters.items()}, None)
 
-    def state(self) -> dict[str, Tensor]:
-        """Nothing: a run is short and is not resumed in its middle."""
-        return {}
 
-    def close(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self.base.model.requires_grad_(False)
-
-
-def _drop(share: float, module: nn.Module, inputs: Any, output: Any) -> Any:
-    if not share or not torch.is_grad_enabled():
+def _drop(module: nn.Module, inputs: Any, output: Any) -> Any:
+    if not torch.is_grad_enabled():
         return output
-    first = output[0] if isinstance(output, tuple) else output
-    dropped = nn.functional.dropout(first, share)
-    return (dropped, *output[1:]) if isinstance(output, tuple) else dropped
-
-
-class _FullTrainer(Trainer):
-    def tune(self, rate: float, dropout: float) -> tuple[BaseModel, Adapter, float, int, float]:
-        at = self.settings
-        device = choose_device(at.device, at.dtype, at.threads)
-        base = load_base(Path(self.job.base), device)
-        train = [i for i in self.job.items if i.role in ("train", "replay")]
-        train, validation = split_validation(train, self.seed)
-        recipe, mixture, epoch_tokens, total = self._mixture(base, None, train, 0)
-        steps = max(1, round(total / recipe.batch_tokens))
-        check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
-        torch.manual_seed(self.seed)
-        learner = FullLearner(base, recipe, rate, steps, dropout)
-        from vaultgpt.training.evaluate import segments
-
-        found = segments(validation, base.encoder)
-        plan = Plan(steps, check, None, self.folder, self.digest)
-        loop: Any = Loop(learner, mixture, found, plan, stop=self.stop)  # type: ignore[arg-type]
-        last = loop.run()
-        learner.close()
-        state = loop.progress
-        best = min((v for _, v in state.checks), default=math.nan)
-        return base, loop.best or last, best, state.tokens, state.seconds
+    first, *rest = output if isinstance(output, tuple) else (output,)
+    dropped: Tensor = nn.functional.dropout(first, DROPOUT)
+    return (dropped, *rest) if rest else dropped
 
 
 @torch.no_grad()
 def _put(base: BaseModel, tensors: dict[str, Tensor]) -> None:
     for name, parameter in base.model.named_parameters():
         parameter.copy_(tensors[name])
+        parameter.requires_grad_(False)
 
 
-def full_tune(
-    job: Path, rate: float, dropout: float = DROPOUT
-) -> tuple[BaseModel, dict[str, float]]:
-    """(the base with the trained weights in it, figures) of one full fine-tuning."""
-    folder = job.parent / "full"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    shutil.copyfile(job, folder / "job.json")
-    trainer = _FullTrainer(folder / "job.json", lambda event: None, threading.Event(), 0.0)
-    base, weights, best, tokens, seconds = trainer.tune(rate, dropout)
-    shutil.rmtree(folder, ignore_errors=True)
-    _put(base, weights.tensors)
-    return base, {
-        "rate": rate,
-        "dropout": dropout,
-        "validation": best,
-        "tokens": float(tokens),
-        "train_s": seconds,
-    }
+def full_tune(path: Path, rate: float) -> tuple[BaseModel, dict[str, float]]:
+    """(the base with the trained weights in it, figures) of one full fine-tuning of a job."""
+    trainer = Trainer(path, lambda event: None, threading.Event())
+    at = trainer.settings
+    base = load_base(Path(trainer.job.base), choose_device(at.device, at.dtype, at.threads))
+    train = [i for i in trainer.job.items if i.role in ("train", "replay")]
+    train, validation = split_validation(train, trainer.seed)
+    recipe, mixture, epoch_tokens, total = trainer._mixture(base, None, train, 0)
+    steps = max(1, round(total / recipe.batch_tokens))
+    check = max(1, round(epoch_tokens / recipe.batch_tokens / 4))
+    torch.manual_seed(trainer.seed)
+    learner: Any = _FullLearner(base, recipe, rate, steps)
+    plan = Plan(steps, check, None, None, trainer.digest)
+    loop = Loop(learner, mixture, segments(validation, base.encoder), plan, stop=trainer.stop)
+    last = loop.run()
+    _put(base, (loop.best or last).tensors)
+    state = loop.progress
+    best = min((value for _, value in state.checks), default=math.nan)
+    figures = {"rate": rate, "dropout": DROPOUT, "validation": best, "train_s": state.seconds}
+    return base, {**figures, "tokens": float(state.tokens)}

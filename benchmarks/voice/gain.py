@@ -6,19 +6,18 @@ Held-out bits per byte of base, LoRA round and full fine-tuning on the same bloc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from benchmarks.common import markdown
 from benchmarks.voice.full import full_tune
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
-from benchmarks.voice.mirrors import bits, cut, trained
+from benchmarks.voice.mirrors import bits, cut, per_byte, trained
 from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, interval, main, yes
-from vaultgpt.training.evaluate import LN2, score
+from vaultgpt.training.evaluate import score
 
 BOUND = 0.95  # of full fine-tuning's gain
 # Mary MacLane after full fine-tuning at 1.5e-4, 3e-4, 6e-4, 1.2e-3: 1.472, 1.468, 1.483, 1.527 bits
 # per byte by an H200; Thoreau at 3e-4 and 6e-4: 1.431, 1.439.
 FULL_RATE = 3e-4
-LONG = 960  # tokens of a segment: a hotkey far down a long note
 WORDS = {"thoreau": 262e3, "hawthorne": 533e3, "mixed-three-authors": 376e3}
 TOKENS_PER_S = 4_500.0
 
@@ -42,26 +41,19 @@ def _case(options: Options, name: str, seed: int, what: str) -> Case:
 def _lora(options: Options, journal: Journal, seed: int) -> Figures:
     """The mirror that the benchmarks share."""
     mirror = trained(options.work, journal, seed)
-    report, adapter = mirror.answer["report"], mirror.adapter
+    report = mirror.answer["report"]
     assert report is not None  # it was promoted
-    notes = items(mirror.split.held)
-    found, long = cut(notes), cut(notes, LONG)
+    found = cut(items(mirror.split.held))
     return {
         "words": journal.words,
         "held_words": sum(n.note.words for n in mirror.split.held),
         "base": bits(found, None),
-        "after": bits(found, adapter),
-        "long_base": bits(long, None),
-        "long_after": bits(long, adapter),
+        "after": bits(found, mirror.adapter),
         "tokens": report["tokens"],
         "round_s": report["seconds"],
-        "tokens_per_s": report["tokens_per_s"],
         "general_base": report["bits_per_byte"]["general_base"],
         "general": report["bits_per_byte"]["general"],
-        "learning": {
-            k: report["learning"][k]
-            for k in ("rank", "rate", "embedding_rate", "batch_tokens", "block_tokens")
-        },
+        "learning": {key: report["learning"][key] for key in ("rank", "rate", "batch_tokens")},
     }
 
 
@@ -69,38 +61,30 @@ def _full(options: Options, journal: Journal, seed: int) -> Figures:
     mirror = trained(options.work, journal, seed)
     base, figures = full_tune(mirror.job, FULL_RATE)
     found = cut(items(mirror.split.held))
-    size = sum(s.bytes for s in found)
-    return {**figures, "base": bits(found, None), "after": sum(score(base, found)) / LN2 / size}
+    after = per_byte(score(base, found), found)
+    return {**figures, "base": bits(found, None), "after": after}
 
 
-def _gain(figures: dict[str, Any]) -> float:
+def _gain(figures: Figures) -> float:
     return float(figures["base"] - figures["after"])
 
 
 def table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| row | base | after | gain | long segments | plain English | rate | tokens | s |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for row in rows:
         f = row.figures
-        rate = f.get("rate") or f["learning"]["rate"]
-        long = f"{f['long_base']:.4f} -> {f['long_after']:.4f}" if "long_after" in f else ""
+        rate, seconds = f.get("rate") or f["learning"]["rate"], f.get("round_s", f.get("train_s"))
         plain = f"{100 * (f['general'] / f['general_base'] - 1):+.1f} %" if "general" in f else ""
-        lines.append(
-            f"| {row.key} | {f['base']:.4f} | {f['after']:.4f} | "
-            f"{100 * _gain(f) / f['base']:.2f} % | {long} | {plain} | {rate:.2g} | "
-            f"{f['tokens']:,.0f} | {f.get('round_s', f.get('train_s', 0)):.0f} |"
-        )
-    lines += [
-        "",
-        "| journal | LoRA's gain of full fine-tuning's | at least 95 % |",
-        "|---|---|---|",
-    ]
-    return "\n".join(lines + [_of_full(name, rows) for name in JOURNALS])
+        gain = f"{100 * _gain(f) / f['base']:.2f} %"
+        cells = [row.key, f"{f['base']:.4f}", f"{f['after']:.4f}", gain, plain, f"{rate:.2g}"]
+        lines.append([*cells, f"{f['tokens']:,.0f}", f"{seconds:.0f}"])
+    columns = ("row", "base", "after", "gain", "plain English", "rate", "tokens", "s")
+    judged = ("journal", "LoRA's gain of full fine-tuning's", "at least 95 %")
+    of_full = [_of_full(name, rows) for name in JOURNALS]
+    return markdown(columns, lines) + "\n\n" + markdown(judged, of_full)
 
 
-def _of_full(name: str, rows: Sequence[Row]) -> str:
+def _of_full(name: str, rows: Sequence[Row]) -> tuple[str, str, str]:
     have = {(r.seed, r.what): _gain(r.figures) for r in rows if r.journal == name}
     ratios = [
         have[seed, "lora"] / gain
@@ -108,13 +92,11 @@ def _of_full(name: str, rows: Sequence[Row]) -> str:
         if what == "full" and (seed, "lora") in have
     ]
     if not ratios:
-        return f"| {name} | | {yes(None)} |"
+        return name, "", yes(None)
     mean, half = interval(ratios)
     spread = f" ± {100 * half:.1f}, {len(ratios)} seeds" if len(ratios) > 1 else ""
-    return f"| {name} | {100 * mean:.1f} %{spread} | {yes(mean >= BOUND)} |"
+    return name, f"{100 * mean:.1f} %{spread}", yes(mean >= BOUND)
 
-
-BENCH = Bench("gain", str(__doc__).splitlines()[0], cases, table)
 
 if __name__ == "__main__":
-    raise SystemExit(main(BENCH))
+    raise SystemExit(main(Bench("gain", __doc__, cases, table)))

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import home, markdown
 from benchmarks.voice.arriving import stages
 from benchmarks.voice.journals import Journal
 from benchmarks.voice.mirrors import learn, settings
@@ -23,7 +24,6 @@ from benchmarks.voice.stage import (
     HOUR_S,
     START_S,
     copy_start,
-    home,
     make_start,
     open_state,
     written_at,
@@ -107,7 +107,7 @@ def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> Fig
     )
     failed: Counter[str] = Counter()
     promoted = words = 0
-    figures: list[dict[str, float | None]] = []  # by trial and check: for another bound's sake
+    figures: list[Figures] = []  # by trial and check: for another bound's sake
     for number in range(block * TRIALS, (block + 1) * TRIALS):
         new = draw(later, number)
         words += sum(n.note.words for n in new)
@@ -167,27 +167,18 @@ def trial(
 
 
 def table(rows: Sequence[Row]) -> str:
-    lines = [
-        "| rounds | should be | were | at least 19 of 20 | checks that failed |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     for kind in KINDS:
         blocks = [r.figures for r in rows if r.figures["kind"] == kind]
-        if not blocks:
-            continue
         right, trials = (sum(b[key] for b in blocks) for key in ("right", "trials"))
-        failed: Counter[str] = Counter()
-        for one in blocks:
-            failed.update(one["failed_checks"])
-        lines.append(
-            f"| {kind} | {'promoted' if kind == 'good' else 'refused'} | {right} of {trials} | "
-            f"{yes(right >= BOUND if trials == BLOCKS * TRIALS else None)} | "
-            f"{', '.join(f'{name} {count}' for name, count in failed.most_common())} |"
-        )
-    return "\n".join(lines)
+        failed = sum((Counter(one["failed_checks"]) for one in blocks), Counter[str]())
+        should = "promoted" if kind == "good" else "refused"
+        met = yes(right >= BOUND if trials == BLOCKS * TRIALS else None)
+        checks = ", ".join(f"{name} {count}" for name, count in failed.most_common())
+        lines.append((kind, should, f"{right} of {trials}", met, checks))
+    columns = ("rounds", "should be", "were", "at least 19 of 20", "checks that failed")
+    return markdown(columns, lines)
 
-
-BENCH = Bench("gate", str(__doc__).splitlines()[0], cases, table)
 
 if __name__ == "__main__":
-    raise SystemExit(main(BENCH))
+    raise SystemExit(main(Bench("gate", __doc__, cases, table)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import PEBBLE, home
 from benchmarks.voice.journals import Journal, Split
-from benchmarks.voice.rows import PEBBLE, RECIPE, base_digest
-from benchmarks.voice.stage import home, make_start, open_state
+from benchmarks.voice.rows import RECIPE, base_digest
+from benchmarks.voice.stage import make_start, open_state
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
 from vaultgpt.mirror.engine import Engine
@@ -33,9 +33,9 @@ from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import choose_device
 from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
 from vaultgpt.training.lora import Adapter, load_adapter, merged
-from vaultgpt.training.round import Item, Report
+from vaultgpt.training.round import Item
 from vaultgpt.training.trainer import run_job
-from vaultgpt.wire import Hear, Piece, Prompt, Sampling, Usage
+from vaultgpt.wire import Hear, Piece, Prompt, Usage
 
 Job = dict[str, Any]
 WHOLE_DAY = 86_400.0
@@ -93,15 +93,6 @@ def capture_job(state: VaultState, wanted: Settings, *, fresh: bool = True) -> J
     return found[0]
 
 
-def run_captured(job: Job, folder: Path) -> tuple[Report, Adapter]:
-    """Train such a job to its end without a gate; `folder` is emptied first."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
-    write_json(folder / "job.json", {**job, "out": str(folder / "out")})
-    report = run_job(folder / "job.json", lambda event: None, threading.Event())
-    return report, load_adapter(folder / "out")
-
-
 @dataclass(frozen=True)
 class Trained:
     """A journal without its hold-out, and the generation that learned it."""
@@ -154,11 +145,15 @@ def base_model() -> BaseModel:
     return load_base(PEBBLE, choose_device("auto", "auto", 0))
 
 
-def bits(found: Sequence[Segment], adapter: Adapter | None, *, plain: bool | None = None) -> float:
-    """Bits per byte of segments under the adapter; the base (None) reads no header by default."""
+def bits(found: Sequence[Segment], adapter: Adapter | None) -> float:
+    """Bits per byte of segments under the adapter; the base (None) reads no header."""
     base = base_model()
     with merged(base, adapter):
-        nats = score(base, found, plain=adapter is None if plain is None else plain)
+        return per_byte(score(base, found, plain=adapter is None), found)
+
+
+def per_byte(nats: Sequence[float], found: Sequence[Segment]) -> float:
+    """Bits per byte of segments that took so many nats."""
     return sum(nats) / LN2 / sum(s.bytes for s in found)
 
 
@@ -167,30 +162,12 @@ def cut(found: Sequence[Item], tokens: int = SEGMENT_TOKENS) -> list[Segment]:
     return segments(found, base_model().encoder, tokens)
 
 
-def with_header(
-    found: Sequence[Item], tags: Sequence[str] | None = None, date: str | None = None
-) -> list[Item]:
-    """The same items under other tags or another date (None keeps; "" drops the date)."""
-    return [
-        replace(
-            i,
-            tags=i.tags if tags is None else tuple(tags),
-            date=i.date if date is None else (date or None),
-        )
-        for i in found
-    ]
-
-
 def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:
     """The product's own engine on this mirror, its copy guard as it would be."""
-    return engine_on(mirror.state, mirror.generation, mirror.folder, guard=guard)
-
-
-def engine_on(state: VaultState, generation: str, folder: Path, *, guard: bool = True) -> Engine:
-    """The same on any adapter folder, under the copy guard of this vault."""
+    state = mirror.state
     engine = Engine(Mirror(guard=guard), RunIndex(state.runs, state.secret(), GUARD_WORDS).load())
     engine.load(PEBBLE)
-    engine.activate(generation, folder)
+    engine.activate(mirror.generation, mirror.folder)
     return engine
 
 
@@ -205,38 +182,12 @@ def write(engine: Engine, prompt: Prompt) -> list[str]:
     return texts
 
 
-def continuations(
-    engine: Engine,
-    count: int,
-    seed: int,
-    *,
-    tags: Sequence[str] = (),
-    date: str | None = None,
-    texts: Sequence[str] = ("",),
-    tokens: int = 160,
-    sampling: Sampling | None = None,
-    model: str = "mirror",
-) -> list[str]:
-    """`count` texts, drawn MOST_ALTERNATIVES at a time, after each of `texts` in turn."""
+def continuations(engine: Engine, count: int, plan: Prompt) -> list[str]:
+    """`count` texts as `plan` asks, drawn MOST_ALTERNATIVES at a time."""
     found: list[str] = []
     number = 0
     while len(found) < count:
-        prompt = Prompt(
-            texts[number % len(texts)],
-            tuple(tags),
-            date,
-            length="tokens",
-            max_tokens=tokens,
-            n=min(MOST_ALTERNATIVES, count - len(found)),
-            seed=seed + 1000 * number,
-            sampling=sampling or Sampling(),
-            model=model,
-        )
-        found += write(engine, prompt)
+        drawn = min(MOST_ALTERNATIVES, count - len(found))
+        found += write(engine, replace(plan, n=drawn, seed=(plan.seed or 0) + 1000 * number))
         number += 1
     return found
-
-
-def learned_text(mirror: Trained) -> list[str]:
-    """The text of every note in the mirror's vault, as the model reads it."""
-    return [entry.document()[0] for one in mirror.split.train for entry in one.note.entries]

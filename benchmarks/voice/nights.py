@@ -6,113 +6,93 @@ when 200 words wait. A night asks only what the product's own ledger says is due
 
 from __future__ import annotations
 
-import json
-import time
+import shutil
+import threading
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import home, markdown
 from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, stage_items
-from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import cut, learn, settings
-from benchmarks.voice.nights_figures import foretold, month_ends, rounds_since_first, surprise
-from benchmarks.voice.nights_summary import table
+from benchmarks.voice.journals import Journal, items
+from benchmarks.voice.mirrors import bits, cut, learn, settings
 from benchmarks.voice.rows import (
     RECIPE,
     Bench,
     Case,
     Figures,
     Options,
-    Unfinished,
+    Row,
     base_digest,
+    interval,
     main,
+    yes,
 )
-from benchmarks.voice.stage import copy_start, home, make_start, open_state
+from benchmarks.voice.stage import copy_start, make_start, open_state
 from vaultgpt.bases.names import resolve
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round, what_is_due
-from vaultgpt.settings import Settings
+from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState
 from vaultgpt.training.evaluate import tokens_of
 from vaultgpt.training.lora import Adapter, load_adapter
 from vaultgpt.training.round import Asked
 from vaultgpt.training.trainer import run_job
+from vaultgpt.wire import Hear
 
 STEP_DAYS = {"weekly": 7, "nightly": 1}
 TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
-KEEP = 1000  # generations: the curve needs old ones
 SEEDS = {"thoreau": (1, 2, 3), "hawthorne": (1,)}
 WORDS = {"thoreau": 262e3, "hawthorne": 530e3}
-ROUNDS = {
+ROUNDS = {  # a guess, for the cost
     ("thoreau", "weekly"): 10,
     ("thoreau", "nightly"): 60,
     ("hawthorne", "weekly"): 45,
     ("hawthorne", "nightly"): 100,
-}  # a guess, for the cost
-
-
-def wanted(seed: int) -> Settings:
-    """The product's settings but for the generations kept."""
-    return settings(training__keep=KEEP, training__seed=seed)
+}
+RATIO = 0.97  # of the fresh training's gain, at least
+WORSE = 0.01  # old notes, at most
+TOKENS = 0.25  # of the month's-end fresh trainings, at most
 
 
 def cases(options: Options) -> list[Case]:
-    until = time.monotonic() + options.most_s
-    found = []
-    for name, seeds in SEEDS.items():
-        for seed in seeds:
-            for variant in (*STEP_DAYS, "fresh"):
-                found.append(_case(options, name, seed, variant, until))
-    return found
+    variants = (*STEP_DAYS, "fresh")
+    return [
+        _case(options, n, seed, v) for n, found in SEEDS.items() for seed in found for v in variants
+    ]
 
 
-def _case(options: Options, name: str, seed: int, variant: str, until: float) -> Case:
+def _case(options: Options, name: str, seed: int, variant: str) -> Case:
     journal = Journal(options.data / name)
-    work = _work(options, name, seed)
+    work = options.work / f"nights-{name}-{seed}-{base_digest()}-{RECIPE}"
     training_s = WORDS[name] * 0.9 * 1.35 * 3.3 / 4500 + 60
     cost = training_s * 1.2
     if variant != "fresh":
-        each = 22 + WORDS[name] / 40e3  # scan, score, train and sample
-        cost = ROUNDS[name, variant] * each * (1 - _done(work / variant)) + 120
+        cost = ROUNDS[name, variant] * (22 + WORDS[name] / 40e3) + 120
     if not (work / "first" / "answer.json").exists():
         cost += 0.8 * training_s
 
     def run() -> Figures:
-        found, asked = plan_calendar(journal.notes, seed), wanted(seed)
+        found, asked = plan_calendar(journal.notes, seed), settings(training__seed=seed)
         start = make_start(
             work / "first",
             lambda vault: fill_first(journal, found, vault),
-            lambda state: _first(state, found, asked),
+            lambda state: learn(state, asked, fresh=True, now=night(found.border - timedelta(1))),
             f"nights/{name}",
         )
-        if variant == "fresh":
-            return fresh(journal, found, start, work / variant, asked)
-        place = simulate(journal, found, start, work / variant, STEP_DAYS[variant], asked, until)
-        return _figures(found, place, variant)
+        place = copy_start(start, work / variant)
+        with home(place / "home"):
+            state = open_state(place)
+            figures = _base(found)
+            if variant == "fresh":
+                figures |= _fresh(journal, found, state, asked)
+            else:
+                figures |= _small(journal, found, state, asked, STEP_DAYS[variant])
+        shutil.rmtree(place)
+        return figures
 
-    return Case(name, seed, variant, cost, run, resumes=variant != "fresh")
-
-
-def _work(options: Options, name: str, seed: int) -> Path:
-    return options.work / f"nights-{name}-{seed}-{base_digest()}-{RECIPE}"
-
-
-def _done(place: Path) -> float:
-    """Share of the looks that an earlier run took."""
-    at = _place(place)
-    return float(at["look"] / max(1, at["looks"]))
-
-
-def _place(place: Path) -> dict[str, Any]:
-    file = place / "at.json"
-    if not file.exists():
-        return {"look": 0, "looks": 0, "seconds": 0.0}
-    return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
-def _first(state: VaultState, found: Calendar, asked: Settings) -> RoundAnswer:
-    return learn(state, asked, fresh=True, now=night(found.border - timedelta(1)))
+    return Case(name, seed, variant, cost, run)
 
 
 def looks(found: Calendar, step_days: int) -> list[date]:
@@ -129,130 +109,151 @@ def looks(found: Calendar, step_days: int) -> list[date]:
     return [d for d in days if found.between(d - timedelta(step_days + TAIL_DAYS + 1), d)]
 
 
-def simulate(
-    journal: Journal,
-    found: Calendar,
-    start: Path,
-    place: Path,
-    step_days: int,
-    asked: Settings,
-    until: float,
-) -> Path:
-    """Let the days pass; at.json keeps the place after each look. Unfinished at `until`.
+def _small(
+    journal: Journal, found: Calendar, state: VaultState, asked: Settings, step_days: int
+) -> Figures:
+    """Let the days pass: what arrives is put into the vault, and what is due then is learned."""
+    with Ledger.open(state) as ledger:
+        first = _surprise(found, _active(state, ledger), "first")
+    before = found.border - timedelta(1)
+    for day in looks(found, step_days):
+        arrived = found.between(before, day)
+        for stage in arrived:
+            put(journal, stage, state.vault, stage.day)
+        if arrived or _due(state, asked, night(day)):
+            learn(state, asked, now=night(day), nightly=True, manual=False)
+        before = day
+    with Ledger.open(state) as ledger:
+        spent, last = _spent(ledger), _active(state, ledger)
+    return {**first, **_surprise(found, last, "last"), **spent}
 
-    A look that was cut off is taken again: notes are written anew and the ledger knows the rest.
+
+def _due(state: VaultState, asked: Settings, now: float) -> bool:
+    """What a scan of an unchanged vault would say."""
+    with Ledger.open(state) as ledger:
+        base = resolve(asked.base, state)
+        return what_is_due(state, asked, ledger, now, Asked(nightly=True), base).kind != "none"
+
+
+def _active(state: VaultState, ledger: Ledger) -> Adapter:
+    return load_adapter(state.generations / str(ledger.generations.active()))
+
+
+def _fresh(journal: Journal, found: Calendar, state: VaultState, asked: Settings) -> Figures:
+    """One fresh training on everything, the same notes held out.
+
+    Its adapter is measured whether or not the gate would let it pass.
     """
-    if not (place / "at.json").exists():
-        copy_start(start, place)
-        _keep_place(place, 0, 1, 0.0)
-    days = looks(found, step_days)
-    at = _place(place)
-    with home(place / "home"):
-        state = open_state(place)
-        for number in range(at["look"], len(days)):
-            if time.monotonic() > until:
-                raise Unfinished
-            began = time.monotonic()
-            before = days[number - 1] if number else found.border - timedelta(1)
-            look(journal, found, state, before, days[number], asked)
-            at["seconds"] += time.monotonic() - began
-            _keep_place(place, number + 1, len(days), at["seconds"])
-    return place
+    kept: list[Adapter] = []
 
+    def trainer(
+        job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
+    ) -> dict[str, Any]:
+        report = run_job(job_path, lambda event: None, stop)
+        kept.append(load_adapter(job_path.parent / "out"))
+        return dict(report.to_json())
 
-def look(
-    journal: Journal, found: Calendar, state: VaultState, before: date, day: date, asked: Settings
-) -> None:
-    """What arrived since `before` is put into the vault, and the night's round runs if one is due.
-
-    Without arrivals only the ledger is asked, which is what a scan of an unchanged vault would say.
-    """
-    arrived = found.between(before, day)
-    for stage in arrived:
+    for stage in found.later:
         put(journal, stage, state.vault, stage.day)
-    now = night(day)
-    if not arrived:
-        with Ledger.open(state) as ledger:
-            base = resolve(asked.base, state)
-            if what_is_due(state, asked, ledger, now, Asked(nightly=True), base).kind == "none":
-                return
-    learn(state, asked, now=now, nightly=True, manual=False)
+    now = night(found.last + timedelta(TAIL_DAYS))
+    run_round(state, asked, fresh=True, manual=True, trainer=trainer, now=lambda: now)
+    with Ledger.open(state) as ledger:
+        spent = _spent(ledger)
+    read = 2 * tokens_of(cut(stage_items(found.later)))  # foretold by base and active
+    tokens = month_ends(found, spent["trained_tokens"] + spent["scored_tokens"], read)
+    return {**_surprise(found, kept[0], "last"), **spent, "month_ends_tokens": tokens}
 
 
-def _keep_place(place: Path, look_number: int, count: int, seconds: float) -> None:
-    file = place / "at.new"
-    file.write_text(json.dumps({"look": look_number, "looks": count, "seconds": seconds}))
-    file.replace(place / "at.json")
-
-
-def _figures(found: Calendar, place: Path, variant: str) -> Figures:
-    with home(place / "home"):
-        state = open_state(place)
-        with Ledger.open(state) as ledger:
-            made = [g for g in ledger.generations.all() if g.promoted]
-            active = str(ledger.generations.active())
-            spent = rounds_since_first(ledger)
-        weeks = foretold(found, state, made)
-        last = surprise(found, load_adapter(state.generations / active), "last")
-        first = surprise(found, load_adapter(state.generations / made[0].id), "first")
-    return {
-        **_words(found),
-        **surprise(found, None, "base"),
-        **first,
-        **last,
-        **spent,
-        "looks": len(looks(found, STEP_DAYS[variant])),
-        "simulation_s": round(_place(place)["seconds"], 1),
-        "weeks": weeks,
-    }
-
-
-def _words(found: Calendar) -> dict[str, Any]:
+def _base(found: Calendar) -> Figures:
+    """Of the calendar, and of the base alone."""
     return {
         "border": found.border.isoformat(),
         "last_day": found.last.isoformat(),
         "first_words": found.first_words,
         "later_words": found.later_words,
-        "held_old_words": sum(n.note.words for n in found.old),
-        "held_late_words": sum(n.note.words for n in found.late),
+        **_surprise(found, None, "base"),
     }
 
 
-def fresh(
-    journal: Journal, found: Calendar, start: Path, place: Path, asked: Settings
-) -> dict[str, Any]:
-    """One fresh training on everything, on a copy of the first state: the same notes held out.
-
-    Its adapter is measured whether or not the gate would let it pass.
-    """
-    copy_start(start, place)
-    kept: list[Adapter] = []
-
-    def trainer(job_path: Path, on_progress: Any, stop: Any, *, settings: Any) -> dict[str, Any]:
-        report = run_job(job_path, on_progress, stop)
-        kept.append(load_adapter(job_path.parent / "out"))
-        return dict(report.to_json())
-
-    with home(place / "home"):
-        state = open_state(place)
-        for stage in found.later:
-            put(journal, stage, state.vault, stage.day)
-        now = night(found.last + timedelta(TAIL_DAYS))
-        answer = run_round(state, asked, fresh=True, manual=True, trainer=trainer, now=lambda: now)
-        with Ledger.open(state) as ledger:
-            spent = rounds_since_first(ledger)
-    read = 2 * tokens_of(cut(stage_items(found.later)))  # foretold by base and active
+def _spent(ledger: Ledger) -> dict[str, Any]:
+    """Counts and tokens of every judged round after the first, refused ones too."""
+    done = [r for r in ledger.rounds.all() if r.report is not None and r.number > 1]
+    reports = [r.report or {} for r in done]
     return {
-        **_words(found),
-        **surprise(found, None, "base"),
-        **surprise(found, kept[0], "last"),
-        **spent,
-        "promoted_by_gate": answer["verdict"]["promoted"],
-        **month_ends(found, spent["trained_tokens"] + spent["scored_tokens"], read),
+        "rounds": len(done),
+        "refused": sum(not r.promoted for r in done),
+        "fresh_rounds": sum(r.kind == "fresh" for r in done),
+        "trained_tokens": sum(int(r["tokens"]) for r in reports),
+        "scored_tokens": sum(int(r["scored_tokens"]) for r in reports),
+        "rounds_s": round(sum(float(r["seconds"]) for r in reports), 1),
     }
 
 
-BENCH = Bench("nights", str(__doc__).splitlines()[0], cases, table)
+def _surprise(found: Calendar, adapter: Adapter | None, name: str) -> dict[str, float]:
+    """Bits per byte of the held-out notes: old, late and both, named NAME_old and so on."""
+    parts = {"old": cut(items(found.old)), "late": cut(items(found.late))}
+    parts["both"] = parts["old"] + parts["late"]
+    return {f"{name}_{key}": bits(part, adapter) for key, part in parts.items()}
+
+
+def month_ends(found: Calendar, tokens: int, foretold_tokens: int) -> int:
+    """Tokens of a fresh training at the end of each month in which something arrived.
+
+    Each costs the measured training's tokens, evaluation included, times the share of the words
+    that were there by then: passes are the same and held-out text is a share of the words. What was
+    read to foretell new pages is counted once for each page, not every month. `foretold_tokens` is
+    that part of `tokens`.
+    """
+    every, there, cost = found.first_words + found.later_words, found.first_words, 0.0
+    for month in sorted({(s.day.year, s.day.month) for s in found.later}):
+        new = sum(s.words for s in found.later if (s.day.year, s.day.month) == month)
+        there += new
+        cost += (tokens - foretold_tokens) * there / every
+        cost += foretold_tokens * new / found.later_words
+    return round(cost)
+
+
+def gain(figures: Figures, name: str = "last", part: str = "both") -> float:
+    """1 - bits per byte over the base's."""
+    return float(1 - figures[f"{name}_{part}"] / figures[f"base_{part}"])
+
+
+def table(rows: Sequence[Row]) -> str:
+    fresh = {(r.journal, r.seed): r.figures for r in rows if r.what == "fresh"}
+    seeds: dict[str, list[tuple[float, float, float]]] = {}
+    lines, judged = [], []
+    for row in rows:
+        f = row.figures
+        parts = [_percent(gain(f, part=part)) for part in ("both", "old", "late")]
+        rounds = f"{f['rounds']} ({f['fresh_rounds']}, {f['refused']})"
+        tokens = f"{f['trained_tokens']:,} + {f['scored_tokens']:,}"
+        lines.append([row.key, *parts, rounds, tokens, f"{f['rounds_s']:,.0f}"])
+        one = fresh.get((row.journal, row.seed))
+        if row.what != "fresh" and one is not None:
+            spent = (f["trained_tokens"] + f["scored_tokens"]) / one["month_ends_tokens"]
+            told = (gain(f) / gain(one), f["last_old"] / f["first_old"] - 1, spent)
+            met = (told[0] >= RATIO, told[1] <= WORSE, told[2] <= TOKENS)
+            cells = [f"{_percent(t)} {yes(m)}" for t, m in zip(told, met, strict=True)]
+            judged.append([row.key, *cells])
+            seeds.setdefault(f"{row.journal}, {row.what}", []).append(told)
+    for name, found in sorted(seeds.items()):
+        if len(found) > 1:
+            means = [interval(column) for column in zip(*found, strict=True)]
+            judged.append(
+                [f"{name}, all seeds", *(f"{_percent(m)} ± {100 * h:.1f}" for m, h in means)]
+            )
+    columns = ("row", "gain", "old", "late", "rounds (fresh, refused)", "trained + scored tokens")
+    bounds = (
+        "gain of fresh, >= 97 %",
+        "old worse by, <= 1 %",
+        "tokens of month's-end fresh, <= 25 %",
+    )
+    return markdown((*columns, "s"), lines) + "\n\n" + markdown(("row", *bounds), judged)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
 
 if __name__ == "__main__":
-    raise SystemExit(main(BENCH))
+    raise SystemExit(main(Bench("nights", __doc__, cases, table)))

@@ -119,17 +119,10 @@ def generated(texts: Sequence[str], label: str) -> list[Piece]:
     ]
 
 
-def distinct(texts: Iterable[str], most: int) -> dict[str, float]:
-    """Share of different 1-, 2- and 3-word runs in the first `most` words; "words" counts them."""
-    runs: dict[int, list[tuple[str, ...]]] = {1: [], 2: [], 3: []}
-    left = most
-    for text in texts:
-        words = norms(text)[:left]
-        left -= len(words)
-        for n, into in runs.items():
-            into += [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    shares = {f"distinct_{n}": len(set(r)) / len(r) if r else 0.0 for n, r in runs.items()}
-    return {**shares, "words": float(most - left)}
+def distinct(texts: Iterable[str], most: int) -> float:
+    """Share of different words in the first `most`."""
+    words = [word for text in texts for word in norms(text)][:most]
+    return len(set(words)) / max(1, len(words))
 
 
 @dataclass(frozen=True)

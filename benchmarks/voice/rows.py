@@ -1,4 +1,4 @@
-"""The frame of every voice benchmark: named rows, their cost, resuming, and an honest count.
+"""The frame of every voice benchmark: named rows, their cost, and an honest count.
 
 A row is one measurement, keyed by recipe, base, journal, seed and settings; rows of another base,
 another RECIPE or other settings do not count. Knows nothing about what is measured.
@@ -6,7 +6,6 @@ another RECIPE or other settings do not count. Knows nothing about what is measu
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -23,23 +22,17 @@ from typing import Any
 
 import torch
 
+from benchmarks.common import PEBBLE, RESULTS, ROOT, arguments
 from vaultgpt.bases.estimate import human
 from vaultgpt.files import write_atomic
 from vaultgpt.wire import Sampling
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-PEBBLE = ROOT / "vaultgpt" / "pebble"
 WORK = Path.home() / ".cache/vaultgpt-benchmarks"
 # Raise it by hand when rounds learn otherwise (text, header, blocks, passes, rate, what is kept):
 # rows of before no longer count then. A change that leaves the learned weights alike needs none.
 RECIPE = 1
 
 Figures = dict[str, Any]
-
-
-class Unfinished(Exception):
-    """A row's time is up; what it did is kept, and it goes on from there the next time."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,6 @@ class Case:
     what: str  # is measured, and which settings depart from the defaults: "lora", "weekly"
     cost_s: float  # on 2 idle cores, a guess made from earlier rows
     run: Callable[[], Figures]
-    resumes: bool = False  # it keeps its place, so that it may be begun though time is short
     writing: str = ""  # how the texts are written that have a part in it, as writing() says it
 
     @property
@@ -90,7 +82,6 @@ class Options:
 
     data: Path  # a folder of journals, each an Obsidian vault
     work: Path  # trained mirrors are kept here and shared by the benchmarks
-    most_s: float  # stop before a row that would not fit
 
 
 @dataclass(frozen=True)
@@ -98,7 +89,7 @@ class Bench:
     """One benchmark: its name, what it asks, its rows, and how they are shown."""
 
     name: str
-    doc: str
+    doc: str | None
     cases: Callable[[Options], Sequence[Case]]
     table: Callable[[Sequence[Row]], str]
 
@@ -108,9 +99,9 @@ def base_digest(folder: Path = PEBBLE) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-def writing(now: Sampling | None = None) -> str:
-    """Temperature, top-p, min-p and tag strength; by default where no setting says otherwise."""
-    now = now or Sampling()
+def writing() -> str:
+    """Temperature, top-p, min-p and tag strength where no setting says otherwise."""
+    now = Sampling()
     return f"{now.temperature:g} {now.top_p:g} {now.min_p:g} {now.tag_strength:g}"
 
 
@@ -147,8 +138,14 @@ class Store:
         found = [have.get((RECIPE, self.base, case.key, case.writing)) for case in cases]
         return [row for row in found if row is not None]
 
-    def put(self, row: Row) -> None:
+    def measure(self, case: Case) -> None:
         """In the place of the row that was measured of the same before; the file is written."""
+        print(f"  {case.key} ({human(case.cost_s)})", file=sys.stderr)
+        start, at = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+        figures = case.run()
+        of = case.journal, case.seed, case.what, case.writing
+        seconds = round(time.monotonic() - at, 1)
+        row = Row(RECIPE, self.base, *of, _commit(), _machine(), start, seconds, figures)
         self.rows = [r for r in self.rows if r.identity != row.identity] + [row]
         lines = ",\n".join(json.dumps(_plain(asdict(r)), ensure_ascii=False) for r in self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,40 +163,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def parser(prog: str, doc: str) -> argparse.ArgumentParser:
-    """What every command here takes: --data and --work."""
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks.voice.{prog}", description=doc)
-    data = os.environ.get("VAULTGPT_DATA")
-    made.add_argument(
-        "--data",
-        type=Path,
-        default=data,
-        required=data is None,
-        help="folder of journals (or VAULTGPT_DATA)",
-    )
-    made.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")
-    return made
-
-
 def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, print the table, and say how many of the asked rows there are."""
-    asks = parser(bench.name, bench.doc)
+    asks = arguments(bench.doc, json_too=False)
+    data = os.environ.get("VAULTGPT_DATA")
+    asks.add_argument("--data", type=Path, default=data, help="of journals (or VAULTGPT_DATA)")
+    asks.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")
     asks.add_argument("--results", type=Path, default=RESULTS)
     asks.add_argument("--only", default="", metavar="PREFIX", help="rows whose key begins so")
     asks.add_argument("--again", action="store_true", help="measure them though they are there")
-    asks.add_argument("--minutes", type=float, default=1e9, help="start no row that would not fit")
     asks.add_argument("--dry", action="store_true", help="name the cost, show what is there")
     args = asks.parse_args(argv)
+    if not (args.dry or args.data):
+        asks.error("--data names a folder of journals; --dry shows what was measured")
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = Store(args.results, bench.name)
-    cases = list(bench.cases(Options(args.data, args.work, args.minutes * 60)))
-    wanted = [c for c in cases if c.key.startswith(args.only)]
+    cases = list(bench.cases(Options(args.data or Path(), args.work)))
     have = set() if args.again else {row.key for row in store.of(cases)}
+    wanted = [c for c in cases if c.key.startswith(args.only)]
     missing = [c for c in wanted if c.key not in have]
     cost = human(sum(c.cost_s for c in missing))
     print(f"{len(missing)} of {len(wanted)} rows to measure, {cost} on 2 idle cores", flush=True)
-    if not args.dry:
-        _measure(store, missing, args.minutes * 60)
+    for case in () if args.dry else missing:
+        store.measure(case)
     if rows := store.of(cases):
         print(bench.table(rows))
     if len(rows) < len(cases):
@@ -207,38 +193,8 @@ def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(store: Store, missing: Sequence[Case], most_s: float) -> None:
-    began = time.monotonic()
-    for case in missing:
-        if time.monotonic() - began + case.cost_s * (not case.resumes) > most_s:
-            print(f"  {case.key}: left for another time", file=sys.stderr)
-            continue
-        print(f"  {case.key} ({human(case.cost_s)})", file=sys.stderr)
-        start, at = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        try:
-            figures = case.run()
-        except Unfinished:
-            print(f"  {case.key}: goes on another time", file=sys.stderr)
-            continue
-        store.put(
-            Row(
-                recipe=RECIPE,
-                base=store.base,
-                journal=case.journal,
-                seed=case.seed,
-                what=case.what,
-                writing=case.writing,
-                commit=_commit(),
-                machine=_machine(),
-                start=start,
-                seconds=round(time.monotonic() - at, 1),
-                figures=figures,
-            )
-        )
-
-
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Half-width of the 95 % t-interval and the mean: (mean, half). Half is nan for one value."""
+    """Mean and half-width of the 95 % t-interval, which is nan for one value."""
     count = len(values)
     mean = sum(values) / count
     if count < 2:

@@ -1,15 +1,14 @@
 """Does it make sense? Pages after held-out openings, read by a base that took no part.
 
     python -m benchmarks.voice.sense VAULT --judge FOLDER [--cells T/top_p/min_p ...] [--texts 24]
+    python -m benchmarks.voice.sense --picture docs/sense.svg    # of the rows; needs matplotlib
 
-Each cell is a way of sampling, and T/top_p/min_p/N that one of N drafts which the note makes
-likeliest; the author's own next words stand beside them. Rows go into
-benchmarks/results/sense.json; without a vault all are printed. The voice is the vault's active one.
+Each cell is a way of sampling; the author's own next words stand beside. Rows go into
+benchmarks/results/sense.json; without a vault all are printed. The voice is the active one.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import re
@@ -17,15 +16,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import PEBBLE, RESULTS, arguments, markdown
 from benchmarks.voice.judge import Judge, Read, mauve, told_apart
-from benchmarks.voice.rows import PEBBLE, RESULTS, base_digest
+from benchmarks.voice.mirrors import write
+from benchmarks.voice.rows import base_digest
 from vaultgpt.bases.names import base_of_generation
 from vaultgpt.corpus.habits import figures
 from vaultgpt.corpus.words import norms, split_words
@@ -40,7 +41,7 @@ from vaultgpt.settings import Mirror, load_settings
 from vaultgpt.state import VaultState, find_state
 from vaultgpt.training.assemble import author_pages
 from vaultgpt.training.round import Item
-from vaultgpt.wire import Piece, Prompt, Sampling
+from vaultgpt.wire import Prompt, Sampling
 
 SHORT_TOKENS, LONG_TOKENS = 150, 400
 OPENING_WORDS, LEAST_WORDS, PAGE_WORDS = 30, 40, 110  # of an opening, and of what follows it
@@ -56,6 +57,11 @@ class Place:
     item: Item
     opening: str
     rest: str
+
+    def prompt(self) -> Prompt:
+        """The opening under the page's header."""
+        of, month = self.item, (self.item.date or "")[:7] or None
+        return Prompt(self.opening, of.tags, month, of.title, length="tokens")
 
 
 @dataclass(frozen=True)
@@ -90,75 +96,19 @@ def places(held: Sequence[Item]) -> list[Place]:
         text = item.text.strip()
         words = split_words(text)
         opening = min(OPENING_WORDS, len(words) // 4)
-        if len(words) - opening < LEAST_WORDS:
-            continue
-        last = min(len(words), opening + PAGE_WORDS) - 1
-        at = words[opening].start
-        found.append(
-            Place(item, text[:at].rstrip(), text[len(text[:at].rstrip()) : words[last].end])
-        )
+        if len(words) - opening >= LEAST_WORDS:
+            given = text[: words[opening].start].rstrip()
+            last = words[min(len(words), opening + PAGE_WORDS) - 1]
+            found.append(Place(item, given, text[len(given) : last.end]))
     return found
 
 
 def engine_of(vault: Vault) -> Engine:
-    """The mirror without its copy guard.
-
-    Held-out pages are in the guard's index: it would bar just what the author wrote next.
-    """
+    """The mirror without its copy guard, which would bar just what the author wrote next."""
     engine = Engine(Mirror())
     engine.load(vault.base)
     engine.activate(vault.generation, Path(vault.job.adapter))
     return engine
-
-
-def write(engine: Engine, place: Place, sampling: Sampling, n: int, seed: int) -> list[str]:
-    """n continuations of LONG_TOKENS at most."""
-    prompt = Prompt(
-        place.opening,
-        place.item.tags,
-        (place.item.date or "")[:7] or None,
-        place.item.title,
-        length="tokens",
-        max_tokens=LONG_TOKENS,
-        n=n,
-        seed=seed,
-        sampling=sampling,
-    )
-    texts = [""] * n
-    for said in engine.generate(prompt, lambda: False):
-        if isinstance(said, Piece):
-            texts[said.index] += said.text
-    return texts
-
-
-def likeliest(engine: Engine, place: Place, drafts: Sequence[str]) -> str:
-    """The draft whose tokens the opening before it makes likelier by most, a token."""
-    gains = []
-    for draft in drafts:
-        after, alone = (
-            _nats(engine, place, text, len(draft)) for text in (place.opening + draft, draft)
-        )
-        gains.append((alone - after) / max(1, len(engine.vocabulary.encode(draft))))
-    return drafts[int(np.argmax(gains))]
-
-
-def _nats(engine: Engine, place: Place, text: str, last: int) -> float:
-    """Of the last so many characters of a text under a page's header."""
-    prompt = Prompt(
-        text,
-        place.item.tags,
-        (place.item.date or "")[:7] or None,
-        place.item.title,
-        max_tokens=0,
-        logprobs=0,
-        echo=True,
-    )
-    nats, at = 0.0, 0
-    for said in engine.generate(prompt, lambda: False):
-        for token in said.tokens if isinstance(said, Piece) else ():
-            at += len(token.text)
-            nats -= (token.logprob or 0.0) * (at > len(text) - last)
-    return nats
 
 
 def first(text: str, words: int) -> str:
@@ -167,7 +117,7 @@ def first(text: str, words: int) -> str:
     return text[: found[words - 1].end] if len(found) > words else text
 
 
-# Figures of a text alone ------------------------------------------------------------------------
+# Figures of a text alone --------------------------------------------------------------------------
 
 
 def distinct(texts: Sequence[str], words: int) -> float | None:
@@ -256,45 +206,38 @@ class Sense:
             "runs_of_figures": runs_of_figures(long),
         }
 
-    def cell(self, engine: Engine, sampling: Sampling, drafts: int = 1) -> dict[str, Any]:
-        """One way of sampling."""
-        began = time.monotonic()
+    def texts(self, engine: Engine, sampling: Sampling) -> list[str]:
+        """One for each place, of LONG_TOKENS at most."""
         texts = [""] * len(self.places)
         for i in sorted(set(self.order)):
             rows = [k for k, place in enumerate(self.order) if place == i]
-            place, count = self.places[rows[0]], len(rows) * drafts
-            found = write(engine, place, sampling, count, self.seed + i)
-            if drafts > 1:
-                found = [
-                    likeliest(engine, place, found[at : at + drafts])
-                    for at in range(0, count, drafts)
-                ]
-            for row, text in zip(rows, found, strict=True):
+            plan = self.places[rows[0]].prompt()
+            plan = replace(plan, max_tokens=LONG_TOKENS, n=len(rows), seed=self.seed + i)
+            for row, text in zip(
+                rows, write(engine, replace(plan, sampling=sampling)), strict=True
+            ):
                 texts[row] = text
+        return texts
+
+    def cell(self, engine: Engine, sampling: Sampling) -> dict[str, Any]:
+        """One way of sampling."""
+        began = time.monotonic()
+        texts = self.texts(engine, sampling)
         kept = [k for k, text in enumerate(texts) if len(norms(text)) >= LEAST_WORDS // 2]
         short = [first(texts[k], len(norms(self.places[k].rest))) for k in kept]
         own = [self.own[self.order[k]] for k in kept]
-        reads = [
-            self.judge.read(self.places[k].opening, text)
-            for k, text in zip(kept, short, strict=True)
-        ]
+        openings = [self.places[k].opening for k in kept]
+        reads = [self.judge.read(*pair) for pair in zip(openings, short, strict=True)]
         points, others = (np.concatenate([r.pieces for r in part]) for part in (own, reads))
-        figures_ = self._figures(reads, short, texts)
         wanted = self._wanted(texts)
-        style, tags = self.study.style_of(wanted), self.study.tags_of(wanted)
+        tags = self.study.tags_of(wanted)["tags"].items()
         return {
-            **figures_,
+            **self._figures(reads, short, texts),
             "told_apart": told_apart(own, reads, [self.order[k] for k in kept]),
             "mauve": mauve(points, others),
-            "style": style["percentile"],
-            "tags": {
-                t: row["generated"]
-                for t, row in tags["tags"].items()
-                if row["generated"] is not None
-            },
-            "tags_real": {
-                t: row["real"] for t, row in tags["tags"].items() if row["real"] is not None
-            },
+            "style": self.study.style_of(wanted)["percentile"],
+            "tags": {t: r["generated"] for t, r in tags if r["generated"] is not None},
+            "tags_real": {t: r["real"] for t, r in tags if r["real"] is not None},
             "words": sum(len(norms(t)) for t in texts) / len(texts),
             "texts": texts[:3],
             "seconds": round(time.monotonic() - began, 1),
@@ -310,59 +253,86 @@ class Sense:
         ]
 
 
-def sampling_of(cell: str) -> tuple[Sampling, int]:
-    """From "temperature/top_p/min_p" or "temperature/top_p/min_p/drafts"."""
-    temperature, top_p, min_p, *drafts = map(float, cell.split("/"))
-    sampling = Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
-    return sampling, int(drafts[0]) if drafts else 1
+def sampling_of(cell: str) -> Sampling:
+    """From "temperature/top_p/min_p"."""
+    temperature, top_p, min_p = map(float, cell.split("/"))
+    return Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
+
+
+COLUMNS = {
+    "bits_per_byte": "bits/byte",
+    "saved": "saved",
+    "told_apart": "told apart",
+    "mauve": "MAUVE",
+    "style": "style %",
+    "repeated": "repeated",
+    "distinct_150": "triples 150",
+    "distinct_400": "triples 400",
+    "unknown": "unknown",
+    "runs_of_figures": "fig. runs",
+}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """All rows, the author's pages first."""
-    columns = {
-        "bits_per_byte": "bits/byte",
-        "saved": "saved",
-        "told_apart": "told apart",
-        "mauve": "MAUVE",
-        "style": "style %",
-        "repeated": "repeated",
-        "distinct_150": "triples 150",
-        "distinct_400": "triples 400",
-        "unknown": "unknown",
-        "runs_of_figures": "fig. runs",
-    }
-    lines = ["| base | T/top-p/min-p | " + " | ".join(columns.values()) + " | tags |"]
-    lines.append("|---" * (len(columns) + 3) + "|")
+    lines = []
     for row in rows:
-        cells = [_shown(row["figures"].get(key)) for key in columns]
-        tags = row["figures"].get("tags") or {}
-        mean = _shown(float(np.mean(list(tags.values()))) if tags else None)
-        lines.append(f"| {row['name']} | {row['cell']} | {' | '.join(cells)} | {mean} |")
-    return "\n".join(lines)
+        tags = list((row["figures"].get("tags") or {}).values())
+        mean = float(np.mean(tags)) if tags else None
+        cells = [_shown(value) for value in (*map(row["figures"].get, COLUMNS), mean)]
+        lines.append([row["name"], row["cell"], *cells])
+    return markdown(("base", "T/top-p/min-p", *COLUMNS.values(), "tags"), lines)
 
 
 def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
+def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Across: how often it is told from the author; up: its style. A point a way of sampling."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.hashsalt": "vaultgpt", "svg.fonttype": "none"})
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    for name, colour in zip(names, ("#7a3e9d", "#1b7f5c", "#c0572b"), strict=False):
+        cells = [row for row in rows if row["name"] == name and "told_apart" in row["figures"]]
+        points = [(100 * r["figures"]["told_apart"], r["figures"]["style"]) for r in cells]
+        axes.scatter(*zip(*points, strict=True), label=name, color=colour)
+        for row, point in zip(cells, points, strict=True):
+            told: dict[str, Any] = {"xytext": (5, 3), "textcoords": "offset points", "fontsize": 7}
+            axes.annotate(row["cell"].replace("/", ", "), point, **told)
+    axes.scatter([50], [50], label="the author", color="black", marker="*", s=80)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_yticks([0, 1, 5, 10, 50], ["0", "1", "5", "10", "50"])
+    axes.set(ylim=(-0.3, 90), xlim=(102, 45), xlabel="told from the author, %")
+    axes.set_ylabel("style, percentile among the author's pages")
+    axes.legend(loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def _keep(row: dict[str, Any]) -> None:
     rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
     same = ("base", "judge", "cell", "count", "seed")
     rows = [r for r in rows if any(r[k] != row[k] for k in same)] + [row]
-    write_atomic(
-        ROWS, "[\n" + ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows) + "\n]\n"
-    )
+    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
+    write_atomic(ROWS, f"[\n{lines}\n]\n")
 
 
 def main() -> None:
     """Parse, measure what was asked, print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = arguments(__doc__, json_too=False)
     parser.add_argument("vault", type=Path, nargs="?")
     parser.add_argument("--judge", type=Path, help="the folder of a base that took no part")
     parser.add_argument("--name", default="", help="of the base, in the table")
     parser.add_argument("--cells", nargs="*", default=["1.0/0.9/0", "0.8/1/0.05"])
     parser.add_argument("--texts", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--picture", type=Path, help="draw the rows into this SVG file")
     args = parser.parse_args()
     if args.vault:
         vault, judge = open_vault(args.vault), Judge(args.judge)
@@ -377,8 +347,11 @@ def main() -> None:
         _keep({**common, "cell": "the author", "figures": sense.own_figures()})
         engine = engine_of(vault)
         for cell in args.cells:
-            _keep({**common, "cell": cell, "figures": sense.cell(engine, *sampling_of(cell))})
-    print(table(json.loads(ROWS.read_text())))
+            _keep({**common, "cell": cell, "figures": sense.cell(engine, sampling_of(cell))})
+    rows = json.loads(ROWS.read_text())
+    print(table(rows))
+    if args.picture:
+        draw(args.picture, rows)
 
 
 if __name__ == "__main__":

@@ -5,34 +5,20 @@ Knows nothing about any one question.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.common import home
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.state import VaultState, create_state
 
 HOUR_S = 3_600.0
 DAY_S = 86_400.0
 START_S = 978_307_200.0  # 2001-01-01: simulated time begins here unless a journal's dates say more
-
-
-@contextlib.contextmanager
-def home(folder: Path) -> Iterator[Path]:
-    """State lies under `folder` while this is open."""
-    before = os.environ.get("VAULTGPT_HOME")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.environ["VAULTGPT_HOME"] = str(folder)
-    try:
-        yield folder
-    finally:
-        os.environ.pop("VAULTGPT_HOME")
-        if before is not None:
-            os.environ["VAULTGPT_HOME"] = before
 
 
 def make_start(

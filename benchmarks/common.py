@@ -1,0 +1,112 @@
+"""What several benchmarks share: folders, a state of their own, commands, a daemon, tables.
+
+Knows nothing about what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from vaultgpt.state import VaultState
+from vaultgpt.tasks.client import DaemonClient, find_daemon
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "vault"
+PEBBLE = ROOT / "vaultgpt" / "pebble"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def arguments(doc: str | None, *, json_too: bool = True) -> argparse.ArgumentParser:
+    """A parser that tells the first line of a module's docstring; with --json where wanted."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    if json_too:
+        parser.add_argument("--json", type=Path, help="write the figures there too")
+    return parser
+
+
+def keep(path: Path | None, figures: Any) -> None:
+    """Write figures as JSON, where a file was named."""
+    if path:
+        told = json.dumps(figures, indent=1, ensure_ascii=False)
+        path.write_text(told + "\n", encoding="utf-8")
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+@contextlib.contextmanager
+def home(folder: Path) -> Iterator[Path]:
+    """State lies under `folder` while this is open."""
+    before = os.environ.get("VAULTGPT_HOME")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["VAULTGPT_HOME"] = str(folder)
+    try:
+        yield folder
+    finally:
+        os.environ.pop("VAULTGPT_HOME")
+        if before is not None:
+            os.environ["VAULTGPT_HOME"] = before
+
+
+def ours(*words: str) -> list[str]:
+    """A vaultgpt command."""
+    return [sys.executable, "-m", "vaultgpt", *words]
+
+
+def told(command: Sequence[str], **more: Any) -> str:
+    """What a command prints; SystemExit with its own sentence when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:5])}: {done.stderr.strip()[-400:]}")
+    return str(done.stdout)
+
+
+class Person:
+    """Types vaultgpt commands in the vault of a folder, with the state of that folder."""
+
+    def __init__(self, place: Path) -> None:
+        self.vault, self.home = place / "vault", place / "home"
+        self.home.mkdir(mode=0o700, exist_ok=True)
+
+    def __call__(self, *words: str) -> dict[str, Any]:
+        """The JSON that a command prints."""
+        environment = {**os.environ, "VAULTGPT_HOME": str(self.home)}
+        said = told(ours(*words, "--json"), env=environment, cwd=self.vault)
+        answer: dict[str, Any] = json.loads(said or "{}")
+        return answer
+
+
+@contextlib.contextmanager
+def serving(state: VaultState) -> Iterator[tuple[psutil.Process, DaemonClient]]:
+    """A vault's daemon and a client of it, once it answers."""
+    command = ours("serve", str(state.vault), "--port", "0")
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    try:
+        yield psutil.Process(process.pid), _client(state)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _client(state: VaultState) -> DaemonClient:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if found := find_daemon(state):
+            return found
+        time.sleep(0.02)
+    raise SystemExit("The daemon did not start.")
