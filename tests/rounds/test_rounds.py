@@ -21,6 +21,7 @@ from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt import generation_folders
 from vaultgpt.bases.names import resolve
+from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
 from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
@@ -222,6 +223,25 @@ def test_a_round_holds_a_few_notes_at_a_time(vault: Vault, monkeypatch: pytest.M
         made = build_job(ledger, vault.settings, base, planned, NOW, read=read, places=places)
         assert len(alive) >= 60 and most <= 10
         assert {i.id for i in made.job.items} == {row.id for row in ledger.entries.all()}
+
+
+def test_a_fresh_round_foretells_the_newest_text_and_no_whole_vault(vault: Vault) -> None:
+    """1. A voice is active; 40 dated notes of 300 words are not learned. 2. A fresh round.
+
+    Result: the newest of them are scored before they are learned, some 5,000 words.
+    """
+    go(vault, FakeTrainer())
+    days = [f"2024-{1 + n // 28:02}-{1 + n % 28:02}" for n in range(40)]
+    for day in days:
+        vault.write(f"{day}.md", body(f"of {day}", 5))
+    trainer = FakeTrainer()
+    assert go(vault, trainer, fresh=True)["kind"] == "fresh"
+    scored = [i for i in trainer.jobs[0].items if i.role == "score"]
+    assert 4_700 <= sum(len(split_words(i.text)) for i in scored) <= 5_400
+    with Ledger.open(vault.state) as ledger:
+        rows = [r for r in ledger.entries.all() if r.path[:10] in days and not r.held_out]
+    newest = sorted(rows, key=lambda row: row.path)[-len(scored) :]
+    assert {i.id for i in scored} == {row.id for row in newest}
 
 
 def test_a_refused_round_leaves_everything_as_it_was(vault: Vault) -> None:
