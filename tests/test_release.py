@@ -52,6 +52,14 @@ def test_one_version_stands_everywhere() -> None:
     assert told.stdout.strip() == vaultgpt.__version__
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_git_gives_every_file_as_it_was_committed_on_windows_too() -> None:
+    names = ["scripts/try-wheel", "Makefile", "examples/vault/Journal/2021/2021-11-03.md"]
+    ask = ["git", "check-attr", "text", "--", *names]
+    told = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == [f"{name}: text: unset" for name in names]
+
+
 def test_a_new_version_is_written_wherever_it_stands(tmp_path: Path) -> None:
     names = ["vaultgpt/__init__.py", "scripts/version"]
     names += [f"obsidian-plugin/{n}.json" for n in ("manifest", "package", "package-lock")]
