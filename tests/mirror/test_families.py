@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from tests.mirror.conftest import PLAIN, engine_of, make_adapter, never
+from vaultgpt import arithmetic
 from vaultgpt.arithmetic import (
     Dtype,
     choose_dtype,
@@ -196,7 +197,7 @@ def test_one_session_scripts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         inside.pop()
         return module
 
-    monkeypatch.setattr(torch.jit, "script", script)
+    monkeypatch.setattr(arithmetic, "scripted", script)
     threads = [threading.Thread(target=compiled, args=(torch.nn.Identity(), CPU)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -309,7 +310,7 @@ def test_the_compiled_forward_pass_is_the_one_that_stands_here(
     def missing(_: object) -> None:
         raise RuntimeError("this torch has none")
 
-    monkeypatch.setattr(torch.jit, "script", missing)
+    monkeypatch.setattr(arithmetic, "scripted", missing)
     assert all(map(torch.equal, wanted, all_logits()))
 
 

@@ -1,12 +1,22 @@
-"""int8 products: both ways stay within a percent of fp32."""
+"""int8 products: both ways stay within a percent of fp32, and what reads them changes none."""
 
 from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests import tiny
+from tests.mirror.conftest import engine_of
 from vaultgpt import arithmetic
 from vaultgpt.arithmetic import Int8Way, int8_linear, int8_way
+from vaultgpt.mirror.families import build
+from vaultgpt.mirror.lean import LeanModel
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("way", ["turned", "packed"])
@@ -75,3 +85,38 @@ def test_without_any_int8_operator_it_falls_back_to_fp32(monkeypatch: pytest.Mon
         assert torch.equal(int8_linear(weight, None)(x), torch.nn.functional.linear(x, weight))
     finally:
         int8_way.cache_clear()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("embedding", [False, True])
+def test_what_voices_share_and_read_in_two_threads_changes_no_number(
+    tiny_models: Callable[..., Path], adapters: Callable[..., Path], family: str, embedding: bool
+) -> None:
+    base, sample = tiny_models(family), list(range(20, 60))
+    kind = "gpt2" if family == "gpt2" else "llama"
+    voice = adapters(base, kind, embedding=embedding)
+    alone = build(base, voice, "int8", CPU)
+    other = build(base, None, "int8", CPU)
+    beside = build(base, voice, "int8", CPU, sample, like=other)
+    assert isinstance(alone, LeanModel) and isinstance(beside, LeanModel)
+    wanted, got = (model.peek(model.empty(), sample, 0) for model in (alone, beside))
+    assert torch.equal(wanted, got)
+    assert (beside.head is getattr(other, "head", None)) is not embedding
+    assert beside.parameters == alone.parameters and beside.exact is None
+
+
+def test_the_base_lends_nothing_to_a_voice_of_files_that_took_its_place(
+    tmp_path: Path, adapters: Callable[..., Path]
+) -> None:
+    base = tiny.tiny_model(tmp_path / "base")
+    engine = engine_of(base, dtype="int8")
+    engine._sample = []  # int8 whatever it costs
+    engine.activate(None)
+    voice = adapters(base, "llama")
+    shutil.rmtree(base)
+    tiny.tiny_model(base, seed=2)
+    engine.activate("g000001", voice)
+    wanted = build(base, voice, "int8", CPU)
+    got = engine._models["g000001"]
+    ids = list(range(20, 60))
+    assert torch.equal(*(m.peek(m.empty(), ids, 0) for m in (wanted, got)))

@@ -174,10 +174,16 @@ class Engine:
                     self.device,
                     self._sample,
                     self.commons if shares else None,
+                    self._other_voice(),
                 )
         self._models.move_to_end(gen_id)
         self._trim(gen_id)
         return self._models[gen_id]
+
+    def _other_voice(self) -> Model | None:
+        """One that is at hand, while the base's files are those that it was read of."""
+        same = self._base is not None and stamps(self._base) == self._stamps
+        return next(iter(self._models.values()), None) if same else None
 
     def _lines_of(self, gen_id: str) -> dict[str, Lines]:
         """By tag, how the author whom the generation learned writes; {} for the base."""

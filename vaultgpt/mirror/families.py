@@ -9,6 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -105,16 +106,18 @@ def build(
     device: torch.device,
     sample: Sequence[int] = (),
     commons: Commons | None = None,
+    like: Model | None = None,
 ) -> Model:
     """The model of `base` with `generation`'s adapter merged in fp32, then cast or quantised.
 
     With `commons` the adapter stays beside weights that others use too, where that can be. With
     a `sample` of tokens int8 is held against fp32 on them, and 16 bits write where it costs
-    more than MOST_COST.
+    more than MOST_COST. `like` is another voice of the same files, which lends what no voice
+    changes.
     """
     files = Checkpoint(base)
     try:
-        model = _build(files, generation, dtype, device, sample, commons)
+        model = _build(files, generation, dtype, device, sample, commons, like)
         if dtype == "int8" and sample:
             if model.cost is None:  # else somebody who shares it asked before
                 model.cost = _cost(files, generation, model, list(sample))
@@ -138,11 +141,13 @@ def _build(
     device: torch.device,
     sample: Sequence[int],
     commons: Commons | None,
+    like: Model | None = None,
 ) -> Model:
     if commons is not None and (voice := commons.voice(files, generation, dtype, device)):
         return voice
     adapter = LoraFactors(generation) if generation else None
-    model: Model | None = _lean(files, adapter, dtype, device)
+    like = like if isinstance(like, LeanModel) else None
+    model: Model | None = _lean(files, adapter, dtype, device, sample, like)
     if model is None:
         from vaultgpt.mirror.anymodel import AnyModel
 
@@ -158,33 +163,75 @@ def _lean(
     adapter: LoraFactors | None,
     dtype: Dtype,
     device: torch.device,
-    once: bool = False,
+    sample: Sequence[int] = (),
+    like: LeanModel | None = None,
 ) -> LeanModel | None:
-    kinds: tuple[tuple[bool, type[LeanModel]], ...] = (
-        (llama.fits(files.config), llama.Llama),
-        (gpt2.fits(files.config), gpt2.GPT2),
-    )
-    for fits, kind in kinds:
-        if fits:
-            try:
-                return kind(files, adapter, dtype, device, once)
-            except (KeyError, ValueError):  # tensors of another architecture
-                return None
-    return None
+    """None where no lean forward pass has this architecture. With a `sample` int8 knows what fp32
+    gives on it."""
+    try:
+        if (kind := _kind(files)) is None:
+            return None
+        model = kind(files, adapter, dtype, device, like=like)
+        if sample and dtype == "int8":
+            model.exact = _read_beside_exact(model, files, adapter, list(sample))
+        else:
+            for index in range(model.layers_count):
+                model.read_layer(index)
+        model.finish()
+        return model
+    except (KeyError, ValueError):  # tensors of another architecture
+        return None
+
+
+def _kind(files: Checkpoint) -> type[LeanModel] | None:
+    if llama.fits(files.config):
+        return llama.Llama
+    return gpt2.GPT2 if gpt2.fits(files.config) else None
+
+
+def _exact(files: Checkpoint, adapter: LoraFactors | None) -> LeanModel:
+    """The same in fp32, whose layers are read one by one and never held."""
+    kind = _kind(files)
+    assert kind is not None  # it was lean in int8
+    return kind(files, adapter, "float32", torch.device("cpu"), once=True)
+
+
+def _read_beside_exact(
+    model: LeanModel, files: Checkpoint, adapter: LoraFactors | None, sample: list[int]
+) -> Tensor:
+    """Read `model`'s layers; what fp32 gives on the sample: [len(sample), vocab].
+
+    fp32 reads and merges each product, and while it computes a layer another thread packs it: of
+    SmolLM2-135M's two seconds and a half that is one of reading less, and the rest on two cores.
+    """
+    exact, made = _exact(files, adapter), list[Future[None]]()
+    exact.weights.hands = model.weights.takes = {}
+    with ThreadPoolExecutor(1, thread_name_prefix="packing") as packing:
+
+        def packed(index: int) -> None:
+            if index:
+                made[-1].result()  # no more than two layers are held in fp32
+            made.append(packing.submit(model.read_layer, index))
+
+        exact.read_anew(packed)
+        logits = exact.peek(exact.empty(), sample, 0)
+        made[-1].result()
+    return logits
 
 
 def _cost(files: Checkpoint, generation: Path | None, model: Model, sample: list[int]) -> float:
     """Nats a token that `model`'s arithmetic adds to fp32's on `sample`, as a share of those.
 
     What it adds on average is the divergence of its chances from fp32's, which a few dozen tokens
-    tell better than their own nats do. A lean model is run in fp32 layer by layer and never held.
+    tell better than their own nats do.
     """
-    exact: Tensor | None = getattr(model, "exact", None)  # AnyModel's, from before it was quantised
-    if exact is None:
-        adapter = LoraFactors(generation) if generation else None
-        whole = _lean(files, adapter, "float32", torch.device("cpu"), once=True)
-        assert whole is not None  # it was lean in int8
+    exact: Tensor | None = getattr(model, "exact", None)  # from when it was read
+    if exact is None:  # several use it
+        whole = _exact(files, LoraFactors(generation) if generation else None)
+        whole.read_anew()
         exact = whole.peek(whole.empty(), sample, 0)
+    elif isinstance(model, LeanModel):
+        model.exact = None
     right = exact[:-1].log_softmax(-1)  # [len(sample) - 1, vocab]
     ours = model.peek(model.empty(), sample, 0)[:-1].log_softmax(-1)
     added = F.kl_div(ours, right, reduction="sum", log_target=True)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
-from vaultgpt.mirror.lean import KV, LeanModel, Step, attend
+from vaultgpt.mirror.attention import Step, attend
+from vaultgpt.mirror.lean import KV, LeanModel
 from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class _GPT2Layer:
 
 class GPT2(LeanModel):
     """The forward pass."""
+
+    ends = (*LeanModel.ends, "places")
 
     def _shape(self, config: ModelConfig) -> None:
         self.hidden, self.heads = config.get("n_embd", 768), config.get("n_head", 12)

@@ -1,4 +1,4 @@
-"""The fast decoder's common part: an in-place KV cache, and attention over it.
+"""The fast decoder's common part: an in-place KV cache, and what runs layers over it.
 
 A family (llama.py, gpt2.py) supplies embedding, blocks and head. Knows nothing about tokenizers,
 sampling or requests. Sequences of one batch may differ in length.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vaultgpt.arithmetic import STORED, Beside, Dtype, Linear, chunk_tokens, make_linear
+from vaultgpt.mirror.attention import Step
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors, Weights
 
 if TYPE_CHECKING:
@@ -109,64 +109,15 @@ def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None)
     return out
 
 
-# What the layers of one kind write and see in a pass. Not a class: TorchScript, which takes it too,
-# reads no annotation that is text.
-Sight = NamedTuple(  # noqa: UP014
-    "Sight",
-    [
-        ("start", int),  # first position, when all rows share it
-        ("first", int),  # the first key that is looked at
-        ("seen", int),  # and the one behind the last
-        ("mask", Tensor | None),  # [groups * T, keys]; [rows, 1, 1, keys] where rows differ
-        ("at", Tensor | None),  # [rows] positions, when they differ (T is 1 then)
-        ("every", Tensor | None),  # [rows] 0.., beside `at`
-    ],
-)
-
-
-@dataclass
-class Step:
-    """Where this forward pass writes and what it sees; one for all layers."""
-
-    rows: int
-    tokens: int  # T, a row
-    start: int  # first position, when all rows share it
-    seen: int  # keys to look at
-    device: torch.device
-    dtype: torch.dtype
-    index: Tensor | None = None  # [rows] positions, when they differ (T is 1 then)
-    every: Tensor | None = None  # [rows] 0.., beside `index`
-    _sights: dict[int | None, Sight] = field(default_factory=dict, init=False)
-
-    def sight(self, window: int | None, groups: int) -> Sight:
-        """Of a layer of such a window: a token sees itself and the `window` - 1 before it."""
-        if window not in self._sights:
-            first, mask = self._sight(window or self.seen, groups)
-            self._sights[window] = Sight(self.start, first, self.seen, mask, self.index, self.every)
-        return self._sights[window]
-
-    def _sight(self, window: int, groups: int) -> tuple[int, Tensor | None]:
-        least = self.start if self.index is None else int(self.index.min())
-        first = max(0, least - window + 1)
-        if self.tokens == 1 and self.index is None:
-            return first, None
-        at = self.index
-        if at is None:
-            at = torch.arange(self.start, self.start + self.tokens, device=self.device)
-        keys = torch.arange(first, self.seen, device=self.device)
-        hidden = (keys > at[:, None]) | (keys <= at[:, None] - window)  # [T or rows, keys]
-        mask = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device)
-        mask.masked_fill_(hidden, float("-inf"))
-        return first, mask.repeat(groups, 1) if self.index is None else mask[:, None, None]
-
-
 class LeanModel(ABC):
     """Prefill, step and cache for families that supply layers, `_hidden` and `_head`.
 
-    `adapter` is merged into each weight as it is read. With `once` the layers are made anew at
-    every pass, so that a model in fp32 can be looked at without being held. KeyError or ValueError
-    when the checkpoint has other tensors than the family.
+    `adapter` is merged into each weight as it is read. The layers come afterwards: by `read_layer`,
+    or `read_anew` at every pass, so that a model in fp32 (`once`) can be looked at without being
+    held. KeyError or ValueError when the checkpoint has other tensors than the family.
     """
+
+    ends: tuple[str, ...] = ("vocab", "embedding", "head", "norm")  # what `_load_ends` sets
 
     layers_count: int
     heads: int
@@ -176,6 +127,7 @@ class LeanModel(ABC):
     context: int
     whole: LeanModel | None = None  # whose weights it uses, an adapter beside them
     own_bytes = 0
+    exact: Tensor | None = None  # what fp32 gave on a sample when it was read
     delta: Tensor | None = None  # bf16 [vocab, hidden]: what is added to rows of the embedding
 
     def __init__(
@@ -185,19 +137,55 @@ class LeanModel(ABC):
         dtype: Dtype,
         device: torch.device,
         once: bool = False,
+        like: LeanModel | None = None,
     ) -> None:
+        """`like` has the same files, and lends its ends where no voice has changed them."""
         self.device, self.stored, self.dtype, self.once = device, STORED[dtype], dtype, once
         self.cost: float | None = None
         self.weights = Weights(files, adapter)
         self._shape(files.config)
-        self._load_ends(files.config)
-        self.layers: Iterable[Any]
-        self.ready: Iterable[Any]
-        if once:
-            self.layers = self.ready = _Anew(self._layer, self.layers_count)
-            return
-        self.layers = [self._layer(i) for i in range(self.layers_count)]
-        self.ready = [self._ready(layer) for layer in self.layers]
+        self.pristine = adapter is None or adapter.leaves_ends
+        if like is not None and self._can_borrow(like):
+            self._borrow_ends(like)
+        else:
+            before = set(self.weights.left)
+            self._load_ends(files.config)
+            self.of_ends = (before - self.weights.left, self.weights.parameters)
+        self.layers: Iterable[Any] = []
+        self.ready: Iterable[Any] = []
+
+    def _can_borrow(self, like: LeanModel) -> bool:
+        kind = (type(like), like.dtype, like.device)
+        alike = kind == (type(self), self.dtype, self.device) and not self.once
+        return alike and self.pristine and like.pristine
+
+    def _borrow_ends(self, like: LeanModel) -> None:
+        """A fifth of SmolLM2's numbers, and the larger part of what a voice would hold."""
+        for name in self.ends:
+            setattr(self, name, getattr(like, name))
+        self.of_ends = like.of_ends
+        self.weights.left -= like.of_ends[0]
+        self.weights.parameters += like.of_ends[1]
+
+    def read_layer(self, index: int) -> None:
+        """Read the next layer, and keep it."""
+        assert isinstance(self.layers, list) and isinstance(self.ready, list)
+        layer = self._layer(index)
+        self.layers.append(layer)
+        self.ready.append(self._ready(layer))
+
+    def read_anew(self, after: Callable[[int], None] = lambda _: None) -> None:
+        """Layers are read when a pass uses them, each time; `after` is called once one is read."""
+
+        def read(index: int) -> Any:
+            layer = self._layer(index)
+            after(index)
+            return layer
+
+        self.layers = self.ready = _Anew(read, self.layers_count)
+
+    def finish(self) -> None:
+        """All is read."""
         self.parameters = self.weights.parameters
         if self.weights.left:
             raise ValueError("tensors of another architecture")
@@ -249,6 +237,7 @@ class LeanModel(ABC):
         model.ready = [self._ready(layer) for layer in model.layers]
         factors = sum(each.nbytes for pair in adapter.factors.values() for each in pair)
         model.own_bytes = factors
+        model.pristine = adapter.leaves_ends
         if adapter.embedding is not None:
             model.weights = Weights(files, adapter)
             model._load_ends(files.config)
@@ -353,35 +342,6 @@ class LeanModel(ABC):
         with torch.inference_mode():
             index = torch.tensor(rows, device=self.device)
             return KV([layer.index_select(0, index) for layer in _as_kv(cache).layers])
-
-
-def attend(query: Tensor, fresh: Tensor, layer: Tensor, sight: Sight) -> Tensor:
-    """query [rows, T, heads, d] over the cache once fresh keys and values are in it.
-
-    fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. Query heads that share keys
-    are folded into the query's length, so that no key is copied. In the part of Python that
-    TorchScript takes.
-    """
-    rows, tokens, heads, dim = query.shape
-    at, every = sight.at, sight.every
-    if at is not None and every is not None:
-        layer.transpose(1, 2).index_put_([every, at], fresh[:, 0])
-    else:
-        layer.narrow(2, sight.start, tokens).copy_(fresh.transpose(1, 2))
-    kv = layer.shape[1] // 2
-    groups = heads // kv
-    if tokens == 1:
-        folded = query.view(rows, kv, groups, dim)
-    else:
-        folded = query.view(rows, tokens, kv, groups, dim).permute(0, 2, 3, 1, 4)
-        folded = folded.reshape(rows, kv, groups * tokens, dim)
-    looked = layer.narrow(2, sight.first, sight.seen - sight.first)
-    out = F.scaled_dot_product_attention(
-        folded, looked.narrow(1, 0, kv), looked.narrow(1, kv, kv), sight.mask
-    )  # [rows, kv, groups * T, d]
-    if tokens > 1:
-        out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)
-    return out.reshape(rows, tokens, heads * dim)
 
 
 class _Anew:

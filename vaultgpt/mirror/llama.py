@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Linear, compiled, turn_by, turn_of
-from vaultgpt.mirror.lean import KV, LeanModel, Step
+from vaultgpt.mirror.attention import Step
+from vaultgpt.mirror.lean import KV, LeanModel
 from vaultgpt.mirror.llama_layer import Layer, Parts
 from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
 

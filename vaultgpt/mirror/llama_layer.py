@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Linear
-from vaultgpt.mirror.lean import Sight, attend
+from vaultgpt.mirror.attention import Sight, attend
 
 
 @dataclass

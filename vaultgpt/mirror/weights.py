@@ -97,13 +97,19 @@ class Weights:
         self._files, self._adapter = files, adapter
         self.left = set(files.names)
         self.parameters = 0
+        # Merged products that this one hands to another forward pass of the same voice, or takes
+        # from one: read and merged once, and changed by neither.
+        self.hands: dict[str, Tensor] | None = None
+        self.takes: dict[str, Tensor] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._files.names
 
     def read(self, name: str) -> Tensor:
         """A tensor in fp32. KeyError when there is none."""
-        weight = self._files.read(name)
+        return self._counted(name, self._files.read(name))
+
+    def _counted(self, name: str, weight: Tensor) -> Tensor:
         if name in self.left:
             self.left.discard(name)
             self.parameters += weight.numel()
@@ -114,9 +120,14 @@ class Weights:
 
         A Conv1D's is stored as [in, out].
         """
+        if self.takes and (given := self.takes.pop(name, None)) is not None:
+            return self._counted(f"{name}.weight", given)
         weight = self.read(f"{name}.weight")
         weight = weight.t().contiguous() if conv else weight
-        return self._adapter.merge(module or name, weight) if self._adapter else weight
+        weight = self._adapter.merge(module or name, weight) if self._adapter else weight
+        if self.hands is not None:
+            self.hands[name] = weight
+        return weight
 
     def ends(self, embedding: str, tied: bool) -> tuple[Tensor, Tensor]:
         """The embedding and the head [vocab, hidden]; one tensor where they are tied."""
@@ -179,6 +190,11 @@ class LoraFactors:
         down, up = torch.cat([a for a, _ in pairs]), [b for _, b in pairs]
         whole: Tensor = torch.block_diag(*up)  # type: ignore[no-untyped-call]
         return down, whole * self.scale
+
+    @property
+    def leaves_ends(self) -> bool:
+        """Whether it changes neither the embedding nor the head."""
+        return self.embedding is None and "lm_head" not in self.factors
 
     @property
     def used(self) -> bool:
