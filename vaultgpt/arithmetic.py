@@ -35,19 +35,14 @@ _read: dict[type, list[Any]] = {}  # what TorchScript makes of a class
 _scripting = threading.Lock()  # torch compiles a type once, and asks without a lock whether it has
 
 
-def device_of(wanted: str) -> torch.device | None:
-    """What a setting such as "auto" or "cuda:1" means; None where there is no such device."""
+def choose_device(wanted: str) -> torch.device:
+    """What a setting such as "auto" or "cuda:1" means. Unavailable where there is none such."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
         wanted = next((kind for kind in there if there[kind]), "cpu")
-    return torch.device(wanted) if there.get(wanted.partition(":")[0], True) else None
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device of mirror.device. Unavailable when it is not there."""
-    if (device := device_of(wanted)) is None:
+    if not there.get(wanted.partition(":")[0], True):
         raise Unavailable(f"There is no device {wanted} here.", "Set mirror.device to auto or cpu.")
-    return device
+    return torch.device(wanted)
 
 
 def choose_dtype(wanted: str, device: torch.device, parameters: int) -> Dtype:

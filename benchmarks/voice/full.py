@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
-from vaultgpt.training.device import choose_device
+from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import segments
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter
@@ -88,7 +88,7 @@ def full_tune(path: Path, rate: float) -> tuple[BaseModel, dict[str, float]]:
     """(the base with the trained weights in it, figures) of one full fine-tuning of a job."""
     trainer = Trainer(path, lambda event: None, threading.Event())
     at = trainer.settings
-    base = load_base(Path(trainer.job.base), choose_device(at.device, at.dtype, at.threads))
+    base = load_base(Path(trainer.job.base), Device.choose(at.device, at.dtype, at.threads))
     train = [i for i in trainer.job.items if i.role in ("train", "replay")]
     train, validation = split_validation(train, trainer.seed)
     recipe, mixture, epoch_tokens, total = trainer._mixture(base, None, train, 0)

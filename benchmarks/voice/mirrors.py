@@ -30,7 +30,7 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Mirror, Settings, Training
 from vaultgpt.state import VaultState
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.device import choose_device
+from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item
@@ -142,7 +142,7 @@ def trained(work: Path, journal: Journal, seed: int) -> Trained:
 @lru_cache(maxsize=1)
 def base_model() -> BaseModel:
     """The embedded base on this machine's default device, loaded once."""
-    return load_base(PEBBLE, choose_device("auto", "auto", 0))
+    return load_base(PEBBLE, Device.choose("auto", "auto", 0))
 
 
 def bits(found: Sequence[Segment], adapter: Adapter | None) -> float:

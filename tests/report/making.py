@@ -17,10 +17,10 @@ def make_adapter(base: Path, folder: Path) -> Path:
     import torch
 
     from vaultgpt.training.base_model import load_base
-    from vaultgpt.training.device import choose_device
+    from vaultgpt.training.device import Device
     from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
 
-    loaded = load_base(base, choose_device("cpu", "float32", 1))
+    loaded = load_base(base, Device.choose("cpu", "float32", 1))
     wrapped = wrap(loaded, 4, 1)
     torch.manual_seed(2)
     tensors = {name: 0.02 * torch.randn_like(p) for name, p in lora_parameters(wrapped).items()}

@@ -13,7 +13,7 @@ import pytest
 from tests import tiny
 from vaultgpt.settings import Training
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.device import choose_device
+from vaultgpt.training.device import Device
 from vaultgpt.training.round import Item, Job, Round
 
 MakeJob = Callable[..., Path]
@@ -47,7 +47,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def base(llama: Path) -> BaseModel:
     """That Llama, loaded on the CPU in float32."""
-    return load_base(llama, choose_device("cpu", "float32", 1))
+    return load_base(llama, Device.choose("cpu", "float32", 1))
 
 
 @pytest.fixture

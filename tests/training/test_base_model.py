@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from tests import tiny
+from vaultgpt import arithmetic
 from vaultgpt.errors import BaseModelError
 from vaultgpt.training import base_model as base_module
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.device import Device, choose_device
+from vaultgpt.training.device import Device
 from vaultgpt.training.loss import IGNORE, Batch, each_nats, total_nats
 
+PACKAGE = Path(arithmetic.__file__).parent
 CPU = Device(torch.device("cpu"), torch.float32, 1)
 PACKED = ("llama", "gpt2", "qwen2", "qwen3", "gpt_neox", "gemma", "gemma2")
 
@@ -141,8 +143,15 @@ def test_damaged_weights_and_tokenizers_are_one_sentence(llama: Path, tmp_path: 
 def test_device_settings_that_are_not_there_are_refused() -> None:
     from vaultgpt.errors import TrainingError
 
-    assert choose_device("auto", "float32", 1).dtype == torch.float32
-    assert choose_device("cpu", "bfloat16", 1).dtype == torch.bfloat16
+    assert Device.choose("auto", "float32", 1).dtype == torch.float32
+    assert Device.choose("cpu", "bfloat16", 1).dtype == torch.bfloat16
     if not torch.cuda.is_available():
         with pytest.raises(TrainingError, match="no usable CUDA"):
-            choose_device("cuda", "auto", 1)
+            Device.choose("cuda", "auto", 1)
+
+
+def test_one_function_says_what_the_name_of_a_device_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "choose_device", lambda wanted: torch.device("meta"))
+    assert Device.choose("auto", "float32", 1).where.type == "meta"
+    asking = [p.name for p in PACKAGE.rglob("*.py") if "mps.is_available" in p.read_text("utf-8")]
+    assert asking == ["arithmetic.py"]

@@ -22,7 +22,7 @@ from vaultgpt.report.tagged import header_figures
 from vaultgpt.report.writer import Opening, Wanted, Writer
 from vaultgpt.training.base_model import load_base
 from vaultgpt.training.copying import WordRuns
-from vaultgpt.training.device import choose_device
+from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import spread
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter, merged
@@ -69,7 +69,7 @@ class Study:
         began = time.monotonic()
         self.say("load", 0.0)
         settings = self.job.settings
-        device = choose_device(settings.device, settings.dtype, settings.threads)
+        device = Device.choose(settings.device, settings.dtype, settings.threads)
         base = load_base(Path(self.job.base), device)
         with merged(base, load_adapter(Path(self.job.adapter))):
             known = sorted({tag for item in self.items.values() for tag in item.tags})

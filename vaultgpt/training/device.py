@@ -36,6 +36,31 @@ class Device:
     dtype: torch.dtype  # float32, or bfloat16 under autocast; weights and LoRA stay float32
     threads: int
 
+    @classmethod
+    def choose(cls, device: str, dtype: str, threads: int, together: Together = ALONE) -> Device:
+        """From [training] device, dtype and threads. TrainingError for a device that is not there.
+
+        Of several processes each has a graphics card of its own, or its share of the cores.
+        """
+        try:
+            where = arithmetic.choose_device(device)
+        except Unavailable:
+            raise TrainingError(
+                f"There is no usable {device.partition(':')[0].upper()} device here.",
+                "Set training.device to auto or cpu.",
+            ) from None
+        if together.size > 1 and where.type == "cuda":
+            if together.size > (cards := torch.cuda.device_count()):
+                raise TrainingError(
+                    f"There are {cards} graphics cards here for {together.size} processes.",
+                    "Set training.processes to that number.",
+                )
+            where = torch.device("cuda", together.rank)
+            torch.cuda.set_device(where)
+        count = max(1, usable_cores(threads) // together.size)
+        torch.set_num_threads(count)
+        return cls(where, _dtype(where, dtype), count)
+
     @property
     def name(self) -> str:
         """For the report: `cpu`, `mps` or the GPU's name."""
@@ -48,29 +73,6 @@ class Device:
         return torch.autocast(
             self.where.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16
         )
-
-
-def choose_device(device: str, dtype: str, threads: int, together: Together = ALONE) -> Device:
-    """From [training] device, dtype and threads. TrainingError for a device that is not there.
-
-    Of several processes each has a graphics card of its own, or its share of the cores.
-    """
-    if (where := arithmetic.device_of(device)) is None:
-        raise TrainingError(
-            f"There is no usable {device.partition(':')[0].upper()} device here.",
-            "Set training.device to auto or cpu.",
-        )
-    if together.size > 1 and where.type == "cuda":
-        if together.size > (cards := torch.cuda.device_count()):
-            raise TrainingError(
-                f"There are {cards} graphics cards here for {together.size} processes.",
-                "Set training.processes to that number.",
-            )
-        where = torch.device("cuda", together.rank)
-        torch.cuda.set_device(where)
-    count = max(1, usable_cores(threads) // together.size)
-    torch.set_num_threads(count)
-    return Device(where, _dtype(where, dtype), count)
 
 
 def on_cpu(device: Device) -> Device:

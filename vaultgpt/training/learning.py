@@ -16,7 +16,7 @@ from vaultgpt.files import write_atomic
 from vaultgpt.settings import Training
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import Progress
-from vaultgpt.training.device import choose_device, release
+from vaultgpt.training.device import Device, release
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lesson import Learned, Lesson, pack_learned, pack_lesson, unpack_lesson
 from vaultgpt.training.loop import Loop, Plan
@@ -109,7 +109,7 @@ def learn(
 def follow(together: Together) -> None:
     """Learn beside the first process what that hands out."""
     place, folder, job, packed = together.same(_NOTHING)
-    base = load_base(place.base, choose_device(place.device, place.dtype, place.threads, together))
+    base = load_base(place.base, Device.choose(place.device, place.dtype, place.threads, together))
     together = together.sharing(base.params, place.whole_params)
     _learn(base, unpack_lesson(packed), folder, job, threading.Event(), lambda _: None, together)
 
@@ -137,7 +137,7 @@ def learn_sealed(
         ) from None
     lesson = unpack_lesson(unseal(sealed, key))
     place = Site(base)
-    loaded = load_base(base, choose_device(place.device, place.dtype, place.threads, together))
+    loaded = load_base(base, Device.choose(place.device, place.dtype, place.threads, together))
 
     def on_step(progress: Progress) -> None:
         say(step_event(progress))

@@ -27,7 +27,7 @@ from vaultgpt.training.choose import (
     choose_recipe,
     passes,
 )
-from vaultgpt.training.device import choose_device
+from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.last_weights import LastWeights, load_last, save_last
 from vaultgpt.training.learning import Site, learn, step_event
@@ -149,7 +149,7 @@ class Trainer:
         """The base loaded, and all measured that is to be measured before learning."""
         self.say("load", 0.0)
         at = self.place
-        device = choose_device(at.device, at.dtype, at.threads, self.together)
+        device = Device.choose(at.device, at.dtype, at.threads, self.together)
         base = load_base(at.base, device)
         self.say("load", 1.0)
         measurer = Measurer(self.job, base, self.folder, self.digest, self.stop, self.say)
