@@ -26,6 +26,7 @@ from vaultgpt.server.events import Broker, Listener
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.plan import Due
+from vaultgpt.training.round import Asked
 from vaultgpt.wire import Hear
 from vaultgpt.workers.process import RoundStopped
 
@@ -352,6 +353,23 @@ async def test_a_night_that_was_slept_through_is_learned_once_after_waking(
         s.loop.poke()
         await until(lambda: s.loop.decision.when == _local("2026-11-26 03:00"))
         assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_look_asks_of_the_night_only_where_nothing_is_due_at_once(
+    state: VaultState, settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    asked: list[Asked] = []
+
+    def found(*given: Any) -> Due:
+        asked.append(given[4] if len(given) > 4 else Asked())
+        return _due("400 new words wait." if at_once or asked[-1].nightly else "")
+
+    monkeypatch.setattr(round_loop, "what_is_due", found)
+    evening = _local("2026-11-23 22:00")
+    async with scene(state, settings, FakeRound(hold=True), at=evening) as s:
+        await until(lambda: s.loop.running if at_once else s.loop.decision.when)
+        assert asked == [Asked()] if at_once else [Asked(), Asked(nightly=True)]
 
 
 async def test_a_long_round_pauses_when_the_night_ends_and_goes_on_in_the_next(

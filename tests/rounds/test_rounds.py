@@ -38,6 +38,7 @@ from vaultgpt.tasks.status import figures
 from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.tasks.vault_service import NOTHING, Desk
 from vaultgpt.training import assemble
+from vaultgpt.training import plan as planning
 from vaultgpt.training.assemble import Places, build_job, reader
 from vaultgpt.training.checkpoint import Progress, write_checkpoint
 from vaultgpt.training.loop import Stopped
@@ -98,6 +99,38 @@ def test_the_first_round_is_judged_published_and_active(vault: Vault) -> None:
         assert ledger.pending(NOW, 0).words == 0
     manifest = generation_folders.verify(vault.state.generations / "g000001")
     assert manifest["held_out"] and manifest["learned"] and manifest["parent"] is None
+
+
+def test_a_round_asks_once_what_is_due(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1. A first round. 2. A small one. 3. A fresh one by request. 4. Another base.
+
+    Result: asked once each time; of 4 again, since every note is read once it is known.
+    """
+    asked: list[str] = []
+    read: list[bool] = []
+    due, follow = planning._due, Ledger.follow
+
+    def counted(*given: Any) -> Due:
+        found = due(*given)
+        asked.append(found.cause)
+        return found
+
+    def followed(ledger: Ledger, *given: Any, **how: Any) -> Any:
+        read.append(how["whole"])
+        return follow(ledger, *given, **how)
+
+    monkeypatch.setattr(planning, "_due", counted)
+    monkeypatch.setattr(Ledger, "follow", followed)
+    trainer = FakeTrainer()
+    go(vault, trainer)
+    vault.write("new.md", body("new", 6, 50), age_s=0)
+    go(vault, trainer, NOW + DAY)
+    go(vault, trainer, NOW + 2 * DAY, fresh=True)
+    assert asked == ["first", "asked", "asked"] and read == [False, False, True]
+    assert [job.round.cause for job in trainer.jobs] == ["first", "asked", "asked"]
+    del asked[:], read[:]
+    go(vault, trainer, NOW + 3 * DAY, base=FakeBase(mark="e"))
+    assert asked == ["base", "base"] and read == [False, True]
 
 
 def test_a_round_foresees_the_memory_that_it_takes(

@@ -201,13 +201,14 @@ class RoundLoop:
         )
 
         def of_ledger(ledger: Ledger) -> Facts:
-            at_once = what_is_due(self._state, settings, ledger, now)
-            nightly = what_is_due(self._state, settings, ledger, now, Asked(nightly=True))
-            first = nightly if at_once.kind == "none" else at_once
+            found = at_once = what_is_due(self._state, settings, ledger, now)
+            if at_once.kind == "none":
+                found = what_is_due(self._state, settings, ledger, now, Asked(nightly=True))
+            why = "" if found.kind == "none" else found.why
             return Facts(
-                due="" if at_once.kind == "none" else at_once.why,
-                nightly_due="" if nightly.kind == "none" else nightly.why,
-                long=first.takes_s is not None,
+                due=why if found is at_once else "",
+                nightly_due=why,
+                long=found.takes_s is not None,
                 idle=at_once.why,
                 last_night=_last_night(ledger, now, settings.schedule.nightly),
                 running=self.running,

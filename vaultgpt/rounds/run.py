@@ -142,13 +142,13 @@ class _Run:
     def go(self, trainer: JobRunner, on_progress: Hear, stop: threading.Event) -> RoundAnswer:
         if self.asked.fresh and self.asked.manual and self.ledger.paused():
             self.ledger.resume()
-        self._scan()
+        anew = self._scan(whole=self.asked.fresh or paused_round(self.ledger) is not None)
         words = self.ledger.notes.totals()["words"]
         language = self.ledger.notes.language(self.state.vault, self.settings.rules, words)
         staged = self._take_up(on_progress)
         if staged is None:
             now = self.now()
-            round_ = plan(self.ledger, self.settings, self.base, now, self.asked)
+            round_ = self._plan(anew, now)
             if round_.kind == "none":
                 if not self.ledger.paused():  # most of the vault may only be out of reach
                     self._drop_interrupted()
@@ -223,7 +223,7 @@ class _Run:
         if found is None or not found.long:
             return ""
         with contextlib.suppress(VaultError):  # out of reach, as an unmounted disk: nights of work
-            self._scan()
+            self._scan(whole=True)
         return end_lost(self.ledger, self.now())
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
@@ -249,15 +249,22 @@ class _Run:
             return f"{round_.why} {_ELSEWHERE}"
         return f"{round_.why} Where it is stopped, the next round goes on."
 
-    def _scan(self) -> None:
-        """Bring the ledger in step with the vault.
+    def _scan(self, whole: bool) -> bool:
+        """Bring the ledger in step with the vault; whether every note was read.
 
-        A fresh round reads every note, a small one what is another by time, size or inode.
+        Where not the `whole` of it is, what is another by time, size or inode is.
         """
-        now, rules = self.now(), self.settings.rules
-        fresh = due(self.ledger, self.settings, self.base, now, self.asked).kind == "fresh"
         percent = self.settings.schedule.vanished_percent
-        self.ledger.follow(rules, now, percent, whole=fresh)
+        found = self.ledger.follow(self.settings.rules, self.now(), percent, whole=whole)
+        return whole or found.read >= self.ledger.notes.count()
+
+    def _plan(self, anew: bool, now: float) -> Round:
+        """What is due, asked once; of a fresh round again once every note was read `anew`."""
+        round_ = plan(self.ledger, self.settings, self.base, now, self.asked)
+        if round_.kind != "fresh" or anew:
+            return round_
+        self._scan(whole=True)
+        return plan(self.ledger, self.settings, self.base, now, self.asked)
 
     def _stage(self, round_: Round, now: float) -> tuple[Round, Assembled, Path] | None:
         """Write the job, or find the interrupted one that is the same; None without any text."""
