@@ -1,7 +1,8 @@
 """A journal's notes in the order of their dates: what is there first, what comes on which day.
 
-A note with several dated sections grows by them. A date without a day counts as its last day, and
-undated notes were there from the beginning. Knows nothing about models or rounds.
+A note arrives on the last day that it bears (of the journals that are asked none is dated twice). A
+date without a day counts as its last day, and undated notes were there from the beginning. Knows
+nothing about models or rounds.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from benchmarks.voice.journals import Journal, items
+from benchmarks.voice.journals import Journal
 from benchmarks.voice.stage import DAY_S, HOUR_S, START_S, written_at
-from vaultgpt.corpus.words import split_words
-from vaultgpt.training.round import Item
 from vaultgpt.vault.reconcile import ScannedNote
 
 FIRST_SHARE = 0.80  # of the dated words are the first training
@@ -26,22 +25,19 @@ EPOCH = date(1800, 1, 1)  # falls on START_S: old diaries are moved to where clo
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A note as it stood at the end of `day`."""
+class Arrival:
+    """A note and the day on which it comes; undated ones stand on date.min."""
 
     day: date
     note: ScannedNote
-    length: int | None  # characters of the file; None is all of it
-    words: int  # that this stage adds
-    only: bool  # the note has no other stage
 
 
 @dataclass(frozen=True)
 class Calendar:
     """What is in the vault before the nights, what arrives in them, and what is never in it."""
 
-    first: tuple[Stage, ...]  # by day; undated notes stand on date.min
-    later: tuple[Stage, ...]  # by day
+    first: tuple[Arrival, ...]  # by day
+    later: tuple[Arrival, ...]  # by day
     old: tuple[ScannedNote, ...]  # held out, from before the nights
     late: tuple[ScannedNote, ...]  # held out, from their time
 
@@ -55,17 +51,13 @@ class Calendar:
         """The last day on which something arrives."""
         return self.later[-1].day
 
-    @property
-    def first_words(self) -> int:
-        return sum(s.words for s in self.first)
-
-    @property
-    def later_words(self) -> int:
-        return sum(s.words for s in self.later)
-
-    def between(self, after: date, upto: date) -> list[Stage]:
+    def between(self, after: date, upto: date) -> list[Arrival]:
         """What arrives after one day, up to and on another."""
-        return [s for s in self.later if after < s.day <= upto]
+        return [a for a in self.later if after < a.day <= upto]
+
+
+def words_of(found: Sequence[Arrival]) -> int:
+    return sum(a.note.note.words for a in found)
 
 
 def day_of(written: str) -> date:
@@ -75,58 +67,31 @@ def day_of(written: str) -> date:
     return date(year, month, parts[2] if len(parts) > 2 else months.monthrange(year, month)[1])
 
 
-def stages(note: ScannedNote) -> list[Stage]:
-    """How a note grew: one stage a dated section where they stand in order, else one in all.
-
-    An undated note has none; an undated section belongs to the one before it.
-    """
-    entries = note.note.entries
-    days = [day_of(e.date) for e in entries if e.date]
-    if not days:
-        return []
-    if len(set(days)) == 1 or days != sorted(days):
-        return [Stage(max(days), note, None, note.note.words, True)]
-    groups: list[tuple[date, int, int]] = []  # day, start of the text after it, words
-    for at, entry in enumerate(entries):
-        end = entries[at + 1].start if at + 1 < len(entries) else -1
-        words = len(split_words(entry.prose))
-        day = day_of(entry.date) if entry.date else (groups[-1][0] if groups else days[0])
-        if groups and groups[-1][0] == day:
-            words += groups.pop()[2]
-        groups.append((day, end, words))
-    return [Stage(day, note, None if end < 0 else end, words, False) for day, end, words in groups]
+def by_day(notes: Sequence[ScannedNote]) -> list[Arrival]:
+    """All notes, by day and path."""
+    days = [[day_of(e.date) for e in n.note.entries if e.date] for n in notes]
+    found = [Arrival(max(d, default=date.min), n) for d, n in zip(days, notes, strict=True)]
+    return sorted(found, key=lambda a: (a.day, a.note.note.path))
 
 
 def plan_calendar(notes: Sequence[ScannedNote], seed: int) -> Calendar:
     """Split a journal at the day by which 80 % of its dated words were written."""
-    every = sorted((s for n in notes for s in stages(n)), key=lambda s: (s.day, s.note.note.path))
-    border = _border(every)
-    days: dict[str, list[date]] = {}
-    for stage in every:
-        days.setdefault(stage.note.note.path, []).append(stage.day)
-    undated = [n for n in notes if n.note.path not in days]
-    before = undated + [n for n in notes if max(days.get(n.note.path, [border])) < border]
-    after = [n for n in notes if min(days.get(n.note.path, [date.min])) >= border]
-    old, late = _hold_out(before, seed), _hold_out(after, seed)
+    every = by_day(notes)
+    border = _border([a for a in every if a.day > date.min])
+    old = _hold_out([a.note for a in every if a.day < border], seed)
+    late = _hold_out([a.note for a in every if a.day >= border], seed)
     held = {n.note.path for n in (*old, *late)}
-    kept = [s for s in every if s.note.note.path not in held]
-    there = [
-        Stage(date.min, n, None, n.note.words, True) for n in undated if n.note.path not in held
-    ]
-    return Calendar(
-        (*there, *(s for s in kept if s.day < border)),
-        tuple(s for s in kept if s.day >= border),
-        tuple(old),
-        tuple(late),
-    )
+    kept = [a for a in every if a.note.note.path not in held]
+    first, later = ([a for a in kept if (a.day >= border) == part] for part in (False, True))
+    return Calendar(tuple(first), tuple(later), tuple(old), tuple(late))
 
 
-def _border(every: Sequence[Stage]) -> date:
-    total, got = sum(s.words for s in every), 0
-    for day in sorted({s.day for s in every}):
+def _border(dated: Sequence[Arrival]) -> date:
+    got, total = 0, words_of(dated)
+    for day in sorted({a.day for a in dated}):
         if got >= FIRST_SHARE * total:
             return day
-        got += sum(s.words for s in every if s.day == day)
+        got += words_of([a for a in dated if a.day == day])
     raise SystemExit("This journal's dates leave nothing to arrive.")
 
 
@@ -145,31 +110,13 @@ def night(day: date) -> float:
     return START_S + ((day - EPOCH).days + 1) * DAY_S + 3 * HOUR_S
 
 
-def put(journal: Journal, stage: Stage, vault: Path, day: date) -> None:
-    """Write the note as it stood at this stage into the vault, saved at eight that evening."""
-    place = vault / stage.note.note.path
-    if stage.length is None:
-        journal.add(stage.note, vault)
-    else:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(stage.note.note.text[: stage.length], encoding="utf-8", newline="")
-    written_at(place, night(day) - 7 * HOUR_S)
+def put(journal: Journal, note: ScannedNote, vault: Path, day: date) -> None:
+    """Write the note into the vault, saved at eight that evening."""
+    journal.add(note, vault)
+    written_at(vault / note.note.path, night(day) - 7 * HOUR_S)
 
 
 def fill_first(journal: Journal, found: Calendar, vault: Path) -> None:
     """Everything that was there before the nights."""
-    for stage in found.first:
-        put(journal, stage, vault, found.border - timedelta(7))
-
-
-def stage_items(found: Sequence[Stage]) -> list[Item]:
-    """What these stages brought, as the trainer scores it."""
-    out: list[Item] = []
-    for stage in found:
-        of_note = items([stage.note])
-        out += (
-            of_note
-            if stage.only
-            else [i for i in of_note if i.date and day_of(i.date) == stage.day]
-        )
-    return out
+    for arrival in found.first:
+        put(journal, arrival.note, vault, found.border - timedelta(7))

@@ -10,12 +10,13 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import home, markdown
-from benchmarks.voice.arriving import stages
+from benchmarks.voice.arriving import by_day
 from benchmarks.voice.journals import Journal
 from benchmarks.voice.mirrors import learn, settings
 from benchmarks.voice.rows import RECIPE, Bench, Case, Figures, Options, Row, base_digest, main, yes
@@ -64,9 +65,7 @@ def _case(options: Options, kind: str, block: int) -> Case:
 
 def pages(journal: Journal) -> tuple[list[ScannedNote], list[ScannedNote]]:
     """The first dated notes with 25,000 words, and those with the next 60,000."""
-    dated = sorted(
-        (n for n in journal.notes if stages(n)), key=lambda n: (stages(n)[-1].day, n.note.path)
-    )
+    dated = [a.note for a in by_day(journal.notes) if a.day > date.min]
     first: list[ScannedNote] = []
     later: list[ScannedNote] = []
     got = 0

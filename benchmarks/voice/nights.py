@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import home, markdown
-from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, stage_items
+from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, words_of
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import bits, cut, learn, settings
 from benchmarks.voice.rows import (
@@ -118,8 +118,8 @@ def _small(
     before = found.border - timedelta(1)
     for day in looks(found, step_days):
         arrived = found.between(before, day)
-        for stage in arrived:
-            put(journal, stage, state.vault, stage.day)
+        for one in arrived:
+            put(journal, one.note, state.vault, one.day)
         if arrived or _due(state, asked, night(day)):
             learn(state, asked, now=night(day), nightly=True, manual=False)
         before = day
@@ -153,13 +153,13 @@ def _fresh(journal: Journal, found: Calendar, state: VaultState, asked: Settings
         kept.append(load_adapter(job_path.parent / "out"))
         return dict(report.to_json())
 
-    for stage in found.later:
-        put(journal, stage, state.vault, stage.day)
+    for one in found.later:
+        put(journal, one.note, state.vault, one.day)
     now = night(found.last + timedelta(TAIL_DAYS))
     run_round(state, asked, fresh=True, manual=True, trainer=trainer, now=lambda: now)
     with Ledger.open(state) as ledger:
         spent = _spent(ledger)
-    read = 2 * tokens_of(cut(stage_items(found.later)))  # foretold by base and active
+    read = 2 * tokens_of(cut(items([a.note for a in found.later])))  # by base and active
     tokens = month_ends(found, spent["trained_tokens"] + spent["scored_tokens"], read)
     return {**_surprise(found, kept[0], "last"), **spent, "month_ends_tokens": tokens}
 
@@ -169,8 +169,8 @@ def _base(found: Calendar) -> Figures:
     return {
         "border": found.border.isoformat(),
         "last_day": found.last.isoformat(),
-        "first_words": found.first_words,
-        "later_words": found.later_words,
+        "first_words": words_of(found.first),
+        "later_words": words_of(found.later),
         **_surprise(found, None, "base"),
     }
 
@@ -204,12 +204,12 @@ def month_ends(found: Calendar, tokens: int, foretold_tokens: int) -> int:
     read to foretell new pages is counted once for each page, not every month. `foretold_tokens` is
     that part of `tokens`.
     """
-    every, there, cost = found.first_words + found.later_words, found.first_words, 0.0
-    for month in sorted({(s.day.year, s.day.month) for s in found.later}):
-        new = sum(s.words for s in found.later if (s.day.year, s.day.month) == month)
+    there, later, cost = words_of(found.first), words_of(found.later), 0.0
+    every = there + later
+    for month in sorted({(a.day.year, a.day.month) for a in found.later}):
+        new = words_of([a for a in found.later if (a.day.year, a.day.month) == month])
         there += new
-        cost += (tokens - foretold_tokens) * there / every
-        cost += foretold_tokens * new / found.later_words
+        cost += (tokens - foretold_tokens) * there / every + foretold_tokens * new / later
     return round(cost)
 
 
