@@ -8,7 +8,7 @@ import pytest
 
 from vaultgpt.errors import UsageError
 from vaultgpt.options import describe, with_option
-from vaultgpt.settings import Mirror, Settings, load_settings, save_option
+from vaultgpt.settings import Mirror, Settings, load_settings, save_option, unknown_keys
 
 
 def test_every_option_has_a_sentence_and_passes_its_own_check() -> None:
@@ -65,6 +65,31 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[schedule\n")
     with pytest.raises(UsageError, match="not valid TOML"):
+        load_settings(path)
+
+
+def test_a_key_that_means_nothing_is_told_once_and_all_else_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[rules]\nexclud = ['Work/']\n[mirror]\nmin_p = 0.07\n[mirror.deep]\na = 1\n")
+    assert load_settings(path) == load_settings(path)
+    assert load_settings(path).mirror.min_p == 0.07
+    assert [text for text in unknown_keys(path) if "'rules.exclud'" in text and "exclude" in text]
+    assert len(unknown_keys(path)) == 2 and caplog.text.count("rules.exclude,") == 1
+    changed = save_option(path, "mirror.min_p", 0.05)
+    assert changed.mirror.min_p == 0.05 and "exclud = " in path.read_text(), (
+        "nothing is thrown away"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[mirror]\nmin_p = 'x'\n", "mirror = 1\n", "[base]\nname = 'x'\n"]
+)
+def test_a_value_of_the_wrong_type_stays_an_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError):
         load_settings(path)
 
 

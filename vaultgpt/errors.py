@@ -40,6 +40,10 @@ class UsageError(VaultGPTError):
     exit_status = 2
 
 
+class UnknownOption(UsageError):
+    """There is no option of this name; `mend` names those that may have been meant."""
+
+
 class Forbidden(VaultGPTError):
     """What may not be used: a note that the rules leave out, a path that leads out of the vault.
 

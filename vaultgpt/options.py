@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from vaultgpt.errors import UsageError
+from vaultgpt.errors import UnknownOption, UsageError
 
 _S = TypeVar("_S")
 _BOUNDS = re.compile(r"(-?[\d.]+)\.\.(-?[\d.]+)")
@@ -63,7 +63,7 @@ def option_of(owner: Any, name: str) -> Option:
 
 
 def with_option(settings: _S, key: str, value: Any) -> _S:
-    """A copy with one option changed. UsageError names the nearest keys when there is none."""
+    """A copy with one option changed. UnknownOption names the nearest keys; UsageError."""
     section, _, name = key.rpartition(".")
     part: Any = settings if not section else None
     if section in _sections(settings):
@@ -71,7 +71,7 @@ def with_option(settings: _S, key: str, value: Any) -> _S:
     found = next((f for f in _options(part) if f.name == name), None) if part else None
     if found is None:
         close = ", ".join(_alike(key, name, [o.key for o in describe(settings)]))
-        raise UsageError(
+        raise UnknownOption(
             f"There is no option {key!r}.",
             f"Did you mean {close}?" if close else "`vaultgpt config` lists them.",
         )

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vaultgpt.errors import UsageError
+from vaultgpt.errors import UnknownOption, UsageError
 from vaultgpt.files import write_atomic
 from vaultgpt.options import option, with_option
 from vaultgpt.wire import Sampling
+
+_told: set[str] = set()  # what this process has said of a file
 
 
 @dataclass(frozen=True)
@@ -239,9 +241,21 @@ class Settings:
 def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
     """Settings from config.toml, then `changes`, each "section.key=value".
 
-    Defaults when the file is missing. UsageError for a bad one, or a change that has no meaning.
+    Defaults when the file is missing. UsageError for a bad one, or a change that has no meaning. A
+    key of the file that there is no option for is left alone, and told of once on standard error.
     """
-    return with_changes(_from_file(path), changes)
+    settings, unknown = _from_file(path)
+    if fresh := [sentence for sentence in unknown if sentence not in _told]:
+        import logging  # only who has something to say needs it
+
+        _told.update(fresh)
+        logging.getLogger("vaultgpt.settings").warning("%s", " ".join(fresh))
+    return with_changes(settings, changes)
+
+
+def unknown_keys(path: Path) -> list[str]:
+    """A sentence for each key of config.toml that there is no option for. UsageError as above."""
+    return _from_file(path)[1]
 
 
 def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
@@ -254,9 +268,22 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
     return settings
 
 
-def _from_file(path: Path) -> Settings:
+def _from_file(path: Path) -> tuple[Settings, list[str]]:
+    """What the file says, and sentences about what it says in vain."""
+    settings, unknown = Settings(), list[str]()
+    for key, value in _entries(path):
+        try:
+            settings = with_option(settings, key, value)
+        except UnknownOption as error:
+            if is_dataclass(getattr(settings, key, None)):
+                raise UsageError(f"{key} takes options, as [{key}] and lines below it.") from None
+            unknown.append(f"{path.name}: {error}")
+    return settings, unknown
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     if not path.exists():
-        return Settings()
+        return
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -264,12 +291,11 @@ def _from_file(path: Path) -> Settings:
             f"{path} is not valid TOML ({type(error).__name__}).",
             "Mend or delete it; defaults then apply.",
         ) from None
-    settings = Settings()
     for name, value in document.items():
-        entries = value.items() if isinstance(value, dict) else [("", value)]
-        for sub, inner in entries:
-            settings = with_option(settings, f"{name}.{sub}" if sub else name, inner)
-    return settings
+        if isinstance(value, dict) and name != "base":
+            yield from ((f"{name}.{sub}", inner) for sub, inner in value.items())
+        else:
+            yield name, value
 
 
 def save_option(path: Path, key: str, value: Any) -> Settings:

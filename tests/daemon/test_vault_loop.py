@@ -286,6 +286,24 @@ async def test_bad_settings_are_a_problem_and_the_old_ones_stay(
         await until(lambda: "settings" not in loop.problems)
 
 
+async def test_a_key_that_means_nothing_is_told_and_the_rest_of_the_settings_holds(
+    state: VaultState, settings: Settings
+) -> None:
+    good = state.config.read_text()
+    state.config.write_text(good + "\n[rule]\nexclude = ['Work/']\n")
+    async with watching(state, settings) as (loop, _, _seen):
+        assert "'rule.exclude'" in loop.problems["settings"]
+        assert "rules.exclude" in loop.problems["settings"]
+        state.config.write_text(good + "\n[mirrors]\ntemperature = 1.0\n")
+        save_option(state.config, "schedule.quiet_s", 77)
+        loop.poke()
+        await until(lambda: "mirror.temperature" in loop.problems["settings"])
+        assert loop.settings.schedule.quiet_s == 77
+        state.config.write_text(good)
+        loop.poke()
+        await until(lambda: "settings" not in loop.problems)
+
+
 async def test_an_old_vault_does_not_look_as_if_somebody_wrote(
     state: VaultState, settings: Settings
 ) -> None:

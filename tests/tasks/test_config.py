@@ -16,6 +16,7 @@ from vaultgpt.settings import Settings, load_settings
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.config import OPTIONS, SET_OPTION, SetRequest, page
 from vaultgpt.tasks.continue_ import Request, sampling_of
+from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.schemas import CompletionRequest, to_prompt
 from vaultgpt.tasks.vault_service import NOTHING, Here
 from vaultgpt.wire import Sampling
@@ -104,3 +105,9 @@ def test_settings_for_one_call_are_checked_and_not_stored(state: VaultState) -> 
         done = CliRunner().invoke(app, ["scan", str(state.vault), "--set", change])
         assert done.exit_code == UsageError.exit_status
     assert not state.config.exists()
+
+
+def test_doctor_names_a_key_that_means_nothing(state: VaultState) -> None:
+    state.config.write_text("[rule]\nexclude = ['Work/']\n", encoding="utf-8")
+    found = next(f for f in check_vault(state) if f.name == "settings")
+    assert not found.ok and "rules.exclude" in found.message and str(state.config) in found.mend

@@ -16,7 +16,7 @@ from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.files import keep_ballast
-from vaultgpt.settings import Settings, load_settings
+from vaultgpt.settings import Settings, load_settings, unknown_keys
 from vaultgpt.state import VaultState
 from vaultgpt.vault.watch import Watcher
 
@@ -59,6 +59,8 @@ class VaultLoop:
         self._flag = asyncio.Event()
         self._whole, self._whole_at = True, 0.0  # what is compared next; when all was, loop's time
         self._config: tuple[int, int] | None = self._config_stamp()
+        with contextlib.suppress(VaultGPTError):  # it was bad when it was read, too
+            self._tell_unknown(unknown_keys(state.config))
 
     _hint: Hint | None
 
@@ -132,15 +134,21 @@ class VaultLoop:
             return
         self._config = stamp
         try:
-            new = await in_thread(lambda: load_settings(self._state.config))
+            path = self._state.config
+            new, unknown = await in_thread(lambda: (load_settings(path), unknown_keys(path)))
         except VaultGPTError as error:
             self.problems["settings"] = str(error)
             return
-        self.problems.pop("settings", None)
+        self._tell_unknown(unknown)
         old, self.settings = self.settings, new
         if self._hint is not None and _quiet(old) != _quiet(new):
             await in_thread(self._hint.stop)
             self._hint = None
+
+    def _tell_unknown(self, unknown: list[str]) -> None:
+        self.problems.pop("settings", None)
+        if unknown:
+            self.problems["settings"] = " ".join(unknown)
 
     async def _watch(self) -> None:
         """Have a healthy watcher: events of a dead one never come, and nothing says so."""

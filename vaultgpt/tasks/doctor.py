@@ -17,7 +17,7 @@ from vaultgpt.files import close_to_others, free_bytes, open_to_others
 from vaultgpt.generation_folders import foreign_files, those_set_aside
 from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
-from vaultgpt.settings import load_settings
+from vaultgpt.settings import load_settings, unknown_keys
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.client import find_daemon
 from vaultgpt.tasks.status import quarantine
@@ -88,7 +88,7 @@ def check_vault(state: VaultState, mend: bool = False) -> list[Finding]:
     """All that belongs to one vault. `mend` tightens modes and clears a dead daemon's file."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("vault", lambda: _vault(state)),
-        ("settings", lambda: f"{len(vars(load_settings(state.config)))} sections read."),
+        ("settings", lambda: _settings(state)),
         ("notes", lambda: _notes(state)),
         ("ledger", lambda: _ledger(state)),
         ("base", lambda: _base(state)),
@@ -112,6 +112,12 @@ def _vault(state: VaultState) -> str:
             f"{state.vault} is gone.", f"If it moved: `vaultgpt init NEW --adopt {state.vault}`."
         )
     return str(state.vault)
+
+
+def _settings(state: VaultState) -> str:
+    if unknown := unknown_keys(state.config):
+        raise VaultGPTError(" ".join(unknown), f"The file is {state.config}.")
+    return f"{len(vars(load_settings(state.config)))} sections read."
 
 
 def _notes(state: VaultState) -> str:

@@ -200,11 +200,12 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
         from vaultgpt.bases.names import (
             resolve,  # these two take 0.2 s, and the daemon's answer none
         )
+        from vaultgpt.settings import unknown_keys
         from vaultgpt.training.plan import due
 
         state, ledger = desk.state, desk.ledger
         compared = ledger.compared()
-        problems = list(compared[1]) if compared else []
+        problems = [*unknown_keys(state.config), *(compared[1] if compared else ())]
         try:
             ledger.require_vault()
         except VaultError as error:  # its drive is not there: what is known is told all the same
