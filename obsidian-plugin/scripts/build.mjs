@@ -1,5 +1,5 @@
 // Bundles src/main.ts and copies what Obsidian needs into the Python package (or --out FOLDER); and for the
-// page of one's voice the library that draws the phone's code, and how the plugin judges a sentence.
+// page of one's voice the library that draws the phone's code.
 import { build } from "esbuild";
 import { builtinModules } from "node:module";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
@@ -11,9 +11,7 @@ const given = process.argv.indexOf("--out");
 const out = given > 0 ? resolve(process.argv[given + 1]) : join(here, "..", "vaultgpt", "plugin_build");
 const MOST_BYTES = 90_000;
 const OF_PAGE = `export { correction, generate } from "lean-qr";
-	export { toSvgPath } from "lean-qr/extras/svg";
-	export { judged, passagesOf } from "./src/note/likeness.ts";
-	export { scoresOf } from "./src/daemon/answers.ts";`;
+	export { toSvgPath } from "lean-qr/extras/svg";`;
 
 const { version } = JSON.parse(await readFile(join(here, "manifest.json"), "utf8"));
 const { outputFiles } = await build({

@@ -18,7 +18,7 @@ export default class VaultGPTPlugin extends Plugin {
 	override async onload(): Promise<void> {
 		const { core, writing } = this;
 		await core.readSettings();
-		const likeness = new Likeness(core, writing);
+		const likeness = new Likeness(core);
 		const history = new History(core, likeness);
 		const features = [writing, new Reading(core, writing), new Typing(core, writing), likeness, new Branching(core, writing), new Whose(core), history, new Status(core, writing, history), new Preferences(core)];
 		for (const feature of [core, ...features]) this.addChild(feature);

@@ -203,3 +203,40 @@ def test_while_the_author_types_on_the_cached_prompt_stays_good(
         assert isinstance(usage, Usage)
         missing.append(usage.prompt_tokens - usage.cached_tokens)
     assert missing[0] > 1000 and max(missing[1:]) <= 120
+
+
+CLAUSE = {"length": "clause"}
+
+
+@pytest.mark.parametrize(
+    "marked", ["Last night I was¦", "- the clock¦", "I was here. ¦", "a\n\nb¦"]
+)
+async def test_a_clause_goes_on_with_a_line_of_prose(api: Api, marked: str) -> None:
+    ours = {"note": opened(marked, path=None), **CLAUSE}
+    assert (await api.post("/v1/completions", {"vaultgpt": ours}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "---\ntags: dream¦",
+        "---\ntags: dream¦\n---\n",
+        "```js\nlet x¦",
+        "````\n```\nlet x\n```\nlet y¦\n````",
+        "$$\nx = y¦\n$$",
+        "%%\na remark¦\n%%",
+        "<!-- a remark¦\n-->",
+        "# The baths¦",
+        "> They said¦",
+        "| when | what¦",
+    ],
+)
+async def test_and_nowhere_else(api: Api, marked: str) -> None:
+    """Of most of these the editor's own tree tells who shows words unasked."""
+    for line_end in ("\n", "\r\n"):
+        note = opened(marked.replace("\n", line_end), path=None)
+        status, body, _ = await api.post("/v1/completions", {"vaultgpt": {"note": note, **CLAUSE}})
+        assert status == 403 and body["error"]["code"].startswith("cursor in")
+        _, body, _ = await api.post("/v1/label", {"vaultgpt": {"note": note, **CLAUSE}})
+        assert body["label"]["refused"]["code"].startswith("cursor in")
+    assert not api.service.prompts

@@ -37,6 +37,7 @@ from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import write_runtime
 from vaultgpt.tasks.config import RELOAD, SET_OPTION, Done, OptionRow, SetRequest, set_option
+from vaultgpt.tasks.likeness import LIKENESS, LikenessAnswer, LikenessRequest, judged
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
 from vaultgpt.tasks.status import (
     STATUS,
@@ -51,7 +52,7 @@ from vaultgpt.tasks.status import (
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
 from vaultgpt.tasks.vault_service import NOTHING, Desk, Nothing, Task
 from vaultgpt.tasks.why import check_path, check_tags
-from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
+from vaultgpt.vault.at_cursor import AtCursor, EditorNote, EditorProse, read_editor, read_prose
 from vaultgpt.wire import Piece, Prompt, Usage
 
 _Q = TypeVar("_Q", bound=BaseModel)
@@ -109,6 +110,7 @@ class Daemon:
             GIVE_UP: self._give_up,
             RELOAD: self._reload,
             SET_OPTION: self._set_option,
+            LIKENESS: self._likeness,
         }
 
     def start(self) -> None:
@@ -309,6 +311,16 @@ class Daemon:
             raise Forbidden(
                 error.message, "path_not_allowed", error.mend, "vaultgpt.note"
             ) from None
+
+    async def _likeness(self, asked: LikenessRequest) -> LikenessAnswer:
+        """Scored a passage at a time, and never while somebody waits for text."""
+
+        def read() -> EditorProse:
+            return read_prose(self.state.vault, self.settings.rules, asked.path, asked.text)
+
+        self.touch()
+        learned = await self._reader.do(lambda ledger: ledger.generations.writing() is not None)
+        return await judged(asked, await in_thread(read), learned, self.writing.mirror.score)
 
     def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage."""

@@ -21,6 +21,7 @@ from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
 from vaultgpt.server.events import data_frame, error_frame
 from vaultgpt.server.growing import GrowingCompletion
 from vaultgpt.server.problems import BadRequest, Busy, body_of, parse
+from vaultgpt.tasks.likeness import LIKENESS
 from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.schemas import (
     CompletionRequest,
@@ -29,11 +30,15 @@ from vaultgpt.tasks.schemas import (
     note_path,
     to_prompt,
 )
+from vaultgpt.vault.entry import Judgement
 from vaultgpt.vault.place import Place
 from vaultgpt.wire import Piece, Prompt, Usage
 
 _log = logging.getLogger("vaultgpt.server")
 _begun: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # whose stream has begun
+_UNASKED = Judgement(
+    False, "cursor in no line of prose", "A clause goes on with a line of prose, and here is none."
+)
 STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
 
 
@@ -145,6 +150,13 @@ async def label(request: web.Request) -> web.Response:
     return web.json_response({"label": asked.label.model_dump() if asked.label else None})
 
 
+async def likeness(request: web.Request) -> web.Response:
+    """How like its author each sentence of a note is."""
+    asked = await parse(request, LIKENESS.request)
+    with _slot(request):
+        return web.json_response(await request.app[SERVICE].ask(LIKENESS, asked))
+
+
 @dataclass(frozen=True)
 class _CompletionAsked:
     """A request as it was read: the prompt, a note's label, and where the text is to stand."""
@@ -173,6 +185,8 @@ async def _checked(request: web.Request, body: WarmRequest) -> _CompletionAsked:
             await service.check_note(None, tuple(ours.tags))
         note = await service.at_cursor(ours.note.opened(path))
         prompt = to_prompt(body, settings, note)
+        if prompt.length == "clause" and note.judgement.used and not note.place.flows:
+            note = replace(note, judgement=_UNASKED)
         service.touch()
         return _CompletionAsked(prompt, Label.of(prompt, note), note.place)
     path = None if ours.path is None else note_path(ours.path)

@@ -25,6 +25,7 @@ PHONE_MAY_ASK = frozenset(
         "POST /v1/completions",
         "POST /v1/warm",
         "POST /v1/label",
+        "POST /v1/likeness",
         "POST /v1/accepted",
         "POST /v1/train",
         "POST /v1/train/cancel",

@@ -26,6 +26,7 @@ from vaultgpt.tasks.config import OPTIONS, RELOAD, SET_OPTION
 from vaultgpt.tasks.continue_ import ACCEPT
 from vaultgpt.tasks.forget import FORGET
 from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS
+from vaultgpt.tasks.likeness import LIKENESS
 from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.page import BLIND, MONTH, OPEN, PAGE, PHONE, REFRAINS
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE
@@ -254,6 +255,14 @@ ROUTES = (
         _Labelled,
         completions.label,
         "How a note reads at its cursor, or why it is refused",
+    ),
+    Route(
+        "POST",
+        LIKENESS.path,
+        LIKENESS.request,
+        LIKENESS.answer,
+        completions.likeness,
+        LIKENESS.sentence,
     ),
     _task(ACCEPT),
     _task(TRAIN),

@@ -43,6 +43,7 @@ MAY_ASK = frozenset(
         "GET /v1/provenance",
         "GET /v1/events",
         "POST /v1/completions",
+        "POST /v1/likeness",
         "POST /v1/train",
         "POST /v1/train/cancel",
     }

@@ -83,6 +83,7 @@ def _clean_tag(value: Any) -> Any:
 
 
 _Tag = Annotated[str, BeforeValidator(_clean_tag), Field(max_length=100)]
+Tags = Annotated[list[_Tag], Field(max_length=16)]
 _Stop = Annotated[str, Field(max_length=200)]
 MOST_PROMPTS, MOST_STOPS = 64, 64
 

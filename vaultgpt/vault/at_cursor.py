@@ -7,6 +7,8 @@ text is the editor's own, saved or not; no note is opened. Knows nothing about m
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,8 @@ from vaultgpt.errors import NotFound
 from vaultgpt.settings import Rules
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.dates import parse_date
-from vaultgpt.vault.entry import LEFT_OUT, Entry, Judgement, Note
+from vaultgpt.vault.entry import LEFT_OUT, Entry, Judgement, Note, Span
+from vaultgpt.vault.markup import heading, setext
 from vaultgpt.vault.place import NOWHERE, Place, place_at, without_quote
 from vaultgpt.vault.reading import EDITOR_READER
 from vaultgpt.vault.reconcile import read_one
@@ -36,6 +39,8 @@ _BOUNDARY = re.compile(r"\n[ \t]*\n\s*|[.!?…][\"'”’)\]]*\s+|\n")
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _WIDE = re.compile("[\U00010000-\U0010ffff]")
 _BLANK = re.compile(r"(?:[ \t]*\r?\n)+")
+_LINE = re.compile(r"[^\n]+")
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[.\][ \t]+)?")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,62 @@ class AtCursor:
     temperature: float | None
     place: Place = field(default_factory=Place)
     judgement: Judgement = USED
+
+
+@dataclass(frozen=True)
+class ProseLine:
+    """One line that holds the author's prose, without an item's mark."""
+
+    start: int  # of the note's characters
+    text: str  # as it stands there
+    own: tuple[tuple[int, int], ...]  # prose, as characters of `text`
+    left_out: tuple[tuple[int, int], ...]  # what the model never reads, likewise
+
+
+@dataclass(frozen=True)
+class EditorProse:
+    """What the author wrote of a note in an editor; nothing where the rules leave it out."""
+
+    judgement: Judgement
+    parts: tuple[tuple[AtCursor, tuple[ProseLine, ...]], ...] = ()  # each entry's voice, its lines
+
+
+def read_prose(vault: Path, rules: Rules, path: str | None, text: str) -> EditorProse:
+    """The prose of an editor's note by the reader and the rules that training uses. VaultError."""
+    (note,) = EDITOR_READER.read(DailyFormat.load(vault), [(path or "", text)])
+    if not note.entries:
+        return EditorProse(not_read(note))
+    ready, parts = RuleSet.load(vault, rules), []
+    for entry in note.entries:
+        voice = _voice(note, entry, None)
+        judgement = _judge(note, voice, ready)
+        if not judgement.used:
+            return EditorProse(judgement)
+        parts.append((voice, tuple(_prose_lines(entry))))
+    return EditorProse(USED, tuple(parts))
+
+
+def _prose_lines(entry: Entry) -> Iterator[ProseLine]:
+    """Lines with prose in them. A heading and a row of a table are no sentences of it."""
+    text = entry.text
+    starts, ends = [span.start for span in entry.spans], [span.end for span in entry.spans]
+    for line in _LINE.finditer(text):
+        begin, end = line.span()
+        item = _ITEM.match(text, begin, end)
+        at = item.end() if item else begin
+        spans = entry.spans[bisect_right(ends, begin) : bisect_left(starts, end)]
+        own = _within(spans, at, end, frozenset({"prose"}))
+        bare = text[at:end].strip()
+        if own and not (bare.startswith("|") or heading(text, begin) or setext(text, begin)):
+            yield ProseLine(entry.start + at, text[at:end], own, _within(spans, at, end, LEFT_OUT))
+
+
+def _within(
+    spans: Sequence[Span], start: int, end: int, kinds: Set[str]
+) -> tuple[tuple[int, int], ...]:
+    """The parts of [start, end) of these kinds, counted from `start`."""
+    cut = ((max(s.start, start), min(s.end, end)) for s in spans if s.kind in kinds)
+    return tuple((a - start, b - start) for a, b in cut if a < b)
 
 
 def read_editor(vault: Path, rules: Rules, note: EditorNote) -> AtCursor:
@@ -114,6 +175,14 @@ def from_utf16(text: str, units: int) -> int:
             return min(wide.start(), units - pairs)
         pairs += 1
     return min(units - pairs, len(text))
+
+
+def to_utf16(text: str, places: Sequence[int]) -> list[int]:
+    """Places, in order, as JavaScript counts them: the inverse of from_utf16."""
+    if text.isascii():
+        return list(places)
+    wide = [m.start() for m in _WIDE.finditer(text)]
+    return [at + bisect_left(wide, at) for at in places]
 
 
 def _judge(note: Note, voice: AtCursor, rules: RuleSet) -> Judgement:

@@ -54,6 +54,11 @@ class Place:
     one_line: bool = False  # no line break and no "|", as in a table's cell
 
     @property
+    def flows(self) -> bool:
+        """Whether new text goes on with the cursor's own line, as prose: a list's item too."""
+        return self.lead.strip(" ") == "" and not self.quote and not self.one_line
+
+    @property
     def line_prefix(self) -> str:
         """What every new line of prose begins with."""
         return self.quote + self.indent

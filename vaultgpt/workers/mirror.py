@@ -21,7 +21,8 @@ from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Mirror, Settings
 from vaultgpt.state import VaultState
-from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage
+from vaultgpt.wire import Frame, Piece, Prompt, Sampling, TokenChance, Usage
+from vaultgpt.workers.order import Precedence
 from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
@@ -158,6 +159,7 @@ class MirrorProcess:
         # alone, falls between two requests and comes before all that wait.
         self._door, self._turn = asyncio.Lock(), asyncio.Lock()
         self._ids = itertools.count(1)
+        self._order = Precedence()
         self._channel: WorkerPipe | None = None
         self._starting: asyncio.Task[WorkerPipe] | None = None
         self._opened: Opening | None = None
@@ -200,6 +202,12 @@ class MirrorProcess:
 
     async def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage. Closing the iterator, or cancelling its task, ends the work."""
+        with self._order.first():
+            async with contextlib.aclosing(self._generated(prompt)) as items:  # type: ignore[type-var]
+                async for item in items:
+                    yield item
+
+    async def _generated(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         frame = {"op": "generate", "id": next(self._ids), "prompt": prompt.to_json()}
         said = False
         async with self._door, self._turn:
@@ -216,6 +224,16 @@ class MirrorProcess:
                 async for item in _items(answers):
                     yield self._heard(item)
 
+    async def score(self, prompt: Prompt) -> tuple[TokenChance, ...]:
+        """How likely the tokens of an echoed prompt are. Whoever wants text goes first."""
+
+        async def told() -> tuple[TokenChance, ...]:
+            async with contextlib.aclosing(self._generated(prompt)) as items:  # type: ignore[type-var]
+                pieces = [item async for item in items if isinstance(item, Piece)]
+            return tuple(token for piece in pieces for token in piece.tokens)
+
+        return await self._order.last(told)
+
     def _heard(self, item: Piece | Usage) -> Piece | Usage:
         if isinstance(item, Usage):
             self.ready = {**self.ready, "problem": item.engine_problem}
@@ -224,8 +242,9 @@ class MirrorProcess:
     async def warm(self, prompt: Prompt) -> int:
         """Prefill and cache the prompt; how many of its tokens the cache held. Cancellable."""
         frame = {"op": "warm", "id": next(self._ids), "prompt": prompt.to_json()}
-        async with self._door, self._turn, self._asked(frame) as answers:
-            return int((await answers()).get("cached_tokens", 0))
+        with self._order.first():
+            async with self._door, self._turn, self._asked(frame) as answers:
+                return int((await answers()).get("cached_tokens", 0))
 
     async def activate(self) -> None:
         """Take over what the ledger says is active, and the guard's index, between two requests.

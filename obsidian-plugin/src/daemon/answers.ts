@@ -1,6 +1,5 @@
 /** What the daemon's answers say, read with care: a figure that is missing is null. Pure. */
-import type { TokenScore } from "../note/likeness.ts";
-import type { Generation, Label, Piece, Progress, Status, Whose } from "./api.ts";
+import type { Generation, Label, Likeness, Piece, Progress, Status, Whose } from "./api.ts";
 
 export function record(value: unknown): Record<string, unknown> {
 	return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
@@ -40,10 +39,10 @@ export function codeUnits(text: string): number[] {
 	return units;
 }
 
-export function scoresOf({ token_logprobs: chances, text_offset: offsets }: Record<string, unknown>, text: string): TokenScore[] {
-	if (!Array.isArray(chances) || !Array.isArray(offsets)) return [];
-	const units = codeUnits(text);
-	return offsets.map((offset, n) => ({ at: units[Number(offset)] ?? text.length, logprob: figure(chances[n]) }));
+export function likenessOf({ refused, sentences }: Record<string, unknown>): Likeness {
+	const rows = Array.isArray(sentences) ? sentences.map(record) : [];
+	const judged = rows.map(({ start, end, gain }) => ({ start: figure(start) ?? 0, end: figure(end) ?? 0, gain: figure(gain) ?? 0 }));
+	return { refused: text(record(refused)["why"]), sentences: judged.filter(({ start, end }) => start < end) };
 }
 
 export function whoseOf(value: Record<string, unknown>): Whose {

@@ -1,9 +1,8 @@
 /**
  * The daemon's routes as typed calls. Knows nothing about how the bytes travel.
  */
-import { counts, figure, generationOf, labelOf, pieceOf, record, scoresOf, statusOf, text, whoseOf } from "./answers.ts";
+import { counts, figure, generationOf, labelOf, likenessOf, pieceOf, record, statusOf, text, whoseOf } from "./answers.ts";
 import { brokenOff, messageOf, Problem } from "./problem.ts";
-import type { TokenScore } from "../note/likeness.ts";
 import type { OpenNote } from "../note/openNote.ts";
 import type { Transport } from "./transport.ts";
 
@@ -103,6 +102,20 @@ export interface Provenance extends Whose {
 	readonly spans: readonly { readonly start: number; readonly end: number; readonly kind: "mirror" | "edited" }[];
 }
 
+/** One of the author's sentences, in the editor's own positions. */
+export interface JudgedSentence {
+	readonly start: number;
+	readonly end: number;
+	/** 0.1: it surprises the voice 10 % less than the base; below zero more. */
+	readonly gain: number;
+}
+
+export interface Likeness {
+	/** Why nothing is compared; null where something is. */
+	readonly refused: string | null;
+	readonly sentences: readonly JudgedSentence[];
+}
+
 export interface Census {
 	readonly tags: Readonly<Record<string, number>>;
 	readonly years: Readonly<Record<string, number>>;
@@ -194,16 +207,10 @@ export class Api {
 		await this.transport.request("POST", "/v1/accepted", { text: words, ...note });
 	}
 
-	/** What a model says of each token of these texts, under a note's own voice. Nothing is written. */
-	async scores(texts: readonly string[], model: "mirror" | "base", voice: Pick<Label, "tags" | "date">): Promise<TokenScore[][]> {
-		const body = { prompt: texts, model, max_tokens: 0, echo: true, logprobs: 0, vaultgpt: voice };
-		const choices = record(await this.transport.request("POST", "/v1/completions", body))["choices"];
-		const all: TokenScore[][] = texts.map(() => []);
-		for (const choice of Array.isArray(choices) ? choices.map(record) : []) {
-			const index = figure(choice["index"]) ?? 0;
-			all[index] = scoresOf(record(choice["logprobs"]), texts[index] ?? "");
-		}
-		return all;
+	/** Which sentences of a note are the author's, and how like them each is. Nothing is written. */
+	async likeness(path: string | null, words: string, signal: AbortSignal): Promise<Likeness> {
+		const note = { path: path === null ? null : this.transport.notePath(path), text: words };
+		return likenessOf(record(await this.transport.request("POST", "/v1/likeness", note, signal)));
 	}
 
 	async options(): Promise<readonly Option[]> {

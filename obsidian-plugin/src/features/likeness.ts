@@ -2,13 +2,12 @@
  * What is unlike me here: marks the sentence least like the author and the one most like them, and
  * finds this month's surprises. It writes nothing: for who wants no writing machine in a diary.
  */
-import { Component, MarkdownView, type TFile } from "obsidian";
-import type { EditorView } from "@codemirror/view";
+import { Component, MarkdownView } from "obsidian";
 import type { Core } from "../core.ts";
-import type { Label } from "../daemon/api.ts";
+import type { JudgedSentence } from "../daemon/api.ts";
 import { marking } from "../editor/marks.ts";
-import { extremes, judged, passagesOf, type Likeness as Judged } from "../note/likeness.ts";
-import { fileOf, viewOf, type Writing } from "./writing.ts";
+import { isNote } from "../note/openNote.ts";
+import { fileOf, viewOf } from "./writing.ts";
 
 export interface Surprise {
 	readonly path: string;
@@ -19,16 +18,16 @@ export interface Surprise {
 /** Notes of the month that are looked at, the newest first, and surprises that are told. */
 const MOST_NOTES = 20;
 const MOST_SURPRISES = 8;
+/** Fewer sentences than these are not compared. */
+const LEAST_SENTENCES = 3;
 
 export class Likeness extends Component {
 	/** Null before they were looked for. */
 	surprises: readonly Surprise[] | null = null;
 	private readonly marks = marking();
+	private asking = new AbortController();
 
-	constructor(
-		private readonly core: Core,
-		private readonly writing: Writing,
-	) {
+	constructor(private readonly core: Core) {
 		super();
 	}
 
@@ -39,22 +38,30 @@ export class Likeness extends Component {
 		plugin.addCommand({ id: "unlike", name: "What is unlike me here?", icon: "feather", callback: run });
 	}
 
+	override onunload(): void {
+		this.asking.abort();
+	}
+
 	/** Mark the note on screen; a second time takes the marks away. */
 	private async mark(): Promise<void> {
 		const note = this.core.app.workspace.getActiveViewOfType(MarkdownView);
 		const view = note && viewOf(note.editor);
-		if (!view) return void this.core.say("Open a note first.");
+		const file = view && fileOf(view.state);
+		if (!view || !file) return void this.core.say("Open a note first.");
 		if (this.marks.isIn(view)) return view.dispatch({ effects: this.marks.set.of([]) });
 		const { doc } = view.state;
-		const label = await this.label(view);
-		const found = label && extremes(await this.judge(doc.toString(), label));
-		if (!label || view.state.doc !== doc) return; // refused, or written on meanwhile
+		this.asking.abort();
+		const { signal } = (this.asking = new AbortController());
+		const { refused, sentences } = await this.core.api.likeness(pathOf(file.path), doc.toString(), signal);
+		if (refused) return void this.core.say(refused);
+		if (view.state.doc !== doc) return; // written on meanwhile
+		const found = extremes(sentences);
 		if (!found) return void this.core.say("There are too few sentences here to compare.");
 		const { least, most } = found;
 		view.dispatch({
 			effects: this.marks.set.of([
-				{ from: least.from, to: least.to, cls: "vaultgpt-unlike", title: `Least like you here: ${gained(least)}` },
-				{ from: most.from, to: most.to, cls: "vaultgpt-like", title: `Most like you here: ${gained(most)}` },
+				{ from: least.start, to: least.end, cls: "vaultgpt-unlike", title: `Least like you here: ${gained(least)}` },
+				{ from: most.start, to: most.end, cls: "vaultgpt-like", title: `Most like you here: ${gained(most)}` },
 			]),
 		});
 		this.core.say("The sentence least like you here has a wavy line, the one most like you a dotted one. The same command takes them away.");
@@ -67,36 +74,27 @@ export class Likeness extends Component {
 		const newest = files.sort((a, b) => b.stat.mtime - a.stat.mtime).slice(0, MOST_NOTES);
 		const found: (Surprise & { gain: number })[] = [];
 		for (const file of newest) {
-			const least = await this.leastOf(file);
-			if (least) found.push({ path: file.path, name: file.basename, sentence: least.text, gain: least.gain });
+			const text = await this.core.app.vault.cachedRead(file);
+			const { sentences } = await this.core.api.likeness(pathOf(file.path), text, this.asking.signal);
+			const least = extremes(sentences)?.least;
+			if (least) found.push({ path: file.path, name: file.basename, sentence: text.slice(least.start, least.end), gain: least.gain });
 		}
 		this.surprises = found.sort((a, b) => a.gain - b.gain).slice(0, MOST_SURPRISES);
 	}
-
-	private async leastOf(file: TFile): Promise<Judged | null> {
-		const text = await this.core.app.vault.cachedRead(file);
-		const label = await this.core.api.label({ note: { path: file.path, text, cursor: text.length, length: "sentence" } });
-		if (label.refused) return null;
-		return extremes(await this.judge(text, label))?.least ?? null;
-	}
-
-	private async label(view: EditorView): Promise<Label | null> {
-		const { vaultgpt } = this.writing.body(view, view.state.doc.length, {});
-		const label = await this.core.api.label(vaultgpt);
-		if (label.refused) this.core.say(label.refused);
-		return label.refused || !fileOf(view.state) ? null : label;
-	}
-
-	private async judge(text: string, { tags, date }: Label): Promise<Judged[]> {
-		const passages = passagesOf(text);
-		if (passages.length === 0) return [];
-		const texts = passages.map((passage) => passage.text);
-		const [voice, base] = [await this.core.api.scores(texts, "mirror", { tags, date }), await this.core.api.scores(texts, "base", { tags, date })];
-		return passages.flatMap((passage, n) => judged(passage, voice[n] ?? [], base[n] ?? []));
-	}
 }
 
-function gained({ gain }: Judged): string {
+function pathOf(path: string): string | null {
+	return isNote(path) ? path : null;
+}
+
+/** The least and the most like the author; null where there is too little to compare. */
+function extremes(all: readonly JudgedSentence[]): { least: JudgedSentence; most: JudgedSentence } | null {
+	const sorted = [...all].sort((a, b) => a.gain - b.gain);
+	const [least, most] = [sorted[0], sorted.at(-1)];
+	return sorted.length >= LEAST_SENTENCES && least && most ? { least, most } : null;
+}
+
+function gained({ gain }: JudgedSentence): string {
 	const side = gain >= 0 ? "less" : "more";
 	return `it surprises your voice ${Math.abs(100 * gain).toFixed(0)} % ${side} than the base it was learned on`;
 }

@@ -77,9 +77,9 @@ export class Typing extends Component {
 
 	/** Whether words may be shown unasked in an editor as it stands. */
 	private isOpen(view: EditorView): boolean {
-		const { selection, doc } = view.state;
+		const { selection } = view.state;
 		if (!this.wanted() || refused(view.state) || ghostOf(view) || !view.hasFocus || view.composing || !takesText(view)) return false;
-		if (!selection.main.empty || !isWelcome(doc, selection.main.head)) return false;
+		if (!selection.main.empty || !isWelcome(view.state, selection.main.head)) return false;
 		return this.core.app.workspace.getActiveViewOfType(MarkdownView)?.getMode() !== "preview";
 	}
 }

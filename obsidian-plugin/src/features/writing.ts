@@ -76,8 +76,7 @@ export class Writing extends Component {
 
 	/** Go on at `at` with what begins with `begun`, which is not in the note. */
 	async writeFrom(view: EditorView, at: number, begun: string): Promise<void> {
-		const { doc } = view.state;
-		const grown = doc.replace(at, at, view.state.toText(begun));
+		const grown = view.state.update({ changes: { from: at, insert: view.state.toText(begun) } }).state;
 		const file = fileOf(view.state);
 		const seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 		const note = openNote(grown, at + begun.length, file?.path ?? null);
@@ -88,7 +87,7 @@ export class Writing extends Component {
 	/** What is asked for a continuation of the note in `view` at `at`. */
 	body(view: EditorView, at: number, ask: Ask = this.asks.get(fileOf(view.state) ?? view) ?? {}): Completion {
 		const seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-		return completion(openNote(view.state.doc, at, fileOf(view.state)?.path ?? null), ask, this.core.settings, seed);
+		return completion(openNote(view.state, at, fileOf(view.state)?.path ?? null), ask, this.core.settings, seed);
 	}
 
 	/** Whose voice a note is written on in, in words. */

@@ -1,60 +1,16 @@
 import { EditorView } from "@codemirror/view";
 import { expect, test } from "vitest";
 import { marking } from "../../src/editor/marks.ts";
-import { extremes, judged, passagesOf, sentencesOf } from "../../src/note/likeness.ts";
+import { likenessOf } from "../../src/daemon/answers.ts";
 
-const NOTE = `---
-tags: [dream]
----
-# The baths were cold that day
-
-I swam past the clock and the café. Nobody blew a whistle that night! Too short.
-
-\`\`\`
-code is no sentence of mine here
-\`\`\`
-- [ ] Gerald folded the last of the towels
-> A quote of somebody else's words here.
-| a | table's row of many words here |
-😀 The sea was in the kitchen again.`;
-
-test("a note's sentences are its prose, each where it stands", () => {
-	const found = sentencesOf(NOTE);
-	expect(found.map(({ text }) => text)).toEqual([
-		"I swam past the clock and the café.",
-		"Nobody blew a whistle that night!",
-		"Gerald folded the last of the towels",
-		"😀 The sea was in the kitchen again.",
-	]);
-	for (const { from, to, text } of found) expect(NOTE.slice(from, to)).toBe(text);
-});
-
-test("passages keep sentences whole and know where each begins; a long note is looked at from its end", () => {
-	const long = Array.from({ length: 3_000 }, (_, n) => `This is sentence number ${n} of a long note.`).join(" ");
-	const passages = passagesOf(long);
-	expect(passages).toHaveLength(32);
-	for (const { text, sentences, starts } of passages) {
-		expect(text.length).toBeLessThanOrEqual(1_700);
-		sentences.forEach((sentence, n) => expect(text.slice(starts[n] ?? 0).startsWith(sentence.text)).toBe(true));
-	}
-	expect(passages.at(-1)?.text.endsWith("number 2999 of a long note.")).toBe(true);
-	expect(passagesOf("Nothing.")).toEqual([]);
-});
-
-test("a sentence is judged by its own tokens, by the share that the voice is less surprised", () => {
-	const [passage] = passagesOf("One two three four five. Six seven eight nine ten.");
-	if (!passage) throw new Error("no passage");
-	const scores = (first: number, second: number) => [
-		{ at: 0, logprob: null },
-		{ at: 4, logprob: -first * Math.LN2 },
-		{ at: 24, logprob: -second * Math.LN2 }, // " Six": its space stands before the sentence
-		{ at: 28, logprob: -second * Math.LN2 },
-	];
-	const all = judged(passage, scores(24, 25), scores(48, 12.5));
-	expect(all.map(({ gain }) => Number(gain.toFixed(3)))).toEqual([0.5, -1]);
-	expect(extremes(all)).toBeNull();
-	const third = { from: 0, to: 1, text: "x", gain: 0.2 };
-	expect(extremes([...all, third])).toMatchObject({ least: { gain: all[1]?.gain }, most: { gain: all[0]?.gain } });
+test("an answer is read with care: what is no stretch of the note is no sentence of it", () => {
+	const sentences = [{ start: 3, end: 9, gain: -0.25 }, { start: 4, end: 4, gain: 1 }, null, { start: "1", end: 5 }];
+	expect(likenessOf({ refused: null, sentences })).toEqual({
+		refused: null,
+		sentences: [{ start: 3, end: 9, gain: -0.25 }, { start: 0, end: 5, gain: 0 }],
+	});
+	const refused = { code: "tag", why: "It has the excluded tag #private." };
+	expect(likenessOf({ refused, sentences: [] })).toEqual({ refused: refused.why, sentences: [] });
 });
 
 test("a mark goes when its stretch is edited, and moves with edits elsewhere", () => {

@@ -439,7 +439,7 @@
 
 	const MOST_SHOWN = 5;
 
-	/** A month's sentences, judged as the plugin judges them: by the voice beside the base it was learned on. */
+	/** A month's sentences, by the voice beside the base it was learned on. */
 	async function lookForSurprises() {
 		$("seek").disabled = true;
 		for (const id of ["least", "most"]) $(id).replaceChildren();
@@ -447,30 +447,22 @@
 		try {
 			if (!active()) throw new Error("Nothing has been learned yet.");
 			const { notes } = await ask(`/v1/month?month=${$("of-month").value}`);
-			const read = notes.map((note) => ({ ...note, passages: kit.passagesOf(note.text) })).filter(({ passages }) => passages.length);
-			for (const [turn, model] of ["mirror", "base"].entries())
-				for (const [at, note] of read.entries()) {
-					say("seeking", `Reading… ${turn * read.length + at + 1} of ${2 * read.length}`);
-					note[model] = await scored(note, model);
-				}
-			const found = read.flatMap(({ name, passages, mirror, base }) => passages.flatMap((passage, n) => kit.judged(passage, mirror[n], base[n])).map((sentence) => ({ ...sentence, name })));
+			const found = [];
+			for (const [at, { name, text, tags, date }] of notes.entries()) {
+				say("seeking", `Reading… ${at + 1} of ${notes.length}`);
+				const { sentences } = await ask("/v1/likeness", { text, tags, date: date || null });
+				found.push(...sentences.map(({ start, end, gain }) => ({ text: text.slice(start, end), gain, name })));
+			}
 			found.sort((a, b) => a.gain - b.gain);
 			const half = Math.min(MOST_SHOWN, Math.floor(found.length / 2));
 			$("least").replaceChildren(...found.slice(0, half).map(sentenceRow));
 			$("most").replaceChildren(...found.slice(-half).reverse().map(sentenceRow));
 			$("surprise-lists").hidden = half === 0;
-			say("seeking", half ? `Of ${many(found.length, "sentence")} in ${many(read.length, "note")}.` : "There are too few sentences in that month to compare.");
+			say("seeking", half ? `Of ${many(found.length, "sentence")} in ${many(new Set(found.map(({ name }) => name)).size, "note")}.` : "There are too few sentences in that month to compare.");
 		} catch (error) {
 			say("seeking", error.message);
 		}
 		$("seek").disabled = false;
-	}
-
-	/** What a model says of each token of a note's passages. Nothing is written. */
-	async function scored({ passages, tags, date }, model) {
-		const prompt = passages.map(({ text }) => text);
-		const { choices } = await ask("/v1/completions", { prompt, model, max_tokens: 0, echo: true, logprobs: 0, vaultgpt: { tags, date } });
-		return prompt.map((text, n) => kit.scoresOf(choices.find(({ index }) => index === n)?.logprobs ?? {}, text));
 	}
 
 	function sentenceRow({ text, gain, name }) {
