@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vaultgpt.vault.at_cursor import (
     read_editor,
 )
 from vaultgpt.vault.daily import DailyFormat
+from vaultgpt.vault.note import read_text
 from vaultgpt.vault.rules import RuleSet
 
 TABLE = json.loads((Path(__file__).parent / "dates.json").read_text("utf-8"))
@@ -304,17 +306,38 @@ def test_offsets_of_javascript_are_turned_into_characters_and_a_pair_is_never_cu
     assert from_utf16("\ud83d x", 2) == 2, "a lone half is a character of its own"
 
 
-def test_a_note_of_100_kb_is_read_in_time_for_a_keystroke(vault: Path) -> None:
+_READ_MS = 10.0  # of a processor, at most
+_PACE_MS = 6.6  # of this, on the machine that the bound was set on
+
+
+def pace(text: str) -> float:
+    """Seconds that a fixed piece of like work takes: matching and slicing in Python."""
+    began = time.process_time()
+    for match in re.finditer(r"[^\W\d_]+|\S", text):
+        _ = text[match.start() : match.end()].lower()
+    return time.process_time() - began
+
+
+def test_a_note_of_100_kb_is_read_in_10_ms(vault: Path) -> None:
+    """1. It is read. 2. Each time a fixed piece of like work is timed beside it.
+
+    Result: by a processor's own time it takes 10 ms, and on a slower or busier machine that much
+    more than the like work does.
+    """
     pages = "\n\n".join(path.read_text("utf-8") for path in sorted(vault.rglob("*.md")))
     text = (pages * (100_000 // len(pages) + 1))[:100_000]
     rules, daily = RuleSet.load(vault, Rules()), DailyFormat.load(vault)
     note = EditorNote("Long.md", text, 60_000)
-    times = []
-    for _ in range(7):
-        began = time.perf_counter()
-        assert read_at_cursor(note, rules, daily).text
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.05, "10 ms are aimed at; the bound leaves room for a busy machine"
+    reading, slower = [], []
+    for _ in range(25):
+        slower.append(max(1.0, pace(text) * 1_000 / _PACE_MS))
+        began = time.thread_time()
+        assert read_at_cursor(note, rules, daily).text  # the reader is a process of its own
+        here = time.thread_time() - began
+        began = time.process_time()
+        read_text("Long.md", text, daily)
+        reading.append((here + time.process_time() - began) * 1_000)
+    assert min(r / s for r, s in zip(reading, slower, strict=True)) < _READ_MS
 
 
 def test_across_the_gap_of_a_very_long_note_no_day_and_no_prose_is_taken() -> None:
