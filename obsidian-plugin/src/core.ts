@@ -10,7 +10,7 @@ import type { Node } from "./daemon/nodeTransport.ts";
 import { PhoneTransport } from "./daemon/phoneTransport.ts";
 import { isAbort, Problem, sentenceOf } from "./daemon/problem.ts";
 import { DEFAULTS, readSettings, type Settings } from "./settings.ts";
-import { learned } from "./words.ts";
+import { BASE_WRITES, learned, writer } from "./words.ts";
 import { Device } from "./ui/device.ts";
 
 const NOTICE_MS = 8_000;
@@ -110,9 +110,9 @@ export class Core extends Component {
 
 	/** One sentence on whether the daemon is there. */
 	connection(): string {
-		const { online, problem, generations } = this.model.daemon;
-		const active = generations.find(({ active }) => active);
-		if (online) return `The daemon is running. ${active ? `The voice ${learned(active)} writes.` : "Nothing has been learned yet."}`;
+		const { online, problem } = this.model.daemon;
+		const writes = writer(this.model.daemon);
+		if (online) return `The daemon is running. ${writes === "base" ? BASE_WRITES : writes ? `The voice ${learned(writes)} writes.` : "Nothing has been learned yet."}`;
 		return problem ?? "The daemon has not been looked for yet.";
 	}
 

@@ -15,6 +15,14 @@ function dayOf(then: Date, now: Date): string {
 	return then.toLocaleDateString([], { day: "numeric", month: "long", ...year });
 }
 
+export const BASE_WRITES = "The base writes now, without anything that it learned from you. To go back to your voice, open the mirror and press “Use this voice”.";
+
+/** The voice that writes; "base" where there are voices and none writes, null before the first was learned. */
+export function writer({ generations, status }: Pick<Daemon, "generations" | "status">): Generation | "base" | null {
+	const usable = generations.some(({ promoted, barred }) => promoted && !barred);
+	return generations.find(({ id }) => id === status?.writes) ?? (usable ? "base" : null);
+}
+
 /** When a voice was learned: "learned last night", "learned on 12 March at 09:30". */
 export function learned({ created }: Pick<Generation, "created">, now = new Date()): string {
 	const then = new Date(created * 1000);
@@ -36,10 +44,11 @@ export function monthName(date: string): string {
 }
 
 /** Whose voice a note is written on in: "as #dream · June 2021 · voice of last night". */
-export function voiceLabel(voice: { tags: readonly string[]; date: string | null }, active: Generation | null, most = 3): string {
+export function voiceLabel(voice: { tags: readonly string[]; date: string | null }, writes: Generation | "base" | null, most = 3): string {
 	const tags = voice.tags.slice(0, most).map((tag) => `#${tag}`);
 	if (voice.tags.length > most) tags.push(`+${voice.tags.length - most}`);
-	const parts = [tags.join(" "), voice.date ? monthName(voice.date) : "", active ? voiceOf(active) : "nothing learned yet"];
+	const whose = writes === "base" ? "the base, not your voice" : writes ? voiceOf(writes) : "nothing learned yet";
+	const parts = [tags.join(" "), voice.date ? monthName(voice.date) : "", whose];
 	return `as ${parts.filter((part) => part !== "").join(" · ")}`;
 }
 
@@ -54,33 +63,35 @@ function goesOn(at: Date | null, now = new Date()): string {
 }
 
 /** The status bar: the voice that writes, what waits, what is next; or what is being learned. */
-export function statusLine({ online, status, progress, generations }: Daemon): string {
+export function statusLine(daemon: Daemon): string {
+	const { online, status, progress } = daemon;
 	if (!online || !status) return "mirror off";
 	if (progress) return `${DOING[progress.phase] ?? "measuring"}… ${Math.round(progress.fraction * 100)} %`;
 	const waiting = status.pending > 0 ? `${status.pending} ${status.pending === 1 ? "note" : "notes"} waiting` : "";
-	const active = generations.find(({ active }) => active);
+	const writes = writer(daemon);
 	if (status.paused) return [`paused at ${Math.round(status.paused.fraction * 100)} %`, goesOn(status.paused.at)].filter(Boolean).join(", ");
-	return [active ? learned(active) : "nothing learned yet", waiting].filter(Boolean).join(" · ");
+	return [writes === "base" ? "the base writes, not your voice" : writes ? learned(writes) : "nothing learned yet", waiting].filter(Boolean).join(" · ");
 }
 
 /** The status bar's longer story, for its tooltip. */
-export function statusStory({ online, problem, status }: Daemon, voice: string): string {
+export function statusStory(daemon: Daemon, voice: string): string {
+	const { online, problem, status } = daemon;
 	if (!online || !status) return problem ?? "The daemon is not running.";
-	const next = status.next ? `Next training: ${status.next}` : "";
-	return [voice ? `This note: ${voice}` : "", next, status.lastVerdict ?? "", ...status.problems].filter(Boolean).join("\n");
+	const next = status.next ? `Learns next: ${status.next}` : "";
+	return [voice ? `This note: ${voice}` : "", writer(daemon) === "base" ? BASE_WRITES : "", next, status.lastVerdict ?? "", ...status.problems].filter(Boolean).join("\n");
 }
 
-/** How much less a generation is surprised by unseen pages than its base. */
+/** How much less a voice is surprised by pages that it never saw than before it learned. */
 function gain(after: number | null, base: number | null): string | null {
 	if (!after || !base) return null;
 	const percent = 100 * (1 - after / base);
 	const side = percent >= 0 ? "less" : "more";
-	return `${Math.abs(percent).toFixed(1)} % ${side} surprised by your pages than its base`;
+	return `${Math.abs(percent).toFixed(1)} % ${side} surprised by your pages than before it learned from you`;
 }
 
 /** What the test said of a voice. */
 export function verdict(generation: Generation): string {
-	if (generation.barred) return "Barred: it learned a note that was forgotten.";
+	if (generation.barred) return "Not to be used: it learned a note that was forgotten since.";
 	const word = generation.promoted ? "Better" : "Kept back";
 	return generation.why ? `${word}: ${generation.why}` : `${word}.`;
 }
@@ -101,9 +112,9 @@ export function reportSentences(answer: Record<string, unknown> | null): string[
 	const copying = record(report["copying"]);
 	const [share, own, longest] = [figure(copying["share"]), figure(copying["author_share"]), figure(copying["longest"])];
 	return [
-		better ? `${better} (${base?.toFixed(3)} → ${held?.toFixed(3)} bits per byte).` : "",
-		general[0] && general[1] ? `Plain English: ${general[0].toFixed(3)} → ${general[1].toFixed(3)} bits per byte.` : "",
-		longest !== null ? `Longest copy ${longest} words.` : "",
+		better ? `${better} (${base?.toFixed(3)} → ${held?.toFixed(3)} bits per byte; lower is better).` : "",
+		general[0] && general[1] ? `By plain English: ${general[0].toFixed(3)} → ${general[1].toFixed(3)}.` : "",
+		longest !== null ? `The longest run of your own words that it repeats has ${longest} words.` : "",
 		share !== null && own !== null ? `It repeats runs of eight words in ${percent(share)} of its text, you in ${percent(own)}.` : "",
 		...gains(report["by_tag"]),
 		better ? "" : (why ?? ""),

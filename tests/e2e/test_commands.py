@@ -241,7 +241,7 @@ def test_export_writes_an_adapter_that_peft_loads_and_warns(
 
 def test_rollback_without_an_earlier_generation_says_so(trained: Trained) -> None:
     done = trained("rollback")
-    assert done.status == 1 and "no earlier generation" in done.err
+    assert done.status == 1 and "no earlier voice" in done.err
 
 
 def test_the_page_needs_a_running_daemon(trained: Trained) -> None:

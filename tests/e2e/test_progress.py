@@ -13,6 +13,9 @@ from vaultgpt.commands.common import TimeLeft
 from vaultgpt.corpus.lines import by_tag, save
 from vaultgpt.ledger import Ledger
 from vaultgpt.tasks.continue_ import Request, unlearned
+from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, previous
+from vaultgpt.tasks.status import STATUS, first_step
+from vaultgpt.tasks.vault_service import NOTHING, Here
 
 
 def test_the_time_left_is_that_of_the_pace_of_now() -> None:
@@ -62,3 +65,18 @@ def test_a_form_that_no_page_has_is_said(
         assert (told in said) if told else not said
         base = Request(form="question", generation="base")
         assert not unlearned(vault.state, ledger, base)
+
+
+def test_where_the_base_writes_by_choice_it_is_said_and_how_to_go_back(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.fill(20)
+    name = train(vault)["generation"]
+    service = Here(vault.state)
+    service.ask(ACTIVATE, ActivateRequest(id="base"))
+    with Ledger.open(vault.state) as ledger:
+        (said,) = unlearned(vault.state, ledger, Request())
+        assert "The base writes" in said and "`vaultgpt rollback`" in said
+    status = service.ask(STATUS, NOTHING)
+    step = first_step({**status, "as_of": status["as_of"] or 1.0, "words": 5_000})
+    assert step is not None and "brings your voice back" in step
+    assert previous(service.ask(GENERATIONS, NOTHING)["generations"]) == name

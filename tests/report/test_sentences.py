@@ -38,7 +38,7 @@ def test_every_question_of_the_author_has_its_sentence() -> None:
         "  2009: 20.0 % less surprised than its base (2.000 -> 1.600).",
         "  2010: 20.0 % less surprised than its base (2.000 -> 1.600).",
         "Of your oldest pages (2009): 20.0 % less surprised than its base, 1.0 % less than the "
-        "generation before.",
+        "voice before.",
         "98 % of plain English kept.",
         "With the copy guard off: longest copy 7 words; you repeat yourself 1.1 %, it 0.9 % (runs "
         "of 8 words).",

@@ -146,7 +146,7 @@ def test_a_night_may_not_cost_much_plain_english(
     )
     verdict = judge(report(held, general=general), kind="incremental", first=False, english=english)
     assert verdict.promoted is promoted
-    assert promoted or "plain English than the active generation" in verdict.why
+    assert promoted or "plain English than the voice before" in verdict.why
     assert judge(report(held, general=general), kind="fresh", first=False).promoted
 
 
@@ -378,7 +378,7 @@ def test_another_base_is_held_against_a_first_voice_that_was_scored_on_a_sample(
         )
 
     verdict = against(sample)
-    assert verdict.promoted and "the active generation by 8 entries" in verdict.why
+    assert verdict.promoted and "the voice before by 8 entries" in verdict.why
     verdict = against(replace(sample, entry=[f"x{at}" for at in few]))
     assert not verdict.promoted and "could not be compared" in verdict.why
 

@@ -125,7 +125,7 @@ def _first_half(show: _Show, folder: Path, seed: int) -> _Shown:
         vault = folder / "vault"
         shutil.copytree(_examples() / "vault", vault)
         state = _init(show, vault)
-        show.title("Learning it: the first generation")
+        show.title("Learning it: the first voice")
         rounds = [_train(show, state)]
         with _daemon(state):
             show.title("Writing on, under three tags")

@@ -54,7 +54,7 @@ def export(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the active generation for other programs: an adapter, or merged into a whole model."""
+    """Write your voice for other programs: an adapter, or merged into a whole model."""
     vault, rest = split_arguments(args, vault, 1, "DIR")
     if not rest:
         raise UsageError("Say where to.", "Give a new or empty folder.")

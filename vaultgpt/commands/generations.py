@@ -34,13 +34,13 @@ from vaultgpt.tasks.vault_service import NOTHING, VaultService, vault_service
 def generations(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the generations, newest first, with what the gate said of each."""
+    """List the voices that are kept, newest first, with what the test said of each."""
     answer = vault_service(locate(vault or vault_argument)).ask(GENERATIONS, NOTHING)
     rows = answer["generations"]
     if as_json:
         print_json(answer)
     elif not rows:
-        out.print("There is no generation yet: `vaultgpt train` makes the first.", markup=False)
+        out.print("There is no voice yet: `vaultgpt train` makes the first.", markup=False)
     else:
         header = ("", "generation", "made", "kind", "base", "bits per byte", "verdict")
         show_rows(header, [_cells(row) for row in rows], [row["active"] for row in rows])
@@ -63,16 +63,16 @@ def activate(
     args: Annotated[
         list[str],
         typer.Argument(
-            metavar="[VAULT] GEN", show_default=False, help="A generation, such as g000003."
+            metavar="[VAULT] GEN", show_default=False, help="A voice, such as g000003, or base."
         ),
     ],
     vault: VaultOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write with another generation from now on."""
+    """Write with another voice from now on."""
     vault, rest = split_arguments(args, vault, 1, "GEN")
     if not rest:
-        raise UsageError("Say which generation.", "`vaultgpt generations` lists them.")
+        raise UsageError("Say which voice.", "`vaultgpt generations` lists them.")
     _activate(vault_service(locate(vault)), rest[0], as_json)
 
 
@@ -80,12 +80,12 @@ def activate(
 def rollback(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
-    """Go back to the generation before the active one."""
+    """Go back to the voice before the one that writes."""
     service = vault_service(locate(vault or vault_argument))
     before = previous(service.ask(GENERATIONS, NOTHING)["generations"])
     if before is None:
         raise NotFound(
-            "There is no earlier generation to go back to.",
+            "There is no earlier voice to go back to.",
             "`vaultgpt generations` lists what is kept.",
         )
     _activate(service, before, as_json)
@@ -96,4 +96,6 @@ def _activate(service: VaultService, generation: str, as_json: bool) -> None:
     if as_json:
         print_json({"active": generation})
     else:
-        out.print(f"{generation} is active.", markup=False)
+        base = "The base writes from now on; `vaultgpt rollback` brings your voice back."
+        said = base if generation == "base" else f"{generation} writes from now on."
+        out.print(said, markup=False)

@@ -28,7 +28,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase all that vaultgpt keeps about a vault: ledger, generations, logs. Notes stay."""
+    """Erase all that vaultgpt keeps about a vault: what it learned, voices, logs. Notes stay."""
     state = erasable(vault or vault_argument)
     if daemon := find_daemon(state):
         raise Conflict(

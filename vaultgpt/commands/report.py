@@ -39,13 +39,13 @@ def report(
         typer.Option(
             "--plot",
             metavar="FILE",
-            help="Draw bits per byte by generation, by tag and of new notes (.png or .svg).",
+            help="Draw bits per byte by voice, by tag and of new notes (.png or .svg).",
         ),
     ] = None,
     changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how well the active generation sounds like you, by tag and by year."""
+    """Tell how well the voice that writes sounds like you, by tag and by year."""
     if plot is not None:
         check_plot(plot)
     state = locate(vault or vault_argument)

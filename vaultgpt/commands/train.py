@@ -52,7 +52,7 @@ def train(
     changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn now. A generation that is not shown to be as good as the last is not used."""
+    """Learn now. A voice that is not shown to be as good as the last is not used."""
     state = locate(vault or vault_argument)
     if give_up:
         if fresh or host:

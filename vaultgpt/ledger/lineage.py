@@ -63,9 +63,7 @@ class Generations:
         """One generation's row. NotFound."""
         rows = self._db.read("SELECT * FROM generations WHERE id=?", (generation,))
         if not rows:
-            raise NotFound(
-                f"There is no generation {generation}.", "`vaultgpt generations` lists them."
-            )
+            raise NotFound(f"There is no voice {generation}.", "`vaultgpt generations` lists them.")
         return _generation(rows[0])
 
     def all(self, kept: bool = True) -> list[GenerationRow]:

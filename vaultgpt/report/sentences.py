@@ -146,7 +146,7 @@ def _memory_sentences(
             since = (
                 ""
                 if "before" not in mean
-                else (f", {_less(mean['after'], mean['before'])} than the generation before")
+                else (f", {_less(mean['after'], mean['before'])} than the voice before")
             )
             lines.append(
                 f"Of your oldest pages ({span}): {_less(mean['after'], mean['base'])} "

@@ -31,7 +31,7 @@ def require_disk_and_memory(
         raise StateError(
             f"A round takes up to {disk / 1e6:,.0f} MB of disk, and {free / 1e6:,.0f} MB are "
             f"free where the state lies.",
-            "Free some there, or keep fewer generations (`vaultgpt config training.keep 2`).",
+            "Free some there, or keep fewer voices (`vaultgpt config training.keep 2`).",
         )
     if not learns_here or guess_device(training.device) != "cpu":
         return

@@ -189,6 +189,12 @@ def unlearned(state: VaultState, ledger: Ledger, request: Request) -> list[str]:
             "Nothing has been learned yet, so this is the base's own voice and not yours: "
             "`vaultgpt train` learns yours."
         ]
+    learned = any(voice.promoted for voice in ledger.generations.all())
+    if learned and request.generation is None and ledger.generations.active() is None:
+        return [
+            "The base writes, as it was chosen, and not your voice: `vaultgpt rollback` brings "
+            "your voice back."
+        ]
     live = [entry for entry in ledger.entries.all() if entry.live and entry.words]
     if not live:
         return []
@@ -285,7 +291,7 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> _Continued:
 async def _by_worker(opening: Opening, prompt: Prompt, hear: Hear) -> tuple[list[str], Usage]:
     if prompt.model not in ("mirror", "base", *opening.generations):
         raise NotFound(
-            f"There is no generation {prompt.model} on the base in use.",
+            f"There is no voice {prompt.model} on the base in use.",
             "`vaultgpt generations` lists them.",
         )
 

@@ -154,7 +154,7 @@ def _ledger(state: VaultState) -> str:
         active = ledger.generations.active()
         said = ledger.meta("brought_over")
         kept = len(ledger.generations.all())
-        voices = "1 generation" if kept == 1 else f"{kept} generations"
+        voices = "1 voice" if kept == 1 else f"{kept} voices"
         return f"{voices}, active: {active or 'none'}." + (
             f" It was brought over from an older vaultgpt: {said}" if said else ""
         )

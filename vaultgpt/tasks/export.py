@@ -138,11 +138,11 @@ def export(state: VaultState, form: Form, target: Path, inside_vault: bool = Fal
         generation = ledger.generations.writing()
         if generation is None and ledger.generations.active() is not None:
             raise Conflict(
-                "Every generation has learned a note that was forgotten.",
+                "Every voice has learned a note that was forgotten.",
                 "Run `vaultgpt train` first.",
             )
     if generation is None:
-        raise NotFound("There is no generation to export yet.", "Run `vaultgpt train` first.")
+        raise NotFound("There is no voice to export yet.", "Run `vaultgpt train` first.")
     target = Path(os.path.realpath(target))
     _check_place(target, inside_vault)
     source = state.generations / generation

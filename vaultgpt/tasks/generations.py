@@ -48,7 +48,7 @@ class _Active(TypedDict):
 
 def _generation(name: str) -> str:
     if check_model(name) == "mirror":
-        raise NotFound("There is no such generation.")
+        raise NotFound("There is no such voice.")
     return name
 
 
@@ -88,9 +88,13 @@ def _list(desk: Desk, _asked: Nothing) -> _GenerationList:
 
 
 def previous(rows: list[Generation]) -> str | None:
-    """The newest usable generation older than the active one; None when there is none."""
-    active = next((row["id"] for row in rows if row["active"]), "")
-    older = (r for r in rows if r["id"] < active and r["promoted"] and not r["barred"])
+    """The newest usable voice older than the active one, or of all where the base is; else None."""
+    active = next((row["id"] for row in rows if row["active"]), None)
+    older = (
+        r
+        for r in rows
+        if (active is None or r["id"] < active) and r["promoted"] and not r["barred"]
+    )
     return max((row["id"] for row in older), default=None)
 
 

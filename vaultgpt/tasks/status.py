@@ -240,6 +240,8 @@ def first_step(status: Status) -> str | None:
     if status["silenced"]:
         return "`vaultgpt train` makes a voice without what was forgotten."
     if status["writes"] is None and status["words"] >= LEAST_WORDS:
+        if status["last_learned"]:
+            return "`vaultgpt rollback` brings your voice back: the base writes now."
         return "`vaultgpt train` makes the first voice."
     if status["daemon"] is None:
         return "`vaultgpt serve` watches the vault, learns by itself and answers the hotkey."

@@ -56,10 +56,10 @@ def judge(
         checks.append(_better_than_base(held, report.learning.get("held_out_entries", 0)))
     else:
         bound = _SMALL_WORSE if kind == "incremental" else _WORSE
-        checks.append(_not_worse(held, "before", "the active generation", recorded, forgets, bound))
+        checks.append(_not_worse(held, "before", "the voice before", recorded, forgets, bound))
         if expect_fresh:
             checks.append(
-                _not_worse(held, "fresh", "the last fresh generation", recorded, forgets, _WORSE)
+                _not_worse(held, "fresh", "the last fresh voice", recorded, forgets, _WORSE)
             )
     if kind == "incremental":
         checks.append(_new_notes(measured.get("new_notes", SegmentScores())))
@@ -330,7 +330,7 @@ def _general_before(scores: SegmentScores) -> Check:
             False,
             None,
             _SMALL_GENERAL_WORSE,
-            "Plain English could not be compared with the active generation's.",
+            "Plain English could not be compared with the voice before.",
         )
     side = "worse" if found.point > 0 else "better"
     return Check(
@@ -339,5 +339,5 @@ def _general_before(scores: SegmentScores) -> Check:
         found.point,
         _SMALL_GENERAL_WORSE,
         f"{percent(found.point, _SMALL_GENERAL_WORSE)} {side} at plain English than the "
-        f"active generation, and {percent(_SMALL_GENERAL_WORSE)} is allowed.",
+        f"voice before, and {percent(_SMALL_GENERAL_WORSE)} is allowed.",
     )

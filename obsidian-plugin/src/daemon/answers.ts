@@ -58,6 +58,7 @@ export function labelOf(value: unknown): Label {
 export function statusOf(value: Record<string, unknown>): Status {
 	return {
 		active: text(value["active"]) ?? text(record(value["active"])["id"]),
+		writes: text(value["writes"]),
 		pending: figure(value["pending_notes"]) ?? 0,
 		training: value["training"] ? progressOf(value["training"]) : null,
 		next: nextOf(value["next_training"]),

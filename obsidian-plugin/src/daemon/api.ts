@@ -50,6 +50,8 @@ export interface Progress {
 
 export interface Status {
 	readonly active: string | null;
+	/** The voice that writes; null is the base. */
+	readonly writes: string | null;
 	readonly pending: number;
 	readonly training: Progress | null;
 	readonly next: string | null;

@@ -21,10 +21,10 @@ export class History extends Component {
 	override onload(): void {
 		const { api, app, plugin } = this.core;
 		plugin.registerView(VIEW_TYPE, (leaf: WorkspaceLeaf) => new MirrorView(leaf, this.core, this.likeness));
-		plugin.addRibbonIcon("feather", "Open the mirror's history", () => void this.open());
-		plugin.addCommand({ id: "open-history", name: "Open the history", callback: () => void this.open() });
-		this.act("train", "Train now", () => api.train().then((long) => (long ? `Learning has begun. ${long}` : "Learning has begun.")));
-		this.act("stop-training", "Stop training", () => api.cancelTraining().then(() => "Learning was stopped."));
+		plugin.addRibbonIcon("feather", "Open the mirror", () => void this.open());
+		plugin.addCommand({ id: "open-history", name: "Open the mirror", callback: () => void this.open() });
+		this.act("train", "Learn now", () => api.train().then((long) => (long ? `Learning has begun. ${long}` : "Learning has begun.")));
+		this.act("stop-training", "Stop learning", () => api.cancelTraining().then(() => "Learning was stopped."));
 		this.act("roll-back", "Go back to the voice before", () => this.back());
 		this.act("why", "Why is this note used or not?", (path) => this.why(path));
 		this.registerEvent(

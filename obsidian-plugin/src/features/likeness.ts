@@ -7,6 +7,7 @@ import type { Core } from "../core.ts";
 import type { JudgedSentence } from "../daemon/api.ts";
 import { marking } from "../editor/marks.ts";
 import { isNote } from "../note/openNote.ts";
+import { BASE_WRITES, writer } from "../words.ts";
 import { fileOf, viewOf } from "./writing.ts";
 
 export interface Surprise {
@@ -69,6 +70,8 @@ export class Likeness extends Component {
 
 	/** This month's notes, each with its sentence least like the author, the least like first. */
 	async lookForSurprises(now = new Date()): Promise<void> {
+		const writes = writer(this.core.model.daemon);
+		if (writes === null || writes === "base") return void this.core.say(writes ? BASE_WRITES : "Nothing has been learned yet.");
 		const since = new Date(now.getFullYear(), now.getMonth(), 1).getTime();
 		const files = this.core.app.vault.getMarkdownFiles().filter(({ stat }) => stat.mtime >= since);
 		const newest = files.sort((a, b) => b.stat.mtime - a.stat.mtime).slice(0, MOST_NOTES);
@@ -96,5 +99,5 @@ function extremes(all: readonly JudgedSentence[]): { least: JudgedSentence; most
 
 function gained({ gain }: JudgedSentence): string {
 	const side = gain >= 0 ? "less" : "more";
-	return `it surprises your voice ${Math.abs(100 * gain).toFixed(0)} % ${side} than the base it was learned on`;
+	return `your voice finds it ${Math.abs(100 * gain).toFixed(0)} % ${side} surprising than it did before it learned from you`;
 }

@@ -80,7 +80,7 @@ export class Status extends Component {
 		item("Open the mirror", "feather", () => void history.open());
 		if (!core.model.daemon.online) return item("Look for the daemon again", "refresh-cw", () => core.reconnect());
 		if (core.model.daemon.progress) item("Stop learning", "square", () => history.run("stop-training"));
-		else item("Train now", "graduation-cap", () => history.run("train"));
+		else item("Learn now", "graduation-cap", () => history.run("train"));
 		return item("Why is this note used or not?", "help-circle", () => history.run("why"));
 	}
 }

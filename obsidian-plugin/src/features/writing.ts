@@ -9,7 +9,7 @@ import { accept, cycle, dismiss, ghostExtension, ghostOf, writingPoint } from ".
 import { openNote } from "../note/openNote.ts";
 import { completion, vaultTag, type Ask } from "../note/request.ts";
 import { Session, type NoteFile } from "../session.ts";
-import { voiceLabel } from "../words.ts";
+import { voiceLabel, writer } from "../words.ts";
 import { AsModal } from "../ui/asModal.ts";
 
 /** After this long (ms) the editor has read what an input method left. */
@@ -92,7 +92,7 @@ export class Writing extends Component {
 
 	/** Whose voice a note is written on in, in words. */
 	voice(label: Label): string {
-		return label.refused ?? voiceLabel(label, this.core.model.daemon.generations.find(({ active }) => active) ?? null);
+		return label.refused ?? voiceLabel(label, writer(this.core.model.daemon));
 	}
 
 	private async writeAs(editor: Editor): Promise<void> {
@@ -160,10 +160,10 @@ export class Writing extends Component {
 				},
 			});
 		};
-		act("accept", "Accept the continuation", (view) => accept(view, "all"));
-		act("accept-word", "Accept the next word", (view) => accept(view, "word"));
-		act("accept-sentence", "Accept the next sentence", (view) => accept(view, "sentence"));
-		act("accept-paragraph", "Accept the next paragraph", (view) => accept(view, "paragraph"));
+		act("accept", "Take all of the continuation", (view) => accept(view, "all"));
+		act("accept-word", "Take the next word", (view) => accept(view, "word"));
+		act("accept-sentence", "Take the next sentence", (view) => accept(view, "sentence"));
+		act("accept-paragraph", "Take the next paragraph", (view) => accept(view, "paragraph"));
 		act("next", "Show the next alternative", (view) => cycle(view, 1));
 		act("previous", "Show the alternative before", (view) => cycle(view, -1));
 		act("stop", "Stop writing and keep what has come", (view) => this.session.stop(view));

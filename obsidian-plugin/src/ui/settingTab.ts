@@ -146,10 +146,10 @@ export class SettingTab extends PluginSettingTab {
 				desc: "No key is taken until you choose one.",
 				show: (setting) => setting.addButton((button) => button.setButtonText("Set a hotkey").onClick(() => this.openHotkeys())),
 			},
-			this.choice("Length", "How much is written at most; what is typed or dismissed earlier ends it earlier.", LENGTHS, this.core.settings.length, (length) => ({ length: length as Settings["length"] })),
-			this.choice("Alternatives", "How many continuations are drawn at once, to be cycled through.", counts, String(this.core.settings.alternatives), (count) => ({ alternatives: Number(count) })),
-			this.toggle("asYouType", "As you type", "After a pause at the end of a line, show the next few words where the mirror is sure of them. Mostly it is not, and shows nothing."),
-			this.toggle("readAhead", "Read ahead", "Once you have used it, let the mirror read the note while you pause, so that it answers at once."),
+			this.choice("Length", "How much is written at most, unless the note itself says.", LENGTHS, this.core.settings.length, (length) => ({ length: length as Settings["length"] })),
+			this.choice("Alternatives", "How many continuations are written at once, for you to step through.", counts, String(this.core.settings.alternatives), (count) => ({ alternatives: Number(count) })),
+			this.toggle("asYouType", "As you type", "After a pause at the end of a line, show the next few words where the mirror is sure of them. Mostly it shows nothing."),
+			this.toggle("readAhead", "Read ahead", "Let the mirror read the note while you pause, so that it answers at once. Only after you have used it once."),
 		];
 	}
 
@@ -157,7 +157,7 @@ export class SettingTab extends PluginSettingTab {
 		return [
 			this.choice("Ghost", "How a continuation looks before you take it.", LOOKS, this.core.settings.look, (look) => ({ look: look as Settings["look"] })),
 			this.toggle("showVoice", "Show the voice", "Say beside a continuation whose voice it is, as in “as #dream · 2019 · voice of last night”."),
-			this.toggle("statusBar", "Status bar", "Show which voice writes and what waits to be learned."),
+			this.toggle("statusBar", "Status bar", "Show when the voice that writes was learned, and what waits to be learned."),
 		];
 	}
 

@@ -4,7 +4,7 @@ import type { Core } from "../core.ts";
 import type { Generation } from "../daemon/api.ts";
 import { sentenceOf } from "../daemon/problem.ts";
 import type { Likeness } from "../features/likeness.ts";
-import { learned, monthSentences, noteSentence, reportSentences, statusLine, verdict, wordsSentence } from "../words.ts";
+import { BASE_WRITES, learned, monthSentences, noteSentence, reportSentences, statusLine, verdict, wordsSentence, writer } from "../words.ts";
 import { drawChart } from "./chart.ts";
 import { ConfirmModal } from "./confirmModal.ts";
 import { morph } from "./morph.ts";
@@ -107,7 +107,8 @@ export class MirrorView extends ItemView {
 			box.createEl("p", { text: daemon.problem ?? "Looking for the daemon…" });
 			return;
 		}
-		if (daemon.status?.next) box.createEl("p", { cls: "vaultgpt-view-quiet", text: `Next training: ${daemon.status.next}` });
+		if (writer(daemon) === "base") box.createEl("p", { text: BASE_WRITES });
+		if (daemon.status?.next) box.createEl("p", { cls: "vaultgpt-view-quiet", text: `Learns next: ${daemon.status.next}` });
 		for (const problem of daemon.status?.problems ?? []) box.createEl("p", { text: problem });
 		this.fillButtons(box);
 		section(box, "This note", this.facts.note);
@@ -123,7 +124,7 @@ export class MirrorView extends ItemView {
 		const { api, model } = this.core;
 		const box = parent.createDiv({ cls: "vaultgpt-view-buttons" });
 		if (model.daemon.progress) this.button(box, "stop", "Stop learning", () => api.cancelTraining());
-		else this.button(box, "train", "Train now", async () => {
+		else this.button(box, "train", "Learn now", async () => {
 			const long = await api.train();
 			if (long) this.core.say(long);
 		});
@@ -134,7 +135,7 @@ export class MirrorView extends ItemView {
 	/** The sentences of this month's notes that are least like the author. */
 	private fillSurprises(box: HTMLElement): void {
 		const { surprises } = this.likeness;
-		section(box, "What surprised it this month", []);
+		section(box, "What was unlike you this month", []);
 		for (const { path, name, sentence } of surprises ?? []) {
 			const line = box.createEl("p", { attr: { "data-key": `surprise ${path}` } });
 			const open = () => this.app.workspace.openLinkText(path, "");
@@ -143,7 +144,7 @@ export class MirrorView extends ItemView {
 		}
 		if (surprises?.length === 0) box.createEl("p", { text: "No note of this month has sentences enough to compare." });
 		const look = () => this.likeness.lookForSurprises();
-		this.button(box, "surprises", surprises ? "Look again" : "Look for them", look, "Look for what surprised it this month");
+		this.button(box, "surprises", surprises ? "Look again" : "Look for them", look, "Look for what was unlike you this month");
 	}
 
 	private fillVoice(parent: HTMLElement, generation: Generation): void {
@@ -154,7 +155,7 @@ export class MirrorView extends ItemView {
 		const top = box.createDiv({ cls: "vaultgpt-generation-top" });
 		const said = `${capital(name)}${active ? " (writes now)" : ""}`;
 		top.createSpan({ cls: "vaultgpt-generation-name", text: said, attr: { title: id } });
-		if (heldOut !== null) box.createDiv({ text: `${heldOut.toFixed(3)} bits per byte of pages it never saw; lower is better.` });
+		if (heldOut !== null) box.createDiv({ text: `${heldOut.toFixed(3)} bits per byte: how surprised it is by pages it never saw. Lower is better.` });
 		box.createDiv({ cls: "vaultgpt-view-quiet", text: verdict(generation) });
 		if (active || barred) return;
 		const act = generation.promoted ? () => this.core.api.activate(id) : () => this.confirmed(generation);
@@ -163,7 +164,7 @@ export class MirrorView extends ItemView {
 
 	/** A voice that was kept back can be used, by who knows why it was. */
 	private confirmed(generation: Generation): Promise<void> {
-		const question = `This voice was kept back when it was learned. ${generation.why} It will write from now on, and the next training goes on from it.`;
+		const question = `This voice was kept back when it was learned. ${generation.why} It will write from now on, and what is learned next builds on it.`;
 		return new Promise((resolve, reject) => {
 			const agreed = () => void this.core.api.activate(generation.id).then(resolve, reject);
 			new ConfirmModal(this.core.app, "Use a voice that was kept back?", question, agreed, resolve).open();
@@ -208,9 +209,8 @@ function fillReport(box: HTMLElement, sentences: readonly string[]): void {
 	for (const sentence of sentences.slice(MOST_SENTENCES)) rest.createEl("p", { text: sentence });
 }
 
-/** The newest usable generation older than the active one. Generations come newest first. */
+/** The newest usable voice older than the active one, or of all where the base is. They come newest first. */
 export function previous(generations: readonly Generation[]): Generation | null {
 	const at = generations.findIndex(({ active }) => active);
-	if (at < 0) return null;
 	return generations.slice(at + 1).find(({ promoted, barred }) => promoted && !barred) ?? null;
 }

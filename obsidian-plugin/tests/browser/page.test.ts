@@ -224,11 +224,11 @@ describe.runIf(browser)("in the browser", () => {
 		cpSync(join(REPOSITORY, "examples", "vault", "Journal", "2021"), join(stage.vault, "Journal", "2021"), { recursive: true, preserveTimestamps: true });
 		await status("notes waiting"); // the daemon noticed, and told
 		await page.evaluate(() => window.bench.run("open-history"));
-		await page.locator("#side button", { hasText: "Train now" }).click();
+		await page.locator("#side button", { hasText: "Learn now" }).click();
 		await page.locator(".vaultgpt-status", { hasText: /^(reading|learning|measuring)… \d+ %$/ }).waitFor({ timeout: 60_000 });
 		await page.locator("#side button", { hasText: "Stop learning" }).click();
 		await page.locator(".vaultgpt-status", { hasText: "learned" }).waitFor({ timeout: 60_000 });
-		await page.locator("#side button", { hasText: "Train now" }).waitFor({ timeout: 60_000 });
+		await page.locator("#side button", { hasText: "Learn now" }).waitFor({ timeout: 60_000 });
 	});
 
 	test("an input method's composition hides the ghost, and what it agrees with is consumed", async () => {
@@ -276,7 +276,7 @@ describe.runIf(browser)("in the browser", () => {
 		await side.locator(`.vaultgpt-generation.is-active[data-generation="${stage.generation}"]`).waitFor({ timeout: 30_000 });
 		await side.getByText("This note is learned from").waitFor();
 		await side.getByText("Voices", { exact: true }).waitFor();
-		await expect.poll(() => side.locator("button", { hasText: "Train now" }).count()).toBe(1);
+		await expect.poll(() => side.locator("button", { hasText: "Learn now" }).count()).toBe(1);
 	});
 
 	test("everything registered is unregistered", async () => {

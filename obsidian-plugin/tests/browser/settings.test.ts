@@ -114,7 +114,7 @@ describe.runIf(browser)("the settings", () => {
 		await expect.poll(() => page.locator(".vaultgpt-ghost").evaluate((element) => getComputedStyle(element).fontStyle)).toBe("italic");
 		await page.keyboard.press("Escape");
 		await page.locator(".vaultgpt-status").click();
-		await expect.poll(() => page.locator(".menu button").allTextContents()).toEqual(["Open the mirror", "Train now", "Why is this note used or not?"]);
+		await expect.poll(() => page.locator(".menu button").allTextContents()).toEqual(["Open the mirror", "Learn now", "Why is this note used or not?"]);
 		await page.locator(".menu button", { hasText: "Open the mirror" }).click();
 		await page.locator("#side h4").waitFor();
 		const titles = await page.evaluate(() => {

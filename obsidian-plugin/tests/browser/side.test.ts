@@ -59,15 +59,15 @@ describe.runIf(browser)("the side view", () => {
 		await page.keyboard.press("Escape");
 	}
 
-	test("Train now learns what is new; the new generation stands in the view with its verdict", async () => {
+	test("Learn now learns what is new; the new generation stands in the view with its verdict", async () => {
 		const before = (await rows()).map(({ id }) => id);
 		for (const part of NEW) cpSync(join(REPOSITORY, "examples", "vault", part), join(stage.vault, part), { recursive: true, preserveTimestamps: true });
 		await shows(page, "notes waiting");
-		await side("button", "Train now").click();
+		await side("button", "Learn now").click();
 		await side("button", "Stop learning").waitFor({ timeout: 60_000 });
 		const made = async () => (await rows()).find(({ id }) => !before.includes(id));
 		await expect.poll(made, { timeout: ROUND_MS, interval: 500 }).toBeDefined();
-		await side("button", "Train now").waitFor({ timeout: 60_000 });
+		await side("button", "Learn now").waitFor({ timeout: 60_000 });
 		const row = await made();
 		if (!row) throw new Error("the new generation is gone");
 		await box(row.id).waitFor();
@@ -117,6 +117,18 @@ describe.runIf(browser)("the side view", () => {
 		await home.close();
 	});
 
+	test("where the base writes though a voice was learned, that is said, and how to go back", async () => {
+		await daemon.post("/v1/generations/base/activate", {});
+		await page.locator(".vaultgpt-status", { hasText: "the base writes, not your voice" }).waitFor();
+		await page.evaluate(() => window.bench.run("open-history"));
+		await side("p", "To go back to your voice").waitFor();
+		await page.evaluate(() => window.bench.run("roll-back"));
+		const newest = (await rows()).find(({ barred, promoted }) => promoted && !barred)?.id ?? "";
+		await expect.poll(active, { timeout: 30_000 }).toBe(newest);
+		await writes(page, newest);
+		await expect.poll(() => page.locator("#side p", { hasText: "To go back to your voice" }).count()).toBe(0);
+	});
+
 	test("the command goes back too, and says so; before the first there is nothing", async () => {
 		const usable = (await rows()).filter(({ barred, promoted }) => promoted && !barred);
 		const first = usable.at(-1)?.id ?? "";
@@ -136,7 +148,7 @@ describe.runIf(browser)("the side view", () => {
 
 	test("an event leaves focus and selection where they are; nothing is asked while it is collapsed", async () => {
 		await box(await active()).waitFor();
-		await side("button", "Train now").focus();
+		await side("button", "Learn now").focus();
 		await page.evaluate(() => {
 			const name = document.querySelector("#side .vaultgpt-generation-name");
 			window.getSelection()?.selectAllChildren(name ?? document.body);

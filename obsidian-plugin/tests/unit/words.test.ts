@@ -5,7 +5,7 @@ import { morph } from "../../src/ui/morph.ts";
 import { drawChart, points } from "../../src/ui/chart.ts";
 import { learned, monthSentences, noteSentence, reportSentences, statusLine, statusStory, verdict, voiceLabel, voiceOf, wordsSentence } from "../../src/words.ts";
 
-const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", paused: null, lastVerdict: "Good.", problems: [] };
+const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", paused: null, lastVerdict: "Good.", problems: [], writes: "g000002" };
 const DAEMON = { online: true, problem: null, status: STATUS, progress: null, census: null, generations: [] as Generation[] };
 
 const ROW: Generation = { id: "g000002", created: 43_200, active: true, barred: false, promoted: true, why: "It is so.", heldOut: 1.8 };
@@ -15,6 +15,9 @@ describe("the status bar", () => {
 		expect(statusLine({ ...DAEMON, generations: [ROW] })).toMatch(/^learned on .*1970 at .+ · 3 notes waiting$/);
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, pending: 1 } })).toBe("nothing learned yet · 1 note waiting");
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, active: null, pending: 0 } })).toBe("nothing learned yet");
+		const base = { ...DAEMON, status: { ...STATUS, active: null, writes: null, pending: 0 }, generations: [{ ...ROW, active: false }] };
+		expect(statusLine(base)).toBe("the base writes, not your voice");
+		expect(statusStory(base, "")).toContain("To go back to your voice");
 		expect(statusLine({ ...DAEMON, progress: { phase: "train", fraction: 0.404 } })).toBe("learning… 40 %");
 		const at = new Date();
 		at.setHours(27, 0, 0, 0);
@@ -22,7 +25,7 @@ describe("the status bar", () => {
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, paused } })).toBe("paused at 34 %, goes on tonight");
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, paused: { ...paused, at: null } } })).toBe("paused at 34 %");
 		expect(statusLine({ ...DAEMON, online: false })).toBe("mirror off");
-		expect(statusStory(DAEMON, "as #dream")).toBe("This note: as #dream\nNext training: tonight\nGood.");
+		expect(statusStory(DAEMON, "as #dream")).toBe("This note: as #dream\nLearns next: tonight\nGood.");
 		expect(statusStory({ ...DAEMON, online: false, problem: "Start it." }, "")).toBe("Start it.");
 	});
 });
@@ -34,7 +37,7 @@ test("verdicts, reports and notes are told in words", () => {
 	expect(reportSentences({ sentences: [], verdict: { why: "Better." } })).toEqual(["Better."]);
 	expect(reportSentences(null)).toEqual(["Nothing has been learned yet."]);
 	expect(reportSentences({ report: { bits_per_byte: { held_out: 1.8, held_out_base: 2 } }, verdict: { why: "Better." } })).toEqual([
-		"10.0 % less surprised by your pages than its base (2.000 → 1.800 bits per byte).",
+		"10.0 % less surprised by your pages than before it learned from you (2.000 → 1.800 bits per byte; lower is better).",
 	]);
 	expect(noteSentence({ used: false, why: "it is a template", heldOut: null, problem: null })).toBe("This note is not used: it is a template.");
 });
@@ -64,6 +67,7 @@ test("whose voice it is stands in few words, and no generation's number among th
 	expect(voiceLabel({ tags: ["dream"], date: "2019" }, active)).toMatch(/^as #dream · 2019 · voice of (?:today|last night)$/);
 	expect(voiceLabel({ tags: [], date: "2021-06" }, active)).toMatch(/^as June 2021 · voice of /);
 	expect(voiceLabel({ tags: ["a", "b", "c", "d"], date: null }, null)).toBe("as #a #b #c +1 · nothing learned yet");
+	expect(voiceLabel({ tags: [], date: null }, "base")).toBe("as the base, not your voice");
 });
 
 test("the shares of the months, the newest first; a month of the author's own words says nothing", () => {

@@ -445,12 +445,12 @@
 		for (const id of ["least", "most"]) $(id).replaceChildren();
 		$("surprise-lists").hidden = true;
 		try {
-			if (!active()) throw new Error("Nothing has been learned yet.");
 			const { notes } = await ask(`/v1/month?month=${$("of-month").value}`);
 			const found = [];
 			for (const [at, { name, text, tags, date }] of notes.entries()) {
 				say("seeking", `Reading… ${at + 1} of ${notes.length}`);
-				const { sentences } = await ask("/v1/likeness", { text, tags, date: date || null });
+				const { refused, sentences } = await ask("/v1/likeness", { text, tags, date: date || null });
+				if (refused?.code === "nothing learned") throw new Error(refused.why);
 				found.push(...sentences.map(({ start, end, gain }) => ({ text: text.slice(start, end), gain, name })));
 			}
 			found.sort((a, b) => a.gain - b.gain);
