@@ -30,6 +30,7 @@ class Deaf:
     """A watcher that says it is well and hears nothing."""
 
     made = 0
+    problem: str | None = None
 
     def __init__(self, *_: Any) -> None:
         Deaf.made += 1
@@ -284,6 +285,26 @@ async def test_bad_settings_are_a_problem_and_the_old_ones_stay(
         state.config.write_text(good)
         loop.poke()
         await until(lambda: "settings" not in loop.problems)
+
+
+async def test_why_nothing_watches_is_told_and_the_timer_goes_on(
+    state: VaultState, settings: Settings
+) -> None:
+    class Refused(Deaf):
+        problem = "The vault can't be watched: no more are given."
+
+        def healthy(self) -> bool:
+            return False
+
+    often = with_option(settings, "schedule.reconcile_s", 1)
+    async with watching(state, often, Refused) as (loop, thread, _):
+        assert loop.problems["watch"] == f"{Refused.problem} It is compared every 1 s instead."
+        (state.vault / "unheard.md").write_text("It rained, and I was glad of it.\n")
+
+        async def found() -> bool:
+            return bool(await thread.do(lambda ledger: "unheard.md" in ledger.notes.stamps()))
+
+        await until(found)
 
 
 async def test_a_key_that_means_nothing_is_told_and_the_rest_of_the_settings_holds(

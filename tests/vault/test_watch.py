@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -219,6 +220,36 @@ def test_a_vault_that_can_not_be_watched_is_said_not_raised(tmp_path: Path) -> N
     watcher = Watcher(tmp_path / "missing", lambda: None, 0.01, 0.1)
     watcher.start()
     assert not watcher.healthy() and watcher.problem and str(tmp_path) not in watcher.problem
+    watcher.stop()
+
+
+@linux
+@pytest.mark.parametrize(
+    ("number", "limit"), [(errno.EMFILE, "instances"), (errno.ENOSPC, "watches")]
+)
+@pytest.mark.parametrize(
+    "at", ["vaultgpt.vault.watch.Observer", "watchdog.observers.inotify_c.InotifyFD.add_callback"]
+)
+def test_a_limit_of_the_system_is_named_and_the_next_attempt_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, limit: str, at: str
+) -> None:
+    """1. The system gives no instance, or no watch. 2. It does again.
+
+    Result: a problem that says what to raise, no exception, no thread left; then it is watched.
+    """
+    before = threading.active_count()
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, "limit reached")
+
+    watcher = Watcher(tmp_path, lambda: None, 0.01, 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(at, refused)
+        watcher.start()
+    assert not watcher.healthy() and f"fs.inotify.max_user_{limit}" in (watcher.problem or "")
+    assert until(threading.Event(), lambda: threading.active_count() <= before)
+    watcher.start()
+    assert watcher.healthy() and not watcher.problem
     watcher.stop()
 
 

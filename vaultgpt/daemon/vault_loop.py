@@ -18,11 +18,13 @@ from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.files import keep_ballast
 from vaultgpt.settings import Settings, load_settings, unknown_keys
 from vaultgpt.state import VaultState
-from vaultgpt.vault.watch import Watcher
+from vaultgpt.vault.watch import UNWATCHED, Watcher
 
 
 class Hint(Protocol):
     """What watches the folder; only a hint."""
+
+    problem: str | None  # why it does not
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -169,10 +171,9 @@ class VaultLoop:
         if hint.healthy():
             self.problems.pop("watch", None)
         else:
-            self.problems["watch"] = (
-                "The vault can't be watched; it is compared every "
-                f"{self.settings.schedule.reconcile_s:.0f} s instead."
-            )
+            every_s = self.settings.schedule.reconcile_s
+            why = hint.problem or f"{UNWATCHED}."
+            self.problems["watch"] = f"{why} It is compared every {every_s:.0f} s instead."
 
     def _config_stamp(self) -> tuple[int, int] | None:
         try:

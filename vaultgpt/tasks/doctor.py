@@ -25,6 +25,7 @@ from vaultgpt.tasks.vaults import all_vaults
 from vaultgpt.vault.reconcile import closed_folders
 from vaultgpt.vault.rules import RuleSet
 from vaultgpt.vault.walk import walk
+from vaultgpt.vault.watch import UNWATCHED, Watcher
 
 _NEEDED = (
     "torch",
@@ -89,6 +90,7 @@ def check_vault(state: VaultState, mend: bool = False) -> list[Finding]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("vault", lambda: _vault(state)),
         ("settings", lambda: _settings(state)),
+        ("watching", lambda: _watching(state)),
         ("notes", lambda: _notes(state)),
         ("ledger", lambda: _ledger(state)),
         ("base", lambda: _base(state)),
@@ -118,6 +120,20 @@ def _settings(state: VaultState) -> str:
     if unknown := unknown_keys(state.config):
         raise VaultGPTError(" ".join(unknown), f"The file is {state.config}.")
     return f"{len(vars(load_settings(state.config)))} sections read."
+
+
+def _watching(state: VaultState) -> str:
+    """As the running daemon has it; else as it would be."""
+    if daemon := find_daemon(state):
+        told = [p for p in daemon.get("/v1/status")["problems"] if p.startswith(UNWATCHED)]
+    else:
+        watcher = Watcher(state.vault, lambda: None, 1.0, 1.0)
+        watcher.start()
+        told = [watcher.problem] if watcher.problem else []
+        watcher.stop()
+    if told:
+        raise VaultGPTError(told[0], "Until then it is compared on a timer.")
+    return "What is saved is heard of."
 
 
 def _notes(state: VaultState) -> str:

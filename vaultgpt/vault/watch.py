@@ -7,6 +7,7 @@ reconcile.py finds out, and looks everywhere now and then. Knows nothing about n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -47,6 +48,11 @@ _ASKED: list[type[FileSystemEvent]] = [
 ]
 _OF_FOLDERS: list[type[FileSystemEvent]] = [DirCreatedEvent, DirDeletedEvent, DirMovedEvent]
 _MOST_FOLDERS, _MOST_EVENTS = 64, 1_000  # of which one call tells the places
+UNWATCHED = "The vault can't be watched"
+_LIMITS = {  # of Linux, by the error of who reaches them
+    errno.EMFILE: "instances",  # one a watcher
+    errno.ENOSPC: "watches",  # one a folder
+}
 
 
 class Debouncer:
@@ -98,6 +104,15 @@ def folders_of(event: FileSystemEvent, vault: str) -> set[str] | None:
     return found
 
 
+def _refused(error: OSError) -> str:
+    """Why the system watches nothing, and what to raise where a limit was reached."""
+    limit = _LIMITS.get(error.errno or 0) if sys.platform == "linux" else None
+    if limit is None:
+        return f"{UNWATCHED} ({type(error).__name__}, {error.errno})."
+    key = f"fs.inotify.max_user_{limit}"
+    return f"{UNWATCHED}: no more inotify {limit} are given. `sudo sysctl {key}=N` sets a higher N."
+
+
 class _VaultEvents(FileSystemEventHandler):
     def __init__(self, vault: Path, tell: Callable[[set[str] | None], None]) -> None:
         self._vault, self._tell = str(vault), tell
@@ -146,17 +161,23 @@ class Watcher:
         self._stopping, self.problem, self._folders = False, None, None
         # It tells on the terminal, with the folder's path, that a new folder was seen twice.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
-        observer = Observer()
+        observer: BaseObserver | None = None
         try:
             status = os.stat(self.vault)
+            observer = Observer()
             handler = _VaultEvents(self.vault, self._heard)
             observer.schedule(handler, str(self.vault), recursive=True, event_filter=_ASKED)
             observer.start()
             self._root = status.st_dev, status.st_ino
         except OSError as error:
-            self.problem = f"The vault can't be watched ({type(error).__name__}, {error.errno})."
-            observer.stop()  # a thread of it runs as soon as it is made
-            observer = Observer()
+            self.problem = _refused(error)
+            if observer is not None:
+                observer.stop()  # a thread of it runs as soon as it is made
+                observer = None
+            with contextlib.suppress(OSError):
+                observer = Observer()
+        if observer is None:
+            return
         if not self._watch_above(observer) and self.problem:
             observer.stop()
             return
