@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -44,7 +45,7 @@ from vaultgpt.training.checkpoint import Progress, write_checkpoint
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.plan import Due, full_round, plan
 from vaultgpt.training.round import Asked, Verdict
-from vaultgpt.training.trainer import run_job
+from vaultgpt.training.trainer import read_job, run_job
 from vaultgpt.vault import walk
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.reconcile import ScannedNote
@@ -599,6 +600,30 @@ def test_a_paused_round_goes_on_where_the_settings_say_by_now(paused: Vault) -> 
     trainer = Heard(after=0.79)
     assert go(paused, trainer, base=BIG, now=NOW + DAY)["round"] == 2
     assert trainer.texts == [job] and told == [anew]
+
+
+def test_a_paused_round_is_judged_in_the_arithmetic_that_writes_by_now(paused: Vault) -> None:
+    """1. A full round is paused. 2. [mirror] is set anew, and a round is paused again. 3. Twice.
+
+    Result: it goes on, its job's bytes as they were, judged as the settings say each time.
+    """
+    job = (paused.state.staging / "r000002" / "job.json").read_text()
+    trainer, judged = FakeTrainer(after=0.79), []
+
+    def look(folder: Path) -> None:
+        said = read_job(folder / "job.json")
+        judged.append((said.writing, said.writing_on))
+        if len(judged) == 1:
+            raise RoundStopped("The round was stopped.")
+
+    trainer.before_answer = look
+    for dtype, device in (("int8", "cpu"), ("float32", "auto")):
+        mirror = replace(paused.settings.mirror, dtype=dtype, device=device)
+        paused.settings = replace(paused.settings, mirror=mirror)
+        with contextlib.suppress(RoundStopped):
+            answer = go(paused, trainer, base=BIG, now=NOW + DAY)
+    assert answer["round"] == 2 and trainer.texts == [job, job]
+    assert judged == [("int8", "cpu"), ("float32", "auto")]
 
 
 def test_a_paused_round_is_erased_at_once_where_a_note_of_it_is_forgotten(paused: Vault) -> None:

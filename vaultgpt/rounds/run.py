@@ -48,6 +48,7 @@ from vaultgpt.training.paused import (
 from vaultgpt.training.plan import BaseInfo, Due, due, full_round, must_forget, plan
 from vaultgpt.training.round import (
     BY_ITSELF,
+    WRITES,
     Asked,
     Job,
     Report,
@@ -234,6 +235,8 @@ class _Run:
         job, learned = kept
         if (Path(job.base), Path(job.out)) != (self.base.folder, found.folder / "out"):
             return None  # the state or the models lie elsewhere by now
+        mirror = self.settings.mirror
+        write_json(found.folder / WRITES, {"writing": mirror.dtype, "writing_on": mirror.device})
         held = [item.id for item in job.items if item.role == "held_out"]
         return job.round, Assembled(job, learned, [], held, []), found.folder
 

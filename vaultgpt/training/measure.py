@@ -355,6 +355,7 @@ class Measurer:
             self.folder / MEASURED,
             {
                 "job": self.digest,
+                "written_in": self.written_in,
                 "nats": self.nats,
                 "chosen": self.chosen,
                 "prequential": self.prequential,
@@ -367,7 +368,7 @@ class Measurer:
     def _read(self) -> bool:
         try:
             value = read_json(self.folder / MEASURED)
-            if value["job"] != self.digest:
+            if (value["job"], value["written_in"]) != (self.digest, self.written_in):
                 return False
             chosen = value["chosen"]
             self.nats, self.prequential = value["nats"], value["prequential"]

@@ -17,6 +17,7 @@ LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that ano
 CHECKPOINT = "checkpoint.safetensors"  # in its staging folder, of one that learns here
 # Of [training], what is about the machine: as it is set when a process starts, whatever a job of
 # another night says. The number of processes counts where they are started.
+WRITES = "writes.json"  # of a round of many nights: in which arithmetic is written by now
 OF_MACHINE = ("device", "threads", "whole_params")
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
 

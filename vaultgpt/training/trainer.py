@@ -40,7 +40,7 @@ from vaultgpt.training.lesson import (
 )
 from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.round import LEARNED, LESSON, Item, Job, Report, job_from_json
+from vaultgpt.training.round import LEARNED, LESSON, WRITES, Item, Job, Report, job_from_json
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import (
     Mixture,
@@ -58,9 +58,14 @@ _LEARNING_SHARE = 0.5  # of a budget, whatever the rest takes: else a slow machi
 
 
 def read_job(path: Path) -> Job:
-    """The job in `path`; TrainingError when it can't be read."""
+    """The job in `path`; TrainingError when it can't be read.
+
+    One of many nights is judged as it will write, where the settings say otherwise by now: beside
+    the job, whose own bytes its checkpoint is held to.
+    """
     try:
-        return job_from_json(read_json(path))
+        now = path.with_name(WRITES)
+        return job_from_json(read_json(path) | (read_json(now) if now.exists() else {}))
     except (OSError, ValueError, KeyError, TypeError):
         raise TrainingError(
             "The round's job file can't be read.", "Start the round again with `vaultgpt train`."
