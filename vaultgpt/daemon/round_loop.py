@@ -47,7 +47,7 @@ _NIGHT_KEY = "daemon_last_night"
 _IN_USE_S = 60.0  # after the last request or saved note
 _LOOK_S = 600.0  # whatever is foreseen: clocks are set, and machines sleep
 _HOUR_KEY = "daemon_nightly"  # the hour that the last night was reckoned by
-RETRY_S, MOST_RETRY_S = 600.0, 86_400.0  # after a failed round; doubled each time
+RETRY_S, _MOST_RETRY_S = 600.0, 86_400.0  # after a failed round; doubled each time
 Runner = Callable[..., RoundAnswer]
 
 
@@ -340,7 +340,7 @@ class RoundLoop:
         elif not isinstance(error, RoundStopped):
             log.error("round failed: %s", type(error).__name__)
             self.problems["round"] = message
-            wait_s = min(MOST_RETRY_S, RETRY_S * 2 ** min(10, self._failures))
+            wait_s = min(_MOST_RETRY_S, RETRY_S * 2 ** min(10, self._failures))
             self._failures += 1
             self._hold(wait_s, "The last round failed; it is tried again later.")
         code = error.code if isinstance(error, VaultGPTError) else "internal"

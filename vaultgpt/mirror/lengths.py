@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vaultgpt.corpus.words import count_words
 from vaultgpt.wire import Finish, Length
 
-PAGE_WORDS, PAGE_SENTENCE_WORDS, PAGE_MOST_WORDS = 300, 350, 400
+_PAGE_WORDS, _PAGE_SENTENCE_WORDS, _PAGE_MOST_WORDS = 300, 350, 400
 _SUFFIX_CHARS = 12  # of the suffix's opening that make a repetition
 _SUFFIX_LEAST = 6  # a shorter suffix says too little to be told from new text
 MAY_BE_SHORT = ("clause", "tokens")  # answers of these lengths may even have no word
@@ -140,11 +140,11 @@ class Ender:
 
     def _page(self, text: str, start: int) -> int | None:
         words = count_words(text)
-        if words < PAGE_WORDS:
+        if words < _PAGE_WORDS:
             return None
         line = text.rfind("\n", start)
         if (line >= 0 and not self.poetry) or _BLANK.search(text, start):
             return line
-        if words >= PAGE_SENTENCE_WORDS and (ends := sentence_ends(text, start)):
+        if words >= _PAGE_SENTENCE_WORDS and (ends := sentence_ends(text, start)):
             return ends[0]
-        return len(text.rstrip()) if words >= PAGE_MOST_WORDS and text[-1:].isspace() else None
+        return len(text.rstrip()) if words >= _PAGE_MOST_WORDS and text[-1:].isspace() else None

@@ -127,7 +127,7 @@ def _boundary(text: str, at: int, last: int) -> int:
 # The white space at the end, or the word there with one space or newline before it.
 _TAIL = re.compile(r"\s+\Z|\s?[^\W_]+(?:['’\-][^\W_]+)*['’\-]?\Z")
 _LOOK = 96  # characters of the end that are looked at
-MOST_TOKENS, MOST_BYTES = 16, 64  # beyond (a line of CJK, a hash) only the last tokens go back
+_MOST_TOKENS, _MOST_BYTES = 16, 64  # beyond (a line of CJK, a hash) only the last tokens go back
 _PROBES = ("", "a", "\n")  # what may come next: enough to see how the tokenizer then cuts the tail
 
 
@@ -158,7 +158,7 @@ def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> _Cut:
     while count < len(ids) and size < wanted:
         count += 1
         size += len(vocabulary.written[ids[-count]])
-    if count > MOST_TOKENS or size > MOST_BYTES:
+    if count > _MOST_TOKENS or size > _MOST_BYTES:
         count = min(3, len(ids))
     tail = vocabulary.bytes_of(ids[-count:])
     kept = ids[:-count]

@@ -85,7 +85,7 @@ def _clean_tag(value: Any) -> Any:
 _Tag = Annotated[str, BeforeValidator(_clean_tag), Field(max_length=100)]
 Tags = Annotated[list[_Tag], Field(max_length=16)]
 _Stop = Annotated[str, Field(max_length=200)]
-MOST_PROMPTS, MOST_STOPS = 64, 64
+_MOST_PROMPTS, _MOST_STOPS = 64, 64
 
 
 def _field(owner: type, name: str) -> Any:
@@ -233,16 +233,16 @@ class CompletionRequest(WarmRequest):
     @field_validator("prompt")
     @classmethod
     def _one_prompt(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(value, list) and not 1 <= len(value) <= MOST_PROMPTS:
-            raise ValueError(f"1 to {MOST_PROMPTS} prompts a request")
+        if isinstance(value, list) and not 1 <= len(value) <= _MOST_PROMPTS:
+            raise ValueError(f"1 to {_MOST_PROMPTS} prompts a request")
         return value
 
     @field_validator("stop")
     @classmethod
     def _few_stops(cls, value: str | list[str] | None) -> list[str]:
         stops = [value] if isinstance(value, str) else value or []
-        if len(stops) > MOST_STOPS:
-            raise ValueError(f"at most {MOST_STOPS} stop strings")
+        if len(stops) > _MOST_STOPS:
+            raise ValueError(f"at most {_MOST_STOPS} stop strings")
         return [one for one in stops if one]  # an empty one ends nothing
 
     @field_validator("max_tokens")

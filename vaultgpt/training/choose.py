@@ -15,19 +15,19 @@ from vaultgpt.settings import Training
 
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.
-FRESH_STEPS, LARGE_FRESH_STEPS, INCREMENTAL_STEPS = 40, 60, 2
+_FRESH_STEPS, _LARGE_FRESH_STEPS, _INCREMENTAL_STEPS = 40, 60, 2
 # A round whose batches are smaller takes a rate smaller by this power of their share of 3,500
 # tokens. Thoreau, held-out: 50,000 words in batches of 3,500, 2e-3 1.4692, 2.8e-3 1.4703; 10,000
 # words in batches of 681, 8.8e-4 1.4903, 1.2e-3 1.4921, 1.8e-3 1.4959.
 # Larger bases were measured in batches of 1,950.
-RATE_TOKENS, LARGE_RATE_TOKENS, SMALL_BATCH = 3_500, 1_950, 0.75
-# Bases under SMALL_BASE parameters take batches of at most RATE_TOKENS and short blocks. Mary
+_RATE_TOKENS, _LARGE_RATE_TOKENS, _SMALL_BATCH = 3_500, 1_950, 0.75
+# Bases under SMALL_BASE parameters take batches of at most _RATE_TOKENS and short blocks. Mary
 # MacLane's 97,000 words at rank 16, held-out in segments of 256 and of 960 tokens: batches of 7,000
 # 1.580 and 1.573; of 3,500 with blocks of 1,024 1.577 and 1.571, of 512 1.576 and 1.570, of 256
 # 1.572 and 1.567. 368,000 words of three authors, blocks of 512 and 256: 1.549 and 1.549, 1.543 and
 # 1.545; parts of 48 tokens 1.635 and 1.633; texts under a tag reach 0.86 and 0.92 of real pages'
 # accuracy, for a header is read oftener.
-SMALL_BLOCK, BLOCK = 256, 1024
+_SMALL_BLOCK, _BLOCK = 256, 1024
 _LARGE_BATCH = 16_384
 # A first voice on a larger base reads few tokens, in batches of these. SmolLM2-135M, the example
 # vault, 5,300 tokens: 7.5 % less surprised than the base after ten steps of 512, plain English
@@ -83,9 +83,9 @@ def choose_recipe(
     train_embedding = settings.embedding and tied and params < _EMBEDDING_PARAMS
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
-    full = FRESH_STEPS if small else LARGE_FRESH_STEPS
-    steps = full if fresh else INCREMENTAL_STEPS
-    most = settings.batch_tokens or (RATE_TOKENS if small else _LARGE_BATCH)
+    full = _FRESH_STEPS if small else _LARGE_FRESH_STEPS
+    steps = full if fresh else _INCREMENTAL_STEPS
+    most = settings.batch_tokens or (_RATE_TOKENS if small else _LARGE_BATCH)
     held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
     batch = max(0 if hurried and not small else min(most, int(held)), min(_LEAST_BATCH, most))
     rate = settings.learning_rate or rate_of_batch(params, batch) / 2**gentle
@@ -109,7 +109,7 @@ def passes(settings: Training, *, fresh: bool, params: int) -> float:
 def choose_block(settings: Training, *, params: int, context: int) -> int:
     """Tokens of the longest block: the setting (64 at least), or by the base's size."""
     own = settings.block_tokens
-    wanted = max(own, 64) if own else SMALL_BLOCK if params < SMALL_BASE else BLOCK
+    wanted = max(own, 64) if own else _SMALL_BLOCK if params < SMALL_BASE else _BLOCK
     return min(wanted, context)
 
 
@@ -139,8 +139,8 @@ def choose_rate(params: int) -> float:
 
 def rate_of_batch(params: int, batch_tokens: int) -> float:
     """Peak rate of a round that takes batches of so many tokens."""
-    full = RATE_TOKENS if params < SMALL_BASE else LARGE_RATE_TOKENS
-    return choose_rate(params) * min(1.0, float((batch_tokens / full) ** SMALL_BATCH))
+    full = _RATE_TOKENS if params < SMALL_BASE else _LARGE_RATE_TOKENS
+    return choose_rate(params) * min(1.0, float((batch_tokens / full) ** _SMALL_BATCH))
 
 
 def embedding_rate(rate: float) -> float:

@@ -51,7 +51,7 @@ from vaultgpt.training.streams import read_general
 from vaultgpt.wire import ForetoldRow
 
 # Of plain English: 10,000 tokens, and in a budgeted first round on a large base 3,000 at most.
-GENERAL_SEGMENTS, BRIEF_SEGMENTS = 40, 12
+_GENERAL_SEGMENTS, _BRIEF_SEGMENTS = 40, 12
 # Segments that a small round is judged on, at least; as many held-out ones as it brings of its own.
 # Nine weekly rounds of Thoreau, each begun at the adapter, 86 held-out segments: the bound on the
 # change since the active generation lay at most 0.08 % up on all of them, 0.12 % on 24 drawn by
@@ -94,7 +94,7 @@ class Measurer:
             "new_notes": self.segments(i for i in job.items if i.role == "new_held_out"),
             "general": spread(
                 plain_segments(read_general(job.general_heldout, 400_000), base.encoder),
-                BRIEF_SEGMENTS if self.brief else GENERAL_SEGMENTS,
+                _BRIEF_SEGMENTS if self.brief else _GENERAL_SEGMENTS,
             ),
         }
         self.keys = {

@@ -28,7 +28,7 @@ from vaultgpt.training.round import Item
 # that beginnings are learned: what a hotkey in an empty note asks for. Three authors, 168,000
 # words, two passes, held-out parts of 48 tokens: journal 1.667 to 1.649 bits per byte, dream 1.579
 # to 1.538, poetry 1.826 to 1.813; those of 256 tokens no worse.
-SHORT_SHARE, SHORT_TOKENS = 0.5, 128
+_SHORT_SHARE, SHORT_TOKENS = 0.5, 128
 
 
 class Stream:
@@ -62,7 +62,7 @@ class Stream:
 
     def _documents(self, rng: random.Random, item: Item, text: Text) -> list[Document]:
         header, title = draw_header(rng, item.tags, item.date, item.title)
-        short = rng.random() < SHORT_SHARE
+        short = rng.random() < _SHORT_SHARE
         limit = min(SHORT_TOKENS, self.block_tokens) if short else self.block_tokens
         found = self.encoder.documents(text, header + title, limit)
         if not item.new_ranges:
