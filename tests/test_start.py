@@ -70,7 +70,7 @@ def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path
         "scan": imported_by(RUN.format(["scan", str(vault), "--json"]), home),
     }
     for there in looked.values():
-        assert "vaultgpt.ledger.recording" in there  # the ledger was asked
+        assert "vaultgpt.ledger.following" in there  # the ledger was asked
         assert not {"numpy", "tokenizers", "torch", "aiohttp", "psutil", "yaml"} & there
         assert not {"vaultgpt.vault.note", "vaultgpt.bases.hub", "vaultgpt.workers"} & there
     assert "vaultgpt.vault.reconcile" not in looked["status"]

@@ -35,8 +35,7 @@ from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.job import VoiceJob
-from vaultgpt.report.study import Study
-from vaultgpt.report.writer import Wanted
+from vaultgpt.report.study import Study, Wanted
 from vaultgpt.settings import Mirror, load_settings
 from vaultgpt.state import VaultState, find_state
 from vaultgpt.training.assemble import author_pages

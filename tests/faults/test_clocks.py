@@ -11,8 +11,7 @@ from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import run_round, what_is_due
-from vaultgpt.training.plan import deleted_words
-from vaultgpt.training.retry import RETRY_S
+from vaultgpt.training.plan import RETRY_S, deleted_words
 
 YEAR = 365 * DAY
 

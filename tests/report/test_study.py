@@ -14,8 +14,7 @@ from tests.report.making import make_adapter, make_job
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report import study as module
 from vaultgpt.report import style, tagged
-from vaultgpt.report.study import Study
-from vaultgpt.report.writer import Wanted, Writer
+from vaultgpt.report.study import Study, Wanted, Writer
 from vaultgpt.settings import Mirror
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.loop import Stopped

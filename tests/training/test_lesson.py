@@ -13,10 +13,11 @@ from tests.training.conftest import MakeJob, item, some_items
 from tests.training.test_trainer import run
 from vaultgpt.errors import TrainingError
 from vaultgpt.training.base_model import BaseModel
-from vaultgpt.training.learning import Site, learn
-from vaultgpt.training.lesson import (
+from vaultgpt.training.learning import (
     Learned,
     Lesson,
+    Site,
+    learn,
     pack_learned,
     pack_lesson,
     unpack_learned,

@@ -20,7 +20,7 @@ from vaultgpt.files import PRIVATE_FILE
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.emitted import EmittedText
 from vaultgpt.ledger.entries import COPIES, Entries
-from vaultgpt.ledger.following import COMPARED, RULES, Followed, Following
+from vaultgpt.ledger.following import COMPARED, RULES, Followed, Following, Recording
 from vaultgpt.ledger.forgotten import Forgotten
 from vaultgpt.ledger.guard import Guard
 from vaultgpt.ledger.held_out import HeldOut
@@ -28,7 +28,6 @@ from vaultgpt.ledger.lineage import KNOWN_OF, Generations
 from vaultgpt.ledger.memory_file import Line, MemoryFile, Restated
 from vaultgpt.ledger.notes import Notes
 from vaultgpt.ledger.pending import PendingText
-from vaultgpt.ledger.recording import Recording
 from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.ledger.rows import Pending, Recorded
 from vaultgpt.ledger.schema import connect

@@ -20,8 +20,7 @@ from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror import question
-from vaultgpt.mirror.answer import Answer
-from vaultgpt.mirror.chances import prompt_chances
+from vaultgpt.mirror.answer import Answer, prompt_chances
 from vaultgpt.mirror.decoding import Cancelled, Lane, Mix, PrefixStore
 from vaultgpt.mirror.echo import NoRuns, Runs
 from vaultgpt.mirror.families import Commons, build, count_parameters, stamps

@@ -19,8 +19,7 @@ from vaultgpt.rounds.outcome import verdict_of
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled
-from vaultgpt.training.plan import BaseInfo
-from vaultgpt.training.round import Report, Round, Verdict
+from vaultgpt.training.round import BaseInfo, Report, Round, Verdict
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vaultgpt.bases.estimate import guess_device
 from vaultgpt.errors import StateError
 from vaultgpt.settings import Training
 from vaultgpt.state import VaultState
-from vaultgpt.training.plan import BaseInfo
+from vaultgpt.training.round import BaseInfo
 
 # Of disk: a checkpoint, the adapter, where its training goes on, and the text are all less than the
 # base itself in fp32.

@@ -45,11 +45,12 @@ from vaultgpt.training.paused import (
     paused_round,
     unfix,
 )
-from vaultgpt.training.plan import BaseInfo, Due, due, full_round, must_forget, plan
+from vaultgpt.training.plan import Due, due, full_round, must_forget, plan
 from vaultgpt.training.round import (
     BY_ITSELF,
     WRITES,
     Asked,
+    BaseInfo,
     Job,
     Report,
     Round,

@@ -20,8 +20,8 @@ from vaultgpt.ledger import EntryRow, Learned, Ledger
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.paragraphs import TextParagraph, entry_places, split_paragraphs
 from vaultgpt.settings import Rules, Settings
-from vaultgpt.training.plan import BaseInfo, fresh_entries, trainable_words
-from vaultgpt.training.round import Item, Job, Role, Round
+from vaultgpt.training.plan import fresh_entries, trainable_words
+from vaultgpt.training.round import BaseInfo, Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
 from vaultgpt.vault.reconcile import Changes, ScannedNote, read_some

@@ -30,7 +30,7 @@ from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json, write_atomic, write_json
 from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
 from vaultgpt.training.base_model import BaseModel, quiet
-from vaultgpt.training.written_parts import exact_in
+from vaultgpt.training.written_block import exact_in
 
 _ROWS = 1 << 14
 # peft refuses out_proj in these families: their fused kernels read its weight directly.

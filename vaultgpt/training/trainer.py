@@ -30,11 +30,13 @@ from vaultgpt.training.choose import (
 from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.last_weights import LastWeights, load_last, save_last
-from vaultgpt.training.learning import Site, learn, step_event
-from vaultgpt.training.lesson import (
+from vaultgpt.training.learning import (
     Learned,
     Lesson,
+    Site,
+    learn,
     pack_lesson,
+    step_event,
     unpack_learned,
     unpack_lesson,
 )

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 
-from vaultgpt.training.written_block import DecoderLayer, Pass
-from vaultgpt.training.written_parts import Norm, hold
+from vaultgpt.training.written_block import DecoderLayer, Norm, Pass, hold
 
 if TYPE_CHECKING:
     from vaultgpt.training.base_model import BaseModel
