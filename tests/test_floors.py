@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -46,6 +49,17 @@ TORCH_FREE = {
     "training/sealing.py",
     "training/__init__.py",
     "mirror/__init__.py",
+}
+FIELD_TYPES = {"vaultgpt.vault.entry.Span"}  # what a public field holds, named by nobody else
+BOUNDS = {
+    "rooms": 25,
+    "files": 228,
+    "lines_a_file": 200,
+    "public_names": 1150,
+    "names_a_thousand_lines": 27,
+    "shared_names": 490,
+    "arrows": 148,
+    "loose_dicts": 3,
 }
 LEAF_DATA = {"pebble", "plugin_build", "_examples"}
 
@@ -153,3 +167,57 @@ def test_a_page_about_the_house_names_files_that_stand(page: str) -> None:
         alone = len(place.parts) == 1
         assert place.name in names, f"{page} names {named}"
         assert alone or (PACKAGE / place).is_file() or (PACKAGE.parent / place).is_file(), named
+
+
+def test_a_public_name_is_used_outside_its_module() -> None:
+    """In the package, a test, a benchmark or a script; the command line finds commands itself."""
+    texts = {path: path.read_text(encoding="utf-8") for path in _python_files()}
+    imports = {path: imported(path) for path in texts}
+    alone: list[str] = []
+    for path in modules():
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        module = module.removesuffix(".__init__")
+        commands = path.parent.name == "commands"
+        for name in _house().public_names(ast.parse(texts[path])):
+            word = re.compile(rf"\b{name}\b")
+            used = any(
+                f"{module}.{name}" in imports[other]
+                or ((module in imports[other] or module in text) and word.search(text))
+                for other, text in texts.items()
+                if other not in (path, Path(__file__))
+            )
+            if not (used or commands or name == "main"):
+                alone.append(f"{module}.{name}")
+    assert set(alone) == FIELD_TYPES, "begin it with an underscore"
+
+
+def test_the_house_stays_within_its_bounds() -> None:
+    """As docs/architecture.md has them."""
+    found = _house().House(PACKAGE.parent).count()
+    over = {key: found[key] for key, most in BOUNDS.items() if found[key] > most}
+    assert not over, f"fold, hide or split: {over} of {BOUNDS}"
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for key, most in BOUNDS.items():
+        row = next(
+            line for line in page.splitlines() if line.startswith(f"| {_house().LABELS[key]} |")
+        )
+        assert row.endswith(f"| {most:,} at most |"), row
+
+
+@cache
+def _house() -> ModuleType:
+    """scripts/house, which counts."""
+    loader = SourceFileLoader("house", str(PACKAGE.parent / "scripts" / "house"))
+    made = ModuleType(loader.name)
+    made.__file__ = loader.path
+    loader.exec_module(made)
+    return made
+
+
+def _python_files() -> list[Path]:
+    """The package, and what may use it."""
+    root = PACKAGE.parent
+    return [
+        *modules(),
+        *(p for room in ("tests", "benchmarks", "scripts") for p in (root / room).rglob("*.py")),
+    ]

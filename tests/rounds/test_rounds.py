@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt import generation_folders
+from vaultgpt.bases import estimate
 from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
 from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import Rounds
-from vaultgpt.rounds import room
 from vaultgpt.rounds.ending import end_paused, must_stop
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer
@@ -138,7 +138,7 @@ def test_a_round_foresees_the_memory_that_it_takes(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. A fifth of a gigabyte is free. 2. More is. Result: refused with both figures; it runs."""
-    monkeypatch.setattr(room, "_free_gb", lambda: 0.2)
+    monkeypatch.setattr(estimate, "_free_gb", lambda: 0.2)
     trainer = FakeTrainer()
     with pytest.raises(StateError, match=r"takes about \d\.\d GB of memory, and 0\.2 GB are free"):
         go(vault, trainer)

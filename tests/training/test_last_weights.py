@@ -14,7 +14,7 @@ from tests.training.conftest import item
 from tests.training.test_loop import RECIPE, make_loop, same
 from vaultgpt.generation_folders import EMBEDDING, LAST_WEIGHTS
 from vaultgpt.training.base_model import BaseModel
-from vaultgpt.training.last_weights import MOMENTS, LastWeights, load_last, save_last
+from vaultgpt.training.checkpoint import MOMENTS, LastWeights, load_last, save_last
 from vaultgpt.training.loop import Loop
 from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 

@@ -17,11 +17,10 @@ from vaultgpt.corpus.documents import Document
 from vaultgpt.corpus.words import norms
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.copying import copying
-from vaultgpt.training.evaluate import Segment, segments
+from vaultgpt.training.evaluate import SCORING_SHARE, Segment, fair_order, segments, sketch
 from vaultgpt.training.gate import judge
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Item, report_from_json
-from vaultgpt.training.sketch import SCORING_SHARE, fair_order, sketch
 from vaultgpt.training.trainer import read_job, run_job
 
 TOKENS = 100
@@ -162,7 +161,7 @@ def test_copying_begins_from_held_out_pages_that_were_not_scored_too(
     def long_last(keys: Sequence[str], found: Sequence[Segment]) -> list[int]:
         return sorted(range(len(found)), key=lambda at: len(found[at].document.token_ids))
 
-    monkeypatch.setattr("vaultgpt.training.sketch.fair_order", long_last)
+    monkeypatch.setattr("vaultgpt.training.evaluate.fair_order", long_last)
     path = make_job(items=items, budget_s=60.0)
     report = run_job(path, lambda event: None, threading.Event())
     assert len(report.segments["held_out"].entry) == 8

@@ -17,8 +17,8 @@ from tests import tiny
 from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.errors import BaseModelError, TrainingError
 from vaultgpt.training.base_model import BaseModel
+from vaultgpt.training.checkpoint import load_last
 from vaultgpt.training.evaluate import only_new, own_parts
-from vaultgpt.training.last_weights import load_last
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.measure import Measurer

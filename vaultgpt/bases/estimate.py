@@ -1,7 +1,7 @@
-"""What this machine can do: which bases fit it, and how long training takes: a guess, said as one.
+"""What this machine can do: which bases fit it, how long training takes, whether a round has room.
 
-Knows nothing about what a round does beyond its count of tokens. Imports no torch: the graphics
-card is asked through its own tool.
+A guess, said as one. Knows nothing about what a round does beyond its count of tokens. Imports no
+torch: the graphics card is asked through its own tool.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
-from vaultgpt.bases.catalogue import ADVISED, Known, known_base
+import psutil
+
+from vaultgpt.bases.catalogue import ADVISED, Known, known_base, learning_gb
 from vaultgpt.bases.names import models_root
 from vaultgpt.children import program
+from vaultgpt.errors import StateError
 from vaultgpt.files import free_bytes
 from vaultgpt.settings import Training
+from vaultgpt.state import VaultState
 
 # Parameters times trained tokens a second and core, in float32 and where the processor multiplies
 # bfloat16. Measured on 2 cores: a model of 6.9 M 3,500 tokens/s, GPT-2 (124 M) 150, 1.2e10 and
@@ -40,6 +45,37 @@ _HELD_OUT_SHARE, _HELD_OUT_MOST_WORDS, _HELD_OUT_LEAST_TOKENS = 0.05, 50_000, 24
 SMALL_BASE = 50_000_000
 _SMALL_PASSES, _PASSES = 2.0, 3.0
 _LOOKS_PER_EPOCH, _OTHER_LOOKS = 4, 3  # evaluations; the others score base, before and after
+_ASK_S = 5.0
+_KEPT_GB = 1.0  # of disk, left free
+# English: SmolLM2 is what we measured. Other languages: the plain multilingual ones without terms,
+# the larger first.
+_ENGLISH = ("HuggingFaceTB/SmolLM2-135M",)
+_OTHER = ("Qwen/Qwen3-0.6B-Base", "ibm-granite/granite-4.0-350m-base")
+# Of disk: a checkpoint, the adapter, where its training goes on, and the text are all less than the
+# base itself in fp32.
+_ROUND_BYTES, _PARAMETER_BYTES = 32 << 20, 4
+_CERTAIN = 0.8  # of the memory foreseen: what is less than that is surely too little
+
+
+class BaseInfo(Protocol):
+    """What a plan needs to know of a base model (bases.Base has it)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def sha256(self) -> dict[str, str]: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def vocab(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def tied(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -152,14 +188,6 @@ def _one(word: str) -> str:
     return f"an {word}" if word.startswith("hour") else f"a {word}"
 
 
-_ASK_S = 5.0
-_KEPT_GB = 1.0  # of disk, left free
-# English: SmolLM2 is what we measured. Other languages: the plain multilingual ones without terms,
-# the larger first.
-_ENGLISH = ("HuggingFaceTB/SmolLM2-135M",)
-_OTHER = ("Qwen/Qwen3-0.6B-Base", "ibm-granite/granite-4.0-350m-base")
-
-
 @dataclass(frozen=True)
 class Machine:
     """Decimal gigabytes: memory in all, free disk where models lie, the largest card's memory."""
@@ -216,3 +244,36 @@ def fitting() -> list[tuple[Known, str]]:
     """The catalogue beside why each does not fit this machine."""
     machine = this_machine()
     return [(known, _misfit(known, machine)) for known in ADVISED]
+
+
+def require_disk_and_memory(
+    state: VaultState, base: BaseInfo, training: Training, *, learns_here: bool = True
+) -> None:
+    """StateError with both figures where the disk or, on the CPU, the memory will not do."""
+    disk = _ROUND_BYTES + _PARAMETER_BYTES * base.parameters
+    if (free := shutil.disk_usage(state.folder).free) < disk:
+        raise StateError(
+            f"A round takes up to {disk / 1e6:,.0f} MB of disk, and {free / 1e6:,.0f} MB are "
+            f"free where the state lies.",
+            "Free some there, or keep fewer voices (`vaultgpt config training.keep 2`).",
+        )
+    if not learns_here or guess_device(training.device) != "cpu":
+        return
+    memory, free_gb = _foreseen_gb(base), _free_gb()
+    if free_gb < _CERTAIN * memory:
+        raise StateError(
+            f"A round on {base.name} takes about {memory:.1f} GB of memory, and {free_gb:.1f} GB "
+            f"are free.",
+            "Close other programs, or choose a smaller base (`vaultgpt base` lists what fits).",
+        )
+
+
+def _foreseen_gb(base: BaseInfo) -> float:
+    known = known_base(base.name)
+    if known is not None:
+        return known.learning_gb
+    return learning_gb(base.parameters, base.vocab * base.hidden * (1 if base.tied else 2))
+
+
+def _free_gb() -> float:
+    return (psutil.virtual_memory().available + psutil.swap_memory().free) / 1e9

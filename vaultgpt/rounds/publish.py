@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from vaultgpt import generation_folders
+from vaultgpt.bases.estimate import BaseInfo
 from vaultgpt.bases.names import keep_embedded
 from vaultgpt.generation_folders import Manifest
 from vaultgpt.ledger import GenerationRow, Learned, Ledger
@@ -19,7 +20,7 @@ from vaultgpt.rounds.outcome import verdict_of
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled
-from vaultgpt.training.round import BaseInfo, Report, Round, Verdict
+from vaultgpt.training.round import Report, Round, Verdict
 
 
 @dataclass(frozen=True)

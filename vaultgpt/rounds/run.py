@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from vaultgpt.bases.estimate import BaseInfo, require_disk_and_memory
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
@@ -29,7 +30,6 @@ from vaultgpt.rounds.ending import busy, end_lost, give_up, must_stop
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
-from vaultgpt.rounds.room import require_disk_and_memory
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
@@ -50,7 +50,6 @@ from vaultgpt.training.round import (
     BY_ITSELF,
     WRITES,
     Asked,
-    BaseInfo,
     Job,
     Report,
     Round,

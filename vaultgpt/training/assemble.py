@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
+from vaultgpt.bases.estimate import BaseInfo
 from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
 from vaultgpt.corpus.words import split_words
 from vaultgpt.ledger import EntryRow, Learned, Ledger
@@ -21,7 +22,7 @@ from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.paragraphs import TextParagraph, entry_places, split_paragraphs
 from vaultgpt.settings import Rules, Settings
 from vaultgpt.training.plan import fresh_entries, trainable_words
-from vaultgpt.training.round import BaseInfo, Item, Job, Role, Round
+from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
 from vaultgpt.vault.reconcile import Changes, ScannedNote, read_some

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from vaultgpt.errors import GenerationError
 from vaultgpt.training.base_model import BaseModel
+from vaultgpt.training.checkpoint import MOMENTS, LastWeights
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device, release
-from vaultgpt.training.last_weights import MOMENTS, LastWeights
 from vaultgpt.training.lora import Adapter, lora_parameters, wrap
 from vaultgpt.training.written import write_out
 

@@ -27,11 +27,10 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_atomic
 from vaultgpt.settings import Training
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.checkpoint import Progress, progress_from_json
+from vaultgpt.training.checkpoint import LastWeights, Progress, progress_from_json
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device, release
 from vaultgpt.training.evaluate import Segment
-from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
 from vaultgpt.training.lora import Adapter

@@ -17,11 +17,16 @@ import torch
 from vaultgpt.corpus.documents import Block
 from vaultgpt.errors import OutOfMemory, TrainingError, is_memory
 from vaultgpt.training.base_model import BaseModel
-from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
+from vaultgpt.training.checkpoint import (
+    DAMAGED,
+    LastWeights,
+    Progress,
+    read_checkpoint,
+    write_checkpoint,
+)
 from vaultgpt.training.choose import rate_at
 from vaultgpt.training.device import on_cpu, release, tokens_that_fit
 from vaultgpt.training.evaluate import LN2, Segment, score
-from vaultgpt.training.last_weights import LastWeights
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.loss import Batch, make_batch, total_nats

@@ -27,6 +27,8 @@ from vaultgpt.training.checkpoint import MEASURED
 from vaultgpt.training.copying import copying, repeated
 from vaultgpt.training.device import written_in
 from vaultgpt.training.evaluate import (
+    DRAWING_SHARE,
+    SCORING_SHARE,
     Segment,
     as_scores,
     bits_per_byte,
@@ -40,13 +42,13 @@ from vaultgpt.training.evaluate import (
     plain_segments,
     score,
     segments,
+    sketch,
     spread,
     tokens_of,
 )
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item, Job, SegmentScores
-from vaultgpt.training.sketch import DRAWING_SHARE, SCORING_SHARE, sketch
 from vaultgpt.training.streams import read_general
 from vaultgpt.wire import ForetoldRow
 

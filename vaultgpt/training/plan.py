@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vaultgpt.bases.estimate import Estimate, estimate, guess_device, human
+from vaultgpt.bases.estimate import BaseInfo, Estimate, estimate, guess_device, human
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger import Ledger, RoundRow
 from vaultgpt.settings import Settings
 from vaultgpt.training.paused import LONG_S, overtaken, paused_round
-from vaultgpt.training.round import BY_ITSELF, Asked, BaseInfo, Round
+from vaultgpt.training.round import BY_ITSELF, Asked, Round
 from vaultgpt.training.selection import select, stratified
 
 _DAY_S = 86_400.0

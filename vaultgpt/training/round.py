@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from vaultgpt.settings import Training
 from vaultgpt.wire import CheckRow, ForetoldRow, Frame, LearningRow, ReportRow, SegmentsRow
@@ -21,27 +20,6 @@ CHECKPOINT = "checkpoint.safetensors"  # in its staging folder, of one that lear
 WRITES = "writes.json"  # of a round of many nights: in which arithmetic is written by now
 OF_MACHINE = ("device", "threads", "whole_params")
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
-
-
-class BaseInfo(Protocol):
-    """What a plan needs to know of a base model (bases.Base has it)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def revision(self) -> str: ...
-    @property
-    def sha256(self) -> dict[str, str]: ...
-    @property
-    def parameters(self) -> int: ...
-    @property
-    def vocab(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def tied(self) -> bool: ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.checkpoint import clear
+from vaultgpt.training.checkpoint import LastWeights, clear, load_last, save_last
 from vaultgpt.training.choose import (
     FRESH_SHARES,
     SHARES,
@@ -29,7 +29,6 @@ from vaultgpt.training.choose import (
 )
 from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
-from vaultgpt.training.last_weights import LastWeights, load_last, save_last
 from vaultgpt.training.learning import (
     Learned,
     Lesson,
