@@ -39,7 +39,6 @@ RESTARTS, WITHIN_S, PAUSE_S = 5, 600, 10
 _CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b", re.MULTILINE)
 _MEMORY = (b"MemoryError", b"OutOfMemoryError", b"bad_alloc", b"allocate memory")
 _SET_DUMPABLE = 4  # of prctl(2)
-_ARENA_MAX = -8  # of mallopt(3)
 _STARTED_IN = os.path.abspath(os.curdir)
 
 
@@ -97,13 +96,6 @@ def no_core() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def one_heap() -> None:
-    """Have glibc's threads share one heap; each had one of its own, full of holes: 2 MB in the
-    daemon, whose threads take turns anyway."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_ARENA_MAX, 1)
 
 
 def trim_heap() -> None:

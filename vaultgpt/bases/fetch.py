@@ -24,7 +24,6 @@ from vaultgpt.bases.names import (
     local_commit,
     models_root,
     packed_name,
-    pin,
     pins,
     resolve,
 )
@@ -32,7 +31,7 @@ from vaultgpt.bases.ollama import OLLAMA, ollama_file
 from vaultgpt.bases.unpack import check_package, unpack
 from vaultgpt.children import command, environment, spawn_options
 from vaultgpt.errors import BaseModelError
-from vaultgpt.files import make_private_dir, sha256_file
+from vaultgpt.files import make_private_dir, sha256_file, write_json
 from vaultgpt.state import VaultState
 
 _RAW_PROGRESS = (24, 1)  # pip's first version whose progress a program can read
@@ -68,7 +67,7 @@ def download(
                 raise
             return _instead(known, error, state, tell, say)
     if state is not None:
-        pin(state, name, here)
+        _pin(state, name, here)
     return resolve(f"{repo}@{here}" if state is None else name, state)
 
 
@@ -86,7 +85,7 @@ def _unpacked(name: str, state: VaultState | None, tell: Progress) -> Base:
 
 def _pinned(name: str, revision: str, state: VaultState | None) -> Base:
     if state is not None:
-        pin(state, name, revision)
+        _pin(state, name, revision)
     return resolve(name, state)
 
 
@@ -188,3 +187,9 @@ def _pip_version() -> tuple[int, ...] | None:
     except metadata.PackageNotFoundError:
         return None
     return tuple(int(p) for p in parts[:2] if p.isdigit())
+
+
+def _pin(state: VaultState, name: str, commit: str) -> None:
+    """Record that `name` means `commit` in this vault."""
+    make_private_dir(state.bases)
+    write_json(state.bases / "pins.json", pins(state) | {name: commit})

@@ -6,7 +6,6 @@ The one place where a base's bytes are hashed. Knows nothing about what the file
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
@@ -118,12 +117,6 @@ def _damaged(file: str, name: str, folder: Path) -> BaseModelError:
     elif name == str(folder):
         mend = f"Bring it back, or take the folder as it is now with `vaultgpt base {name}`."
     return BaseModelError(f"{file} of {name} is damaged or missing.", mend)
-
-
-def fingerprint(sha256: Mapping[str, str]) -> str:
-    """40 hex digits that change when any file does."""
-    lines = "".join(f"{file}:{digest}\n" for file, digest in sorted(sha256.items()))
-    return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:40]
 
 
 def _stamp(file: Path) -> list[int]:

@@ -6,6 +6,7 @@ Knows nothing about fetching (fetch.py, hub.py) or about what makes a model usab
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -26,13 +27,7 @@ from vaultgpt.bases.catalogue import (
     meant,
 )
 from vaultgpt.bases.gguf import gguf_in, is_gguf
-from vaultgpt.bases.hashes import (
-    RECORD,
-    Hashes,
-    check_recorded,
-    fingerprint,
-    read_record,
-)
+from vaultgpt.bases.hashes import RECORD, Hashes, check_recorded, read_record
 from vaultgpt.bases.kinds import ends_a_turn, is_recurrent, token_remarks
 from vaultgpt.bases.model import PICKLES, Base, inspect, model_files, read_config
 from vaultgpt.bases.ollama import OLLAMA
@@ -216,12 +211,6 @@ def pins(state: VaultState | None) -> dict[str, str]:
         ) from None
 
 
-def pin(state: VaultState, name: str, commit: str) -> None:
-    """Record that `name` means `commit` in this vault."""
-    make_private_dir(state.bases)
-    write_json(state.bases / "pins.json", pins(state) | {name: commit})
-
-
 def keep_embedded(state: VaultState) -> Path:
     """Copy the embedded base into the vault's state unless that version lies there; return it.
 
@@ -329,7 +318,7 @@ def _open(folder: Path, name: str) -> Base:
             f"{folder} can't be read ({type(error).__name__}).", "Mend its permissions."
         ) from None
     hashes.save()
-    return inspect(folder, name, fingerprint(sha256), sha256, checked=True)
+    return inspect(folder, name, _fingerprint(sha256), sha256, checked=True)
 
 
 def _open_recorded(folder: Path, name: str) -> Base:
@@ -337,3 +326,9 @@ def _open_recorded(folder: Path, name: str) -> Base:
     record = read_record(folder, name)
     check_recorded(folder, name, record["sha256"])
     return inspect(folder, name, record["revision"], record["sha256"], checked=True)
+
+
+def _fingerprint(sha256: Mapping[str, str]) -> str:
+    """40 hex digits that change when any file does."""
+    lines = "".join(f"{file}:{digest}\n" for file, digest in sorted(sha256.items()))
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:40]

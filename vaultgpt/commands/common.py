@@ -25,7 +25,6 @@ from rich.segment import Segment
 
 from vaultgpt.commands import PANELS
 from vaultgpt.errors import NotFound, StateError, UsageError, VaultGPTError, expected
-from vaultgpt.options import option_of
 from vaultgpt.state import VaultState, find_state, known_vaults, real_vault
 
 if TYPE_CHECKING:
@@ -83,14 +82,6 @@ ChangesOption = Annotated[
         help="An option for this call alone, as mirror.temperature=0.8; may be repeated.",
     ),
 ]
-
-
-def number(owner: type, name: str) -> Any:
-    """The command line's form of an option of a dataclass: its name, bounds and sentence."""
-    of = option_of(owner, name)
-    kind = int if of.kind == "integer" else float
-    low, high = (None if end is None else kind(end) for end in (of.low, of.high))
-    return typer.Option("--" + name.replace("_", "-"), min=low, max=high, help=f"{of.doc}.")
 
 
 def command(panel: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,12 @@ from vaultgpt.commands.common import (
     err,
     locate,
     locate_note,
-    number,
     out,
     print_json,
 )
 from vaultgpt.errors import UsageError
 from vaultgpt.ledger import Ledger
+from vaultgpt.options import option_of
 from vaultgpt.tasks.continue_ import Request, checked, note_request, sampling_of, unlearned, write
 from vaultgpt.tasks.schemas import MAX_SEED
 from vaultgpt.tasks.status import silenced
@@ -53,13 +53,13 @@ def continue_(
     length: Annotated[
         str | None, typer.Option("--length", help="clause, sentence, paragraph or page.")
     ] = None,
-    max_tokens: Annotated[int | None, number(Prompt, "max_tokens")] = None,
-    n: Annotated[int, number(Prompt, "n")] = 1,
+    max_tokens: Annotated[int | None, _number(Prompt, "max_tokens")] = None,
+    n: Annotated[int, _number(Prompt, "n")] = 1,
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same text."),
     ] = None,
-    temperature: Annotated[float | None, number(Sampling, "temperature")] = None,
+    temperature: Annotated[float | None, _number(Sampling, "temperature")] = None,
     generation: Annotated[
         str | None, typer.Option("--generation", help="g000003, or base.")
     ] = None,
@@ -129,3 +129,11 @@ def _date(given: str | None) -> str | None:
     if given is not None and not re.fullmatch(r"\d{4}(-(0[1-9]|1[0-2]))?", given):
         raise UsageError("--date takes a year or a month, like 2014 or 2014-03.")
     return given
+
+
+def _number(owner: type, name: str) -> Any:
+    """The command line's form of an option of a dataclass: its name, bounds and sentence."""
+    of = option_of(owner, name)
+    kind = int if of.kind == "integer" else float
+    low, high = (None if end is None else kind(end) for end in (of.low, of.high))
+    return typer.Option("--" + name.replace("_", "-"), min=low, max=high, help=f"{of.doc}.")

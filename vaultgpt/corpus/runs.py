@@ -343,7 +343,6 @@ def _damaged() -> StateError:
 
 
 _SHORTEST_WORDS = 4  # an accepted text of 4 to 7 words matches as a whole
-OFFERED_S = 24 * 3600.0
 SLACK_S = 60.0  # the note may be saved a moment before the plugin reports what was accepted
 
 
@@ -357,13 +356,6 @@ class _EmittedLookup(Protocol):
 
     def lengths(self) -> tuple[int, ...]:
         """Run lengths that occur: 8 for all texts, 4 to 7 for short accepted ones."""
-
-
-def counts(emitted: float, accepted: bool, first_seen: float) -> bool:
-    """Whether a run emitted at that time masks a text first seen at `first_seen` (seconds)."""
-    if accepted:
-        return emitted <= first_seen + SLACK_S
-    return emitted <= first_seen <= emitted + OFFERED_S
 
 
 def emitted_runs(text: str, key: bytes, *, accepted: bool) -> dict[int, Hashes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 
 import filelock
 
-from vaultgpt.children import no_core, one_heap
+from vaultgpt.children import no_core
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.daemon.telling import log, start_log, stop_log, tell
 from vaultgpt.errors import Conflict, StateError, UsageError
@@ -28,6 +29,8 @@ from vaultgpt.server import without_certificates
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import read_runtime, remove_runtime, write_runtime
+
+_ARENA_MAX = -8  # of mallopt(3)
 
 with without_certificates():
     from vaultgpt.server.api import make_runner
@@ -51,7 +54,7 @@ def serve(
     Where it listens is printed once, `as_json` in one line; then what happens, as it does.
     """
     no_core()
-    one_heap()
+    _one_heap()
     held = lock(state)
     _tidy(state)
     with contextlib.suppress(OSError):  # a full disk: the old one goes on
@@ -215,3 +218,10 @@ def _relay(loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> Callabl
         loop.call_soon_threadsafe(told)
 
     return handle
+
+
+def _one_heap() -> None:
+    """Have glibc's threads share one heap; each had one of its own, full of holes: 2 MB in the
+    daemon, whose threads take turns anyway."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_ARENA_MAX, 1)

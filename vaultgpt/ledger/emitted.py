@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from vaultgpt.corpus import np
-from vaultgpt.corpus.runs import COPY_WORDS, OFFERED_S, SLACK_S, Hashes, counts, emitted_runs
+from vaultgpt.corpus.runs import COPY_WORDS, SLACK_S, Hashes, emitted_runs
 from vaultgpt.ledger.database import Database, Key
 from vaultgpt.ledger.memory_file import Line, Restated, pack, unpack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+OFFERED_S = 24 * 3600.0
 
 
 class Emitted:
@@ -46,7 +48,7 @@ class Emitted:
         found: npt.NDArray[np.bool_] = np.isin(hashes, self._hashes)
         for at in np.flatnonzero(found):
             value = int(hashes[at : at + 1].view(np.int64)[0])
-            found[at] = any(counts(t, a, first_seen) for t, a in self._times[value])
+            found[at] = any(_counts(t, a, first_seen) for t, a in self._times[value])
         return found
 
 
@@ -123,3 +125,10 @@ class EmittedText:
         """Do again what a line of memory.jsonl says; twice changes nothing."""
         hashes, length = unpack(line["hashes"]), line["length"]
         self._enter(hashes, length, line["emitted"], accepted=line["accepted"], matched=True)
+
+
+def _counts(emitted: float, accepted: bool, first_seen: float) -> bool:
+    """Whether a run emitted at that time masks a text first seen at `first_seen` (seconds)."""
+    if accepted:
+        return emitted <= first_seen + SLACK_S
+    return emitted <= first_seen <= emitted + OFFERED_S

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaultgpt.corpus.words import split_words
+from vaultgpt.mirror.chances import chance, log_softmax
 from vaultgpt.mirror.lengths import OVERTIME, Ending
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.prompting import Healing
@@ -23,59 +23,9 @@ from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.wire import Finish, Piece, TokenChance
 
-if TYPE_CHECKING:
-    from vaultgpt.mirror.lean import Model
-
 _MOST_BARS = 32  # tokens barred at one place before the answer ends there
 _MOST_REWINDS = 400
 _SURE_WORDS, _SURE_TOKENS = 3, 24  # the chance of so many first words is kept
-
-
-def log_softmax(row: Logits) -> Logits:
-    """[vocab] nats of each token."""
-    top = row.max()
-    out: Logits = row - top - np.log(np.exp(row - top).sum())
-    return out
-
-
-def _chance(plain: Logits, token: int, most: int, vocabulary: Vocabulary) -> TokenChance:
-    """Of a token among log probabilities, with the `most` likeliest ones."""
-    best = np.argpartition(-plain, most)[:most] if most else np.zeros(0, dtype=np.intp)
-    best = best[np.argsort(-plain[best], kind="stable")]
-    top = {_text(vocabulary, int(i)): round(float(plain[i]), 5) for i in best}
-    return TokenChance(_text(vocabulary, token), round(float(plain[token]), 5), top)
-
-
-def prompt_chances(
-    model: Model,
-    vocabulary: Vocabulary,
-    ids: list[int],
-    head: int,
-    most: int,
-    cancelled: Callable[[], bool],
-) -> tuple[TokenChance, ...]:
-    """Of each of `ids` from `head` on; what stands before them is read and not told."""
-    cache, told = model.empty(), []
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for start in range(0, len(ids) - 1, model.chunk):
-        if cancelled():
-            break
-        part = ids[start : min(start + model.chunk, len(ids) - 1)]
-        rows = model.peek(cache, part, start).numpy()
-        for i, row in enumerate(rows, start + 1):
-            if i >= head:
-                text = decoder.decode(vocabulary.bytes_of([ids[i]]))
-                told.append(replace(_chance(log_softmax(row), ids[i], most, vocabulary), text=text))
-    return tuple(told)
-
-
-def _text(vocabulary: Vocabulary, token: int) -> str:
-    """Its text; of a part of a character its bytes, as OpenAI writes them."""
-    written = vocabulary.bytes_of([token])
-    try:
-        return written.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in written)
 
 
 @dataclass(frozen=True)
@@ -169,7 +119,7 @@ class Answer:
         plain = log_softmax(logits)
         token = self._choose(logits)
         if asked is not None:
-            self._chances.append(_chance(plain, token, asked, self.frame.vocabulary))
+            self._chances.append(chance(plain, token, asked, self.frame.vocabulary))
         if place >= self.healed:
             self._nats.append(float(plain[token]))
         return token
@@ -189,13 +139,13 @@ class Answer:
         return self.chooser.draw(logits)
 
     def sure(self) -> tuple[float, ...]:
-        """The _chance that the model gave to the first word, to the first two, and to three."""
+        """The chance that the model gave to the first word, to the first two, and to three."""
         found, words = [], split_words(self.wording.text)[:_SURE_WORDS]
         for word in words:
             last = self._token_at(word.end - 1)
             if last < len(self._nats):
                 found.append(math.exp(sum(self._nats[: last + 1])))
-        return tuple(round(_chance, 4) for _chance in found)
+        return tuple(round(chance, 4) for chance in found)
 
     # Taking -----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ several threads takes turns.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -20,10 +21,11 @@ from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror import question
-from vaultgpt.mirror.answer import Answer, prompt_chances
+from vaultgpt.mirror.answer import Answer
+from vaultgpt.mirror.chances import prompt_chances
 from vaultgpt.mirror.decoding import Cancelled, Lane, Mix, PrefixStore
 from vaultgpt.mirror.echo import NoRuns, Runs
-from vaultgpt.mirror.families import Commons, build, count_parameters, stamps
+from vaultgpt.mirror.families import Commons, build, stamps
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
@@ -40,6 +42,8 @@ _SAMPLE_TOKENS = 48  # with which a model of 135 M parameters is looked at in ab
 _SAMPLE = """It was late in the afternoon when we came down to the harbour. The boats were in, and
 the men were mending their nets. I asked one of them what he had caught, and he laughed: "Nothing,
 and I would do it again." Why do I always dream of water?""".replace("\n", " ")
+_CANDIDATES = 6
+_MOST_TOKENS = 40
 
 
 class Engine:
@@ -73,7 +77,7 @@ class Engine:
         device = choose_device(self.settings.device)
         self._stamps = stamps(base)
         files = Checkpoint(base)
-        dtype = choose_dtype(self.settings.dtype, device, count_parameters(files))
+        dtype = choose_dtype(self.settings.dtype, device, _count_parameters(files))
         files.close()
         read = self.commons.vocabulary if self.commons else Vocabulary.load
         vocabulary = read(base)
@@ -260,7 +264,7 @@ class Engine:
         found: list[str] = []
         done: list[Usage] = []
         while len(found) < prompt.n and len(done) < question.ATTEMPTS and not cancelled():
-            inner = question.attempt(prompt, len(done))
+            inner = _attempt(prompt, len(done))
             stems = question.make_stems(self.vocabulary, inner, size)
             writing = self.begin(inner, cancelled, began, stems)
             for _ in writing.pieces(cancelled):
@@ -322,3 +326,21 @@ class Engine:
 def _candidate(answer: Answer) -> question.ScoredText:
     nats = answer.chooser.log_chance / max(1, len(answer.tail))
     return question.ScoredText(answer.wording.text, answer.finish == "stop", nats)
+
+
+def _count_parameters(files: Checkpoint) -> int:
+    """Numbers in the checkpoint."""
+    return sum(math.prod(files.shape(name)) for name in files.names)
+
+
+def _attempt(prompt: Prompt, number: int) -> Prompt:
+    """The request for a batch of candidates; each attempt draws otherwise."""
+    return replace(
+        prompt,
+        seed=None if prompt.seed is None else prompt.seed + number * 7919,
+        length="sentence",
+        suffix="",
+        stop=(),
+        max_tokens=_MOST_TOKENS,
+        n=max(_CANDIDATES, prompt.n + 2),
+    )

@@ -5,7 +5,6 @@ Knows nothing about requests.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -25,11 +24,6 @@ from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
 
 _MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
-
-
-def count_parameters(files: Checkpoint) -> int:
-    """Numbers in the checkpoint."""
-    return sum(math.prod(files.shape(name)) for name in files.names)
 
 
 class Commons:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -63,8 +63,6 @@ _ENGLISH = frozenset(
     ("and", "the", "of", "to", "i", "a", "in", "was", "that", "it", "my", "with", "not", "is", "we")
 )
 ATTEMPTS = 2
-_CANDIDATES = 6
-_MOST_TOKENS = 40
 _LEAST_WORDS, _MOST_WORDS = 5, 30
 _FAIR_WORDS = 8  # a shorter question asks about little
 _KNOWN_BONUS = 0.4  # nats a token, for each word it takes up from the note; at most three count
@@ -161,16 +159,3 @@ def _rank(candidate: ScoredText, before: str) -> float:
     taken = len({w for w in words if len(w) > 3} & set(norms(before[-1500:])))
     short = max(0, _FAIR_WORDS - len(words))
     return candidate.nats + _KNOWN_BONUS * min(3, taken) - 0.2 * short
-
-
-def attempt(prompt: Prompt, number: int) -> Prompt:
-    """The request for a batch of candidates; each attempt draws otherwise."""
-    return replace(
-        prompt,
-        seed=None if prompt.seed is None else prompt.seed + number * 7919,
-        length="sentence",
-        suffix="",
-        stop=(),
-        max_tokens=_MOST_TOKENS,
-        n=max(_CANDIDATES, prompt.n + 2),
-    )

@@ -40,6 +40,8 @@ _PAGES = 60  # of the mirror's that are compared in style
 _PROFILE_PAGES = 1500  # of training text, at most
 _MOST_OPENINGS = 200  # of the author's that pages are written under, one kind
 _SPARE = 1.1  # words written beyond the pieces wanted: the last of a kind is cut off
+_MOST_PIECES = 150  # of one tag that are looked at
+_MOST_TAGS = 8
 
 
 @dataclass
@@ -153,7 +155,7 @@ class Study:
             self.words,
             tagged.PIECE_WORDS,
             tagged.LEAST_PIECES + tagged.FOLDS,
-            tagged.MOST_TAGS,
+            _MOST_TAGS,
         )
         self.training = [self.own[i.id] for i in job.learned]
         self.held_out = [self.own[i.id] for i in job.held_out]
@@ -263,7 +265,7 @@ class Study:
 
     def tags_of(self, wanted: Sequence[Wanted]) -> TagFigures:
         """Of what was written under each judged tag."""
-        a_fold = tagged.MOST_PIECES // tagged.FOLDS
+        a_fold = _MOST_PIECES // tagged.FOLDS
         real = {
             label: [
                 spread(cut([self.own[i] for i in fold], tagged.PIECE_WORDS), a_fold)
@@ -276,7 +278,7 @@ class Study:
             for tag in set(item.tags):
                 sizes[tag] = sizes.get(tag, 0) + self.words[note]
         generated = {
-            w.label: spread(cut(w.texts, tagged.PIECE_WORDS), tagged.MOST_PIECES)
+            w.label: spread(cut(w.texts, tagged.PIECE_WORDS), _MOST_PIECES)
             for w in wanted
             if w.label
         }

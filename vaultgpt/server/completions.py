@@ -6,9 +6,10 @@ Knows nothing about how text is made. What was emitted is recorded however the r
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,6 @@ from aiohttp import web
 from vaultgpt.errors import Conflict, Forbidden, VaultGPTError, WorkerDied, expected
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
-from vaultgpt.server.events import data_frame, error_frame
 from vaultgpt.server.growing import GrowingCompletion
 from vaultgpt.server.problems import BadRequest, Busy, body_of, parse
 from vaultgpt.tasks.likeness import LIKENESS
@@ -108,24 +108,24 @@ async def _into(
         while item is not None:
             answer.add(item)
             if held is not None:
-                frames.put_nowait(data_frame(answer.chunk(held, isinstance(item, Usage))))
+                frames.put_nowait(_data_frame(answer.chunk(held, isinstance(item, Usage))))
                 held = None
             if isinstance(item, Piece) and item.finish is not None:
                 held = item
             elif isinstance(item, Piece):
-                frames.put_nowait(data_frame(answer.chunk(item, False)))
+                frames.put_nowait(_data_frame(answer.chunk(item, False)))
             item = await anext(items, None)
         if answer.usage is None:
             raise WorkerDied("The mirror stopped before it had answered.", "Ask again.")
         if answer.include_usage:
-            frames.put_nowait(data_frame(answer.usage_chunk()))
-        frames.put_nowait(data_frame("[DONE]"))
+            frames.put_nowait(_data_frame(answer.usage_chunk()))
+        frames.put_nowait(_data_frame("[DONE]"))
     except VaultGPTError as error:
-        frames.put_nowait(error_frame(body_of(error)))
+        frames.put_nowait(_error_frame(body_of(error)))
     except Exception as error:
         _log.error("a stream failed: %s", type(error).__name__)
         known = expected(error) or VaultGPTError("Something went wrong inside vaultgpt.")
-        frames.put_nowait(error_frame(body_of(known)))
+        frames.put_nowait(_error_frame(body_of(known)))
     finally:
         frames.put_nowait(None)
 
@@ -236,3 +236,14 @@ def _slot(request: web.Request) -> Iterator[None]:
         yield
     finally:
         tasks.discard(task)
+
+
+def _data_frame(value: Mapping[str, Any] | str) -> bytes:
+    """An unnamed event, as OpenAI's clients read them: JSON, or the bare word [DONE]."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"data: {text}\n\n".encode()
+
+
+def _error_frame(body: Mapping[str, Any]) -> bytes:
+    """An event named "error": the stream ends after it, without [DONE]."""
+    return f"event: error\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode()

@@ -86,14 +86,3 @@ class Broker:
             yield listener
         finally:
             self._listeners.discard(listener)
-
-
-def data_frame(value: Mapping[str, Any] | str) -> bytes:
-    """An unnamed event, as OpenAI's clients read them: JSON, or the bare word [DONE]."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"data: {text}\n\n".encode()
-
-
-def error_frame(body: Mapping[str, Any]) -> bytes:
-    """An event named "error": the stream ends after it, without [DONE]."""
-    return f"event: error\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode()

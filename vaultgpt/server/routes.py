@@ -18,10 +18,10 @@ from typing_extensions import TypedDict
 from vaultgpt.errors import NotFound
 from vaultgpt.server import completions, visits
 from vaultgpt.server.connections import written
-from vaultgpt.server.context import CONTENT_TYPE, METRICS, SERVICE, WRITING
+from vaultgpt.server.context import METRICS, SERVICE, WRITING
 from vaultgpt.server.phone import by_phone
 from vaultgpt.server.problems import parse, parse_query
-from vaultgpt.tasks.client import CHALLENGE_BYTES, proof_of
+from vaultgpt.tasks.client import proof_of
 from vaultgpt.tasks.config import OPTIONS, RELOAD, SET_OPTION
 from vaultgpt.tasks.continue_ import ACCEPT
 from vaultgpt.tasks.forget import FORGET
@@ -38,6 +38,8 @@ from vaultgpt.tasks.vault_service import NOTHING, Nothing, Question, Task
 from vaultgpt.tasks.why import WHY
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_CONTENT_TYPE = "text/plain; version=0.0.4"
+_CHALLENGE_BYTES = (16, 64)  # shortest and longest
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class _HealthRequest(Question):
     challenge: str | None = Field(
         None,
         pattern=r"^([0-9A-Fa-f]{2})+$",
-        min_length=2 * CHALLENGE_BYTES[0],
-        max_length=2 * CHALLENGE_BYTES[1],
+        min_length=2 * _CHALLENGE_BYTES[0],
+        max_length=2 * _CHALLENGE_BYTES[1],
         description="Random bytes in hex; the answer has their proof, a keyed hash",
     )
 
@@ -195,7 +197,7 @@ async def _metrics(request: web.Request) -> web.Response:
     gauges = request.app[SERVICE].gauges()
     gauges["writing"] = float(len(request.app[WRITING]))
     return web.Response(
-        body=request.app[METRICS].text(gauges).encode(), headers={"Content-Type": CONTENT_TYPE}
+        body=request.app[METRICS].text(gauges).encode(), headers={"Content-Type": _CONTENT_TYPE}
     )
 
 

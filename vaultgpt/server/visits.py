@@ -22,7 +22,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from vaultgpt.tasks.page import LINK_S, Link
+from vaultgpt.tasks.page import Link
 
 PATHS = frozenset({"/", "/open"})  # they see for themselves who asks
 # All that a browser with the cookie may ask. Of notes come refrains, two pages of a blind test, and
@@ -52,6 +52,7 @@ KEY_HEADER = "X-Vaultgpt-Page"
 _MOST = 8  # browsers at a time: the one let in first goes
 _CLOSED = "Run `vaultgpt open` to see this page: it makes a link that opens it once."
 _VOID = "This link was used, or is older than a minute: run `vaultgpt open` again."
+_LINK_S = 60  # a link opens the page once, and no later than this
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Visits:
     def link(self) -> str:
         """The code of a new link; the one made before opens nothing any more."""
         code = secrets.token_urlsafe(32)
-        self._link = code, self._clock() + LINK_S, self._token()
+        self._link = code, self._clock() + _LINK_S, self._token()
         return code
 
     def enter(self, code: str) -> tuple[str, str] | None:
@@ -136,7 +137,7 @@ def _cookie_name(request: web.Request) -> str:
 async def link(request: web.Request) -> web.Response:
     """A link that opens the page once, within a minute."""
     url = f"{own_origin(request)}/open?key={request.app[VISITS].link()}"
-    return web.json_response(Link(url=url, seconds=LINK_S))
+    return web.json_response(Link(url=url, seconds=_LINK_S))
 
 
 async def _open(request: web.Request) -> web.Response:

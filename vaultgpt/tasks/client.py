@@ -25,7 +25,6 @@ from vaultgpt.files import read_json, write_json
 from vaultgpt.state import VaultState
 
 API_VERSION = 1
-CHALLENGE_BYTES = (16, 64)  # shortest and longest
 _CONTEXT = b"vaultgpt health 1\n"
 _PROOF_S = 5.0  # who has not answered by then is not our daemon
 _BY_STATUS: dict[int, type[VaultGPTError]] = {

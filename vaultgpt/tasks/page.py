@@ -28,7 +28,6 @@ from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
 from vaultgpt.vault.census import reason
 from vaultgpt.vault.reconcile import ScannedNote, read_one
 
-LINK_S = 60  # a link opens the page once, and no later than this
 _READ_WORDS = 200_000  # of the newest entries, in which refrains are looked for
 _RUNS = (4, 8)  # words of a refrain, least and most
 _LEAST_ENTRIES = 3  # in so many entries a run is a refrain

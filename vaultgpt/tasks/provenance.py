@@ -12,10 +12,10 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from vaultgpt.corpus.runs import OFFERED_S, mask_ranges
+from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import Forbidden, NotFound, UsageError
-from vaultgpt.ledger.emitted import Emitted
+from vaultgpt.ledger.emitted import OFFERED_S, Emitted
 from vaultgpt.tasks.schemas import NotePath
 from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
 from vaultgpt.vault.reconcile import read_one, read_some

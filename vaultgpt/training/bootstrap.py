@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from vaultgpt.corpus import np
 from vaultgpt.training.round import SegmentScores
-from vaultgpt.wire import CheckRow
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +25,6 @@ _Z95 = 1.6448536269514722
 
 
 FEW_ENTRIES = 6
-_PLAIN_GAIN = 0.02  # what fewer entries than that must gain, each of their segments gaining too
 
 
 @dataclass(frozen=True)
@@ -115,17 +113,6 @@ def _draws(n: int) -> tuple[_Floats, ...]:
     return tuple(_draw(n))
 
 
-def shown(found: Change, bound: float) -> bool:
-    """Whether the change is shown to be at most `bound`.
-
-    Under six entries no bound means much: then only a plain gain counts, 2 % in all and in every
-    part, which a set that is 0.2 % better does not reach by luck.
-    """
-    if found.entries < FEW_ENTRIES:
-        return found.every_better and found.point <= min(bound, -_PLAIN_GAIN)
-    return found.upper <= bound
-
-
 def paired(
     scores: SegmentScores, model: str, other: SegmentScores, other_model: str
 ) -> Change | None:
@@ -155,21 +142,3 @@ def percent(value: float, bound: float | None = None) -> str:
     ):
         digits += 1
     return f"{abs(100 * value):.{digits}f} %"
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    passed: bool
-    figure: float | None
-    bound: float | None
-    sentence: str  # why it fails, or what it shows
-
-    def row(self) -> CheckRow:
-        return {
-            "name": self.name,
-            "passed": self.passed,
-            "figure": self.figure,
-            "bound": self.bound,
-            "sentence": self.sentence,
-        }

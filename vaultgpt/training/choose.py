@@ -34,11 +34,6 @@ _LARGE_BATCH = 16_384
 # 1.0 % better; after five of 1,072 7.0 and 0.4 %. Twice the rate: 9.0 and 8.4 %, English 1.7 and
 # 2.0 % worse.
 _LEAST_BATCH = 512
-# Of an incremental round's tokens; replay is of tags that the new text lacks. Nine weekly rounds of
-# Thoreau's journal, held-out and old poems: 1.4412 and 0.34 % worse with 0.6, 0.3 of all tags and
-# 0.1, in 150,000 tokens; 1.4407 and 0.44 % with 0.8, 0 and 0.2, in 109,000; so 1.4406 and 0.21 %.
-SHARES = {"new": 0.75, "replay": 0.1, "general": 0.15}
-FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
 # Larger bases are adapted by LoRA alone: SmolLM2-135M's embedding is 28 million of its parameters,
 # 57 MB of every kept voice, Gemma 3 270M's 168 million.
 _EMBEDDING_PARAMS = 60_000_000

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
 import torch
 
 from vaultgpt import arithmetic
@@ -21,11 +20,6 @@ from vaultgpt.training.together import ALONE, Together
 
 if TYPE_CHECKING:
     from vaultgpt.training.base_model import BaseModel
-
-# Bytes kept for the backward pass by one token and layer, in multiples of the hidden size: about
-# 20 tensors of hidden width and 3 of the feed-forward's, 4 bytes each, rounded up.
-_PER_LAYER = 160
-_SHARE = 0.35  # of the free memory that one pass may take
 
 
 @dataclass(frozen=True)
@@ -103,22 +97,6 @@ def _dtype(where: torch.device, asked: str) -> torch.dtype:
     if where.type == "cpu" and arithmetic.cpu_multiplies_bf16():
         return torch.bfloat16
     return torch.float32
-
-
-def tokens_that_fit(base: BaseModel, least: int, most: int) -> int:
-    """Tokens of one forward and backward pass, between `least` and `most`."""
-    config = base.model.config.get_text_config()
-    layers = int(getattr(config, "num_hidden_layers", 12))
-    hidden = int(getattr(config, "hidden_size", base.embedding.shape[1]))
-    return max(least, min(most, int(_free_bytes(base) * _SHARE / (_PER_LAYER * layers * hidden))))
-
-
-def _free_bytes(base: BaseModel) -> int:
-    """Memory that could be taken now, on the device of the base."""
-    where = base.device.where
-    if where.type == "cuda":
-        return int(torch.cuda.mem_get_info(where)[0])
-    return int(psutil.virtual_memory().available)
 
 
 def release(base: BaseModel) -> None:

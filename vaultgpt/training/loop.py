@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from vaultgpt.corpus.documents import Block
@@ -25,14 +26,13 @@ from vaultgpt.training.checkpoint import (
     write_checkpoint,
 )
 from vaultgpt.training.choose import rate_at
-from vaultgpt.training.device import on_cpu, release, tokens_that_fit
+from vaultgpt.training.device import on_cpu, release
 from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.loss import Batch, make_batch, total_nats
 from vaultgpt.training.streams import Mixture
 from vaultgpt.training.together import ALONE, Together
-from vaultgpt.training.written import ROWS
 
 # Between two checkpoints; further apart where writing one takes over a hundredth of that: pebble's
 # are 60 MB, SmolLM2's 79, and take 0.2 to 0.4 s of a processor and a busy disk up to 3 s.
@@ -43,6 +43,11 @@ _PATIENCE = 3  # validations in a row that are worse than the best by _WORSE
 _WORSE = 0.005
 _CALIBRATION_STEPS = 3  # before a budget sets the number of steps
 _SLACK = 0.97  # of the remaining time is planned for
+_ROWS = 1024  # tokens of one pass, at most: more gain nothing and are kept until its backward pass
+# Bytes kept for the backward pass by one token and layer, in multiples of the hidden size: about
+# 20 tensors of hidden width and 3 of the feed-forward's, 4 bytes each, rounded up.
+_PER_LAYER = 160
+_SHARE = 0.35  # of the free memory that one pass may take
 
 
 class Stopped(Exception):
@@ -101,8 +106,8 @@ class Loop:
         self._writing = 0.0  # what the last checkpoint took, of what it may take
         block, most = learner.recipe.block_tokens, learner.recipe.batch_tokens
         if learner.base.written is not None:
-            most = min(most, ROWS)
-        fit = tokens_that_fit(learner.base, block, max(block, most))
+            most = min(most, _ROWS)
+        fit = _tokens_that_fit(learner.base, block, max(block, most))
         self.progress.micro_tokens = together.same(fit) if together.shared else fit
 
     def run(self) -> Adapter:
@@ -305,3 +310,19 @@ class Loop:
             if self.best.embedding is not None:
                 tensors["best/embedding_delta"] = self.best.embedding
         write_checkpoint(self.plan.folder, self.plan.job, self.progress, tensors)
+
+
+def _tokens_that_fit(base: BaseModel, least: int, most: int) -> int:
+    """Tokens of one forward and backward pass, between `least` and `most`."""
+    config = base.model.config.get_text_config()
+    layers = int(getattr(config, "num_hidden_layers", 12))
+    hidden = int(getattr(config, "hidden_size", base.embedding.shape[1]))
+    return max(least, min(most, int(_free_bytes(base) * _SHARE / (_PER_LAYER * layers * hidden))))
+
+
+def _free_bytes(base: BaseModel) -> int:
+    """Memory that could be taken now, on the device of the base."""
+    where = base.device.where
+    if where.type == "cuda":
+        return int(torch.cuda.mem_get_info(where)[0])
+    return int(psutil.virtual_memory().available)

@@ -160,22 +160,6 @@ def read_general(path: str | None, most_chars: int = 4_000_000) -> list[str]:
     return texts
 
 
-def general_items(texts: Sequence[str], chars: int, seed: int) -> list[Item]:
-    """Plain text as items without header: a draw of about `chars` characters, at least one text.
-
-    Encoding all of it would cost a small vault more than its training does.
-    """
-    order = list(range(len(texts)))
-    random.Random(f"{seed}/general").shuffle(order)
-    chosen: list[Item] = []
-    for index in order:
-        if chars <= 0:
-            break
-        chosen.append(Item(f"general-{index}", "replay", texts[index], (), None, None, ()))
-        chars -= len(texts[index])
-    return chosen
-
-
 def split_validation(items: Sequence[Item], seed: int) -> tuple[list[Item], list[Item]]:
     """(train, validation): about 4 % of the characters, 3,000 to 40,000 of them, whole entries.
 

@@ -6,9 +6,10 @@ Runs in the worker process, or in a test's own. Knows nothing about pipes, the l
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,7 @@ from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import LastWeights, clear, load_last, save_last
-from vaultgpt.training.choose import (
-    FRESH_SHARES,
-    SHARES,
-    Recipe,
-    choose_block,
-    choose_recipe,
-    passes,
-)
+from vaultgpt.training.choose import Recipe, choose_block, choose_recipe, passes
 from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.learning import (
@@ -43,19 +37,18 @@ from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import LEARNED, LESSON, WRITES, Item, Job, Report, job_from_json
 from vaultgpt.training.sealing import seal, unseal
-from vaultgpt.training.streams import (
-    Mixture,
-    Stream,
-    general_items,
-    read_general,
-    split_validation,
-)
+from vaultgpt.training.streams import Mixture, Stream, read_general, split_validation
 from vaultgpt.training.together import ALONE, Together
 from vaultgpt.wire import Hear
 
 _CHARS_A_TOKEN = 5  # of plain English, generously
 _RESERVE_S = 6.0  # of a budget, for loading and writing beside the evaluations
 _LEARNING_SHARE = 0.5  # of a budget, whatever the rest takes: else a slow machine learns nothing
+# Of an incremental round's tokens; replay is of tags that the new text lacks. Nine weekly rounds of
+# Thoreau's journal, held-out and old poems: 1.4412 and 0.34 % worse with 0.6, 0.3 of all tags and
+# 0.1, in 150,000 tokens; 1.4407 and 0.44 % with 0.8, 0 and 0.2, in 109,000; so 1.4406 and 0.21 %.
+_SHARES = {"new": 0.75, "replay": 0.1, "general": 0.15}
+_FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
 
 
 def read_job(path: Path) -> Job:
@@ -241,13 +234,13 @@ class Trainer:
         block = choose_block(self.settings, params=base.params, context=base.context)
         new = stream("new", train, block)
         rough = new.tokens
-        shares = FRESH_SHARES if self.fresh else SHARES
+        shares = _FRESH_SHARES if self.fresh else _SHARES
         total = rough * passes(self.settings, fresh=self.fresh, params=base.params)
         general_chars = int(_CHARS_A_TOKEN * total * shares["general"] / shares["new"])
         general = read_general(self.job.general_replay)
         parts = {
             "new": train,
-            "general": general_items(general, general_chars, self.seed),
+            "general": _general_items(general, general_chars, self.seed),
             "replay": [i for i in self.job.items if i.role == "replay"],
         }
         total *= sum(shares[name] for name, items in parts.items() if items) / shares["new"]
@@ -330,3 +323,19 @@ class Trainer:
                 "scored_with": "full header and title; the base with the title alone",
             },
         )
+
+
+def _general_items(texts: Sequence[str], chars: int, seed: int) -> list[Item]:
+    """Plain text as items without header: a draw of about `chars` characters, at least one text.
+
+    Encoding all of it would cost a small vault more than its training does.
+    """
+    order = list(range(len(texts)))
+    random.Random(f"{seed}/general").shuffle(order)
+    chosen: list[Item] = []
+    for index in order:
+        if chars <= 0:
+            break
+        chosen.append(Item(f"general-{index}", "replay", texts[index], (), None, None, ()))
+        chars -= len(texts[index])
+    return chosen

@@ -19,7 +19,6 @@ from vaultgpt.training.written_block import DecoderLayer, Norm, Pass, hold
 if TYPE_CHECKING:
     from vaultgpt.training.base_model import BaseModel
 
-ROWS = 1024  # tokens of one pass, at most: more gain nothing and are kept until its backward pass
 # A pass has a multiple of these: for each number of rows oneDNN makes code of its own for every
 # product and keeps it. 300 numbers, one product: 238 MB.
 _STEP = 32

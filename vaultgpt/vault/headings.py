@@ -97,11 +97,6 @@ def cut(days: list[tuple[Heading, FoundDate]], end: int, preamble: bool) -> list
     return [Section(0, out[0].end, out[0].heading, out[0].found), *out[1:]]
 
 
-def above_days(headings: list[Heading], level: int) -> list[Heading]:
-    """Headings over the days that only say a year or a month ("# 2021", "## March 2021")."""
-    return [h for h in headings if h.level < level and parse_date(h.text)]
-
-
 _NAMELESS = re.compile(
     r"(?:untitled|unbenannt|sans titre|sin título|senza titolo|naamloos|sem título|new note|"
     r"neue notiz|drawing|pasted|note)?[ _-]*[\d.,() _-]*|[0-9a-f-]{16,}",

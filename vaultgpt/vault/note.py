@@ -29,7 +29,6 @@ from vaultgpt.vault.entry import (
 )
 from vaultgpt.vault.keys import CREATED_KEYS, DATE_KEYS, wish, with_rules
 from vaultgpt.vault.markup import blank_lines
-from vaultgpt.vault.others import is_export
 from vaultgpt.vault.properties import Properties, read_properties
 from vaultgpt.vault.spans import Heading, Markup, scan
 
@@ -46,6 +45,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_EXPORT = ("![rw-book-cover]", "](kindle://book", "\n## Highlights first synced")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _NoteParser:
             properties = with_rules(properties, {"rule_tags": unique(found.barring)})
         if self._is_template(head, found, entries):
             properties["template"] = True
-        if is_export(self.text):
+        if _is_export(self.text):
             properties["highlights"] = True
         tags = unique([*own, *(tag for _, tag in found.tags)])
         return Note(
@@ -248,7 +248,7 @@ class _NoteParser:
         """Mark the title and the date headings, with the blank lines below them."""
         dated = [h for h, _ in days]
         if days:
-            dated += headings.above_days(found.headings, days[0][0].level)
+            dated += _above_days(found.headings, days[0][0].level)
         kinds: dict[Heading, Kind] = dict.fromkeys(dated, "date_heading")
         if title is not None and title not in kinds:
             kinds[title] = "date_heading" if headings.is_format(title.text) else "title"
@@ -321,3 +321,13 @@ def _property_title(head: Properties) -> str | None:
     if not isinstance(value, str) or headings.is_format(value):
         return None
     return headings.clean_title(value)
+
+
+def _above_days(headings: list[Heading], level: int) -> list[Heading]:
+    """Headings over the days that only say a year or a month ("# 2021", "## March 2021")."""
+    return [h for h in headings if h.level < level and parse_date(h.text)]
+
+
+def _is_export(text: str) -> bool:
+    """Whether a note is what Readwise or a Kindle plugin makes of a book."""
+    return any(mark in text for mark in _EXPORT)

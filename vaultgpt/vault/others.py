@@ -98,12 +98,6 @@ _ORG_END = re.compile(r"^[ \t]*#\+END_\w+[ \t]*(?:\r?\n|\Z)", re.IGNORECASE | re
 _DRAWER_END = re.compile(r"^[ \t]*:END:[^\n]*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _LONGEST_HIGHLIGHT = 20_000  # characters
-_EXPORT = ("![rw-book-cover]", "](kindle://book", "\n## Highlights first synced")
-
-
-def is_export(text: str) -> bool:
-    """Whether a note is what Readwise or a Kindle plugin makes of a book."""
-    return any(mark in text for mark in _EXPORT)
 
 
 def answers(text: str) -> list[tuple[int, int]]:
