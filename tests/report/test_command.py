@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from tests.ledger.vaults import NOW, Vault
 from tests.report.conftest import FIGURES, FakeProcess
 from vaultgpt.cli import app
-from vaultgpt.daemon.measuring import Measuring
 from vaultgpt.daemon.round_loop import RoundLoop
-from vaultgpt.daemon.supervisor import Daemon
+from vaultgpt.daemon.supervisor import Daemon, Measuring
 from vaultgpt.errors import Conflict
 from vaultgpt.settings import Settings
 from vaultgpt.tasks.report import MEASURE, REPORT

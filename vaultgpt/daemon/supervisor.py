@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from vaultgpt.daemon.measuring import Measuring
 from vaultgpt.daemon.round_loop import RoundLoop, Runner
 from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
@@ -28,6 +28,7 @@ from vaultgpt.errors import (
     UsageError,
 )
 from vaultgpt.ledger import Ledger
+from vaultgpt.report.measured import measure_voice
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
@@ -58,6 +59,7 @@ from vaultgpt.wire import Piece, Prompt, Usage
 _Q = TypeVar("_Q", bound=BaseModel)
 _A = TypeVar("_A")
 _FIGURES_S = 60.0  # text grows quiet, and so ready to be learned, without any change
+_Measurer = Callable[..., Mapping[str, Any] | None]
 
 
 class Daemon:
@@ -350,3 +352,45 @@ class Daemon:
             "listeners": float(len(self.broker)),
             "problems": float(len(self._problems())),
         }
+
+
+class Measuring:
+    """Runs `measurer` in a thread and its process."""
+
+    def __init__(
+        self,
+        state: VaultState,
+        settings: Callable[[], Settings],
+        now: Callable[[], float],
+        measurer: _Measurer = measure_voice,
+    ) -> None:
+        self._state, self._settings, self._now, self._measurer = state, settings, now, measurer
+        self._stop = threading.Event()
+        self._task: asyncio.Task[Mapping[str, Any] | None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a measurement is under way."""
+        return self._task is not None and not self._task.done()
+
+    async def measured(self) -> None:
+        """Return once the active generation's voice is known. A caller that leaves stops nothing.
+
+        Conflict while a round runs, or any VaultGPTError of the measuring process.
+        """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(
+                in_thread(
+                    lambda: self._measurer(
+                        self._state, self._settings(), now=self._now, stop=self._stop
+                    )
+                )
+            )
+            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._task)
+
+    async def close(self, limit_s: float) -> None:
+        """End the measurement and wait for its process to leave, at most `limit_s`."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=limit_s)

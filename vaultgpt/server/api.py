@@ -20,7 +20,6 @@ from vaultgpt.errors import Forbidden, VaultGPTError, expected
 from vaultgpt.server import phone, problems, visits
 from vaultgpt.server.connections import answering
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING, Metrics, Service
-from vaultgpt.server.problems import Unauthorized, WrongType
 from vaultgpt.server.routes import ROUTES
 from vaultgpt.server.visits import VISITS, Visits, own_origin
 
@@ -89,7 +88,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except Exception as error:
         _log.error("request failed: %s", type(error).__name__)
         known = expected(error)
-        response = problems.response_of(known) if known else problems.internal()
+        response = problems.response_of(known) if known else _internal()
     resource = request.match_info.route.resource
     request.app[METRICS].request(resource.canonical if resource else "?", response.status)
     return response
@@ -130,7 +129,7 @@ def _check_token(request: web.Request, token: str) -> None:
     scheme, _, given = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
     if scheme.lower() != "bearer" or not same or not token:
-        raise Unauthorized(
+        raise _Unauthorized(
             "The bearer token is missing or wrong.",
             "It stands in runtime.json of the vault's state folder.",
         )
@@ -142,7 +141,7 @@ def _check_content_type(request: web.Request) -> None:
         return
     charset = (request.charset or "utf-8").lower().replace("-", "")
     if request.content_type != "application/json" or charset != "utf8":
-        raise WrongType("POST takes Content-Type: application/json in UTF-8.")
+        raise _WrongType("POST takes Content-Type: application/json in UTF-8.")
 
 
 def _preflight(request: web.Request) -> web.Response:
@@ -200,3 +199,30 @@ def _cors(origins: Callable[[], tuple[str, ...]]) -> _Signal:
         response.headers.setdefault("Cache-Control", "no-store")
 
     return add
+
+
+class _Unauthorized(VaultGPTError):
+    """No bearer token, or a wrong one."""
+
+    code = "invalid_token"
+    http_status = 401
+
+
+class _WrongType(VaultGPTError):
+    """A POST that is not application/json in UTF-8."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+def _internal() -> web.Response:
+    """The answer to a failure nobody expected: it says nothing of what was asked."""
+    body = {
+        "error": {
+            "message": "Something went wrong inside vaultgpt; the log names it.",
+            "type": "api_error",
+            "code": "internal",
+            "param": None,
+        }
+    }
+    return web.json_response(body, status=500)

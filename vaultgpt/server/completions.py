@@ -16,11 +16,11 @@ from typing import Any
 
 from aiohttp import web
 
-from vaultgpt.errors import Conflict, Forbidden, VaultGPTError, WorkerDied, expected
+from vaultgpt.errors import Conflict, Forbidden, Unavailable, VaultGPTError, WorkerDied, expected
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
 from vaultgpt.server.growing import GrowingCompletion
-from vaultgpt.server.problems import BadRequest, Busy, body_of, parse
+from vaultgpt.server.problems import BadRequest, body_of, parse
 from vaultgpt.tasks.likeness import LIKENESS
 from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.schemas import (
@@ -227,7 +227,7 @@ def _slot(request: web.Request) -> Iterator[None]:
     """A place in the queue for the mirror: one is served, `server.queue` may wait, Busy beyond."""
     tasks, limit = request.app[WRITING], request.app[SERVICE].settings.server.queue
     if len(tasks) > limit:
-        raise Busy(
+        raise _Busy(
             "Too many requests wait for the mirror.", "Ask again in a moment.", retry_after_s=2.0
         )
     task = request.task
@@ -247,3 +247,10 @@ def _data_frame(value: Mapping[str, Any] | str) -> bytes:
 def _error_frame(body: Mapping[str, Any]) -> bytes:
     """An event named "error": the stream ends after it, without [DONE]."""
     return f"event: error\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+
+
+class _Busy(Unavailable):
+    """More requests wait for the mirror than `server.queue` allows."""
+
+    code = "queue_full"
+    http_status = 429

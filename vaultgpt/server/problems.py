@@ -50,13 +50,6 @@ class BadRequest(VaultGPTError):
         self.param = param
 
 
-class Unauthorized(VaultGPTError):
-    """No bearer token, or a wrong one."""
-
-    code = "invalid_token"
-    http_status = 401
-
-
 class _TooLarge(VaultGPTError):
     """The body is longer than `server.max_body_kb`."""
 
@@ -69,20 +62,6 @@ class _TooSlow(VaultGPTError):
 
     code = "body_too_slow"
     http_status = 408
-
-
-class WrongType(VaultGPTError):
-    """A POST that is not application/json in UTF-8."""
-
-    code = "unsupported_media_type"
-    http_status = 415
-
-
-class Busy(Unavailable):
-    """More requests wait for the mirror than `server.queue` allows."""
-
-    code = "queue_full"
-    http_status = 429
 
 
 class _ErrorFields(TypedDict):
@@ -148,19 +127,6 @@ def response_of_http(error: web.HTTPException) -> web.Response:
     }
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return web.json_response(body, status=error.status, headers=headers)
-
-
-def internal() -> web.Response:
-    """The answer to a failure nobody expected: it says nothing of what was asked."""
-    body = {
-        "error": {
-            "message": "Something went wrong inside vaultgpt; the log names it.",
-            "type": "api_error",
-            "code": "internal",
-            "param": None,
-        }
-    }
-    return web.json_response(body, status=500)
 
 
 async def parse(request: web.Request, model: type[_M]) -> _M:

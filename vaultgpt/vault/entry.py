@@ -53,28 +53,6 @@ class Span:
 Mark = tuple[int, int, Kind]  # a Span, of the whole text
 
 
-def fill(marks: list[Mark], start: int, end: int) -> tuple[Span, ...]:
-    """Spans that cover [start, end) exactly, relative to `start`: the marks, and prose between."""
-    spans: list[Span] = []
-
-    def add(to: int, kind: Kind) -> None:
-        at = spans[-1].end if spans else 0
-        if to <= at:
-            return
-        if spans and spans[-1].kind == kind:
-            spans[-1] = Span(spans[-1].start, to, kind)
-        else:
-            spans.append(Span(at, to, kind))
-
-    for mark_start, mark_end, kind in marks:
-        if mark_end <= start or mark_start >= end:
-            continue
-        add(max(mark_start, start) - start, "prose")
-        add(min(mark_end, end) - start, kind)
-    add(end - start, "prose")
-    return tuple(spans)
-
-
 @dataclass(frozen=True)
 class Entry:
     """One note, or one dated section of it. Offsets are characters of the decoded file."""

@@ -21,7 +21,7 @@ from vaultgpt.vault.entry import (
     Kind,
     Mark,
     Note,
-    fill,
+    Span,
     names_verse,
     property_tags,
     unique,
@@ -189,7 +189,7 @@ class _NoteParser:
                 ),
             )
         first = days[0][0].start
-        spans = fill(found.marks, 0, first)
+        spans = _fill(found.marks, 0, first)
         preamble = any(s.kind == "prose" and self.text[s.start : s.end].strip() for s in spans)
         shared = unique([*own, *(tag for at, tag in found.tags if at < first)])
         parts = headings.cut(days, len(self.text), preamble)
@@ -219,7 +219,7 @@ class _NoteParser:
             tags=unique([*shared, *(tag for _, tag in found.tags[first:after])]),
             text=self.text[part.start : part.end],
             start=part.start,
-            spans=fill(_slice(found.marks, part.start, part.end), part.start, part.end),
+            spans=_fill(_slice(found.marks, part.start, part.end), part.start, part.end),
         )
 
     def _opens_days(self, found: Markup) -> bool:
@@ -232,7 +232,7 @@ class _NoteParser:
         top = found.headings[0] if found.headings else None
         if top is None or top.level != 1:
             return None, None
-        above = fill(found.marks, 0, top.start)
+        above = _fill(found.marks, 0, top.start)
         if any(s.kind not in _OPENING_KINDS and self.text[s.start : s.end].strip() for s in above):
             return None, None
         if headings.is_format(top.text):
@@ -331,3 +331,25 @@ def _above_days(headings: list[Heading], level: int) -> list[Heading]:
 def _is_export(text: str) -> bool:
     """Whether a note is what Readwise or a Kindle plugin makes of a book."""
     return any(mark in text for mark in _EXPORT)
+
+
+def _fill(marks: list[Mark], start: int, end: int) -> tuple[Span, ...]:
+    """Spans that cover [start, end) exactly, relative to `start`: the marks, and prose between."""
+    spans: list[Span] = []
+
+    def add(to: int, kind: Kind) -> None:
+        at = spans[-1].end if spans else 0
+        if to <= at:
+            return
+        if spans and spans[-1].kind == kind:
+            spans[-1] = Span(spans[-1].start, to, kind)
+        else:
+            spans.append(Span(at, to, kind))
+
+    for mark_start, mark_end, kind in marks:
+        if mark_end <= start or mark_start >= end:
+            continue
+        add(max(mark_start, start) - start, "prose")
+        add(min(mark_end, end) - start, kind)
+    add(end - start, "prose")
+    return tuple(spans)
