@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 from vaultgpt.bases.catalogue import ADVISED, Known, known_base, learning_gb
 from vaultgpt.bases.names import models_root
 from vaultgpt.children import program
@@ -276,4 +274,6 @@ def _foreseen_gb(base: BaseInfo) -> float:
 
 
 def _free_gb() -> float:
+    import psutil  # which `status` does not need
+
     return (psutil.virtual_memory().available + psutil.swap_memory().free) / 1e9

@@ -21,7 +21,7 @@ from vaultgpt.vault.at_cursor import AtCursor, EditorProse, ProseLine, to_utf16
 from vaultgpt.vault.entry import Judgement
 from vaultgpt.wire import Prompt, TokenChance
 
-LEAST_WORDS = 5  # fewer say too little about who wrote them
+_LEAST_WORDS = 5  # fewer say too little about who wrote them
 _MOST_CHARS = 1_600  # of a passage: well within what any base reads at once
 _MOST_PASSAGES = 32  # of one note; a longer one is looked at from its end
 _UNLEARNED = Judgement(
@@ -29,7 +29,7 @@ _UNLEARNED = Judgement(
     "nothing learned",
     "The base writes here, which has learned nothing of you: there is no voice to compare with.",
 )
-Score = Callable[[Prompt], Awaitable[Sequence[TokenChance]]]
+_Score = Callable[[Prompt], Awaitable[Sequence[TokenChance]]]
 
 
 class LikenessRequest(Question):
@@ -129,7 +129,7 @@ def _sentences(line: ProseLine) -> Iterator[_Sentence]:
     for end in (*sentence_ends(text, 0), len(text)):
         own = [(max(a, start), min(b, end)) for a, b in line.own if a < end and b > start]
         start = end
-        if sum(count_words(line.text[a:b]) for a, b in own) >= LEAST_WORDS:
+        if sum(count_words(line.text[a:b]) for a, b in own) >= _LEAST_WORDS:
             yield _sentence(line, own[0][0], own[-1][1], own)
 
 
@@ -150,7 +150,7 @@ def _sentence(line: ProseLine, start: int, end: int, own: Sequence[tuple[int, in
 
 
 async def judged(
-    asked: LikenessRequest, prose: EditorProse, learned: bool, score: Score
+    asked: LikenessRequest, prose: EditorProse, learned: bool, score: _Score
 ) -> LikenessAnswer:
     """The answer. `score` is asked of the voice first and then of the base, so that where only one
     of them fits into memory each is read once."""
