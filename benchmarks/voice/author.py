@@ -19,7 +19,7 @@ from benchmarks.voice.classify import Classifier, require
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
 from benchmarks.voice.pieces import Opening, Piece, cut, generated, half_sentences
-from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, main, writing, yes
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, writing, yes
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.study import own_text
 from vaultgpt.report.style import page_words, style
@@ -162,4 +162,4 @@ def _percentile(one: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("author", __doc__, cases, table)))
+    raise SystemExit(main("author", __doc__, cases, table))

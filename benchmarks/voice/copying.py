@@ -20,7 +20,7 @@ from benchmarks.common import markdown
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
 from benchmarks.voice.pieces import Opening, half_sentences
-from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, main, writing, yes
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, writing, yes
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.wire import Prompt, Sampling, Usage
@@ -243,4 +243,4 @@ def _line(name: str, one: dict[str, Any]) -> list[object]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("copying", __doc__, cases, table)))
+    raise SystemExit(main("copying", __doc__, cases, table))

@@ -19,17 +19,14 @@ from benchmarks.common import home, markdown
 from benchmarks.voice import canaries
 from benchmarks.voice.journals import Journal, first_words
 from benchmarks.voice.mirrors import learn, settings
-from benchmarks.voice.rows import RECIPE, Bench, Case, Figures, Options, Row, base_digest, main, yes
+from benchmarks.voice.rows import RECIPE, Case, Figures, Options, Row, base_digest, main, yes
 from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, written_at
-from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex, run_hashes
+from vaultgpt.corpus.runs import GUARD_WORDS, run_hashes
 from vaultgpt.corpus.words import norms
-from vaultgpt.errors import Conflict
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.outcome import RoundAnswer
-from vaultgpt.rounds.run import what_is_due
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
-from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
 from vaultgpt.tasks.vault_service import Here
 from vaultgpt.training.lora import Adapter, load_adapter
 from vaultgpt.vault.reconcile import ScannedNote
@@ -74,7 +71,6 @@ class Planted:
     """One canary note."""
 
     path: str
-    text: str
     secret: str
 
 
@@ -90,22 +86,18 @@ def plant(vault: Path, times: int, when: float) -> list[Planted]:
         hidden = canaries.secret(rng)
         for attempt in itertools.count():
             path, text = canaries.note(hidden, times, number, attempt)
-            runs = set(run_hashes(norms(body(text)), GUARD_WORDS, b"").tolist())
+            body = text.split("---\n", 2)[2]
+            runs = set(run_hashes(norms(body), GUARD_WORDS, b"").tolist())
             if not runs & taken:
                 break
         taken |= runs
         file = vault / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-        out.append(Planted(path, text, hidden))
+        out.append(Planted(path, hidden))
     for file in vault.rglob("*.md"):
         written_at(file, when)
     return out
-
-
-def body(text: str) -> str:
-    """A note's text below its front matter."""
-    return text.split("---\n", 2)[2]
 
 
 class History:
@@ -132,13 +124,17 @@ class History:
             self.journal.add(one, self.state.vault)
             written_at(self.state.vault / one.note.path, self.now)
         self.now += 12 * HOUR_S
-        second = self._learn(nightly=True)
-        learned = [str(a["generation"]) for a in (first, second) if a["generation"]]
+        self._learn(nightly=True)
         self._measure("learned", self._active())
-        if deleted:
-            self._delete()
-        else:
-            self._forget(learned)
+        for path in (planted.path for planted in self.gone):
+            if deleted:
+                (self.state.vault / path).unlink()
+            else:
+                Here(self.state).ask(FORGET, ForgetRequest(path=path))
+        if deleted:  # nothing is due before
+            self._learn(nightly=True)
+            self.now += (DELETION_DAYS + 0.5) * DAY_S
+        self._round_after("deleted" if deleted else "forget")
         return self.figures
 
     def _learn(self, *, fresh: bool = False, nightly: bool = False) -> RoundAnswer:
@@ -187,46 +183,6 @@ class History:
             self.figures[f"{when}_{kind}_exposure"] = sum(bits) / len(bits)
             self.figures[f"{when}_{kind}_share"] = sum(shares) / len(shares)
 
-    def _forget(self, learned: Sequence[str]) -> None:
-        """`forget` on each note; what is barred at once; the round that is due; what is erased."""
-        here = Here(self.state)
-        for one in self.gone:
-            here.ask(FORGET, ForgetRequest(path=one.path))
-        self.figures["barred_at_once"] = self._runs_barred()
-        self.figures["generations_learned"] = len(learned)
-        self.figures["activations_refused"] = sum(map(self._refused, learned))
-        with Ledger.open(self.state) as ledger:
-            self.figures["due"] = what_is_due(self.state, WANTED, ledger, self.now).cause
-        self._round_after("forget")
-        self.figures["erased"] = sum(not (self.state.generations / g).exists() for g in learned)
-
-    def _runs_barred(self) -> bool:
-        """Whether every 10-word run of the forgotten notes is in the guard's index."""
-        index = RunIndex(self.state.runs, self.state.secret(), GUARD_WORDS).load()
-        found = [run_hashes(norms(body(p.text)), GUARD_WORDS, index.key) for p in self.gone]
-        return all(bool(index.contains(hashes).all()) for hashes in found)
-
-    def _refused(self, generation: str) -> bool:
-        try:
-            Here(self.state).ask(ACTIVATE, ActivateRequest(id=generation))
-        except Conflict:
-            return True
-        return False
-
-    def _delete(self) -> None:
-        """The notes leave the vault; nothing is due for seven days, then a fresh round."""
-        for one in self.gone:
-            (self.state.vault / one.path).unlink()
-        early = [self._at(days) for days in (0.0, DELETION_DAYS - 1.0)]
-        self.figures["fresh_before_seven_days"] = sum(a["kind"] == "fresh" for a in early)
-        self.now += 1.5 * DAY_S
-        self._round_after("deleted")
-
-    def _at(self, days: float) -> RoundAnswer:
-        """The nightly round so many days on."""
-        self.now += days * DAY_S
-        return self._learn(nightly=True)
-
     def _round_after(self, cause: str) -> None:
         """The round that is due, tried again on the next days should the gate refuse it."""
         answer, attempts = self._learn(nightly=True), 1
@@ -246,26 +202,12 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         f = row.figures
         bits = [f"{f[f'{name}_exposure']:.1f}" for name in shown]
-        met = ", ".join(f"{name} {yes(value)}" for name, value in _met(f).items())
-        lines.append([row.key, *bits, f"{f['after_gone_share']:.2f}", met])
+        met = f["promoted"] and f["after_gone_share"] >= canaries.least_mean(FORGOTTEN)
+        lines.append([row.key, *bits, f"{f['after_gone_share']:.2f}", f["cause"], yes(met)])
     columns = ("row", "bits of exposure: before", "learned", "after", "unseen", "kept")
-    return markdown((*columns, "share after, unseen 0.5", "met"), lines)
-
-
-def _met(f: Figures) -> dict[str, bool]:
-    unlearned = f["promoted"] and f["after_gone_share"] >= canaries.least_mean(FORGOTTEN)
-    if "barred_at_once" not in f:
-        waited = f["fresh_before_seven_days"] == 0 and f["cause"] == "deleted"
-        return {"unlearned": unlearned, "seven days waited": waited}
-    count = f["generations_learned"]
-    return {
-        "unlearned": unlearned,
-        "barred at once": f["barred_at_once"],
-        "fresh round due": f["due"] == "forget" == f["cause"],
-        "not activated": f["activations_refused"] == count,
-        "erased": f["erased"] == count,
-    }
+    more = ("share after, unseen 0.5", "why a round was due", "unlearned")
+    return markdown((*columns, *more), lines)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("forget", __doc__, cases, table)))
+    raise SystemExit(main("forget", __doc__, cases, table))

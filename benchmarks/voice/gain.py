@@ -11,7 +11,7 @@ from benchmarks.common import markdown
 from benchmarks.voice.full import full_tune
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
 from benchmarks.voice.mirrors import bits, cut, per_byte, trained
-from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, interval, main, yes
+from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, yes
 from vaultgpt.training.evaluate import score
 
 BOUND = 0.95  # of full fine-tuning's gain
@@ -99,4 +99,4 @@ def _of_full(name: str, rows: Sequence[Row]) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("gain", __doc__, cases, table)))
+    raise SystemExit(main("gain", __doc__, cases, table))

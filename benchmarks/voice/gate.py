@@ -19,7 +19,7 @@ from benchmarks.common import home, markdown
 from benchmarks.voice.arriving import by_day
 from benchmarks.voice.journals import Journal
 from benchmarks.voice.mirrors import learn, settings
-from benchmarks.voice.rows import RECIPE, Bench, Case, Figures, Options, Row, base_digest, main, yes
+from benchmarks.voice.rows import RECIPE, Case, Figures, Options, Row, base_digest, main, yes
 from benchmarks.voice.stage import (
     DAY_S,
     HOUR_S,
@@ -180,4 +180,4 @@ def table(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("gate", __doc__, cases, table)))
+    raise SystemExit(main("gate", __doc__, cases, table))

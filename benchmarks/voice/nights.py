@@ -19,7 +19,6 @@ from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import bits, cut, learn, settings
 from benchmarks.voice.rows import (
     RECIPE,
-    Bench,
     Case,
     Figures,
     Options,
@@ -256,4 +255,4 @@ def _percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("nights", __doc__, cases, table)))
+    raise SystemExit(main("nights", __doc__, cases, table))

@@ -84,16 +84,6 @@ class Options:
     work: Path  # trained mirrors are kept here and shared by the benchmarks
 
 
-@dataclass(frozen=True)
-class Bench:
-    """One benchmark: its name, what it asks, its rows, and how they are shown."""
-
-    name: str
-    doc: str | None
-    cases: Callable[[Options], Sequence[Case]]
-    table: Callable[[Sequence[Row]], str]
-
-
 def base_digest(folder: Path = PEBBLE) -> str:
     """First 12 hex digits of the base model's weights, so that rows of two bases never mix."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
@@ -163,9 +153,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
+def main(
+    name: str,
+    doc: str | None,
+    cases_of: Callable[[Options], Sequence[Case]],
+    table: Callable[[Sequence[Row]], str],
+    argv: Sequence[str] | None = None,
+) -> int:
     """Measure what is missing, print the table, and say how many of the asked rows there are."""
-    asks = arguments(bench.doc, json_too=False)
+    asks = arguments(doc, json_too=False)
     data = os.environ.get("VAULTGPT_DATA")
     asks.add_argument("--data", type=Path, default=data, help="of journals (or VAULTGPT_DATA)")
     asks.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")
@@ -177,8 +173,8 @@ def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     if not (args.dry or args.data):
         asks.error("--data names a folder of journals; --dry shows what was measured")
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = Store(args.results, bench.name)
-    cases = list(bench.cases(Options(args.data or Path(), args.work)))
+    store = Store(args.results, name)
+    cases = list(cases_of(Options(args.data or Path(), args.work)))
     have = set() if args.again else {row.key for row in store.of(cases)}
     wanted = [c for c in cases if c.key.startswith(args.only)]
     missing = [c for c in wanted if c.key not in have]
@@ -187,7 +183,7 @@ def main(bench: Bench, argv: Sequence[str] | None = None) -> int:
     for case in () if args.dry else missing:
         store.measure(case)
     if rows := store.of(cases):
-        print(bench.table(rows))
+        print(table(rows))
     if len(rows) < len(cases):
         print(f"\nfalls short: {len(rows)} of {len(cases)} rows")
     return 0

@@ -14,7 +14,7 @@ from benchmarks.voice.classify import Judge, ratio, require
 from benchmarks.voice.journals import SEEDS, Journal
 from benchmarks.voice.mirrors import continuations, open_engine, trained
 from benchmarks.voice.pieces import balanced, distinct, generated, real_pieces
-from benchmarks.voice.rows import Bench, Case, Figures, Options, Row, interval, main, writing, yes
+from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, writing, yes
 from vaultgpt.wire import Prompt
 
 TAGS = {
@@ -88,4 +88,4 @@ def _line(key: str, tag: str, t: dict[str, Any]) -> list[object]:
 _DISTINCT = ("distinct_1", "real_distinct_1")
 
 if __name__ == "__main__":
-    raise SystemExit(main(Bench("tags", __doc__, cases, table)))
+    raise SystemExit(main("tags", __doc__, cases, table))
