@@ -63,7 +63,7 @@ _Measurer = Callable[..., Mapping[str, Any] | None]
 
 
 class Daemon:
-    """One vault's daemon: server.service.Service is what it offers."""
+    """One vault's daemon: server.context.Service is what it offers."""
 
     def __init__(
         self,

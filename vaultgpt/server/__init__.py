@@ -1,4 +1,4 @@
-"""The HTTP API. Knows the rest of the daemon only through `service.Service`."""
+"""The HTTP API. Knows the rest of the daemon only through `context.Service`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class BaseModel:
     params: int
     context: int  # longest sequence, tokens
     notes: list[str] = field(default_factory=list)
-    written: Any = None  # its blocks while they carry LoRA, written.Written; None: transformers'
+    written: Any = None  # its blocks while they carry LoRA, written.py; None: transformers'
 
     @property
     def embedding(self) -> nn.Parameter:

@@ -41,7 +41,7 @@ _EMBEDDING_PARAMS = 60_000_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one round does; see config.Training for the settings behind it."""
+    """What one round does; see settings.Training for the settings behind it."""
 
     rank: int
     rate: float  # peak learning rate of LoRA
