@@ -112,9 +112,9 @@ def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None)
 class LeanModel(ABC):
     """Prefill, step and cache for families that supply layers, `_hidden` and `_head`.
 
-    `adapter` is merged into each weight as it is read. The layers come afterwards: by `read_layer`,
-    or `read_anew` at every pass, so that a model in fp32 (`once`) can be looked at without being
-    held. KeyError or ValueError when the checkpoint has other tensors than the family.
+    `adapter` is merged into each weight as it is read. The layers come afterwards: by `hold`, or
+    `read_anew` at every pass, so that a model in fp32 (`once`) can be looked at without being held.
+    KeyError or ValueError when the checkpoint has other tensors than the family.
     """
 
     ends: tuple[str, ...] = ("vocab", "embedding", "head", "norm")  # what `_load_ends` sets
@@ -167,12 +167,19 @@ class LeanModel(ABC):
         self.weights.left -= like.of_ends[0]
         self.weights.parameters += like.of_ends[1]
 
-    def read_layer(self, index: int) -> None:
-        """Read the next layer, and keep it."""
-        assert isinstance(self.layers, list) and isinstance(self.ready, list)
+    def read_layer(self, index: int) -> tuple[Any, Any]:
+        """A layer, and as `_hidden` calls it. From several threads at once."""
         layer = self._layer(index)
-        self.layers.append(layer)
-        self.ready.append(self._ready(layer))
+        return layer, self._ready(layer)
+
+    def hold(self, layers: Iterable[tuple[Any, Any]]) -> None:
+        """These are all layers in their order, and nothing of the files may be left."""
+        found = list(layers)
+        self.layers, self.ready = ([pair[i] for pair in found] for i in (0, 1))
+        self.parameters = self.weights.parameters
+        if self.weights.left:
+            raise ValueError("tensors of another architecture")
+        del self.weights
 
     def read_anew(self, after: Callable[[int], None] = lambda _: None) -> None:
         """Layers are read when a pass uses them, each time; `after` is called once one is read."""
@@ -183,13 +190,6 @@ class LeanModel(ABC):
             return layer
 
         self.layers = self.ready = _Anew(read, self.layers_count)
-
-    def finish(self) -> None:
-        """All is read."""
-        self.parameters = self.weights.parameters
-        if self.weights.left:
-            raise ValueError("tensors of another architecture")
-        del self.weights
 
     @abstractmethod
     def _shape(self, config: ModelConfig) -> None:

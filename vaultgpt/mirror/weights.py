@@ -6,6 +6,7 @@ base. Knows nothing about the shapes of any family.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ class Weights:
         self._files, self._adapter = files, adapter
         self.left = set(files.names)
         self.parameters = 0
+        self._counting = threading.Lock()  # layers are read in several threads
         # Merged products that this one hands to another forward pass of the same voice, or takes
         # from one: read and merged once, and changed by neither.
         self.hands: dict[str, Tensor] | None = None
@@ -110,9 +112,10 @@ class Weights:
         return self._counted(name, self._files.read(name))
 
     def _counted(self, name: str, weight: Tensor) -> Tensor:
-        if name in self.left:
-            self.left.discard(name)
-            self.parameters += weight.numel()
+        with self._counting:
+            if name in self.left:
+                self.left.discard(name)
+                self.parameters += weight.numel()
         return weight
 
     def product(self, name: str, module: str | None = None, *, conv: bool = False) -> Tensor:
