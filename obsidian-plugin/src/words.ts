@@ -78,7 +78,8 @@ export function statusStory(daemon: Daemon, voice: string): string {
 	const { online, problem, status } = daemon;
 	if (!online || !status) return problem ?? "The daemon is not running.";
 	const next = status.next ? `Learns next: ${status.next}` : "";
-	return [voice ? `This note: ${voice}` : "", writer(daemon) === "base" ? BASE_WRITES : "", next, status.lastVerdict ?? "", ...status.problems].filter(Boolean).join("\n");
+	const said = [voice ? `This note: ${voice}` : "", writer(daemon) === "base" ? BASE_WRITES : "", next, status.lastVerdict ?? "", ...status.problems];
+	return [...new Set(said.filter(Boolean).join("\n").split("\n"))].join("\n");
 }
 
 /** How much less a voice is surprised by pages that it never saw than before it learned. */

@@ -12,6 +12,7 @@ from tests.rounds.fakes import train
 from vaultgpt.commands.common import TimeLeft
 from vaultgpt.corpus.lines import by_tag, save
 from vaultgpt.ledger import Ledger
+from vaultgpt.settings import save_option
 from vaultgpt.tasks.continue_ import Request, unlearned
 from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, previous
 from vaultgpt.tasks.status import STATUS, first_step
@@ -80,3 +81,16 @@ def test_where_the_base_writes_by_choice_it_is_said_and_how_to_go_back(tmp_path:
     step = first_step({**status, "as_of": status["as_of"] or 1.0, "words": 5_000})
     assert step is not None and "brings your voice back" in step
     assert previous(service.ask(GENERATIONS, NOTHING)["generations"]) == name
+
+
+def test_continue_says_that_the_base_has_not_read_a_language(apart: Trained) -> None:
+    (config,) = apart.home.glob("vaults/*/config.toml")
+    save_option(config, "base", "pebble")
+    german = (
+        "Gestern Abend bin ich noch einmal am Fluss entlanggegangen, obwohl es schon dunkel war, "
+        "und ich hörte nur meine eigenen Schritte im Nebel"
+    )
+    args = ("continue", str(apart.vault), "--max-tokens", "2", "--json", "--text")
+    told = apart(*args, german)
+    assert told.status == 0 and "This looks like German, and pebble" in told.err
+    assert "This looks like" not in apart(*args, "Last night I walked by the river again").err

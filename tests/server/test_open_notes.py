@@ -21,7 +21,7 @@ from vaultgpt.wire import Piece, Usage
 PATH = "Dreams/2021-06-19 Lanes.md"
 NOTE = "---\ntags: [dream]\n---\n# Lanes\n\nLast night I was¦ in the pool"
 VOICE = {"tags": ["dream"], "date": "2021-06", "title": "Lanes"}
-FREE = {"refused": None, "lead": "", "line_prefix": "", "one_line": False}
+FREE = {"refused": None, "lead": "", "line_prefix": "", "one_line": False, "warning": None}
 
 
 def opened(marked: str = NOTE, path: str | None = PATH, **more: Any) -> dict[str, Any]:
@@ -240,3 +240,20 @@ async def test_and_nowhere_else(api: Api, marked: str) -> None:
         _, body, _ = await api.post("/v1/label", {"vaultgpt": {"note": note, **CLAUSE}})
         assert body["label"]["refused"]["code"].startswith("cursor in")
     assert not api.service.prompts
+
+
+GERMAN = (
+    "Gestern Abend bin ich noch einmal am Fluss entlanggegangen, obwohl es schon dunkel war. "
+    "Die Laternen standen im Nebel, und ich hörte nur meine eigenen Schritte.¦"
+)
+
+
+async def test_a_language_that_the_base_has_not_read_is_said_with_the_label(api: Api) -> None:
+    ours = {"note": opened(GERMAN)}
+    _, body, _ = await api.post("/v1/label", {"vaultgpt": ours})
+    assert "German" in body["label"]["warning"] and "pebble" in body["label"]["warning"]
+    _, body, _ = await api.post("/v1/completions", {"vaultgpt": ours})
+    assert "German" in body["vaultgpt"]["label"]["warning"]
+    api.service.settings = with_option(api.service.settings, "base", "Qwen/Qwen3-0.6B-Base")
+    _, body, _ = await api.post("/v1/label", {"vaultgpt": ours})
+    assert body["label"]["warning"] is None

@@ -23,7 +23,9 @@ from vaultgpt.commands.common import (
 from vaultgpt.errors import UsageError
 from vaultgpt.ledger import Ledger
 from vaultgpt.options import option_of
+from vaultgpt.settings import load_settings
 from vaultgpt.tasks.continue_ import Request, checked, note_request, sampling_of, unlearned, write
+from vaultgpt.tasks.language import unread_text
 from vaultgpt.tasks.schemas import MAX_SEED
 from vaultgpt.tasks.status import silenced
 from vaultgpt.tasks.vault_service import Here, vault_service
@@ -95,6 +97,8 @@ def continue_(
             why = silenced(ledger) if generation is None else None
             for said in [*filter(None, [why]), *unlearned(state, ledger, request)]:
                 err.print(said, style="yellow", markup=False)
+    if warning := unread_text(load_settings(state.config).base, request.text):
+        err.print(warning, style="yellow", markup=False)
     live = not as_json and n == 1 and sys.stdout.isatty()
     service = vault_service(state, others)
     if isinstance(service, Here) and not as_json:

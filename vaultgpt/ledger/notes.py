@@ -123,6 +123,11 @@ class Notes:
         known: str | None = language
         return known
 
+    def known_language(self) -> str | None:
+        """The same as it was told last; no note is opened. None before."""
+        known: str | None = json.loads(self._db.meta(_LANGUAGE) or "[null, -1]")[0]
+        return known
+
     def totals(self) -> dict[str, int]:
         """Counts for status: notes, used notes, words of their prose as `scan` counts them.
 

@@ -21,6 +21,7 @@ from vaultgpt.server.connections import written
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
 from vaultgpt.server.growing import GrowingCompletion
 from vaultgpt.server.problems import BadRequest, body_of, parse
+from vaultgpt.tasks.language import unread_text
 from vaultgpt.tasks.likeness import LIKENESS
 from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.schemas import (
@@ -187,8 +188,9 @@ async def _checked(request: web.Request, body: WarmRequest) -> _CompletionAsked:
         prompt = to_prompt(body, settings, note)
         if prompt.length == "clause" and note.judgement.used and not note.place.flows:
             note = replace(note, judgement=_UNASKED)
+        warning = unread_text(service.settings.base, prompt.text)
         service.touch()
-        return _CompletionAsked(prompt, Label.of(prompt, note), note.place)
+        return _CompletionAsked(prompt, Label.of(prompt, note, warning), note.place)
     path = None if ours.path is None else note_path(ours.path)
     prompt = to_prompt(body, settings)
     if path is not None or ours.tags:

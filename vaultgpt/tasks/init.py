@@ -16,6 +16,7 @@ from vaultgpt.bases.estimate import Estimate, advised, estimate, human, this_mac
 from vaultgpt.bases.model import Base
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.settings import Settings
+from vaultgpt.tasks.language import LANGUAGES
 from vaultgpt.vault.census import reason
 
 _SMALL_WORDS = 10_000
@@ -24,30 +25,6 @@ _PAGE_WORDS = 250
 _LONG_S = 5 * 3600.0  # a full round that a night hardly holds
 _MOST_FILES = 5_000  # looked at to say what a folder without notes holds
 
-_LANGUAGES = {
-    "en": "English",
-    "de": "German",
-    "fr": "French",
-    "es": "Spanish",
-    "it": "Italian",
-    "nl": "Dutch",
-    "pt": "Portuguese",
-    "zh": "Chinese",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "ru": "Russian",
-    "uk": "Ukrainian",
-    "ar": "Arabic",
-    "fa": "Persian",
-    "he": "Hebrew",
-    "el": "Greek",
-    "hi": "Hindi",
-    "bn": "Bengali",
-    "ta": "Tamil",
-    "th": "Thai",
-    "ka": "Georgian",
-    "hy": "Armenian",
-}
 _MANY_FOREIGN = 5  # notes of a folder, from which it is asked about
 
 
@@ -234,7 +211,7 @@ def _advise(census: Mapping[str, Any], base: Base, settings: Settings) -> list[s
 
 
 def _foreign(code: str, base: Base, words: int, settings: Settings) -> str:
-    language = _LANGUAGES.get(code, code)
+    language = LANGUAGES.get(code, code)
     read = "pebble has" if base.embedded else f"{base.name} has"
     return (
         f"Your notes are in {language}, and {read} read no {language} to speak of: it would "

@@ -70,9 +70,12 @@ class Label(BaseModel):
     lead: str = Field(description="Put before the text, which has it already")
     line_prefix: str = Field(description="What every new line of prose begins with, likewise")
     one_line: bool = Field(description="No line break and no | is written, as in a table")
+    warning: str | None = Field(
+        None, description="What to expect, as of a language that the base has not read"
+    )
 
     @staticmethod
-    def of(prompt: Prompt, note: AtCursor) -> Label:
+    def of(prompt: Prompt, note: AtCursor, warning: str | None = None) -> Label:
         """The voice of the prompt, at the note's place."""
         refused = None
         if not note.judgement.used:
@@ -85,4 +88,5 @@ class Label(BaseModel):
             lead=note.place.lead,
             line_prefix=note.place.line_prefix,
             one_line=note.place.one_line,
+            warning=warning,
         )

@@ -65,6 +65,7 @@ class Figures(TypedDict):
     ready_words: int
     paused: str | None
     paused_round: _PausedTraining | None
+    language: str | None  # of the notes, "de", as a scan told it; None where it is not known
     quarantined: list[str]  # ids of notes that could not be read in time
     as_of: float | None  # when the folder was last compared with the ledger, since the epoch
 
@@ -162,6 +163,7 @@ def figures(desk: Desk) -> Figures:
         ready_words=pending.ready_words,
         paused=ledger.paused() or (_BY_SETTING if settings.training.pause else None),
         paused_round=_paused_round(ledger),
+        language=ledger.notes.known_language(),
         quarantined=ledger.notes.quarantined(),
         as_of=compared[0] if compared else None,
     )
@@ -179,6 +181,11 @@ def _paused_round(ledger: Ledger) -> _PausedTraining | None:
 def told_problems(told: Figures) -> dict[str, str]:
     """What of the figures is a problem, by the key that `problems` keeps it under."""
     said = {"silenced": told["silenced"]} if told["silenced"] else {}
+    if told["language"] not in (None, "en"):
+        from vaultgpt.tasks.language import unread  # with the catalogue, which most never need
+
+        if why := unread(told["base"], told["language"]):
+            said["language"] = why
     if ids := told["quarantined"]:
         said["quarantined"] = quarantine(ids)
     return said

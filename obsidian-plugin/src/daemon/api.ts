@@ -32,6 +32,8 @@ export interface Label {
 	readonly title: string | null;
 	/** Why nothing is written there; null where something is. */
 	readonly refused: string | null;
+	/** What to expect there, as of a language that the base has not read. */
+	readonly warning: string | null;
 }
 
 export interface Piece {

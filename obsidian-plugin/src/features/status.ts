@@ -60,7 +60,7 @@ export class Status extends Component {
 		const turn = ++this.asked;
 		const label = await core.api.label(vaultgpt).catch(() => null);
 		if (turn !== this.asked) return; // the answer for a note that was open before
-		this.voice = { path, sentence: label ? this.writing.voice(label) : "" };
+		this.voice = { path, sentence: label ? [this.writing.voice(label), label.warning].filter(Boolean).join("\n") : "" };
 		this.show();
 	}
 

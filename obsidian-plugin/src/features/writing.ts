@@ -3,7 +3,7 @@ import type { EditorState } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
 import { Component, editorInfoField, MarkdownView, Platform, type Editor } from "obsidian";
 import type { Core } from "../core.ts";
-import type { Completion, Label } from "../daemon/api.ts";
+import type { Completion, Label, Piece } from "../daemon/api.ts";
 import { Outbox } from "../daemon/outbox.ts";
 import { accept, cycle, dismiss, ghostExtension, ghostOf, writingPoint } from "../editor/extension.ts";
 import { openNote } from "../note/openNote.ts";
@@ -21,13 +21,14 @@ export class Writing extends Component {
 	/** Whether a continuation was asked for since Obsidian was opened. */
 	used = false;
 	private readonly asks = new WeakMap<object, Ask>();
+	private readonly warned = new Set<string>();
 
 	constructor(private readonly core: Core) {
 		super();
 		const { api, device } = core;
 		this.outbox = new Outbox(device, ({ text, path }) => api.accepted(text, path));
 		this.session = new Session({
-			complete: (body, signal) => api.complete(body, signal),
+			complete: (body, signal) => this.complete(body, signal),
 			keep: (id, text, path) => this.outbox.put({ id, text, path }),
 			report: () => this.report(),
 			say: (sentence) => void core.say(sentence),
@@ -93,6 +94,16 @@ export class Writing extends Component {
 	/** Whose voice a note is written on in, in words. */
 	voice(label: Label): string {
 		return label.refused ?? voiceLabel(label, writer(this.core.model.daemon));
+	}
+
+	/** What the daemon expects of its text is said once, until Obsidian is opened again. */
+	private async *complete(body: Completion, signal: AbortSignal): AsyncGenerator<Piece> {
+		for await (const piece of this.core.api.complete(body, signal)) {
+			const warning = piece.label?.warning;
+			if (warning && !this.warned.has(warning)) this.core.say(warning);
+			if (warning) this.warned.add(warning);
+			yield piece;
+		}
 	}
 
 	private async writeAs(editor: Editor): Promise<void> {

@@ -204,6 +204,20 @@ describe.runIf(browser)("at the cursor's place", () => {
 		await expect.poll(() => page.evaluate(() => window.bench.app.workspace.linked)).toEqual([PATH]);
 	});
 
+	test("a language that the base has not read is said once, in plain words, and stands in the status bar", async () => {
+		const told = page.locator("#notices .notice", { hasText: "This looks like German, and pebble" });
+		await open(page, PATH, "Gestern Abend bin ich noch einmal am Fluss entlanggegangen, obwohl es schon dunkel war, und ich hörte nur meine eigenen Schritte im Nebel");
+		await propose(page, daemon);
+		await expect.poll(() => told.count()).toBe(1);
+		await page.locator(".vaultgpt-status").hover();
+		await expect.poll(() => page.locator(".vaultgpt-status").getAttribute("aria-label")).toContain("This looks like German");
+		await told.evaluateAll((all) => all.forEach((one) => one.remove()));
+		await page.keyboard.press("Escape");
+		await propose(page, daemon);
+		await expect.poll(() => told.count()).toBe(0);
+		await page.keyboard.press("Escape");
+	});
+
 	test("in Vim's normal mode, at a line's end, it is inserted after the last character", async () => {
 		await page.evaluate(() => Object.assign(window.bench, { vim: true }));
 		await open(page, PATH, "¦The sea was\nnext");

@@ -6,7 +6,7 @@ import { Session } from "../../src/session.ts";
 import { bench, Heard } from "./editor.ts";
 
 export const BODY: Completion = { n: 1, seed: 1, stream: true, vaultgpt: { note: { path: "n.md", text: "", cursor: 0, length: "page" } } };
-const LABEL = { tags: ["dream"], date: null, title: null, refused: null };
+const LABEL = { tags: ["dream"], date: null, title: null, refused: null, warning: null };
 
 /** A daemon at the seam of one completion: the test says what comes and when. */
 export class Source {

@@ -15,6 +15,8 @@ describe("the status bar", () => {
 		expect(statusLine({ ...DAEMON, generations: [ROW] })).toMatch(/^learned on .*1970 at .+ · 3 notes waiting$/);
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, pending: 1 } })).toBe("nothing learned yet · 1 note waiting");
 		expect(statusLine({ ...DAEMON, status: { ...STATUS, active: null, pending: 0 } })).toBe("nothing learned yet");
+		const german = "This looks like German.";
+		expect(statusStory({ ...DAEMON, status: { ...STATUS, problems: [german] } }, `as #dream\n${german}`)).toBe(`This note: as #dream\n${german}\nLearns next: tonight\nGood.`);
 		const base = { ...DAEMON, status: { ...STATUS, active: null, writes: null, pending: 0 }, generations: [{ ...ROW, active: false }] };
 		expect(statusLine(base)).toBe("the base writes, not your voice");
 		expect(statusStory(base, "")).toContain("To go back to your voice");

@@ -1,0 +1,64 @@
+"""A language that the base has not read: said in plain words, wherever a writer meets it.
+
+Knows nothing about terminals, HTTP or notes on the disk.
+"""
+
+from __future__ import annotations
+
+from vaultgpt.bases.catalogue import PEBBLE, known_base, reads_only_english
+
+LANGUAGES = {
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "it": "Italian",
+    "nl": "Dutch",
+    "pt": "Portuguese",
+    "zh": "Chinese",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ru": "Russian",
+    "uk": "Ukrainian",
+    "ar": "Arabic",
+    "fa": "Persian",
+    "he": "Hebrew",
+    "el": "Greek",
+    "hi": "Hindi",
+    "bn": "Bengali",
+    "ta": "Tamil",
+    "th": "Thai",
+    "ka": "Georgian",
+    "hy": "Armenian",
+}
+
+
+def _read_by(base: str) -> tuple[str, ...]:
+    """What a base is known to have read alone; () where it is many, or not known."""
+    known = known_base(base)
+    return ("en",) if reads_only_english(base) else known.languages if known else ()
+
+
+def unread(base: str, language: str | None) -> str | None:
+    """What is to be expected of notes in a language ("de"); None where the base reads it, or where
+    nobody knows."""
+    read, known = _read_by(base), known_base(base)
+    if language is None or not read or language in read:
+        return None
+    said = LANGUAGES.get(language, language)
+    model = "pebble" if base == PEBBLE else known.name if known else "your base"
+    only = "only English" if read == ("en",) else f"no {said}"
+    return (
+        f"This looks like {said}, and {model}, the model that your voice is made from, has read "
+        f"{only}: what it writes here will look like {said} and make no sense. `vaultgpt base` "
+        "lists models that read more."
+    )
+
+
+def unread_text(base: str, text: str) -> str | None:
+    """The same of a text, where it is long enough to tell its language."""
+    if not text or not _read_by(base):
+        return None
+    from vaultgpt.vault.census import language_of  # 0.1 s, and only here
+
+    return unread(base, language_of(text))
