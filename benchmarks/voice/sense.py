@@ -298,9 +298,10 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     names = list(dict.fromkeys(row["name"] for row in rows))
     for name, colour in zip(names, ("#7a3e9d", "#1b7f5c", "#c0572b"), strict=False):
-        cells = [row for row in rows if row["name"] == name and "told_apart" in row["figures"]]
+        of_base = [row for row in rows if row["name"] == name]
+        cells = [row for row in of_base if row["figures"].get("style") is not None]
         points = [(100 * r["figures"]["told_apart"], r["figures"]["style"]) for r in cells]
-        axes.scatter(*zip(*points, strict=True), label=name, color=colour)
+        axes.scatter([x for x, _ in points], [y for _, y in points], label=name, color=colour)
         for row, point in zip(cells, points, strict=True):
             told: dict[str, Any] = {"xytext": (5, 3), "textcoords": "offset points", "fontsize": 7}
             axes.annotate(row["cell"].replace("/", ", "), point, **told)
