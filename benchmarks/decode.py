@@ -1,4 +1,4 @@
-"""Speed of writing beside llama.cpp and transformers, on the same weights in one run.
+"""Speed of writing beside llama.cpp, transformers and vLLM, on the same weights in one run.
 
 python -m benchmarks.decode [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
 Without --base: the embedded base. --gguf is the file that the base was expanded from: llama.cpp
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -122,11 +123,37 @@ def _generate(net: Any, given: torch.Tensor, tokens: int, **more: Any) -> Figure
     def seconds(count: int) -> float:
         begin = time.perf_counter()
         more.update(pad_token_id=0, eos_token_id=None, attention_mask=torch.ones_like(given))
-        net.generate(input_ids=given, max_new_tokens=count, do_sample=False, **more)
+        net.generate(input_ids=given, max_new_tokens=count, do_sample=False, **more).cpu()
         return time.perf_counter() - begin
 
     first = seconds(1)
     return Figures(first * 1000, (tokens - 1) / (seconds(tokens) - first))
+
+
+def vllm(args: argparse.Namespace, _: Path, /) -> Contenders:
+    """vLLM, greedy; it captures graphs as it starts. A prompt of the same tokens, never cached."""
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(
+        str(args.base),
+        dtype="bfloat16",
+        max_model_len=1024,
+        enable_prefix_caching=False,
+        gpu_memory_utilization=0.4,
+    )
+    given = {"prompt_token_ids": prompt_ids(args)}
+
+    def seconds(count: int) -> float:
+        begin = time.perf_counter()
+        wanted = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
+        llm.generate([given], wanted, use_tqdm=False)
+        return time.perf_counter() - begin
+
+    def run() -> Figures:
+        first = seconds(1)
+        return Figures(first * 1000, (args.tokens - 1) / (seconds(args.tokens) - first))
+
+    return {"vLLM bfloat16: greedy": run}
 
 
 def requantise(source: Path, target: Path) -> None:
@@ -257,6 +284,8 @@ def main() -> None:
     engines: list[Engines] = [ours]
     engines += [llama_cpp_requantised, llama_cpp_as_given] if args.gguf else []
     engines += [transformers] if args.transformers else []
+    if choose_device(args.device).type == "cuda" and importlib.util.find_spec("vllm"):
+        engines.append(vllm)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contenders: Contenders = {}
