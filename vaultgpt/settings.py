@@ -134,7 +134,7 @@ class Training:
     seed: int = option(
         1, "Seed of the first round; each round adds its number", "", "0..4294967295"
     )
-    keep: int = option(5, "Generations kept besides the active one", "generations", "1..1000")
+    keep: int = option(5, "Voices kept besides the one that writes", "voices", "1..1000")
     pause: bool = option(False, "No rounds start by themselves")
 
 
