@@ -234,13 +234,13 @@ def test_a_round_that_goes_on_takes_no_more_at_once_than_fits_there(
     Result: a quarter at once; and what fitted before."""
     stop = threading.Event()
     stop.set()
-    monkeypatch.setattr(loop_module, "tokens_that_fit", lambda *_: 512)
+    monkeypatch.setattr(loop_module, "_tokens_that_fit", lambda *_: 512)
     first = make_loop(base, tmp_path, stop=stop)
     with pytest.raises(Stopped):
         first.run()
     first.learner.close()
     for fits, at_once in ((128, 128), (4096, 512)):
-        monkeypatch.setattr(loop_module, "tokens_that_fit", lambda *_, fits=fits: fits)
+        monkeypatch.setattr(loop_module, "_tokens_that_fit", lambda *_, fits=fits: fits)
         second = make_loop(base, tmp_path, 0)
         second._resume()
         second.learner.close()
