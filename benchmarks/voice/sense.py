@@ -297,14 +297,16 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
     names = list(dict.fromkeys(row["name"] for row in rows))
-    for name, colour in zip(names, ("#7a3e9d", "#1b7f5c", "#c0572b"), strict=False):
+    looks = (("#7a3e9d", "o", 4), ("#1b7f5c", "s", 12), ("#c0572b", "^", -10))
+    for name, (colour, marker, above) in zip(names, looks, strict=False):
         of_base = [row for row in rows if row["name"] == name]
         cells = [row for row in of_base if row["figures"].get("style") is not None]
         points = [(100 * r["figures"]["told_apart"], r["figures"]["style"]) for r in cells]
-        axes.scatter([x for x, _ in points], [y for _, y in points], label=name, color=colour)
+        across, up = zip(*points, strict=True)
+        axes.scatter(across, up, label=name, color=colour, marker=marker, alpha=0.7)
         for row, point in zip(cells, points, strict=True):
-            told: dict[str, Any] = {"xytext": (5, 3), "textcoords": "offset points", "fontsize": 7}
-            axes.annotate(row["cell"].replace("/", ", "), point, **told)
+            told: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": colour}
+            axes.annotate(row["cell"].replace("/", ", "), point, xytext=(5, above), **told)
     axes.scatter([50], [50], label="the author", color="black", marker="*", s=80)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_yticks([0, 1, 5, 10, 50], ["0", "1", "5", "10", "50"])
