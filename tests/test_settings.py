@@ -8,7 +8,14 @@ import pytest
 
 from vaultgpt.errors import UsageError
 from vaultgpt.options import describe, with_option
-from vaultgpt.settings import Mirror, Settings, load_settings, save_option, unknown_keys
+from vaultgpt.settings import (
+    Mirror,
+    Settings,
+    load_settings,
+    save_option,
+    unknown_keys,
+    unsure_rules,
+)
 
 
 def test_every_option_has_a_sentence_and_passes_its_own_check() -> None:
@@ -81,6 +88,39 @@ def test_a_key_that_means_nothing_is_told_once_and_all_else_is_read(
     assert changed.mirror.min_p == 0.05 and "exclud = " in path.read_text(), (
         "nothing is thrown away"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[rules]\nexclud = ['Work/']\n",
+        "[rules]\nfolders = ['Work/']\n",
+        "[rules.work]\nleave = 'out'\n",
+        "[rule]\nexclude = ['Work/']\n",
+        "[Rules]\nexclude_tag = ['work']\n",
+        "exclude = ['Work/']\n",
+        "exclude-tags = ['work']\n",
+        "[exclude]\nfolders = ['Work/']\n",
+    ],
+)
+def test_what_may_be_meant_to_leave_notes_out_lets_nothing_be_learned(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    assert load_settings(path) == Settings()
+    assert unknown_keys(path)[0] in unsure_rules(path) and "nothing is learned" in unsure_rules(
+        path
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[mirror]\nheat = 1\n", "[later]\nseconds = 1\n"])
+def test_what_else_means_nothing_keeps_nothing_from_being_learned(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    assert not unsure_rules(path)
 
 
 @pytest.mark.parametrize(

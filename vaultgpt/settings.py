@@ -19,6 +19,7 @@ from vaultgpt.files import write_atomic
 from vaultgpt.options import option, with_option
 from vaultgpt.wire import Sampling
 
+_UNSURE = "It may be meant to leave notes out: nothing is learned until it is mended or deleted."
 _told: set[str] = set()  # what this process has said of a file
 
 
@@ -245,7 +246,7 @@ def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
     key of the file that there is no option for is left alone, and told of once on standard error.
     """
     settings, unknown = _from_file(path)
-    if fresh := [sentence for sentence in unknown if sentence not in _told]:
+    if fresh := [sentence for sentence in unknown.values() if sentence not in _told]:
         import logging  # only who has something to say needs it
 
         _told.update(fresh)
@@ -255,7 +256,22 @@ def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
 
 def unknown_keys(path: Path) -> list[str]:
     """A sentence for each key of config.toml that there is no option for. UsageError as above."""
-    return _from_file(path)[1]
+    return list(_from_file(path)[1].values())
+
+
+def unsure_rules(path: Path) -> str:
+    """Why nothing may be learned by this config.toml, else "". UsageError as above.
+
+    What it says in vain may be what was to leave notes out.
+    """
+    said = [
+        sentence
+        for key, sentence in _from_file(path)[1].items()
+        if key.startswith("rules.")
+        or "rules." in sentence.partition(f"{key!r}")[2]
+        or any(f.name in key.lower() for f in fields(Rules))
+    ]
+    return " ".join([*said, _UNSURE]) if said else ""
 
 
 def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
@@ -268,16 +284,16 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
     return settings
 
 
-def _from_file(path: Path) -> tuple[Settings, list[str]]:
-    """What the file says, and sentences about what it says in vain."""
-    settings, unknown = Settings(), list[str]()
+def _from_file(path: Path) -> tuple[Settings, dict[str, str]]:
+    """What the file says, and by key sentences about what it says in vain."""
+    settings, unknown = Settings(), dict[str, str]()
     for key, value in _entries(path):
         try:
             settings = with_option(settings, key, value)
         except UnknownOption as error:
             if is_dataclass(getattr(settings, key, None)):
                 raise UsageError(f"{key} takes options, as [{key}] and lines below it.") from None
-            unknown.append(f"{path.name}: {error}")
+            unknown[key] = f"{path.name}: {error}"
     return settings, unknown
 
 

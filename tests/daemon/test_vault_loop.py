@@ -315,11 +315,12 @@ async def test_a_key_that_means_nothing_is_told_and_the_rest_of_the_settings_hol
     async with watching(state, settings) as (loop, _, _seen):
         assert "'rule.exclude'" in loop.problems["settings"]
         assert "rules.exclude" in loop.problems["settings"]
+        assert "nothing is learned" in loop.unsure
         state.config.write_text(good + "\n[mirrors]\ntemperature = 1.0\n")
         save_option(state.config, "schedule.quiet_s", 77)
         loop.poke()
         await until(lambda: "mirror.temperature" in loop.problems["settings"])
-        assert loop.settings.schedule.quiet_s == 77
+        assert loop.settings.schedule.quiet_s == 77 and not loop.unsure
         state.config.write_text(good)
         loop.poke()
         await until(lambda: "settings" not in loop.problems)

@@ -93,7 +93,7 @@ class Daemon:
             self._writer,
             self.broker,
             last_written=lambda: max(self._requested, self.vault.last_saved),
-            pause=lambda: self.writing.pause(),
+            pause=lambda: self.vault.unsure or self.writing.pause(),
             on_done=self._round_done,
             on_end=self._round_over,
             runner=runner,

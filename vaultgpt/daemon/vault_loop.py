@@ -16,7 +16,7 @@ from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import VaultGPTError, expected
 from vaultgpt.files import keep_ballast
-from vaultgpt.settings import Settings, load_settings, unknown_keys
+from vaultgpt.settings import Settings, load_settings, unknown_keys, unsure_rules
 from vaultgpt.state import VaultState
 from vaultgpt.vault.watch import UNWATCHED, Watcher
 
@@ -59,10 +59,11 @@ class VaultLoop:
         self._state, self._ledger, self._on_scan, self._now = state, ledger, on_scan, now
         self._make_watcher, self._hint = watcher, None
         self._flag = asyncio.Event()
+        self.unsure = ""  # why the settings let nothing be learned
         self._whole, self._whole_at = True, 0.0  # what is compared next; when all was, loop's time
         self._config: tuple[int, int] | None = self._config_stamp()
         with contextlib.suppress(VaultGPTError):  # it was bad when it was read, too
-            self._tell_unknown(unknown_keys(state.config))
+            self._tell_unknown(unknown_keys(state.config), unsure_rules(state.config))
 
     _hint: Hint | None
 
@@ -137,17 +138,20 @@ class VaultLoop:
         self._config = stamp
         try:
             path = self._state.config
-            new, unknown = await in_thread(lambda: (load_settings(path), unknown_keys(path)))
+            new, unknown, unsure = await in_thread(
+                lambda: (load_settings(path), unknown_keys(path), unsure_rules(path))
+            )
         except VaultGPTError as error:
             self.problems["settings"] = str(error)
             return
-        self._tell_unknown(unknown)
+        self._tell_unknown(unknown, unsure)
         old, self.settings = self.settings, new
         if self._hint is not None and _quiet(old) != _quiet(new):
             await in_thread(self._hint.stop)
             self._hint = None
 
-    def _tell_unknown(self, unknown: list[str]) -> None:
+    def _tell_unknown(self, unknown: list[str], unsure: str) -> None:
+        self.unsure = unsure
         self.problems.pop("settings", None)
         if unknown:
             self.problems["settings"] = " ".join(unknown)

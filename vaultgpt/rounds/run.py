@@ -22,7 +22,7 @@ from vaultgpt.bases.estimate import BaseInfo, require_disk_and_memory
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
-from vaultgpt.errors import TrainingError, VaultError, VaultGPTError
+from vaultgpt.errors import TrainingError, UsageError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Learned, Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
@@ -31,7 +31,7 @@ from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer, answer_of
 from vaultgpt.rounds.publish import Closing, close
 from vaultgpt.rounds.under_way import how_far, noted, under_way
-from vaultgpt.settings import Settings
+from vaultgpt.settings import Settings, unsure_rules
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled, Places, build_job, reader
 from vaultgpt.training.gate import judge
@@ -92,6 +92,8 @@ def run_round(
     on a busy machine the lowest gave it a third of a core, nineteen minutes for four.
     Another `machine` does the learning; all else stays here.
     """
+    if unsure := unsure_rules(state.config):
+        raise UsageError(unsure)
     beside = busy(how_far(under_way(state)), "`vaultgpt status` shows it.")
     with (
         locked(state.round_lock, beside),
