@@ -71,6 +71,27 @@ def test_too_little_text_a_quotation_and_names_say_nothing() -> None:
     assert unread("pebble", None) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(
+            f"https://www.{name}.com/{name}"
+            for name in ("ash", "birch", "cedar", "elm", "fir", "oak")
+        ),
+        "import os\nimport sys\nfrom os import path\nfor i in range(10):\n    os.mkdir(i)\n"
+        "    os.chdir(i)\nprint(os.getcwd(), i)",
+        "San Juan de los Lagos, Santa Maria del Mar, Playa del Carmen, Puerto de las Nieves, Las "
+        "Palmas, Los Angeles, Castillo del Rey, Sierra de los Filabres",
+        "Anna Schmidt, Peter von der Heide, Hans auf dem Berg, Otto von Bismarck, Ludwig van "
+        "Beethoven, Karl von der Tann, Max Planck, Ida von Stein",
+        "Charles le Brun, Clos de la Roche, les Amoureuses, Domaine du Tertre, le Montrachet, les "
+        "Charmes, Côte du Rhône, Madame de la Tour",
+    ],
+)
+def test_addresses_code_and_names_are_in_no_language(text: str) -> None:
+    assert unread_text(PEBBLE, text) is None
+
+
 @pytest.mark.parametrize(("text", "told"), [(GERMAN, True), (None, False)])
 def test_status_says_it_of_a_whole_vault_and_opens_no_note_for_it(
     tmp_path: Path, text: str | None, told: bool

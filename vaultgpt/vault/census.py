@@ -18,6 +18,7 @@ from vaultgpt.vault.reconcile import ScannedNote
 _SAMPLE = 4000  # characters of each note that vote on the language
 _MIN_WORDS = 200
 _FEW_WORDS = 20  # of one text, read by itself
+_FEW_COMMON = 5  # of a language's small words in it; `os` of code, `com` of addresses are but one
 _FOREIGN = frozenset({"clipping", "excerpt", "chat"})  # reasons: somebody else wrote it
 # Each reason of vault/rules.py: (one note, several notes), as words after a count.
 _REASONS = {
@@ -103,8 +104,11 @@ class _Votes:
                     other, signs = _OTHERS[language]
                     self.letters[other] += len(signs.findall(text))
 
-    def language(self, least: int = _MIN_WORDS) -> str | None:
-        """A two-letter code; None under so many words, for others, and when two are close."""
+    def language(self, least: int = _MIN_WORDS, common: int = 0) -> str | None:
+        """A two-letter code; None under so many words, for others, and when two are close.
+
+        Of a language that is told by its small words there have to be so many different ones.
+        """
         if self.words < least:
             return None
         letters = {name: self.letters[name] for name in ("latin", *_SCRIPTS)}
@@ -116,7 +120,8 @@ class _Votes:
         if 2 * letters[script] < sum(letters.values()) - (letters["ja"] if script == "ja" else 0):
             return None
         if script == "latin":
-            return self._by_words()
+            told = self._by_words()
+            return told if told and len(_LISTS[told] & self._counts.keys()) >= common else None
         other, _ = _OTHERS.get(script, ("", None))
         return other if other and self.letters[other] >= _OTHER_SHARE * letters[script] else script
 
@@ -138,7 +143,7 @@ def language_of(text: str) -> str | None:
     """
     votes = _Votes()
     votes.add(text[-_SAMPLE:])
-    return votes.language(_FEW_WORDS)
+    return votes.language(_FEW_WORDS, _FEW_COMMON)
 
 
 class Census(TypedDict):
