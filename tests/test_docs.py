@@ -14,7 +14,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 WHERE = (ROOT, ROOT / "vaultgpt", ROOT / "docs", ROOT / "tests")
 SUFFIXES = ("py", "md", "yml", "toml", "ts", "json")
 # What users have, not the repository; and what stands for any of a kind.
-THEIRS = re.compile(r"NAME|^/|^(memory|runtime|vaults|lines|config|vocab|tokenizer)\.")
+THEIRS = re.compile(
+    r"NAME|^/|^(memory|runtime|vaults|lines|config|vocab|tokenizer)\."
+    r"|^(?:vault\.json|json\.py|models/|engine/)$"
+)
 COMMANDS = {info.name for info in app.registered_commands}
 COMMANDS |= {group.name for group in app.registered_groups}
 
@@ -39,10 +42,17 @@ def exists(name: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md", "docs/method.md"])
-def test_every_file_that_a_page_names_is_there(name: str) -> None:
-    missing = {file for file in named_files(ROOT / name) if not exists(file)}
-    assert not missing, f"{name} names {sorted(missing)}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    missing = {file for file in named_files(page) if not exists(file)}
+    assert not missing, f"{page.name} names {sorted(missing)}"
+
+
+def test_a_benchmark_that_a_page_has_one_run_is_there() -> None:
+    for page in PAGES:
+        for name in re.findall(r"python -m (benchmarks[\w.]*\w)", page.read_text(encoding="utf-8")):
+            place = ROOT / name.replace(".", "/")
+            assert place.with_suffix(".py").exists(), f"{page.name}: {name}"
 
 
 def test_each_of_the_two_flows_is_eight_hops_in_files() -> None:
