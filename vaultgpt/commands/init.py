@@ -27,10 +27,10 @@ from vaultgpt.errors import Conflict, UsageError, VaultGPTError
 from vaultgpt.report.sentences import round_sentences
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState, create_state, real_vault
-from vaultgpt.tasks.at_login import available, install, status
 from vaultgpt.tasks.init import findings, offered
 from vaultgpt.tasks.plugin import bundled, install_plugin
 from vaultgpt.tasks.scan import scanned
+from vaultgpt.tasks.service import available, install, status
 from vaultgpt.tasks.train import train
 from vaultgpt.tasks.vault_service import Here, vault_service
 from vaultgpt.tasks.vaults import moved_from, nested, to_take_over

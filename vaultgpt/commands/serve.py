@@ -11,7 +11,7 @@ import typer
 from vaultgpt.commands.become_daemon import ToServe, begin
 from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
 from vaultgpt.errors import UsageError
-from vaultgpt.tasks.at_login import log_path
+from vaultgpt.tasks.service import log_path
 
 
 @command("Write")

@@ -8,7 +8,7 @@ import typer
 
 from vaultgpt.commands.common import JsonOption, guarded, out, print_json
 from vaultgpt.commands.logs import show_log
-from vaultgpt.tasks.at_login import ServiceState, install, log_path, status, uninstall
+from vaultgpt.tasks.service import ServiceState, install, log_path, status, uninstall
 
 app = typer.Typer(help="Serve all known vaults from login on.", no_args_is_help=True)
 

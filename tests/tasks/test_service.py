@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from vaultgpt.errors import NotFound, VaultGPTError
-from vaultgpt.tasks import at_login
+from vaultgpt.tasks import service
 
 ODD = ['/opt/my py/100%/bin/py"t$x', "-m", "vaultgpt", "serve", "--all"]
 
@@ -41,18 +41,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_systemd_unit_starts_this_installation_and_restarts_with_a_limit(tmp_path: Path) -> None:
-    text = at_login.systemd_unit(ODD, {"VAULTGPT_HOME": "/x y/50%"})
+    text = service.systemd_unit(ODD, {"VAULTGPT_HOME": "/x y/50%"})
     unit = tmp_path / "vaultgpt.service"
     unit.write_text(text)
     assert 'Environment="VAULTGPT_HOME=/x y/50%%"' in text and "Restart=on-failure" in text
     assert "StartLimitBurst=5" in text and "WantedBy=default.target" in text
-    assert at_login.started_program(unit) == ODD[0]
+    assert service.started_program(unit) == ODD[0]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
 def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "vaultgpt.service"
-    unit.write_text(at_login.systemd_unit([sys.executable, *ODD[1:]], {"VAULTGPT_HOME": "/x y"}))
+    unit.write_text(service.systemd_unit([sys.executable, *ODD[1:]], {"VAULTGPT_HOME": "/x y"}))
     env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(
         ["systemd-analyze", "--user", "verify", str(unit)],
@@ -66,51 +66,51 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
 
 def test_a_launch_agent_and_a_task_are_what_their_systems_read(tmp_path: Path) -> None:
     agent = tmp_path / "vaultgpt.plist"
-    agent.write_bytes(at_login.launch_agent(ODD, {"VAULTGPT_HOME": "/x & y"}))
+    agent.write_bytes(service.launch_agent(ODD, {"VAULTGPT_HOME": "/x & y"}))
     value = plistlib.loads(agent.read_bytes())
     assert value["ProgramArguments"] == ODD and value["RunAtLoad"] is True
     assert value["EnvironmentVariables"] == {"VAULTGPT_HOME": "/x & y"}
     assert value["KeepAlive"] == {"SuccessfulExit": False}
-    assert at_login.started_program(agent) == ODD[0]
+    assert service.started_program(agent) == ODD[0]
     task = tmp_path / "service.xml"
     command = ["C:\\Program Files\\py & co\\python.exe", *ODD[1:]]
-    task.write_bytes(at_login.task_xml(command, {"VAULTGPT_HOME": "D:\\my state"}).encode("utf-16"))
+    task.write_bytes(service.task_xml(command, {"VAULTGPT_HOME": "D:\\my state"}).encode("utf-16"))
     root = ElementTree.fromstring(task.read_bytes())
     assert root.findtext(".//{*}Arguments") == ('-m vaultgpt serve --all --home "D:\\my state"')
     assert root.find(".//{*}LogonTrigger") is not None
     assert root.findtext(".//{*}RestartOnFailure/{*}Count") == "5"
-    assert at_login.started_program(task) == command[0]
+    assert service.started_program(task) == command[0]
 
 
 def test_installing_writes_starts_and_replaces_and_uninstalling_leaves_nothing(place: Path) -> None:
     system = System()
-    told = at_login.install(system)
+    told = service.install(system)
     assert told["installed"] and told["running"] and told["other"] is None
     assert place.exists() and ("systemctl", "--user", "restart", "vaultgpt") in system.told
     if os.name == "posix":
         assert place.stat().st_mode & 0o077 == 0
-    place.write_text(at_login.systemd_unit(["/old/python", "-m", "vaultgpt"], {}))
-    stale = at_login.status(system)
+    place.write_text(service.systemd_unit(["/old/python", "-m", "vaultgpt"], {}))
+    stale = service.status(system)
     assert stale["other"] == "/old/python" and "another installation" in stale["sentence"]
-    assert at_login.install(system)["other"] is None
-    gone = at_login.uninstall(system)
+    assert service.install(system)["other"] is None
+    gone = service.uninstall(system)
     assert "taken away" in gone["sentence"]
     assert not gone["installed"] and not place.exists()
     assert ("systemctl", "--user", "disable", "--now", "vaultgpt") in system.told
     with pytest.raises(NotFound):
-        at_login.uninstall(system)
+        service.uninstall(system)
 
 
 def test_a_system_that_does_not_answer_is_said_and_the_unit_stays(place: Path) -> None:
     with pytest.raises(VaultGPTError, match="could not start it"):
-        at_login.install(System(status=1, said=""))
-    assert place.exists() and not at_login.status(System(status=3, said="inactive"))["running"]
+        service.install(System(status=1, said=""))
+    assert place.exists() and not service.status(System(status=3, said="inactive"))["running"]
 
 
 def _systemd_runs() -> bool:
     if not shutil.which("systemctl"):
         return False
-    done = at_login._run(("systemctl", "--user", "is-system-running"))
+    done = service._run(("systemctl", "--user", "is-system-running"))
     return done.stdout.strip() in ("running", "degraded")
 
 
@@ -123,12 +123,12 @@ def test_the_real_systemd_starts_restarts_upgrades_and_stops_it(
     Result: it runs, comes again under another number, is replaced, and is gone.
     """
     monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(at_login, "_NAME", "vaultgpt-test")
-    monkeypatch.setattr(at_login, "PAUSE_S", 1)
+    monkeypatch.setattr(service, "_NAME", "vaultgpt-test")
+    monkeypatch.setattr(service, "PAUSE_S", 1)
 
     def number() -> str:
         show = ("systemctl", "--user", "show", "-p", "MainPID", "--value", "vaultgpt-test")
-        return at_login._run(show).stdout.strip()
+        return service._run(show).stdout.strip()
 
     def other_than(old: str) -> str:
         end = time.monotonic() + 30
@@ -138,12 +138,12 @@ def test_the_real_systemd_starts_restarts_upgrades_and_stops_it(
         return found
 
     try:
-        assert at_login.install()["running"]
+        assert service.install()["running"]
         first = other_than("0")
         os.kill(int(first), 9)
         second = other_than(first)
-        assert at_login.install()["running"]
+        assert service.install()["running"]
         other_than(second)
     finally:
-        assert not at_login.uninstall()["running"]
+        assert not service.uninstall()["running"]
     assert number() == "0"
