@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaultgpt.mirror.lengths import Ender, sentence_ends
+from vaultgpt.mirror.lengths import StoppingCriteria, sentence_ends
 from vaultgpt.wire import Length
 
 
@@ -17,9 +17,9 @@ def grown(
     max_tokens: int = 1000,
 ) -> str | None:
     """The answer as it ends while `text` arrives character by character; None if it does not."""
-    ender = Ender(length, max_tokens, stop, suffix, False)
+    criteria = StoppingCriteria(length, max_tokens, stop, suffix, False)
     for end in range(1, len(text) + 1):
-        ending = ender.find(text[:end], end // 4)
+        ending = criteria.find(text[:end], end // 4)
         if ending:
             return text[: ending.at]
     return None
@@ -87,9 +87,11 @@ def test_a_page_ends_after_three_hundred_words() -> None:
 
 def test_stop_strings_and_what_is_held_back_for_them() -> None:
     assert grown(" one two END three", "tokens", stop=("END", "")) == " one two "
-    ender = Ender("tokens", 100, ("END", "\n\n"), "", False)
-    assert ender.held("one EN") == 4 and ender.held("one\n") == 3 and ender.held("one") == 3
-    assert ender.held("one E") == 4
+    criteria = StoppingCriteria("tokens", 100, ("END", "\n\n"), "", False)
+    assert (
+        criteria.held("one EN") == 4 and criteria.held("one\n") == 3 and criteria.held("one") == 3
+    )
+    assert criteria.held("one E") == 4
 
 
 @pytest.mark.parametrize("suffix", ["\n\nAnd then we went home.", " And then we  went home."])
@@ -100,9 +102,9 @@ def test_the_suffix_is_not_repeated(suffix: str) -> None:
 
 
 def test_half_a_suffix_at_the_end_is_cut() -> None:
-    ender = Ender("tokens", 100, (), "And then we went", False)
-    assert ender.close(" the sea. And then") == len(" the sea.")
-    assert ender.close(" the sea.  ") == len(" the sea.")
+    criteria = StoppingCriteria("tokens", 100, (), "And then we went", False)
+    assert criteria.close(" the sea. And then") == len(" the sea.")
+    assert criteria.close(" the sea.  ") == len(" the sea.")
 
 
 def test_near_the_limit_the_next_sentence_end_will_do() -> None:

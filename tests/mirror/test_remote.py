@@ -20,7 +20,7 @@ from tests.mirror.conftest import SetRuns, engine_of, mild_adapter, never, write
 from tests.mirror.llama_server import LlamaServer
 from vaultgpt.corpus.words import norms
 from vaultgpt.mirror import fingerprint, remote
-from vaultgpt.mirror.echo import NoRuns
+from vaultgpt.mirror.copy_guard import NoRuns
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.fingerprint import Fingerprint, Shelf, agreed
 from vaultgpt.mirror.openai_client import EngineAway, OpenAIClient

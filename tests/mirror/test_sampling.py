@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaultgpt.mirror.sampling import Chooser, Dry
+from vaultgpt.mirror.sampling import Dry, Sampler
 from vaultgpt.wire import Sampling
 
 
-def chooser(seed: int = 1, alternative: int = 0, **fields: Any) -> Chooser:
-    return Chooser(Sampling(**{"top_p": 1.0, "min_p": 0.0, **fields}), seed, alternative)
+def sampler(seed: int = 1, alternative: int = 0, **fields: Any) -> Sampler:
+    return Sampler(Sampling(**{"top_p": 1.0, "min_p": 0.0, **fields}), seed, alternative)
 
 
 def frequencies(logits: np.ndarray, draws: int = 20_000, **fields: Any) -> np.ndarray:
-    one = chooser(**fields)
+    one = sampler(**fields)
     return (
         np.bincount([one.draw(logits.copy()) for _ in range(draws)], minlength=len(logits)) / draws
     )
@@ -29,7 +29,7 @@ LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.08, 0.02], dtype=np.float32))
 
 
 def test_zero_temperature_takes_the_likeliest() -> None:
-    assert chooser(temperature=0.0).draw(LOGITS.copy()) == 0
+    assert sampler(temperature=0.0).draw(LOGITS.copy()) == 0
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_nucleus_is_the_smallest_however_many_tokens_it_needs(
 ) -> None:
     logits = (steepness * np.random.default_rng(3).standard_normal(5000)).astype(np.float32)
     logits[:9] = -np.inf
-    kept, _ = chooser(temperature=1.0, top_p=share).cut(logits)
+    kept, _ = sampler(temperature=1.0, top_p=share).cut(logits)
     chances = np.exp(logits.astype(np.float64) - logits.max())
     by_size = np.argsort(-chances, kind="stable")
     count = int((np.cumsum(chances[by_size]) < share * chances.sum()).sum()) + 1
@@ -70,10 +70,10 @@ def test_what_is_barred_is_never_drawn() -> None:
 def test_a_seed_gives_the_same_draws_and_alternatives_differ() -> None:
     logits = np.zeros(1000, dtype=np.float32)
     draws = {
-        (seed, i): chooser(seed, i, temperature=1.0).draw(logits) for seed in (1, 2) for i in (0, 1)
+        (seed, i): sampler(seed, i, temperature=1.0).draw(logits) for seed in (1, 2) for i in (0, 1)
     }
     assert len(set(draws.values())) == 4
-    assert draws[1, 1] == chooser(1, 1, temperature=1.0).draw(logits)
+    assert draws[1, 1] == sampler(1, 1, temperature=1.0).draw(logits)
 
 
 def brute_dry(ids: list[int], size: int, dry: Dry) -> dict[int, float]:

@@ -18,7 +18,7 @@ from vaultgpt.mirror.chances import chance, log_softmax
 from vaultgpt.mirror.lengths import OVERTIME, Ending
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.prompting import Healing
-from vaultgpt.mirror.sampling import Chooser, Dry, Logits, Verse
+from vaultgpt.mirror.sampling import Dry, Logits, Sampler, Verse
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.wire import Finish, Piece, TokenChance
@@ -47,9 +47,9 @@ class Answer:
     """The tokens of one alternative, drawn one by one until its wording has a finish."""
 
     def __init__(
-        self, frame: Frame, chooser: Chooser, dry: Dry, wording: Wording, verse: Verse | None
+        self, frame: Frame, sampler: Sampler, dry: Dry, wording: Wording, verse: Verse | None
     ) -> None:
-        self.frame, self.chooser, self.dry, self.wording = frame, chooser, dry, wording
+        self.frame, self.sampler, self.dry, self.wording = frame, sampler, dry, wording
         self.verse = verse
         self.tail: list[int] = []  # tokens after the prompt's
         self.forced: list[int] = []  # tokens to take next, already decided
@@ -97,7 +97,7 @@ class Answer:
         weights[list(self._barred_ways)] = -np.inf
         if not np.isfinite(weights.max()):
             return False
-        self._way = self.chooser.draw(weights)
+        self._way = self.sampler.draw(weights)
         way = healing.way(self._way)
         self.forced = [*way.path, way.last]
         self.healed = len(self.forced)
@@ -136,7 +136,7 @@ class Answer:
             self.dry.penalise(logits)
         if bars := self._bars.get(len(self.tail)):
             logits[list(bars)] = -np.inf
-        return self.chooser.draw(logits)
+        return self.sampler.draw(logits)
 
     def sure(self) -> tuple[float, ...]:
         """The chance that the model gave to the first word, to the first two, and to three."""

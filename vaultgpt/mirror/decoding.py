@@ -159,7 +159,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class Mix:
+class Guidance:
     """How the lanes' logits become one: c, u and b are the lanes' places, None where there is none.
 
     u + g (c - u) + a (c - b): tag strength g against the prompt without its header, voice strength
@@ -172,10 +172,10 @@ class Mix:
     voice: float
 
     @staticmethod
-    def of(sampling: Sampling, lanes: list[str]) -> Mix:
+    def of(sampling: Sampling, lanes: list[str]) -> Guidance:
         """From the names of the lanes: "c" first, then "u" and "b" where they are run."""
         place = {name: i for i, name in enumerate(lanes)}
-        return Mix(place.get("u"), place.get("b"), sampling.tag_strength, sampling.voice)
+        return Guidance(place.get("u"), place.get("b"), sampling.tag_strength, sampling.voice)
 
     def __call__(self, parts: list[_Rows]) -> _Rows:
         c = parts[0]
@@ -191,8 +191,8 @@ class Mix:
 class Decoding:
     """Steps all unfinished alternatives together until they are done or cancelled."""
 
-    def __init__(self, lanes: list[Lane], mix: Mix, barred: Logits) -> None:
-        self.lanes, self.mix, self.barred = lanes, mix, barred
+    def __init__(self, lanes: list[Lane], guidance: Guidance, barred: Logits) -> None:
+        self.lanes, self.guidance, self.barred = lanes, guidance, barred
         self.batches: list[_Batch] = []
         self.first_at: float | None = None  # perf_counter() seconds at the first token
         self.leader_at = 0.0  # and at the last one of alternative 0
@@ -203,7 +203,7 @@ class Decoding:
         for lane in self.lanes:
             start = len(lane.ids) - 1
             parts.append(lane.model.peek(lane.prefix.cache, [lane.ids[-1], *path], start).numpy())
-        return list(self.mix(parts))
+        return list(self.guidance(parts))
 
     def run(self, answers: list[Answer], cancelled: Callable[[], bool]) -> Iterator[Piece]:
         """Pieces of all alternatives in the order they are settled."""
@@ -245,4 +245,4 @@ class Decoding:
         ]
 
     def _step(self, rows: list[Answer]) -> _Rows:
-        return self.mix([logits for batch in self.batches for logits in batch.step(rows)])
+        return self.guidance([logits for batch in self.batches for logits in batch.step(rows)])

@@ -23,8 +23,8 @@ from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.chances import prompt_chances
-from vaultgpt.mirror.decoding import Cancelled, Lane, Mix, PrefixStore
-from vaultgpt.mirror.echo import NoRuns, Runs
+from vaultgpt.mirror.copy_guard import NoRuns, Runs
+from vaultgpt.mirror.decoding import Cancelled, Guidance, Lane, PrefixStore
 from vaultgpt.mirror.families import Commons, build, stamps
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
@@ -318,13 +318,13 @@ class Engine:
             cached = found if name == "c" else cached
             lanes.append(Lane(each, ids, prefix))
             parts.append(encoded)
-        mix = Mix.of(sampling, [name for name, _, _ in wanted])
+        guidance = Guidance.of(sampling, [name for name, _, _ in wanted])
         same_tail = all(p.cut.tail == parts[0].cut.tail for p in parts)
-        return Prepared(lanes, mix, parts[0], cached, same_tail, most)
+        return Prepared(lanes, guidance, parts[0], cached, same_tail, most)
 
 
 def _candidate(answer: Answer) -> question.ScoredText:
-    nats = answer.chooser.log_chance / max(1, len(answer.tail))
+    nats = answer.sampler.log_chance / max(1, len(answer.tail))
     return question.ScoredText(answer.wording.text, answer.finish == "stop", nats)
 
 

@@ -54,7 +54,7 @@ def sentence_ends(text: str, start: int, final: bool = False) -> list[int]:
     return [end for end in dict.fromkeys(found) if end > start and not _is_abbreviation(text, end)]
 
 
-class Ender:
+class StoppingCriteria:
     """Watches one growing answer. `before` is the end of the text before the cursor."""
 
     def __init__(

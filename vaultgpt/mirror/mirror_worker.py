@@ -182,7 +182,7 @@ class Worker:
             engine = self._own(settings)
             engine.problem = refused
             return engine
-        from vaultgpt.mirror.echo import NoRuns
+        from vaultgpt.mirror.copy_guard import NoRuns
         from vaultgpt.mirror.remote import RemoteEngine
 
         runs = NoRuns() if self.index is None else self.index

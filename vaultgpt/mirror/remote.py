@@ -17,7 +17,7 @@ from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.corpus.secrets import outside, secret_ranges
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.generation_folders import with_folder
-from vaultgpt.mirror.echo import Runs
+from vaultgpt.mirror.copy_guard import Runs
 from vaultgpt.mirror.fingerprint import (
     UNPENALISED,
     ServerFacts,

@@ -72,7 +72,7 @@ class Dry:
                 logits[token] -= self.multiplier * self.base ** (run - self.allowed)
 
 
-class Chooser:
+class Sampler:
     """Draws from logits for one alternative; its own generator makes it independent of the rest."""
 
     def __init__(self, settings: Sampling, seed: int | None, alternative: int) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.lines import Lines
 from vaultgpt.mirror.answer import Answer, Frame
-from vaultgpt.mirror.decoding import Decoding, Lane, Mix
-from vaultgpt.mirror.echo import Runs
+from vaultgpt.mirror.copy_guard import Runs
+from vaultgpt.mirror.decoding import Decoding, Guidance, Lane
 from vaultgpt.mirror.lengths import MAY_BE_SHORT
 from vaultgpt.mirror.prompting import Encoded, Healing
 from vaultgpt.mirror.question import Stems
-from vaultgpt.mirror.sampling import Breaks, Chooser, Dry, Logits, Verse
+from vaultgpt.mirror.sampling import Breaks, Dry, Logits, Sampler, Verse
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.vault.entry import names_verse
@@ -31,7 +31,7 @@ class Prepared:
     """A prompt prefilled: its lanes, the first one's tokens, how many of them were cached."""
 
     lanes: list[Lane]
-    mix: Mix
+    guidance: Guidance
     encoded: Encoded
     cached: int
     same_tail: bool  # every lane gave back the same bytes at the cursor
@@ -69,7 +69,7 @@ class Sequences:
         self._decoding: Decoding | None = None
         if ready is not None:
             barred = voice.barred + stems.barred if stems else voice.barred
-            self._decoding = Decoding(ready.lanes, ready.mix, barred)
+            self._decoding = Decoding(ready.lanes, ready.guidance, barred)
             self._start(ready, self._decoding)
 
     def pieces(self, cancelled: Callable[[], bool]) -> Iterator[Piece]:
@@ -121,7 +121,7 @@ class Sequences:
         )
         answer = Answer(
             frame,
-            Chooser(sampling, prompt.seed, index),
+            Sampler(sampling, prompt.seed, index),
             Dry(sampling, spared, poetry),
             wording,
             Verse(lines, voice.breaks) if lines is not None else None,

@@ -11,8 +11,8 @@ import sys
 
 from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.words import split_words
-from vaultgpt.mirror.echo import Echo, Runs
-from vaultgpt.mirror.lengths import MAY_BE_SHORT, Ender, Ending
+from vaultgpt.mirror.copy_guard import CopyGuard, Runs
+from vaultgpt.mirror.lengths import MAY_BE_SHORT, Ending, StoppingCriteria
 from vaultgpt.mirror.manner import Fault, Manner
 from vaultgpt.wire import Finish, Piece, Prompt
 
@@ -46,18 +46,23 @@ class Wording:
             strip = " \t" if before[-1].isspace() else ""
         return Wording(
             index,
-            Echo(runs, before, sampling.guard),
+            CopyGuard(runs, before, sampling.guard),
             Manner(habits, before, sampling.dry_multiplier > 0),
-            Ender(prompt.length, most, prompt.stop, prompt.suffix, poetry),
+            StoppingCriteria(prompt.length, most, prompt.stop, prompt.suffix, poetry),
             strip,
         )
 
     def __init__(
-        self, index: int, echo: Echo, manner: Manner, ender: Ender, strip: str = ""
+        self,
+        index: int,
+        copy_guard: CopyGuard,
+        manner: Manner,
+        stopping: StoppingCriteria,
+        strip: str = "",
     ) -> None:
         """`strip`: white space that the answer does not open with."""
-        self.index, self._echo, self._manner, self._ender = index, echo, manner, ender
-        self._strip = strip
+        self.index, self._strip = index, strip
+        self._copy_guard, self._manner, self._stopping = copy_guard, manner, stopping
         self.text = ""
         self.sent = self.opening = 0  # characters given away, and those stripped before them
         self.finish: Finish | None = None
@@ -68,20 +73,20 @@ class Wording:
         """Back to so many characters."""
         self.text = self.text[:length]
         self._limit_at = None
-        self._echo.rewind(length)
+        self._copy_guard.rewind(length)
         self._manner.cut(length)
-        self._ender.rewind(length)
+        self._stopping.rewind(length)
 
     def judge(self, tokens: int) -> Fault | Ending | None:
         """What its newest characters make of a text of so many tokens."""
-        ending = self._ender.find(self.text, tokens)
+        ending = self._stopping.find(self.text, tokens)
         if ending is not None:
             return self._fault(ending.at, ending.at) or self._too_short(ending) or ending
-        return self._fault(len(self.text), self._echo.ended(self.text))
+        return self._fault(len(self.text), self._copy_guard.ended(self.text))
 
     def close(self) -> Fault | Ending:
         """The writer says that the text is over."""
-        at = self._ender.close(self.text)
+        at = self._stopping.close(self.text)
         ending = Ending(at, "stop", own=at == len(self.text.rstrip()))
         return self._fault(ending.at, ending.at) or self._too_short(ending) or ending
 
@@ -90,7 +95,7 @@ class Wording:
         self._manner.pardon(sys.maxsize if to_come else len(self.text))
 
     def _fault(self, upto: int, ended: int) -> Fault | None:
-        copied = self._echo.copied(self.text, ended)
+        copied = self._copy_guard.copied(self.text, ended)
         if copied is not None:
             return Fault(copied, "copied")
         return self._manner.fault(self.text[:upto], ended)
@@ -102,7 +107,7 @@ class Wording:
         return Fault(0, "short")
 
     def _enough(self, upto: int) -> bool:
-        any_length = self._ender.length in MAY_BE_SHORT
+        any_length = self._stopping.length in MAY_BE_SHORT
         return any_length or len(split_words(self.text[:upto])) >= _LEAST_WORDS
 
     # What is given away -----------------------------------------------------------------------
@@ -112,8 +117,8 @@ class Wording:
         if self.sent == 0 and self._short < _MOST_SHORT and not self._enough(len(self.text)):
             return 0
         match = _OPEN.search(self.text, max(0, len(self.text) - 80))
-        limit = min(match.start() if match else len(self.text), self._ender.held(self.text))
-        return min(limit, self._echo.ended(self.text), self._manner.settled(self.text))
+        limit = min(match.start() if match else len(self.text), self._stopping.held(self.text))
+        return min(limit, self._copy_guard.ended(self.text), self._manner.settled(self.text))
 
     def words_before(self, at: int) -> int:
         """Where the text's whole words end before character `at`."""

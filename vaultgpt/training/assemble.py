@@ -158,7 +158,7 @@ def _newest(ledger: Ledger, new: dict[str, tuple[str, ...]]) -> dict[str, tuple[
 
 
 def _day(row: EntryRow) -> str:
-    return row.date or time.strftime("%Y-%m-%d", time.gmtime(row.changed))
+    return row.date or time.strftime("%Y-%m-%d", time.gmtime(max(0.0, row.changed)))
 
 
 def author_pages(ledger: Ledger, rules: Rules) -> tuple[list[Item], list[Item]]:

@@ -11,7 +11,7 @@ import pytest
 from tests.mirror.conftest import SetRuns, engine_of, write
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
-from vaultgpt.mirror.echo import Echo, NoRuns
+from vaultgpt.mirror.copy_guard import CopyGuard, NoRuns
 from vaultgpt.wire import Prompt, Sampling
 
 KNOWN = "one two three four five six seven eight nine ten eleven twelve"
@@ -19,12 +19,12 @@ KNOWN = "one two three four five six seven eight nine ten eleven twelve"
 
 def first_hit(before: str, text: str, known: str = KNOWN) -> int | None:
     """Feed character by character as an engine would; where the guard objects."""
-    echo = Echo(SetRuns([known]), before, True)
+    guard = CopyGuard(SetRuns([known]), before, True)
     for end in range(1, len(text) + 1):
-        hit = echo.copied(text[:end], echo.ended(text[:end]))
+        hit = guard.copied(text[:end], guard.ended(text[:end]))
         if hit is not None:
             return hit
-    return echo.copied(text, len(text))
+    return guard.copied(text, len(text))
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_the_prompt_itself_is_never_objected_to() -> None:
 
 def test_nine_words_pass_and_the_guard_can_be_off() -> None:
     assert first_hit("", "one two three four five six seven eight nine and ten") is None
-    echo = Echo(SetRuns([KNOWN]), "", False)
-    assert echo.copied(KNOWN, len(KNOWN)) is None
+    guard = CopyGuard(SetRuns([KNOWN]), "", False)
+    assert guard.copied(KNOWN, len(KNOWN)) is None
     assert not NoRuns().has([])
 
 
 def test_after_a_rewind_the_words_before_it_still_count() -> None:
-    echo = Echo(SetRuns([KNOWN]), "", True)
+    guard = CopyGuard(SetRuns([KNOWN]), "", True)
     upto = KNOWN.index(" ten")
-    assert echo.copied(KNOWN[: upto + 4], upto + 4) == upto + 1
-    echo.rewind(upto)
-    assert echo.copied(KNOWN[:upto] + " then", upto + 5) is None
-    echo.rewind(upto)
-    assert echo.copied(KNOWN[:upto] + " ten", upto + 4) == upto + 1
+    assert guard.copied(KNOWN[: upto + 4], upto + 4) == upto + 1
+    guard.rewind(upto)
+    assert guard.copied(KNOWN[:upto] + " then", upto + 5) is None
+    guard.rewind(upto)
+    assert guard.copied(KNOWN[:upto] + " ten", upto + 4) == upto + 1
 
 
 def recited(text: str, before: str, known: SetRuns) -> int:
@@ -118,8 +118,8 @@ def test_when_nothing_else_may_follow_the_text_ends(tiny_llama: Path) -> None:
 def test_it_works_with_the_index_on_disk(tmp_path: Path) -> None:
     index = RunIndex(tmp_path / "runs", b"secret", n=10)
     index.add([KNOWN])
-    echo = Echo(RunIndex(tmp_path / "runs", b"secret", n=10).load(), "", True)
-    assert echo.copied(KNOWN, len(KNOWN)) == KNOWN.index("ten")
+    guard = CopyGuard(RunIndex(tmp_path / "runs", b"secret", n=10).load(), "", True)
+    assert guard.copied(KNOWN, len(KNOWN)) == KNOWN.index("ten")
 
 
 def test_checking_word_by_word_equals_checking_at_once() -> None:
@@ -129,10 +129,10 @@ def test_checking_word_by_word_equals_checking_at_once() -> None:
         known = " ".join(rng.choice("ab") for _ in range(14))
         text = " ".join(words)
         index = SetRuns([known], n=5)
-        echo, at_once = Echo(index, "", True), Echo(index, "", True)
+        guard, at_once = CopyGuard(index, "", True), CopyGuard(index, "", True)
         hit = None
         for end in range(1, len(text) + 1):
-            hit = echo.copied(text[:end], echo.ended(text[:end]))
+            hit = guard.copied(text[:end], guard.ended(text[:end]))
             if hit is not None:
                 break
         assert hit == at_once.copied(text, len(text)) or hit is None

@@ -36,7 +36,7 @@ class NoRuns:
         return False
 
 
-class Echo:
+class CopyGuard:
     """Words of prompt and answer so far. Offsets are characters of the answer; the prompt's end
     is 0 and a word that began in the prompt starts below it."""
 
