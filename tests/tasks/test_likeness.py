@@ -95,6 +95,23 @@ def test_passages_keep_sentences_whole_and_a_long_note_is_looked_at_from_its_end
     ).split(". ")
 
 
+def test_no_passage_is_longer_than_a_base_reads() -> None:
+    endless = " ".join(["and on it went"] * 1_000)
+    assert said(f"{MINE}\n\n{endless}.\n\n{ALSO}") == [MINE, ALSO]
+
+
+def test_a_sentence_of_which_nothing_was_scored_is_not_said_to_be_neither() -> None:
+    asked = LikenessRequest.model_validate({"text": f"{MINE} {ALSO}"})
+
+    async def score(prompt: Prompt) -> Sequence[TokenChance]:
+        kept = prompt.text[prompt.text.index(ALSO) - 1 :]  # the rest was cut off
+        return [TokenChance(c, -1.0, {}) for c in kept]
+
+    prose = prose_of(asked.text)
+    found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
+    assert [asked.text[one["start"] : one["end"]] for one in found["sentences"]] == [ALSO]
+
+
 def answer(
     text: str, voice: float = 1.0, base: float = 2.0, learned: bool = True, **more: object
 ) -> tuple[LikenessAnswer, list[Prompt]]:
@@ -112,7 +129,8 @@ def answer(
         ]
 
     prose = prose_of(text, asked.path)
-    return asyncio.run(judged(asked, prose, learned, score)), prompts
+    found = passages(prose)
+    return asyncio.run(judged(asked, prose.judgement, found, learned, score)), prompts
 
 
 def test_a_gain_is_the_share_and_its_place_is_counted_as_the_editor_counts() -> None:

@@ -38,7 +38,7 @@ from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import write_runtime
 from vaultgpt.tasks.config import RELOAD, SET_OPTION, Done, OptionRow, SetRequest, set_option
-from vaultgpt.tasks.likeness import LIKENESS, LikenessAnswer, LikenessRequest, judged
+from vaultgpt.tasks.likeness import LIKENESS, LikenessAnswer, LikenessRequest, judged, read_passages
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
 from vaultgpt.tasks.status import (
     STATUS,
@@ -53,7 +53,7 @@ from vaultgpt.tasks.status import (
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
 from vaultgpt.tasks.vault_service import NOTHING, Desk, Nothing, Task
 from vaultgpt.tasks.why import check_path, check_tags
-from vaultgpt.vault.at_cursor import AtCursor, EditorNote, EditorProse, read_editor, read_prose
+from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.wire import Piece, Prompt, Usage
 
 _Q = TypeVar("_Q", bound=BaseModel)
@@ -317,12 +317,12 @@ class Daemon:
     async def _likeness(self, asked: LikenessRequest) -> LikenessAnswer:
         """Scored a passage at a time, and never while somebody waits for text."""
 
-        def read() -> EditorProse:
-            return read_prose(self.state.vault, self.settings.rules, asked.path, asked.text)
-
         self.touch()
         learned = await self._reader.do(lambda ledger: ledger.generations.writing() is not None)
-        return await judged(asked, await in_thread(read), learned, self.writing.mirror.score)
+        judgement, found = await in_thread(
+            lambda: read_passages(self.state.vault, self.settings.rules, asked)
+        )
+        return await judged(asked, judgement, found, learned, self.writing.mirror.score)
 
     def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage."""

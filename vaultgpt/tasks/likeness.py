@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from vaultgpt.corpus.words import count_words
 from vaultgpt.mirror.lengths import sentence_ends
+from vaultgpt.settings import Rules
 from vaultgpt.tasks.schemas import NotePath, Tags
 from vaultgpt.tasks.vault_service import Question, Task
-from vaultgpt.vault.at_cursor import AtCursor, EditorProse, ProseLine, to_utf16
+from vaultgpt.vault.at_cursor import AtCursor, EditorProse, ProseLine, read_prose, to_utf16
 from vaultgpt.vault.entry import Judgement
 from vaultgpt.wire import Prompt, TokenChance
 
 _LEAST_WORDS = 5  # fewer say too little about who wrote them
-_MOST_CHARS = 1_600  # of a passage: well within what any base reads at once
+_MOST_CHARS = 1_600  # of a passage: well within what any base reads at once; no sentence is so long
 _MOST_PASSAGES = 32  # of one note; a longer one is looked at from its end
 _UNLEARNED = Judgement(
     False,
@@ -107,13 +109,22 @@ class Passage:
         return nats
 
 
+def read_passages(
+    vault: Path, rules: Rules, asked: LikenessRequest
+) -> tuple[Judgement, list[Passage]]:
+    """What the rules say of the note, and its passages: seconds of work, where it is a book."""
+    prose = read_prose(vault, rules, asked.path, asked.text)
+    return prose.judgement, passages(prose)
+
+
 def passages(prose: EditorProse) -> list[Passage]:
     """A note's sentences, each in its entry's voice; of a long note the last ones."""
     found: list[Passage] = []
     for voice, lines in prose.parts:
         last: Passage | None = None
         for line in lines:
-            for n, sentence in enumerate(_sentences(line)):
+            fitting = (one for one in _sentences(line) if len(one.text) <= _MOST_CHARS)
+            for n, sentence in enumerate(fitting):
                 if last is None or len(last.text) + len(sentence.text) > _MOST_CHARS:
                     found.append(last := Passage(voice))
                 last.add(sentence, n == 0)
@@ -150,14 +161,17 @@ def _sentence(line: ProseLine, start: int, end: int, own: Sequence[tuple[int, in
 
 
 async def judged(
-    asked: LikenessRequest, prose: EditorProse, learned: bool, score: _Score
+    asked: LikenessRequest,
+    judgement: Judgement,
+    found: Sequence[Passage],
+    learned: bool,
+    score: _Score,
 ) -> LikenessAnswer:
-    """The answer. `score` is asked of the voice first and then of the base, so that where only one
-    of them fits into memory each is read once."""
-    refused = prose.judgement if not prose.judgement.used or learned else _UNLEARNED
+    """The answer for what `read_passages` found. `score` is asked of the voice first and then of
+    the base, so that where only one of them fits into memory each is read once."""
+    refused = judgement if not judgement.used or learned else _UNLEARNED
     if not refused.used:
         return LikenessAnswer(refused=_Refusal(code=refused.code, why=refused.why), sentences=[])
-    found = passages(prose)
     voice, base = [
         [each.nats(await score(_prompt(asked, each, model))) for each in found]
         for model in ("mirror", "base")
@@ -165,7 +179,7 @@ async def judged(
     sentences = [sentence for each in found for sentence in each.sentences]
     places = to_utf16(asked.text, [at for one in sentences for at in (one.start, one.end)])
     gains = [  # the share, not the difference: what any model finds hard is not theirs for it
-        1 - ours / theirs if theirs else 0.0
+        1 - ours / theirs if ours and theirs else math.nan  # cut off: more than the base reads
         for passage in zip(voice, base, strict=True)
         for ours, theirs in zip(*passage, strict=True)
     ]
