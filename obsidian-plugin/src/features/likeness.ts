@@ -27,6 +27,7 @@ export class Likeness extends Component {
 	surprises: readonly Surprise[] | null = null;
 	private readonly marks = marking();
 	private asking = new AbortController();
+	private readonly over = new AbortController();
 
 	constructor(private readonly core: Core) {
 		super();
@@ -41,6 +42,7 @@ export class Likeness extends Component {
 
 	override onunload(): void {
 		this.asking.abort();
+		this.over.abort();
 	}
 
 	/** Mark the note on screen; a second time takes the marks away. */
@@ -78,7 +80,7 @@ export class Likeness extends Component {
 		const found: (Surprise & { gain: number })[] = [];
 		for (const file of newest) {
 			const text = await this.core.app.vault.cachedRead(file);
-			const { sentences } = await this.core.api.likeness(pathOf(file.path), text, this.asking.signal);
+			const { sentences } = await this.core.api.likeness(pathOf(file.path), text, this.over.signal);
 			const least = extremes(sentences)?.least;
 			if (least) found.push({ path: file.path, name: file.basename, sentence: text.slice(least.start, least.end), gain: least.gain });
 		}

@@ -196,6 +196,11 @@ describe.runIf(browser)("at the cursor's place", () => {
 			notes.set("Dreams/Off.md", `---\nvaultgpt: false\n---\n${text}`);
 			window.bench.run("open-history");
 		}, [PATH, note]);
+		// A note is marked meanwhile, which ends only a marking.
+		await page.route("**/v1/likeness", async (route) => {
+			await page.evaluate(() => window.bench.run("unlike"));
+			await route.continue().catch(() => undefined);
+		}, { times: 1 });
 		await page.locator("#side button", { hasText: "Look for them" }).click();
 		const told = page.locator("#side p", { hasText: theirs });
 		await told.waitFor({ timeout: 60_000 });
