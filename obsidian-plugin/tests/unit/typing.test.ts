@@ -47,7 +47,7 @@ describe.each(PARSERS)("by the tree of %s", (parser) => {
 		"![[baths.png]]¦",
 	])("and not: %s", (marked) => expect(welcome(marked)).toBe(false));
 
-	test.runIf(parser === "Lezer's").each([
+	if (parser === "Lezer's") test.each([
 		"The baths¦\n===",
 		"| when | what |\n| --- | --- |\n| then | that¦",
 		"<!-- a remark¦\n-->",
@@ -55,7 +55,7 @@ describe.each(PARSERS)("by the tree of %s", (parser) => {
 	])("nor: %s", (marked) => expect(welcome(marked)).toBe(false));
 
 	// What Lezer's does not know the daemon refuses: tests/server/test_open_notes.py.
-	test.runIf(parser !== "Lezer's").each([
+	if (parser !== "Lezer's") test.each([
 		"---\ntags: dream¦",
 		"$$\nx = y¦\n$$",
 		"%%\na remark¦\n%%",
