@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -164,6 +165,19 @@ def test_a_batch_under_way_when_time_is_up_is_cut(tiny_llama: Path, tmp_path: Pa
     one = Wanted("dream", ((("dream",), "2019"),), 2_000, 60, 1.0)
     writer.write([one], 0.3, 0.3, lambda _: None)
     assert 0 < one.written < one.words and writer.seconds < 5
+
+
+def test_a_batch_that_had_no_time_to_write_says_nothing_of_its_pages() -> None:
+    class Slow:
+        def generate(self, prompt: Prompt, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+            while not cancelled():  # the time is spent before the first piece
+                time.sleep(0.01)
+            yield from ()
+
+    writer = Writer(Slow(), Sampling(), 20, 1.5, 1)  # type: ignore[arg-type]
+    one = Wanted("dream", ((("dream",), "2019"),), 240, 60, 1.0)
+    writer.write([one], 0.1, 0.1, lambda _: None)
+    assert (one.written, one.words, one.least) == (0, 240, 60)
 
 
 def test_the_job_survives_its_file(tiny_llama: Path, tmp_path: Path) -> None:

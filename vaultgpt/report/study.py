@@ -98,10 +98,12 @@ class Writer:
                 break
             fresh = sum(not w.texts for w in open_)
             one = max(open_, key=lambda w: (w.written < w.least, w.left / w.words))
-            texts = self.batch(one, (most_s - spent_s) / max(1, fresh))
+            its_s = (most_s - spent_s) / max(1, fresh)
+            texts = self.batch(one, its_s)
             one.texts += texts
             one.written += sum(len(split_words(text)) for text in texts)
-            if not any(texts):
+            cut = time.monotonic() - began >= spent_s + its_s
+            if not any(texts) and not cut:
                 one.words = one.least = one.written  # it ends every page at once
             done = sum(w.written for w in wanted) / max(1, sum(w.words for w in wanted))
             on_part(min(1.0, max(done, (time.monotonic() - began) / most_s)))
