@@ -41,7 +41,11 @@ class UsageError(VaultGPTError):
 
 
 class UnknownOption(UsageError):
-    """There is no option of this name; `mend` names those that may have been meant."""
+    """There is no option of this name; `near` are the keys that may have been meant."""
+
+    def __init__(self, message: str, mend: str = "", near: tuple[str, ...] = ()) -> None:
+        super().__init__(message, mend)
+        self.near = near
 
 
 class Forbidden(VaultGPTError):

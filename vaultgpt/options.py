@@ -70,11 +70,9 @@ def with_option(settings: _S, key: str, value: Any) -> _S:
         part = getattr(settings, section)
     found = next((f for f in _options(part) if f.name == name), None) if part else None
     if found is None:
-        close = ", ".join(_alike(key, name, [o.key for o in describe(settings)]))
-        raise UnknownOption(
-            f"There is no option {key!r}.",
-            f"Did you mean {close}?" if close else "`vaultgpt config` lists them.",
-        )
+        near = _alike(key, name, [o.key for o in describe(settings)])
+        mend = f"Did you mean {', '.join(near)}?" if near else "`vaultgpt config` lists them."
+        raise UnknownOption(f"There is no option {key!r}.", mend, tuple(near))
     changed = replace(part, **{name: _checked(_option(found, key, None), value)})
     return changed if not section else replace(settings, **{section: changed})  # type: ignore[type-var]
 

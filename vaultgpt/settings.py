@@ -246,7 +246,7 @@ def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
     key of the file that there is no option for is left alone, and told of once on standard error.
     """
     settings, unknown = _from_file(path)
-    if fresh := [sentence for sentence in unknown.values() if sentence not in _told]:
+    if fresh := [said for one in unknown if (said := one.sentence) not in _told]:
         import logging  # only who has something to say needs it
 
         _told.update(fresh)
@@ -256,7 +256,7 @@ def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
 
 def unknown_keys(path: Path) -> list[str]:
     """A sentence for each key of config.toml that there is no option for. UsageError as above."""
-    return list(_from_file(path)[1].values())
+    return [one.sentence for one in _from_file(path)[1]]
 
 
 def unsure_rules(path: Path) -> str:
@@ -264,13 +264,7 @@ def unsure_rules(path: Path) -> str:
 
     What it says in vain may be what was to leave notes out.
     """
-    said = [
-        sentence
-        for key, sentence in _from_file(path)[1].items()
-        if key.startswith("rules.")
-        or "rules." in sentence.partition(f"{key!r}")[2]
-        or any(f.name in key.lower() for f in fields(Rules))
-    ]
+    said = [one.sentence for one in _from_file(path)[1] if one.may_be_a_rule()]
     return " ".join([*said, _UNSURE]) if said else ""
 
 
@@ -284,16 +278,31 @@ def with_changes(settings: Settings, changes: Iterable[str]) -> Settings:
     return settings
 
 
-def _from_file(path: Path) -> tuple[Settings, dict[str, str]]:
-    """What the file says, and by key sentences about what it says in vain."""
-    settings, unknown = Settings(), dict[str, str]()
+@dataclass(frozen=True)
+class _UnknownKey:
+    """What the file says in vain."""
+
+    key: str
+    near: tuple[str, ...]  # the keys that may have been meant
+    sentence: str
+
+    def may_be_a_rule(self) -> bool:
+        """Whether it is a rule's by its section, by what it is near to, or by its own words."""
+        return any(one.startswith("rules.") for one in (self.key, *self.near)) or any(
+            f.name in self.key.lower() for f in fields(Rules)
+        )
+
+
+def _from_file(path: Path) -> tuple[Settings, list[_UnknownKey]]:
+    """What the file says, and what it says in vain."""
+    settings, unknown = Settings(), list[_UnknownKey]()
     for key, value in _entries(path):
         try:
             settings = with_option(settings, key, value)
         except UnknownOption as error:
             if is_dataclass(getattr(settings, key, None)):
                 raise UsageError(f"{key} takes options, as [{key}] and lines below it.") from None
-            unknown[key] = f"{path.name}: {error}"
+            unknown.append(_UnknownKey(key, error.near, f"{path.name}: {error}"))
     return settings, unknown
 
 
