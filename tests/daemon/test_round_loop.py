@@ -28,7 +28,7 @@ from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.plan import Due
 from vaultgpt.training.round import Asked
 from vaultgpt.wire import Hear
-from vaultgpt.workers.pipe import RoundStopped
+from vaultgpt.workers.process import RoundStopped
 
 
 @dataclass

@@ -19,7 +19,7 @@ from vaultgpt.report.job import VoiceJob
 from vaultgpt.settings import Training
 from vaultgpt.wire import ProgressEvent, read_frame, write_frame
 from vaultgpt.workers.jobs import run_voice
-from vaultgpt.workers.pipe import RoundStopped
+from vaultgpt.workers.process import RoundStopped
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine

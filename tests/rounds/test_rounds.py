@@ -50,7 +50,7 @@ from vaultgpt.vault import walk
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.reconcile import ScannedNote
 from vaultgpt.workers.elsewhere import Lender
-from vaultgpt.workers.pipe import RoundStopped
+from vaultgpt.workers.process import RoundStopped
 
 KEYS = {"round", "kind", "verdict", "report", "generation"}
 

@@ -19,7 +19,7 @@ from vaultgpt.training.round import Report, report_from_json
 from vaultgpt.training.together import Together
 from vaultgpt.training.trainer import run_job
 from vaultgpt.workers.jobs import run_trainer
-from vaultgpt.workers.pipe import RoundStopped
+from vaultgpt.workers.process import RoundStopped
 
 TWO = Training(processes=2, threads=2)
 

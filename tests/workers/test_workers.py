@@ -29,7 +29,7 @@ from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.mirror import MirrorProcess, Opening
-from vaultgpt.workers.pipe import RoundStopped, _classes, error_from_frame, idle_threads
+from vaultgpt.workers.process import RoundStopped, _classes, error_from_frame, idle_threads
 
 CHILD = """
 import os, sys, threading, time
@@ -424,7 +424,7 @@ def test_the_mirror_gets_at_least_one_thread_and_no_more_than_the_cores(
         idle, nice, iowait = 0.0, 100.0, 0.0
 
     monkeypatch.setattr("psutil.cpu_times_percent", lambda interval: Times)
-    monkeypatch.setattr("vaultgpt.workers.pipe.usable_cores", lambda: 8)
+    monkeypatch.setattr("vaultgpt.workers.process.usable_cores", lambda: 8)
     assert idle_threads(0.01) == 7, "a trainer at low priority costs one thread"
 
 

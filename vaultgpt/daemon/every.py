@@ -28,7 +28,7 @@ from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, make_private_dir
 from vaultgpt.state import known_vaults, state_root
 from vaultgpt.workers.mirror import SHARED
-from vaultgpt.workers.pipe import HALTED_S, Stillness
+from vaultgpt.workers.process import HALTED_S, Stillness
 
 _LOOK_S = 0.5
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within

@@ -40,7 +40,7 @@ from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.train import Started
 from vaultgpt.training.round import Asked
 from vaultgpt.wire import ProgressEvent
-from vaultgpt.workers.pipe import RoundStopped
+from vaultgpt.workers.process import RoundStopped
 
 _LEAVE_S = 15.0  # for a trainer that was told to stop
 _NIGHT_KEY = "daemon_last_night"

@@ -29,7 +29,7 @@ from vaultgpt.training.round import LEARNED, LESSON
 from vaultgpt.training.sealing import new_key, unseal
 from vaultgpt.wire import Frame, Hear, read_frame, write_frame
 from vaultgpt.workers.jobs import run_trainer
-from vaultgpt.workers.pipe import RoundStopped, error_from_frame
+from vaultgpt.workers.process import RoundStopped, error_from_frame
 
 _SSH = "VAULTGPT_SSH"  # in place of `ssh`, with its options, as GIT_SSH_COMMAND is for git
 _OPTIONS = ("-T", "-oBatchMode=yes", "-oServerAliveInterval=15", "-oServerAliveCountMax=4")

@@ -24,7 +24,7 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.settings import Training
 from vaultgpt.training.round import of_machine
 from vaultgpt.wire import Frame, Hear, ProgressEvent, read_frame, write_frame
-from vaultgpt.workers.pipe import RoundStopped, error_from_frame
+from vaultgpt.workers.process import RoundStopped, error_from_frame
 
 _TERMINATE_AFTER_S = 2.0
 _KILL_AFTER_S = 5.0

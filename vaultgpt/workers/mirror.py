@@ -23,7 +23,8 @@ from vaultgpt.settings import Mirror, Settings
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, TokenChance, Usage
 from vaultgpt.workers.order import Precedence
-from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe, error_from_frame, idle_threads
+from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe
+from vaultgpt.workers.process import error_from_frame, idle_threads
 
 ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
 SHARED = "VAULTGPT_SHARED_ENGINE"  # where the engine of `serve --all` listens, as its daemons know
