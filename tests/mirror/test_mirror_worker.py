@@ -165,6 +165,18 @@ def test_it_leaves_within_two_seconds_of_its_parents_end(
     assert time.perf_counter() - began < 2.0
 
 
+def _run(script: Path) -> subprocess.Popen[bytes]:
+    """A worker of the test's own making."""
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+
+
 def test_in_a_forward_pass_that_never_ends_it_leaves_too(tmp_path: Path) -> None:
     """The reader thread ends the process; here the main thread hangs in one operation."""
     script = tmp_path / "hang.py"
@@ -174,13 +186,7 @@ def test_in_a_forward_pass_that_never_ends_it_leaves_too(tmp_path: Path) -> None
         "threading.Event().wait())\n"
         "w.main()\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, str(script)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-    )
+    child = _run(script)
     assert child.stdin and child.stdout
     write_frame(child.stdin, {"op": "warm", "id": 1})
     assert read_frame(child.stdout) == {"event": "in", "id": 1}
@@ -199,14 +205,7 @@ def test_what_libraries_print_does_not_reach_the_frames(tmp_path: Path) -> None:
         "self._send('runs', m))\n"
         "w.main()\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, str(script)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": str(ROOT)},
-    )
+    child = _run(script)
     assert child.stdin and child.stdout
     write_frame(child.stdin, {"op": "runs"})
     assert read_frame(child.stdout) == {"event": "runs"}

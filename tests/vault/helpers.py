@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Entry, Note
@@ -53,3 +57,15 @@ def covered(note: Note) -> None:
             edge = span.end
         assert edge == len(entry.text)
     assert at == len(note.text)
+
+
+def close_folder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The folder of this name can't be opened: tests may run as root, whom no mode stops."""
+    opening = os.open
+
+    def refuse(place: Any, *rest: Any, **more: Any) -> int:
+        if str(place).endswith(name):
+            raise PermissionError(13, "denied")
+        return opening(place, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuse)

@@ -6,11 +6,10 @@ import os
 import time
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.vault.helpers import write
+from tests.vault.helpers import close_folder, write
 from vaultgpt.errors import NotFound, UsageError, VaultError, VaultGPTError
 from vaultgpt.settings import Rules
 from vaultgpt.vault import walk as walking
@@ -213,14 +212,7 @@ def test_a_folder_that_can_not_be_listed_deletes_nothing(
     write(tmp_path, "a.md")
     write(tmp_path, "closed/b.md")
     first = read_vault(tmp_path, Rules())
-    opening = os.open
-
-    def refuse(place: Any, *rest: Any, **more: Any) -> int:
-        if str(place).endswith("closed"):
-            raise PermissionError(13, "denied")
-        return opening(place, *rest, **more)
-
-    monkeypatch.setattr(os, "open", refuse)
+    close_folder(monkeypatch, "closed")
     scan = read_vault(tmp_path, Rules(), first.stamps)
     assert scan.gone == [] and "closed/b.md" in scan.stamps
     assert not scan.read and sorted(scan.stamps) == ["a.md", "closed/b.md"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.vault.helpers import write
+from tests.vault.helpers import close_folder, write
 from vaultgpt.cli import app
 from vaultgpt.settings import Rules
 from vaultgpt.vault.reconcile import find_one, read_one, read_vault
@@ -33,15 +32,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def shut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder "closed" can't be opened: tests may run as root, whom no mode stops."""
-    opening = os.open
-
-    def refuse(place: Any, *rest: Any, **more: Any) -> int:
-        if str(place).endswith("closed"):
-            raise PermissionError(13, "denied")
-        return opening(place, *rest, **more)
-
-    monkeypatch.setattr(os, "open", refuse)
+    close_folder(monkeypatch, "closed")
 
 
 def run(*arguments: str) -> str:
