@@ -57,7 +57,7 @@ _FULL_SHARE = 0.8  # of a full round's tokens: less is said
 _NEXT_STEPS = """That was the whole of it. For your own notes:
 
   vaultgpt init ~/YourVault       what it finds there, what it will do
-  vaultgpt train                  the first generation, in a few minutes
+  vaultgpt train                  the first voice, in a few minutes
   vaultgpt continue --note NOTE   in your voice
   vaultgpt serve                  watch, learn at night, answer the hotkey
 
