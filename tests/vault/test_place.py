@@ -118,6 +118,13 @@ def test_what_is_taken_stands_well_where_the_cursor_was(marked: str, text: str, 
         ("![[ba¦ths.png]]", "embed"),
         ("# A ti¦tle", "heading"),
         ("x\n\n## Even¦ing", "heading"),
+        ("A title¦\n===\n\nText", "at the end of that line"),
+        ("x\n\nEvening¦\n---\n\nIt rained", "at the end of that line"),
+        ("x\r\n\r\nEvening¦\r\n---\r\n", "at the end of that line"),
+        ("x\n\n2021-03-04¦\n---\n\nText", "at the end of that line"),
+        ("---\ntags: a\n---\nTitle¦\n===\nText", "at the end of that line"),
+        ("x\n\nEven¦ing\n===\n", "heading"),
+        ("x\n\nEvening\n==¦=\n", "heading"),
         ("#dre¦am #sea", "tags"),
     ],
 )
@@ -150,6 +157,11 @@ def test_the_prompt_of_a_quote_is_plain_and_what_follows_a_heading_begins_a_para
     assert read("> [!note]- Day\n> I woke¦").text == "Day\nI woke"
     assert read("> old\n\nI woke¦").text == "> old\n\nI woke"
     assert read("One.\n\n## Evening¦").text == "One.\n\n## Evening\n\n"
+    assert read("One.\n\nEvening\n---¦\n\nIt").text == "One.\n\nEvening\n---\n\n"
+    assert inserted("One.\n\nEvening\n===¦\n\nIt", "Rain.").startswith(
+        "One.\n\nEvening\n===\n\nRain.\n\nIt"
+    )
+    assert inserted("- one¦\n---\n", " two") == "- one two\n---\n", "a rule, below a list"
     assert read("# A title¦").text == "" and read("#dream¦").text == ""
     assert read("I woke.¦").text == "I woke."
 

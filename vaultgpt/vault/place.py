@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from vaultgpt.vault.entry import Entry, Note
-from vaultgpt.vault.markup import heading
+from vaultgpt.vault.markup import heading, setext
 
 _QUOTED = re.compile(r"[ \t]*>[ \t]?")
 _NEW_ITEM = re.compile(r"([ \t]*)(?:[-*+]|\d{1,9}[.)])[ \t]")
@@ -30,6 +30,7 @@ NOWHERE = {
     "embed": "an embed",
     "tags": "a line of tags; put it at its end or into the text",
     "title": "a heading; put it at its end or into the text",
+    "underline": "a heading above its line of === or ---; put it at the end of that line",
 }
 _QUOTE = re.compile(r"(?:[ \t]*>)+[ \t]?")
 _CALLOUT = re.compile(r"\[![^\]\n]*\][+-]?[ \t]*")
@@ -128,6 +129,8 @@ def place_at(note: Note, entry: Entry, at: int) -> Place | str:
         return "front_matter"
     if note.opened is not None and at > note.opened:
         return "code"
+    if (span is None or span.kind in _PROSE | _LINES) and (found := _underlined(note, line)):
+        return found
     if span is None or span.kind in _PROSE:
         return _in_prose(note.text, line)
     if span.kind in _LINES:
@@ -185,6 +188,26 @@ def _paragraph(line: _CursorLine) -> Place:
     return Place(f"\n{quote.rstrip()}\n{quote}" if line.text.strip() else "", quote)
 
 
+def _underlined(note: Note, line: _CursorLine) -> Place | str | None:
+    """In either line of a heading that is underlined; None elsewhere. New text would stand above
+    the underline, or in it: it may begin at its end alone."""
+    if line.quote or not line.text.strip() or "|" in line.text:
+        return None
+    above = _start_above(note.text, line.start)
+    for start in (line.start, above):
+        before = note.text[_start_above(note.text, start) : start]
+        opens = not before.strip("-=\r\n\t ")  # a blank line, or the front matter's last
+        if opens and (found := setext(note.text, start)) and line.start < found[0]:
+            if not line.at_end:
+                return "title"
+            return "underline" if start == line.start else _paragraph(line)
+    return None
+
+
+def _start_above(text: str, start: int) -> int:
+    return text.rfind("\n", 0, max(0, start - 1)) + 1
+
+
 def _in_prose(text: str, line: _CursorLine) -> Place | str:
     quote, written = _quote(line), line.text.rstrip()
     if quote and (header := _CALLOUT.match(line.text)) and header.end() <= len(line.left):
@@ -235,7 +258,7 @@ def _above(text: str, line: _CursorLine) -> list[str]:
     rows: list[str] = []
     end = line.start
     while end and len(rows) < _LOOK_LINES:
-        start = text.rfind("\n", 0, end - 1) + 1
+        start = _start_above(text, end)
         rows.append(text[start : end - 1].rstrip("\r")[len(line.quote) :])
         end = start
     return rows

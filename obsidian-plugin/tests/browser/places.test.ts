@@ -54,6 +54,17 @@ describe.runIf(browser)("at the cursor's place", () => {
 		expect(await written("It was cold.\n\n## Later¦\n")).toMatch(/^\n\n\S/);
 	});
 
+	test("at a heading above its underline the paragraph begins below that, and the cursor goes there", async () => {
+		for (const marked of ["The baths¦\n===", "It was cold.\n\nLater¦\n---\n\nMore.\n"]) {
+			await open(page, PATH, marked);
+			const text = await propose(page, daemon);
+			expect(text).toMatch(/^\n\n\S/);
+			await page.keyboard.press("Tab");
+			const heading = /^(?:===|---)$/m;
+			await expect.poll(() => doc()).toBe(marked.replace("¦", "").replace(heading, (under) => under + text));
+		}
+	});
+
 	test("after a full stop a word is set apart", async () => {
 		const text = await written("It was cold.¦");
 		expect(text).not.toMatch(/^[\p{L}\p{N}]/u);
