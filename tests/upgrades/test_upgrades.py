@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vaultgpt
-from tests.ledger.vaults import DAY, NOW
+from tests.ledger.vaults import DAY, NOW, slight_changes
 from tests.upgrades.__main__ import known
 from vaultgpt import generation_folders
 from vaultgpt.errors import StateError
@@ -65,6 +65,25 @@ def test_an_older_state_is_opened_and_nothing_of_it_is_lost(
     assert found == json.loads((tmp_path / "expected.json").read_text())
     for folder in sorted(state.generations.glob("g*")):
         assert generation_folders.condition(folder) == "sound"
+
+
+@pytest.mark.parametrize("archive", KEPT, ids=lambda path: path.stem)
+def test_what_an_older_ledger_keeps_of_a_paragraph_tells_its_slight_change(
+    archive: Path, home: Path, tmp_path: Path
+) -> None:
+    """1. A word is added to each paragraph of a note that the older version recorded. Result: they
+    are the texts that they were, and no new text waits.
+    """
+    state = opened(archive, home, tmp_path)
+    note = state.vault / "new.md"
+    paragraphs = note.read_text(encoding="utf-8").split("\n\n")
+    with Ledger.open(state) as ledger:
+        ledger.record(read_vault(state.vault, Rules()), NOW + 6 * DAY)
+        before, waits = slight_changes(ledger), ledger.pending(NOW + 20 * DAY).words
+        note.write_text("\n\n".join(f"changed {text}" for text in paragraphs), encoding="utf-8")
+        ledger.record(read_vault(state.vault, Rules()), NOW + 7 * DAY)
+        assert slight_changes(ledger) == before + len(paragraphs) == before + 3
+        assert ledger.pending(NOW + 20 * DAY).words == waits
 
 
 @pytest.mark.parametrize("archive", KEPT, ids=lambda path: path.stem)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _LOST_BITS = 24  # runs.coarse drops them
 _PLAIN_RUNS = 40  # of an entry; so many take five bytes each, more take less
+_BY_ELEVEN = range(16, 64)  # shingles; by eleven bits one in 32 at most is there by chance
+_ELEVEN = 192  # in the first byte, where their number is below 64; 4,096 of twelve bits come to 144
 
 
 def pack_runs(hashes: Hashes) -> bytes:
@@ -62,35 +64,48 @@ def lower_bits(raws: Sequence[bytes]) -> npt.NDArray[np.uint32]:
 
 
 def pack_shingles(hashes: Hashes) -> bytes:
-    """Hashes that are compared within one entry only, by twelve bits, ascending: their number, as
-    many upper bits as count to it by a bit for each and one for each step, then the lower bits.
+    """Hashes that are compared within one entry only, ascending, by twelve bits, or eleven where
+    few stand so far apart: their number, as many upper bits as count to it by a bit for each and
+    one for each step, then the lower bits.
 
-    Nine bits of each where forty are. Never in threes of bytes, which an older form came in.
+    Eight or nine bits of each where forty are. Never in threes of bytes, which an older form came
+    in; another one had twelve bits of all.
     """
-    kept = ascending(hashes >> np.uint64(52)).astype(np.int64)
+    width = 11 if len(hashes) in _BY_ELEVEN else 12
+    kept = ascending(hashes >> np.uint64(64 - width)).astype(np.int64)
     if not (count := len(kept)):
         return b""
-    upper = min(12, count.bit_length())
-    lower = 12 - upper
+    upper = min(width, count.bit_length())
+    lower = width - upper
     bits = np.zeros((1 << upper) + count * (1 + lower), dtype=np.bool_)
     bits[(kept >> lower) + np.arange(count)] = True
     bits[(1 << upper) + count :] = (kept[:, None] >> np.arange(lower) & 1).reshape(-1)
-    raw = bytes([count]) if count < 128 else bytes([128 | count >> 8, count & 255])
-    raw += np.packbits(bits).tobytes()
+    plain = [count] if count < 128 else [128 | count >> 8, count & 255]
+    raw = bytes([_ELEVEN | count] if width == 11 else plain) + np.packbits(bits).tobytes()
     return raw if len(raw) % 3 else raw + b"\0"
 
 
 def unpack_shingles(raw: bytes) -> npt.NDArray[np.uint16]:
-    """What pack_shingles kept: uint16, ascending."""
+    """uint16, ascending: what pack_shingles kept, those by eleven bits with 4,096 added."""
     if len(raw) % 3 == 0:
         return _in_threes(raw)
-    count, at = (raw[0], 1) if raw[0] < 128 else ((raw[0] & 127) << 8 | raw[1], 2)
-    upper = min(12, count.bit_length())
-    lower, steps = 12 - upper, (1 << upper) + count
+    count, width, at = raw[0], 12, 1
+    if count >= _ELEVEN:
+        count, width = count - _ELEVEN, 11
+    elif count >= 128:
+        count, at = (count & 127) << 8 | raw[1], 2
+    upper = min(width, count.bit_length())
+    lower, steps = width - upper, (1 << upper) + count
     bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8, offset=at))
     above = np.flatnonzero(bits[:steps]) - np.arange(count)
     below = bits[steps : steps + count * lower].reshape(count, lower) @ (1 << np.arange(lower))
-    return (above << lower | below).astype(np.uint16)
+    return ((above << lower | below) + (0 if width == 12 else 4096)).astype(np.uint16)
+
+
+def as_unpacked(hashes: Hashes) -> npt.NDArray[np.uint16]:
+    """uint16 [2 len(hashes)]: what unpack_shingles gives of each, by twelve bits and by eleven."""
+    kept = (hashes >> np.uint64(52)).astype(np.uint16)
+    return np.concatenate([kept, 4096 + (kept >> np.uint16(1))]).astype(np.uint16)
 
 
 def _in_threes(raw: bytes) -> npt.NDArray[np.uint16]:

@@ -9,6 +9,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultgpt.corpus import np
@@ -175,10 +176,10 @@ class Recorder:
 
     def _match_places(self, reads: Sequence[Read]) -> None:
         at: dict[bytes | str, list[tuple[bool, float, int, bool]]] = {}
-        for row in self._rows(
-            "SELECT n, place, absent_since, used FROM entries WHERE place IN",
-            [r.place for r in reads],
-        ):
+        columns = "SELECT n, place, absent_since, used FROM entries WHERE note"
+        known = self._rows(f"{columns} IN", sorted({read.note for read in reads}))
+        # Those that memory.jsonl alone knows are of no note yet.
+        for row in chain(known, self.db.execute(f"{columns} IS NULL")):
             gone = row["absent_since"]
             found = gone is not None, -(gone or 0.0), row["n"], bool(row["used"])
             at.setdefault(row["place"], []).append(found)
@@ -319,7 +320,8 @@ class Recorder:
         for read in reads:
             if read.row:
                 self._update(read)
-                self.db.execute("UPDATE entries SET changed=? WHERE n=?", (read.mtime, read.row))
+                changed = int(read.mtime), read.row
+                self.db.execute("UPDATE entries SET changed=? WHERE n=?", changed)
             else:
                 self._insert(read)
         self.db.executemany(
@@ -371,7 +373,7 @@ class Recorder:
         made = self.db.execute(
             "INSERT INTO entries (note, heading, place, date, tags, words, id, first_seen, "
             "changed) VALUES (?,?,?,?,?,?,?,?,?)",
-            (*self._columns(read), secrets.token_bytes(8), self.now, read.mtime),
+            (*self._columns(read), secrets.token_bytes(8), int(self.now), int(read.mtime)),
         )
         read.row = int(made.lastrowid or 0)
         if read.copy_of:  # a copy is held out, learned or forgotten with its original
