@@ -26,7 +26,7 @@ from benchmarks.common import arguments, markdown, serving
 from benchmarks.scale import make_vault
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, Manifest, publish
+from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, Manifest, publish
 from vaultgpt.ledger import GenerationRow, Ledger
 from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.settings import save_option
@@ -44,7 +44,7 @@ def random_voice(base: Path, folder: Path, seed: int) -> Path:
     factors: dict[str, torch.Tensor] = {}
     for name in sorted(n for n in files.names if n.endswith("_proj.weight")):
         rows, columns = files.shape(name)
-        module = PEFT_PREFIX + name.removesuffix(".weight")
+        module = "base_model.model." + name.removesuffix(".weight")
         down = torch.randn(RANK, columns, generator=rng) / columns**0.5
         factors[f"{module}.lora_A.weight"] = down
         factors[f"{module}.lora_B.weight"] = STRENGTH * torch.randn(rows, RANK, generator=rng)

@@ -114,6 +114,19 @@ def test_torch_is_imported_only_by_training_and_the_mirror(path: Path) -> None:
         assert not found, f"{relative} imports {found}"
 
 
+def test_one_file_knows_how_an_adapter_is_written() -> None:
+    """Its tensors' names and its file's: whoever else wants it asks `PeftAdapter.read`."""
+    spelt = re.compile(r"lora_[AB(]|base_model\\?\.model|adapter_model")
+    knowing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        if isinstance(node.value, str) and spelt.search(node.value)
+    }
+    assert knowing == {"generation_folders.py"}
+
+
 def test_no_file_outgrows_a_few_screens() -> None:
     long = {
         p.relative_to(PACKAGE).as_posix(): n

@@ -11,9 +11,12 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Generic, Literal, NotRequired, Self, TypedDict, TypeVar
+
+from safetensors import SafetensorError
 
 from vaultgpt.corpus.lines import FILE as LINES
 from vaultgpt.errors import ForeignWeights, GenerationError, GenerationUnreadable
@@ -36,22 +39,17 @@ CONFIG = "adapter_config.json"
 EMBEDDING = "embedding_delta.safetensors"
 LAST_WEIGHTS = "last_weights.safetensors"  # where training goes on; the active one alone has it
 MANIFEST = "manifest.json"
-PEFT_PREFIX = "base_model.model."  # before a module's name in ADAPTER
+_named = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight").fullmatch  # in ADAPTER
+_MORE_THAN_LORA = (  # of adapter_config.json
+    *("use_dora", "use_rslora", "use_qalora", "rank_pattern", "alpha_pattern"),
+    *("modules_to_save", "layer_replication"),
+)
 _README = "README.md"
 _NEEDED = (ADAPTER, CONFIG)
 _ALLOWED = frozenset({ADAPTER, CONFIG, EMBEDDING, LAST_WEIGHTS, LINES, MANIFEST, _README})
 KEYS = (
-    "base",
-    "revision",
-    "base_sha256",
-    "parent",
-    "round",
-    "created",
-    "files",
-    "learned",
-    "held_out",
-    "report",
-    "verdict",
+    *("base", "revision", "base_sha256", "parent", "round", "created", "files"),
+    *("learned", "held_out", "report", "verdict"),
 )
 _NAME = re.compile(r"g(\d{6,})")
 _ERASING = ".erasing-"
@@ -59,6 +57,7 @@ _ASIDE = "damaged-"
 _ROLLBACK = "`vaultgpt rollback` goes back to the generation before it."
 # What a loader of another program could prefer to ours.
 _WEIGHTS = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".onnx", ".pkl", ".pt", ".pth", ".py"})
+_Tensor = TypeVar("_Tensor")  # torch's or numpy's
 Condition = Literal["sound", "damaged", "foreign", "unreadable", "gone"]
 
 _ABOUT = """# {id}
@@ -77,17 +76,59 @@ it; `vaultgpt export DIR --merged` writes a model with both.
 """
 
 
-class AdapterConfig(TypedDict, total=False):
-    """adapter_config.json as peft has it, of its keys those that are read or set here."""
+@dataclass(frozen=True)
+class PeftAdapter(Generic[_Tensor]):
+    """A generation's PEFT files: LoRA tensors by peft's names, and the embedding's delta or None.
 
-    peft_type: str
-    r: int
-    lora_alpha: float
-    bias: str
-    target_modules: list[str]
-    inference_mode: bool
-    base_model_name_or_path: str
-    revision: str | None
+    W + (alpha / rank) B A. Nobody else reads them.
+    """
+
+    rank: int
+    alpha: int
+    tensors: dict[str, _Tensor]
+    embedding: _Tensor | None  # [vocabulary, hidden]
+
+    @classmethod
+    def read(cls, folder: Path, load: Callable[[Path], dict[str, _Tensor]]) -> Self:
+        """That of a folder, its tensors as `load` opens a safetensors file. GenerationError.
+
+        Refused is what says more than is applied here (DoRA, patterns, biases), so that nothing of
+        a generation is dropped in silence.
+        """
+        try:
+            config, tensors = read_json(folder / CONFIG), load(folder / ADAPTER)
+            delta = load(folder / EMBEDDING)["embedding"] if (folder / EMBEDDING).exists() else None
+            found = cls(int(config["r"]), int(config["lora_alpha"]), tensors, delta)
+            more = [key for key in _MORE_THAN_LORA if config.get(key)]
+            if config.get("bias", "none") != "none" or config.get("peft_type") != "LORA":
+                more.append("a bias or another kind than LoRA")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise GenerationError(
+                f"{folder.name} is damaged or can't be read ({type(error).__name__}).",
+                "Run `vaultgpt doctor`.",
+            ) from None
+        if not more and 2 * len(found.factors) != len(tensors):
+            more.append("tensors that are no LoRA factors")
+        if more:
+            raise GenerationError(
+                f"The adapter in {folder.name} uses what is not applied: {', '.join(more)}.",
+                "Train it again, or activate another one.",
+            )
+        return found
+
+    @property
+    def scale(self) -> float:
+        """What the product of the factors is multiplied by."""
+        return self.alpha / self.rank
+
+    @property
+    def factors(self) -> dict[str, tuple[_Tensor, _Tensor]]:
+        """A [rank, in] and B [out, rank] by the module ("model.layers.0.mlp.up_proj")."""
+        sides: dict[str, dict[str, _Tensor]] = {}
+        for name, tensor in self.tensors.items():
+            if found := _named(name):
+                sides.setdefault(found[1], {})[found[2]] = tensor
+        return {m: (s["A"], s["B"]) for m, s in sides.items() if len(s) == 2}
 
 
 class _Settled(TypedDict, total=False):

@@ -164,6 +164,18 @@ def test_adapters_that_do_not_fit_or_are_damaged_are_refused(
         pass
     with pytest.raises(GenerationError, match="does not fit"):
         Learner(base, replace(RECIPE, rank=8), 1, adapter)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    for more in ({"use_dora": True}, {"rank_pattern": {"o_proj": 2}}, {"bias": "all"}):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({**config, **more}))
+        with pytest.raises(GenerationError, match="what is not applied"):
+            load_adapter(tmp_path)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    half = {
+        n: t for n, t in adapter.tensors.items() if not n.endswith("0.mlp.up_proj.lora_B.weight")
+    }
+    save_adapter(tmp_path, base, replace(adapter, tensors=half), "b", None)
+    with pytest.raises(GenerationError, match="no LoRA factors"):
+        load_adapter(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"no")
     with pytest.raises(GenerationError, match="damaged"):
         load_adapter(tmp_path)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json
-from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
+from vaultgpt.generation_folders import PeftAdapter
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig
@@ -143,26 +144,14 @@ class Weights:
 
 
 class LoraFactors:
-    """LoRA factors by module name, and the embedding's delta: W + (alpha / r) B A.
-
-    GenerationError for a folder that says more than this engine applies (DoRA, patterns, biases),
-    so that nothing of a generation is dropped in silence.
-    """
+    """A generation's LoRA factors by module name, and which have been merged. GenerationError."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            config = read_json(folder / CONFIG)
-            tensors = _load(folder / ADAPTER)
-            extra = folder / EMBEDDING
-            self.embedding = _load(extra)["embedding"] if extra.exists() else None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise GenerationError(
-                f"The generation in {folder} can't be read ({type(error).__name__}).",
-                "Activate another one.",
-            ) from None
-        self.scale = _scale(config, folder)
-        self.factors = _pairs(tensors, folder)
+        found = PeftAdapter.read(folder, load_file)
+        delta = found.embedding
+        self.folder, self.scale = folder, found.scale
+        self.embedding = None if delta is None else delta.float()
+        self.factors = {name: (a.float(), b.float()) for name, (a, b) in found.factors.items()}
         self._left = set(self.factors)
 
     def merge(self, module: str, weight: Tensor) -> Tensor:
@@ -214,46 +203,3 @@ class LoraFactors:
             f"The generation in {self.folder} does not fit this base.",
             "Activate one that was trained on it.",
         )
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
-
-
-def _scale(config: AdapterConfig, folder: Path) -> float:
-    unknown = [
-        key
-        for key in (
-            "use_dora",
-            "use_rslora",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "layer_replication",
-            "use_qalora",
-        )
-        if config.get(key)
-    ]
-    if unknown or config.get("bias", "none") != "none" or config.get("peft_type") != "LORA":
-        raise GenerationError(
-            f"The adapter in {folder} uses what the mirror does not apply: "
-            f"{', '.join(unknown) or 'a bias or another kind than LoRA'}.",
-            "Train it again, or activate another one.",
-        )
-    return float(config["lora_alpha"]) / float(config["r"])
-
-
-def _pairs(tensors: dict[str, Tensor], folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    pairs = {}
-    for name, a in tensors.items():
-        module, found, _ = name.partition(".lora_A.")
-        if not found:
-            continue
-        pairs[module.removeprefix(PEFT_PREFIX)] = (a, tensors.get(f"{module}.lora_B.weight", a))
-    if 2 * len(pairs) != len(tensors) or any(a is b for a, b in pairs.values()):
-        raise GenerationError(
-            f"The adapter in {folder} holds tensors that are no LoRA factors.",
-            "Train it again, or activate another one.",
-        )
-    return pairs

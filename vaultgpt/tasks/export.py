@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from vaultgpt.bases.failures import megabytes
 from vaultgpt.bases.model import Base
@@ -33,12 +33,10 @@ from vaultgpt.files import (
     write_json,
 )
 from vaultgpt.generation_folders import (
-    ADAPTER,
     CONFIG,
     EMBEDDING,
     LAST_WEIGHTS,
     MANIFEST,
-    PEFT_PREFIX,
     Manifest,
     verify,
 )
@@ -259,14 +257,17 @@ def _write_gguf(form: Form, folder: Path, source: Path, base: Base) -> None:
 
 def _write_mlx(folder: Path, source: Path, base: Base) -> None:
     """mlx_lm's own form: y + scale * (x A) B with A [in, r] and B [r, out]."""
-    config = read_json(source / CONFIG)
-    tensors, keys = {}, set()
-    for name, factor in load_file(source / ADAPTER).items():
-        module, _, which = name.removeprefix(PEFT_PREFIX).partition(".lora_")
-        tensors[f"{module}.lora_{which[0].lower()}"] = factor.T.copy()
-        keys.add(module.split(".", 3)[3])  # after model.layers.N
+    from vaultgpt.training.lora import load_adapter
+
+    adapter = load_adapter(source)
+    tensors = {
+        f"{module}.{kind}": factor.T.contiguous().numpy()
+        for module, pair in adapter.factors.items()
+        for kind, factor in zip(("lora_a", "lora_b"), pair, strict=True)
+    }
+    keys = {module.split(".", 3)[3] for module in adapter.factors}  # after model.layers.N
     save_file(tensors, folder / "adapters.safetensors")
-    lora = {"rank": config["r"], "scale": config["lora_alpha"] / config["r"], "dropout": 0.0}
+    lora = {"rank": adapter.rank, "scale": adapter.scale, "dropout": 0.0}
     shape = {"num_layers": base.layers, "lora_parameters": lora | {"keys": sorted(keys)}}
     write_json(folder / CONFIG, {"fine_tune_type": "lora", "model": str(base.folder)} | shape)
 

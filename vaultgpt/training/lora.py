@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -28,7 +27,7 @@ from vaultgpt.arithmetic import Dtype, as_written
 from vaultgpt.bases.kinds import ModelConfig, Rope
 from vaultgpt.errors import BaseModelError, GenerationError
 from vaultgpt.files import read_json, write_atomic, write_json
-from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PEFT_PREFIX, AdapterConfig
+from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, PeftAdapter
 from vaultgpt.training.base_model import BaseModel, quiet
 from vaultgpt.training.written_block import exact_in
 
@@ -38,13 +37,8 @@ _FUSED = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """LoRA tensors under peft's names, float32 on the CPU, and the embedding's delta or None."""
-
-    rank: int
-    alpha: int
-    tensors: dict[str, Tensor]
-    embedding: Tensor | None  # [vocabulary, hidden]
+class Adapter(PeftAdapter[Tensor]):
+    """float32, on the CPU."""
 
     def as_saved(self) -> Adapter:
         """What it is once it was saved and loaded."""
@@ -122,9 +116,9 @@ def save_adapter(
     """
     write_atomic(folder / ADAPTER, save(adapter.tensors, {"format": "pt"}))
     config = _config(base, adapter.rank)
-    fields: AdapterConfig = config.to_dict()  # type: ignore[no-untyped-call]
+    fields: dict[str, object] = config.to_dict()  # type: ignore[no-untyped-call]
     fields |= {"base_model_name_or_path": base_name, "revision": revision, "inference_mode": True}
-    fields["target_modules"] = sorted(fields["target_modules"])
+    fields["target_modules"], _ = linear_suffixes(base.model)
     write_atomic(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
     if adapter.embedding is not None:
         half = adapter.embedding.bfloat16()
@@ -132,17 +126,10 @@ def save_adapter(
 
 
 def load_adapter(folder: Path) -> Adapter:
-    """Read a PEFT folder; GenerationError when a file is missing or damaged."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / ADAPTER)
-        extra = folder / EMBEDDING
-        delta = load_file(extra)["embedding"].float() if extra.exists() else None
-        return Adapter(int(config["r"]), int(config["lora_alpha"]), tensors, delta)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        raise GenerationError(
-            f"The generation in {folder.name} is damaged.", "Run `vaultgpt doctor`."
-        ) from None
+    """Read a PEFT folder. GenerationError as PeftAdapter.read has it."""
+    found = Adapter.read(folder, load_file)
+    delta = found.embedding
+    return found if delta is None else replace(found, embedding=delta.float())
 
 
 @contextlib.contextmanager
@@ -208,16 +195,11 @@ def _as_written(weight: Tensor, dtype: Dtype) -> Tensor:
 
 
 def _deltas(base: BaseModel, adapter: Adapter) -> Iterator[tuple[Tensor, Tensor]]:
-    scale = adapter.alpha / adapter.rank
-    for name, down in adapter.tensors.items():
-        if not name.endswith(".lora_A.weight"):
-            continue
-        up = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
-        path = name.removeprefix(PEFT_PREFIX).removesuffix(".lora_A.weight")
+    for path, (down, up) in adapter.factors.items():
         try:
             module = base.model.get_submodule(path)
             weight = module.weight.data
-            delta = scale * (up.to(weight.device) @ down.to(weight.device))  # [out, in]
+            delta = adapter.scale * (up.to(weight.device) @ down.to(weight.device))  # [out, in]
             yield weight, (delta.T if isinstance(module, Conv1D) else delta).reshape(weight.shape)
         except (AttributeError, RuntimeError):
             raise GenerationError(

@@ -19,7 +19,6 @@ from vaultgpt.bases.kinds import ModelConfig, Rope
 from vaultgpt.children import no_core
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
-from vaultgpt.generation_folders import PEFT_PREFIX
 from vaultgpt.training.gguf_words import INSTEAD, add_tokenizer
 from vaultgpt.training.lora import Adapter, load_adapter, merged_model
 from vaultgpt.wire import private_stdout, read_frame
@@ -269,12 +268,10 @@ def write_adapter(base: Path, adapter: Adapter, path: Path) -> None:
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(adapter.alpha))
-    for name, factor in adapter.tensors.items():
-        module, _, which = name.removeprefix(PEFT_PREFIX).partition(".lora_")
+    for module, (down, up) in adapter.factors.items():
         weight = f"{module}.weight"
-        turned = _turn(weight, factor, config) if which.startswith("B") else factor
-        kind = "lora_b" if which.startswith("B") else "lora_a"
-        writer.add_tensor(f"{named(weight)}.{kind}", turned.float().contiguous().numpy())
+        for kind, factor in (("lora_a", down), ("lora_b", _turn(weight, up, config))):
+            writer.add_tensor(f"{named(weight)}.{kind}", factor.float().contiguous().numpy())
     _finish(writer)
 
 
