@@ -112,7 +112,7 @@ class ModelConfig(TypedDict, total=False):
     scale_attn_weights: bool
 
 
-class _Pattern(TypedDict, total=False):
+class _SplitPattern(TypedDict, total=False):
     Regex: str
 
 
@@ -127,7 +127,7 @@ class TokenizerStep(TypedDict, total=False):
     individual_digits: bool
     behavior: str
     invert: bool
-    pattern: _Pattern
+    pattern: _SplitPattern
 
 
 class TokenizerModel(TypedDict, total=False):

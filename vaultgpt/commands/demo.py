@@ -65,7 +65,7 @@ pebble, the embedded base, is small: a demonstration. `vaultgpt base` lists bett
 machine, `vaultgpt base smollm2` takes one; docs/bases.md says more. No note left this machine."""
 
 
-class _Passage(TypedDict):
+class _Continuation(TypedDict):
     """One continuation, and the opening that it goes on from."""
 
     tags: list[str]
@@ -79,7 +79,7 @@ class _Second(TypedDict):
 
     base: str
     round: RoundAnswer
-    continuations: list[_Passage]
+    continuations: list[_Continuation]
     seconds: float
 
 
@@ -87,7 +87,7 @@ class _Shown(TypedDict):
     """What the demo showed: CONTRACT's `demo`."""
 
     rounds: list[RoundAnswer]
-    continuations: list[_Passage]
+    continuations: list[_Continuation]
     seconds: NotRequired[float]
     then: NotRequired[_Second | None]
 
@@ -150,7 +150,7 @@ class _Show:
     def say(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False)
 
-    def beside(self, mine: _Passage, theirs: _Passage, name: str) -> None:
+    def beside(self, mine: _Continuation, theirs: _Continuation, name: str) -> None:
         """Two texts from one opening, in two columns."""
         table = Table(expand=True, box=None, padding=(0, 2, 1, 0), highlight=False)
         for title in ("pebble", name):
@@ -236,14 +236,14 @@ def _wait_for_daemon(state: VaultState, process: subprocess.Popen[bytes]) -> Dae
     raise Unavailable("The daemon did not start.", f"Its log is in {state.logs}.")
 
 
-def _continue(show: _Show, state: VaultState, tag: str, seed: int) -> _Passage:
+def _continue(show: _Show, state: VaultState, tag: str, seed: int) -> _Continuation:
     answer = _write(state, tag, seed)
     show.say(f"#{tag} · {answer['generation']}", style="dim")
     show.say(f"{answer['prompt']}{answer['text']}\n")
     return answer
 
 
-def _write(state: VaultState, tag: str, seed: int) -> _Passage:
+def _write(state: VaultState, tag: str, seed: int) -> _Continuation:
     """A page under a tag, from its opening on."""
     opening = _OPENINGS[tag]
     request = Request(opening, tags=(tag,), seed=seed, length="page", max_tokens=120)
@@ -260,7 +260,7 @@ def _write(state: VaultState, tag: str, seed: int) -> _Passage:
 
 
 def _or_left_out(
-    show: _Show, folder: Path, name: str, seed: int, first: list[_Passage]
+    show: _Show, folder: Path, name: str, seed: int, first: list[_Continuation]
 ) -> _Second | None:
     """The second half; where it can't be, or Ctrl-C says no, a sentence: the first half stands."""
     try:
@@ -272,7 +272,9 @@ def _or_left_out(
     return None
 
 
-def _second_half(show: _Show, folder: Path, name: str, seed: int, first: list[_Passage]) -> _Second:
+def _second_half(
+    show: _Show, folder: Path, name: str, seed: int, first: list[_Continuation]
+) -> _Second:
     """The same notes on a better base: fetched, one budgeted round, the same openings."""
     started = time.monotonic()
     show.title(f"The same notes on {Path(name).name} (Ctrl-C leaves it out)")

@@ -78,7 +78,7 @@ _MIN_ROOM = 16  # tokens of text that must fit beside a header; a longer header 
 _CUTS = [re.compile(p) for p in (r"\n[ \t]*\n\s*", r"\n", r"[.!?…][\"'”’)\]]*\s+", r"\s+")]
 
 
-class _Source(Protocol):
+class _MaskedText(Protocol):
     """What is needed of an entry (training.round.Item has it)."""
 
     @property
@@ -115,7 +115,7 @@ class Block:
     loss_mask: NDArray[np.bool_]
 
 
-def prepare(source: _Source) -> Text:
+def prepare(source: _MaskedText) -> Text:
     """Trim blank lines before and white space after; add secrets to the masked ranges.
 
     Indentation of the first line stays: it is the author's.

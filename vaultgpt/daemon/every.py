@@ -38,7 +38,7 @@ _PLACE = "vaultgpt-engine-"
 _SOCKET = "engine"
 
 
-class _Place:
+class _SocketFolder:
     """A private folder with the engine's socket, locked while we live: what a killed one left is
     known by that, and the system's own clearing of old files passes over it.
     """
@@ -152,7 +152,7 @@ class SharedEngine:
 
     def __init__(self) -> None:
         self.place = ""
-        self._folder: _Place | None = None
+        self._folder: _SocketFolder | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._failures: deque[float] = deque()
         self._not_before = 0.0
@@ -161,7 +161,7 @@ class SharedEngine:
         self._listener = socket.socket(socket.AF_UNIX)
         self._pulse = _Pulse(self._listener)
         with contextlib.suppress(OSError):  # a full disk, or a name that is too long
-            self._folder = _Place()
+            self._folder = _SocketFolder()
             self._listener.bind(self._folder.socket)
             self._listener.listen(128)
             self.place = self._folder.socket

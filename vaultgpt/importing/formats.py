@@ -99,7 +99,7 @@ class _Media(TypedDict, total=False):
     format: str | None
 
 
-class _Entry(TypedDict, total=False):
+class _JournalRecord(TypedDict, total=False):
     """An entry of Day One's or of jrnl's JSON, of what is read here."""
 
     text: str | None
@@ -118,16 +118,16 @@ class _Entry(TypedDict, total=False):
     time: str
 
 
-def _entries(source: Source, name: str) -> list[_Entry]:
+def _entries(source: Source, name: str) -> list[_JournalRecord]:
     with contextlib.suppress(ValueError, RecursionError):
         whole = json.loads(source.text(name))
         entries = whole.get("entries") if isinstance(whole, dict) else None
         if isinstance(entries, list):
-            return [cast(_Entry, entry) for entry in entries if isinstance(entry, dict)]
+            return [cast(_JournalRecord, entry) for entry in entries if isinstance(entry, dict)]
     return []
 
 
-def _media(entry: _Entry) -> dict[str, _Media]:
+def _media(entry: _JournalRecord) -> dict[str, _Media]:
     """What an entry shows, by the name it has in its text."""
     kinds = (
         entry.get("photos"),

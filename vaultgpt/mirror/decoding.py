@@ -120,7 +120,7 @@ class Lane:
 
 
 @dataclass
-class _Batch:
+class _LaneBatch:
     """Lanes of one model, which are stepped at once: the first lane's rows, then the next one's.
 
     Weights are read once for all of them: a tag strength costs a third of the speed, not half.
@@ -131,12 +131,12 @@ class _Batch:
     cache: Cache  # the only lane's own prefix for a single row
 
     @staticmethod
-    def of(lanes: list[Lane], rows: int) -> _Batch:
+    def of(lanes: list[Lane], rows: int) -> _LaneBatch:
         model = lanes[0].model
         if len(lanes) == rows == 1:
-            return _Batch(model, lanes, lanes[0].prefix.cache)
+            return _LaneBatch(model, lanes, lanes[0].prefix.cache)
         caches = [(lane.prefix.cache, len(lane.ids) - 1) for lane in lanes]
-        return _Batch(model, lanes, model.stack(caches, rows))
+        return _LaneBatch(model, lanes, model.stack(caches, rows))
 
     def step(self, rows: list[Answer]) -> list[_Rows]:
         """Logits of each lane, after the last token of every row."""
@@ -193,7 +193,7 @@ class Decoding:
 
     def __init__(self, lanes: list[Lane], guidance: Guidance, barred: Logits) -> None:
         self.lanes, self.guidance, self.barred = lanes, guidance, barred
-        self.batches: list[_Batch] = []
+        self.batches: list[_LaneBatch] = []
         self.first_at: float | None = None  # perf_counter() seconds at the first token
         self.leader_at = 0.0  # and at the last one of alternative 0
 
@@ -240,7 +240,7 @@ class Decoding:
 
     def _fork(self, rows: int) -> None:
         self.batches = [
-            _Batch.of(list(lanes), rows)
+            _LaneBatch.of(list(lanes), rows)
             for _, lanes in groupby(self.lanes, key=lambda lane: id(lane.model))
         ]
 

@@ -141,7 +141,7 @@ class _Cut:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Respelling:
     """One way to write the tail again: tokens within it, then one that reaches its end."""
 
     path: tuple[int, ...]
@@ -230,10 +230,10 @@ class Healing:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def way(self, index: int) -> _Way:
+    def way(self, index: int) -> _Respelling:
         """The way whose weight is weights[index]."""
         for path, lasts in zip(self._paths, self._lasts, strict=True):
             if index < len(lasts):
-                return _Way(path, int(lasts[index]))
+                return _Respelling(path, int(lasts[index]))
             index -= len(lasts)
         raise IndexError(index)

@@ -131,7 +131,7 @@ class _SessionOutput:
         """Nothing is held back."""
 
 
-class _Inbox(Inbox):
+class _YieldingInbox(Inbox):
     """Asked at every token and every chunk of a prompt whether to go on, it lets others in."""
 
     def __init__(self, stream: IO[bytes], turn: Turn) -> None:
@@ -158,7 +158,7 @@ class _Session(Worker):
         `sets_threads` tells whether this process's threads are its to set."""
         self._turn, self._connection = turn, connection
         self._share, self._commons, self._sets_threads = share, commons, sets_threads
-        inbox = _Inbox(cast("IO[bytes]", connection.makefile("rb")), turn)
+        inbox = _YieldingInbox(cast("IO[bytes]", connection.makefile("rb")), turn)
         super().__init__(inbox, cast("IO[bytes]", _SessionOutput(connection, turn)), _Pen(turn))
 
     def serve(self) -> None:

@@ -67,14 +67,14 @@ class _Components(TypedDict):
     securitySchemes: dict[str, dict[str, str]]
 
 
-class _Document(TypedDict):
+class _OpenAPI(TypedDict):
     openapi: str
     info: _Info
     paths: dict[str, dict[str, _Operation]]
     components: _Components
 
 
-def document(routes: Iterable[Route]) -> _Document:
+def document(routes: Iterable[Route]) -> _OpenAPI:
     """The whole description."""
     schemas: dict[str, _Schema] = {}
     paths: dict[str, dict[str, _Operation]] = {}

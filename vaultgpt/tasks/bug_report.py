@@ -52,7 +52,7 @@ _OURS = frozenset(
 _NAMES = ("base", "mirror.engine_url")  # options that may hold a folder's or a machine's name
 
 
-class _Machine(TypedDict):
+class _MachineFacts(TypedDict):
     system: str
     release: str
     machine: str
@@ -61,7 +61,7 @@ class _Machine(TypedDict):
     free_gib: float
 
 
-class _Generation(TypedDict):
+class _GenerationFacts(TypedDict):
     id: str
     kind: str
     promoted: bool
@@ -70,7 +70,7 @@ class _Generation(TypedDict):
     base: str
 
 
-class _Round(TypedDict):
+class _RoundFacts(TypedDict):
     number: int
     kind: str
     cause: str
@@ -89,9 +89,9 @@ class _Round(TypedDict):
 _Part = Mapping[str, object]  # of what a vault is asked, as it stands in the file
 
 
-class _Report(TypedDict):
+class _BugReport(TypedDict):
     versions: dict[str, str | None]
-    machine: _Machine
+    machine: _MachineFacts
     findings: dict[str, dict[str, int]]
     vault: NotRequired[dict[str, _Part]]
 
@@ -103,8 +103,8 @@ def write_report(state: VaultState | None, findings: Sequence[Finding], folder: 
     return path
 
 
-def _report(state: VaultState | None, findings: Sequence[Finding]) -> _Report:
-    told: _Report = {
+def _report(state: VaultState | None, findings: Sequence[Finding]) -> _BugReport:
+    told: _BugReport = {
         "versions": _versions(),
         "machine": _machine(),
         "findings": _kinds(findings),
@@ -124,7 +124,7 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _machine() -> _Machine:
+def _machine() -> _MachineFacts:
     """What kind of machine it is, and nothing of whose."""
     return {
         "system": platform.system(),
@@ -215,7 +215,7 @@ def _ledger(state: VaultState) -> _Part:
         }
 
 
-def _generation(row: GenerationRow) -> _Generation:
+def _generation(row: GenerationRow) -> _GenerationFacts:
     return {
         "id": row.id,
         "kind": row.kind,
@@ -226,7 +226,7 @@ def _generation(row: GenerationRow) -> _Generation:
     }
 
 
-def _round(row: RoundRow) -> _Round:
+def _round(row: RoundRow) -> _RoundFacts:
     report = row.report or {}
     bits = report.get("bits_per_byte") or {}
     return {

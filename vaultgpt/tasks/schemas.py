@@ -94,7 +94,7 @@ def _field(owner: type, name: str) -> Any:
     return Field(None, ge=of.low, le=of.high, description=of.doc)
 
 
-class _Voice(BaseModel):
+class _Extension(BaseModel):
     """What is ours in a request: the header, the note, and how it is written."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -140,14 +140,14 @@ class _Voice(BaseModel):
 _OPENAI = frozenset({"temperature", "top_p"})
 _SAMPLING = {f.name: type(f.default) | None for f in fields(Sampling)}
 if TYPE_CHECKING:
-    Voice = _Voice
+    Voice = _Extension
 else:
     _OURS = {
         n: (Annotated[kind, Whole] if kind == int | None else kind, _field(Sampling, n))
         for n, kind in _SAMPLING.items()
         if n not in _OPENAI
     }
-    Voice = create_model("Voice", __base__=_Voice, __doc__=_Voice.__doc__, **_OURS)
+    Voice = create_model("Voice", __base__=_Extension, __doc__=_Extension.__doc__, **_OURS)
 
 
 class WarmRequest(BaseModel):

@@ -104,7 +104,7 @@ class Status(Figures):
     daemon: DaemonPlace | None  # None where none runs
 
 
-class _Census(TypedDict):
+class _TagsAndYears(TypedDict):
     """Notes in use by tag and by year."""
 
     tags: dict[str, int]
@@ -255,9 +255,9 @@ def first_step(status: Status) -> str | None:
     return None
 
 
-def _tags(desk: Desk, _asked: Nothing) -> _Census:
+def _tags(desk: Desk, _asked: Nothing) -> _TagsAndYears:
     tags, years = desk.ledger.entries.census()
-    return _Census(tags=dict(tags.most_common()), years=dict(sorted(years.items())))
+    return _TagsAndYears(tags=dict(tags.most_common()), years=dict(sorted(years.items())))
 
 
 STATUS: Task[Nothing, Status] = Task(
@@ -268,4 +268,6 @@ STATUS: Task[Nothing, Status] = Task(
     Status,
     here=_here,
 )
-TAGS = Task("GET", "/v1/tags", "Tags and years with their counts", Nothing, _Census, work=_tags)
+TAGS = Task(
+    "GET", "/v1/tags", "Tags and years with their counts", Nothing, _TagsAndYears, work=_tags
+)

@@ -60,7 +60,7 @@ class Assembled:
     barred: list[str]  # paragraphs that hold a run of a forgotten note
 
 
-class _Read(Protocol):
+class _ReadNotes(Protocol):
     """Gives the notes at these paths as they stand now, a few at a time; all for None."""
 
     def __call__(self, paths: Sequence[str] | None) -> Iterable[ScannedNote]: ...
@@ -102,7 +102,7 @@ def build_job(
     round_: Round,
     now: float,
     *,
-    read: _Read,
+    read: _ReadNotes,
     places: Places,
     manual: bool = False,
 ) -> Assembled:
@@ -171,7 +171,7 @@ def author_pages(ledger: Ledger, rules: Rules) -> tuple[list[Item], list[Item]]:
     return builder.learning(Selection(train=fresh_entries(ledger))), held
 
 
-def reader(vault: Path, rules: Rules) -> _Read:
+def reader(vault: Path, rules: Rules) -> _ReadNotes:
     """How a round reads its notes: those at some paths, or all of them."""
 
     def read(paths: Sequence[str] | None) -> Iterable[ScannedNote]:
@@ -188,7 +188,7 @@ def _there(path: Path | None) -> str | None:
 
 
 class _Builder:
-    def __init__(self, ledger: Ledger, read: _Read) -> None:
+    def __init__(self, ledger: Ledger, read: _ReadNotes) -> None:
         self.ledger, self._read = ledger, read
         self.key = ledger.key
         self.emitted = ledger.emitted.lookup()

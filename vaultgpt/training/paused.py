@@ -28,7 +28,7 @@ _MOST_HEADER = 64 << 20
 _FREE = (*OF_MACHINE, "processes", "first_round_s", "seed", "keep", "pause")
 
 
-class _Progress(TypedDict):
+class _ProgressRow(TypedDict):
     """Of checkpoint.Progress, what is told of a round that waits."""
 
     step: int
@@ -110,14 +110,14 @@ def begun_round(ledger: Ledger) -> PausedRound | None:
         return PausedRound(row, folder, 0, 0, 0.0)
 
 
-def _progress(checkpoint: Path) -> _Progress:
+def _progress(checkpoint: Path) -> _ProgressRow:
     """What a checkpoint's header says of it, without reading its tensors."""
     with checkpoint.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > _MOST_HEADER:
             raise ValueError
         header = json.loads(stream.read(length))
-    progress: _Progress = json.loads(header["__metadata__"]["progress"])
+    progress: _ProgressRow = json.loads(header["__metadata__"]["progress"])
     return progress
 
 

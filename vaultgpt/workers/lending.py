@@ -39,7 +39,7 @@ def lend(source: IO[bytes], out: IO[bytes]) -> None:
     """
     _sweep(time.time())
     write_frame(out, {"event": "hello", "version": __version__})
-    asked = _Asked(source)
+    asked = _FrameQueue(source)
     first = asked.next()
     name = str(first.get("id")) if first else ""
     if first is None or not _ID.fullmatch(name):
@@ -85,7 +85,7 @@ def _as_frame(error: VaultGPTError) -> Frame:
     return {"event": "error", **fields, "status": error.http_status}
 
 
-class _Asked:
+class _FrameQueue:
     """Frames as they come, and `gone` once the line has ended."""
 
     def __init__(self, source: IO[bytes]) -> None:
@@ -108,7 +108,7 @@ class _Asked:
 class _Lent:
     """One line, about one round."""
 
-    def __init__(self, folder: Path, asked: _Asked, out: IO[bytes]) -> None:
+    def __init__(self, folder: Path, asked: _FrameQueue, out: IO[bytes]) -> None:
         self.folder, self.asked, self.out = folder, asked, out
         self.lesson, self.learned = folder / LESSON, folder / LEARNED
         self.base = Path()
