@@ -42,6 +42,10 @@ class FakeService:
         self.hold_after: asyncio.Event | None = None  # or after the pieces
         self.ended = asyncio.Event()  # the generation's iterator was closed
         self.training = False
+        self.writes_on = ""  # a base that is not the settings'
+
+    async def base(self) -> str:
+        return self.writes_on or self.settings.base
 
     def token(self) -> str:
         return TOKEN

@@ -257,3 +257,7 @@ async def test_a_language_that_the_base_has_not_read_is_said_with_the_label(api:
     api.service.settings = with_option(api.service.settings, "base", "Qwen/Qwen3-0.6B-Base")
     _, body, _ = await api.post("/v1/label", {"vaultgpt": ours})
     assert body["label"]["warning"] is None
+    api.service.writes_on = "pebble"
+    _, body, _ = await api.post("/v1/label", {"vaultgpt": ours})
+    assert "German, and pebble" in body["label"]["warning"], "until the other one has learned"
+    assert "Qwen3" in body["label"]["warning"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from vaultgpt.daemon.threads import LedgerThread
+from vaultgpt.daemon.vault_mirror import VaultMirror
 from vaultgpt.ledger import Ledger
-from vaultgpt.settings import Settings, load_settings
+from vaultgpt.ledger.rows import GenerationRow
+from vaultgpt.settings import Settings, load_settings, save_option
 from vaultgpt.state import create_state
 from vaultgpt.tasks.language import unread, unread_text
 from vaultgpt.tasks.scan import scanned
-from vaultgpt.tasks.status import STATUS
+from vaultgpt.tasks.status import STATUS, Figures, figures, told_problems
 from vaultgpt.tasks.vault_service import NOTHING, Desk, Here
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.note import read_text
@@ -108,3 +113,52 @@ def test_status_says_it_of_a_whole_vault_and_opens_no_note_for_it(
     status = service.ask(STATUS, NOTHING)
     assert status["language"] == ("de" if told else "en")
     assert any("This looks like German" in said for said in status["problems"]) is told
+
+
+OTHER = "Qwen/Qwen3-0.6B-Base"  # reads German
+
+
+async def test_it_goes_by_the_base_that_writes_until_the_chosen_one_has_learned(
+    tmp_path: Path,
+) -> None:
+    """1. A voice of pebble writes. 2. `vaultgpt base X` chooses a base that reads German. 3. A voice
+    of X is active.
+
+    Result: what is said of a German text goes by pebble until 3, and says that X is to learn.
+    """
+    (tmp_path / "v").mkdir()
+    state = create_state(tmp_path / "v")
+    chosen = [PEBBLE]
+
+    def follow(name: str, base: str) -> None:
+        with Ledger.open(state) as ledger:
+            ends = (1.0, True, "kept", 0, True, 100)
+            row = GenerationRow(name, int(name[1:]), "fresh", None, base, {"f": base}, *ends)
+            ledger.generations.add(row, [])
+            ledger.generations.activate(name, 1.0)
+
+    reader = LedgerThread(state, "ledger-read")
+    mirror = VaultMirror(
+        state,
+        lambda: replace(Settings(), base=chosen[0]),
+        reader,
+        reader,
+        lambda _active: None,
+        lambda: 1.0,
+    )
+    assert await mirror.base() == PEBBLE
+    follow("g000001", PEBBLE)
+    chosen[0] = OTHER
+    save_option(state.config, "base", OTHER)
+    assert await mirror.base() == PEBBLE
+    said = unread_text(PEBBLE, GERMAN, OTHER)
+    assert said is not None and "pebble" in said.partition(".")[0]
+    assert "Qwen3" in said and "`vaultgpt train`" in said and "`vaultgpt base`" not in said
+    with Ledger.open(state) as ledger:
+        told = {**figures(Desk(state, load_settings(state.config), ledger, 1e9)), "language": "de"}
+    assert (told["base"], told["writes_on"]) == (OTHER, PEBBLE)
+    assert told_problems(cast(Figures, told))["language"] == said
+    follow("g000002", OTHER)
+    await mirror.follow()
+    assert await mirror.base() == OTHER and unread_text(OTHER, GERMAN, OTHER) is None
+    reader.close()

@@ -92,12 +92,14 @@ def continue_(
     sampling, others = sampling_of(changes or ())
     request = request.changed(tags=_tags(tags), date=_date(date), sampling=sampling, **extra)
     checked(request)  # what has no meaning is refused before anything else is said
+    chosen = writes_on = load_settings(state.config).base
     if state.ledger.exists():
         with Ledger.open(state) as ledger:
+            writes_on = ledger.generations.base(chosen)
             why = silenced(ledger) if generation is None else None
             for said in [*filter(None, [why]), *unlearned(state, ledger, request)]:
                 err.print(said, style="yellow", markup=False)
-    if warning := unread_text(load_settings(state.config).base, request.text):
+    if warning := unread_text(writes_on, request.text, chosen):
         err.print(warning, style="yellow", markup=False)
     live = not as_json and n == 1 and sys.stdout.isatty()
     service = vault_service(state, others)

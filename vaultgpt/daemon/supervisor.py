@@ -314,6 +314,10 @@ class Daemon:
                 error.message, "path_not_allowed", error.mend, "vaultgpt.note"
             ) from None
 
+    async def base(self) -> str:
+        """The name of the base that writes, which need not be the one in the settings."""
+        return await self.writing.base()
+
     async def _likeness(self, asked: LikenessRequest) -> LikenessAnswer:
         """Scored a passage at a time, and never while somebody waits for text."""
 

@@ -42,6 +42,7 @@ class VaultMirror:
         self._unsaid: list[tuple[str, float]] = []  # emitted, not yet in the ledger
         self._fell_back_to: tuple[str | None] | None = None  # what writes in place of a damaged one
         self._followed: tuple[object, ...] | None = None  # what the mirror was last told of
+        self._base: tuple[str, str] | None = None  # the settings' when it was asked, what writes
 
     @property
     def problems(self) -> dict[str, str]:
@@ -74,6 +75,7 @@ class VaultMirror:
 
         with contextlib.suppress(Exception):  # the ledger still refuses: `problems` says so
             await self.remember()
+        self._base = None
         active, kept = await self._reader.do(of_ledger)
         wanted = (active, kept, self._settings().mirror, self._settings().base)
         before, self._followed = self._followed, wanted
@@ -122,7 +124,16 @@ class VaultMirror:
         if not mended:
             raise error
         log.error("a voice was damaged and is set aside")
+        self._base = None
         self._on_swap(await self._reader.do(lambda ledger: ledger.generations.writing()))
+
+    async def base(self) -> str:
+        """The name of the base that writes; asked of the ledger once a swap."""
+        chosen = self._settings().base
+        if self._base is None or self._base[0] != chosen:
+            writes_on = await self._reader.do(lambda ledger: ledger.generations.base(chosen))
+            self._base = (chosen, writes_on)
+        return self._base[1]
 
     async def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage. DiskFull where it could not be remembered that they are ours."""

@@ -41,6 +41,11 @@ class Generations:
         usable = (g.id for g in self.all() if g.promoted and g.id not in barred)
         return max(usable, default=None)
 
+    def base(self, chosen: str) -> str:
+        """The name of the base that writes: `chosen`, the settings', has to learn before it does."""
+        writing = self.writing()
+        return chosen if writing is None else self.get(writing).base
+
     def activate(self, generation: str | None, now: float) -> None:
         """Make a kept generation the active one. NotFound; Conflict for one that learned what was
         forgotten."""

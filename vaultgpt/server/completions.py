@@ -188,7 +188,7 @@ async def _checked(request: web.Request, body: WarmRequest) -> _CompletionAsked:
         prompt = to_prompt(body, settings, note)
         if prompt.length == "clause" and note.judgement.used and not note.place.flows:
             note = replace(note, judgement=_UNASKED)
-        warning = unread_text(service.settings.base, prompt.text)
+        warning = unread_text(await service.base(), prompt.text, service.settings.base)
         service.touch()
         return _CompletionAsked(prompt, Label.of(prompt, note, warning), note.place)
     path = None if ours.path is None else note_path(ours.path)

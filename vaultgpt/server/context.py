@@ -54,6 +54,9 @@ class Service(Protocol):
     async def at_cursor(self, note: EditorNote) -> AtCursor:
         """How a note in an editor reads at its cursor, or why nothing is written there."""
 
+    async def base(self) -> str:
+        """The name of the base that writes, which need not be the one in the settings."""
+
     def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage; closing the iterator cancels the generation."""
 

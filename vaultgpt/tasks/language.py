@@ -39,26 +39,32 @@ def _read_by(base: str) -> tuple[str, ...]:
     return ("en",) if reads_only_english(base) else known.languages if known else ()
 
 
-def unread(base: str, language: str | None) -> str | None:
+def _called(base: str) -> str:
+    known = known_base(base)
+    return "pebble" if base == PEBBLE else known.name if known else "your base"
+
+
+def unread(base: str, language: str | None, chosen: str | None = None) -> str | None:
     """What is to be expected of notes in a language ("de"); None where the base reads it, or where
-    nobody knows."""
-    read, known = _read_by(base), known_base(base)
+    nobody knows. `base` writes; `chosen` is the settings', which may have learned nothing yet."""
+    read = _read_by(base)
     if language is None or not read or language in read:
         return None
     said = LANGUAGES.get(language, language)
-    model = "pebble" if base == PEBBLE else known.name if known else "your base"
+    mend = "`vaultgpt base` lists models that read more."
+    if chosen not in (None, base) and unread(chosen, language) is None:
+        mend = f"{_called(chosen)}, which you chose, writes once it has learned: `vaultgpt train`."
     only = "only English" if read == ("en",) else f"no {said}"
     return (
-        f"This looks like {said}, and {model}, the model that your voice is made from, has read "
-        f"{only}: what it writes here will look like {said} and make no sense. `vaultgpt base` "
-        "lists models that read more."
+        f"This looks like {said}, and {_called(base)}, the model that your voice is made from, has read "
+        f"{only}: what it writes here will look like {said} and make no sense. {mend}"
     )
 
 
-def unread_text(base: str, text: str) -> str | None:
+def unread_text(base: str, text: str, chosen: str | None = None) -> str | None:
     """The same of a text, where it is long enough to tell its language."""
     if not text or not _read_by(base):
         return None
     from vaultgpt.vault.census import language_of  # 0.1 s, and only here
 
-    return unread(base, language_of(text))
+    return unread(base, language_of(text), chosen)

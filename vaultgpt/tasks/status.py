@@ -56,7 +56,8 @@ class Figures(TypedDict):
     silenced: str | None  # why the active one does not write, and what to do
     last_verdict: Judged | None
     last_learned: float | None  # seconds since the epoch
-    base: str
+    base: str  # the settings'
+    writes_on: str  # the base that writes: until another in `base` has learned, the one before
     version: str
     api: int
     vault: str
@@ -155,6 +156,7 @@ def figures(desk: Desk) -> Figures:
         last_verdict=None if last is None else judged(last),
         last_learned=learned,
         base=settings.base,
+        writes_on=ledger.generations.base(settings.base),
         version=__version__,
         api=API_VERSION,
         vault=str(desk.state.vault),
@@ -184,7 +186,7 @@ def told_problems(told: Figures) -> dict[str, str]:
     if told["language"] not in (None, "en"):
         from vaultgpt.tasks.language import unread  # with the catalogue, which most never need
 
-        if why := unread(told["base"], told["language"]):
+        if why := unread(told["writes_on"], told["language"], told["base"]):
             said["language"] = why
     if ids := told["quarantined"]:
         said["quarantined"] = quarantine(ids)
