@@ -29,6 +29,7 @@ from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.mirror import MirrorProcess, Opening
+from vaultgpt.workers.order import Precedence
 from vaultgpt.workers.process import RoundStopped, _classes, error_from_frame, idle_threads
 
 CHILD = """
@@ -254,6 +255,36 @@ async def test_another_base_takes_another_worker(tmp_path: Path) -> None:
     await words(mirror, "x")
     assert mirror.pid != pid
     await mirror.stop()
+
+
+async def test_work_that_gives_way_gets_its_turn_though_somebody_always_goes_first() -> None:
+    """1. Requests overlap without a pause. 2. Work that gives way is begun.
+
+    Result: it is broken off while its patience lasts, and then done once, not for ever after that.
+    """
+    order, begun, typing = Precedence(patience_s=0.2), 0, True
+
+    async def type_on() -> None:
+        while typing:
+            with order.first():
+                await asyncio.sleep(0.03)
+
+    async def work() -> str:
+        nonlocal begun
+        begun += 1
+        await asyncio.sleep(0.05)
+        return "done"
+
+    typists = [asyncio.create_task(type_on())]
+    await asyncio.sleep(0.015)
+    typists.append(asyncio.create_task(type_on()))
+    began = time.monotonic()
+    async with asyncio.timeout(10):
+        assert await order.last(work) == "done"
+    assert time.monotonic() - began > 0.2 and begun == 1
+    typing = False
+    await asyncio.gather(*typists)
+    assert await order.last(work) == "done"
 
 
 async def test_an_idle_worker_leaves_and_the_next_request_brings_another(tmp_path: Path) -> None:
