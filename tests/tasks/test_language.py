@@ -121,8 +121,8 @@ OTHER = "Qwen/Qwen3-0.6B-Base"  # reads German
 async def test_it_goes_by_the_base_that_writes_until_the_chosen_one_has_learned(
     tmp_path: Path,
 ) -> None:
-    """1. A voice of pebble writes. 2. `vaultgpt base X` chooses a base that reads German. 3. A voice
-    of X is active.
+    """1. A voice of pebble writes. 2. `vaultgpt base X` chooses a base that reads German.
+    3. A voice of X is active.
 
     Result: what is said of a German text goes by pebble until 3, and says that X is to learn.
     """

@@ -14,6 +14,7 @@ from vaultgpt.tasks.likeness import LikenessAnswer, LikenessRequest, judged, pas
 from vaultgpt.vault.at_cursor import EditorProse, from_utf16, read_prose
 from vaultgpt.wire import Prompt, TokenChance
 
+Scored = tuple[Sequence[TokenChance], str | None]
 MINE = "I swam past the clock and the café."
 ALSO = "Nobody blew a whistle that night!"
 
@@ -103,9 +104,9 @@ def test_no_passage_is_longer_than_a_base_reads() -> None:
 def test_a_sentence_of_which_nothing_was_scored_is_not_said_to_be_neither() -> None:
     asked = LikenessRequest.model_validate({"text": f"{MINE} {ALSO}"})
 
-    async def score(prompt: Prompt) -> Sequence[TokenChance]:
+    async def score(prompt: Prompt) -> Scored:
         kept = prompt.text[prompt.text.index(ALSO) - 1 :]  # the rest was cut off
-        return [TokenChance(c, -1.0, {}) for c in kept]
+        return [TokenChance(c, -1.0, {}) for c in kept], "g000001"
 
     prose = prose_of(asked.text)
     found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
@@ -119,14 +120,14 @@ def answer(
     asked = LikenessRequest.model_validate({"text": text, **more})
     prompts: list[Prompt] = []
 
-    async def score(prompt: Prompt) -> Sequence[TokenChance]:
+    async def score(prompt: Prompt) -> Scored:
         prompts.append(prompt)
         each = voice if prompt.model == "mirror" else base
         first = prompt.text.find("café")
         return [
             TokenChance(c, -each * (2 if prompt.model == "mirror" and at <= first else 1), {})
             for at, c in enumerate(prompt.text)
-        ]
+        ], "g000001"
 
     prose = prose_of(text, asked.path)
     found = passages(prose)
@@ -175,6 +176,40 @@ def test_before_anything_is_learned_there_is_nothing_to_compare_with() -> None:
     found, prompts = answer(MINE, learned=False)
     assert found["refused"] is not None and found["refused"]["code"] == "nothing learned"
     assert not prompts
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_one_answer_is_of_one_voice_though_another_takes_its_place_meanwhile(after: int) -> None:
+    """1. A note of two passages is compared. 2. After some of four scorings another voice writes.
+
+    Result: every gain is the second voice's, or all the first one's where it came too late.
+    """
+    days = f"# 2019-03-14\n\n{MINE}\n\n# 2020-05-01\n\n{ALSO}\n"
+    asked = LikenessRequest.model_validate({"text": days})
+    scored = 0
+
+    async def score(prompt: Prompt) -> Scored:
+        nonlocal scored
+        scored += 1
+        voice = "g000001" if scored <= after else "g000002"
+        each = (1.0 if voice == "g000001" else 3.0) if prompt.model == "mirror" else 4.0
+        return [TokenChance(c, -each, {}) for c in prompt.text], voice
+
+    prose = prose_of(days)
+    found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
+    assert [one["gain"] for one in found["sentences"]] == pytest.approx([0.25, 0.25])
+
+
+def test_where_the_base_takes_over_meanwhile_there_is_nothing_to_compare_with() -> None:
+    asked = LikenessRequest.model_validate({"text": MINE})
+
+    async def score(prompt: Prompt) -> Scored:
+        voice = "g000001" if prompt.model == "mirror" else None
+        return [TokenChance(c, -1.0, {}) for c in prompt.text], voice
+
+    prose = prose_of(MINE)
+    found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
+    assert found["refused"] is not None and found["refused"]["code"] == "nothing learned"
 
 
 def test_a_note_that_ends_in_code_is_compared_all_the_same() -> None:

@@ -31,7 +31,7 @@ _UNLEARNED = Judgement(
     "nothing learned",
     "The base writes here, which has learned nothing of you: there is no voice to compare with.",
 )
-_Score = Callable[[Prompt], Awaitable[Sequence[TokenChance]]]
+_Score = Callable[[Prompt], Awaitable[tuple[Sequence[TokenChance], str | None]]]
 
 
 class LikenessRequest(Question):
@@ -167,15 +167,15 @@ async def judged(
     learned: bool,
     score: _Score,
 ) -> LikenessAnswer:
-    """The answer for what `read_passages` found. `score` is asked of the voice first and then of
-    the base, so that where only one of them fits into memory each is read once."""
+    """The answer for what `read_passages` found. `score` gives the chances of a prompt's tokens and
+    the voice that writes, None for the base."""
     refused = judgement if not judgement.used or learned else _UNLEARNED
     if not refused.used:
         return LikenessAnswer(refused=_Refusal(code=refused.code, why=refused.why), sentences=[])
-    voice, base = [
-        [each.nats(await score(_prompt(asked, each, model))) for each in found]
-        for model in ("mirror", "base")
-    ]
+    nats = await _surprise(asked, found, score)
+    if nats is None:
+        return await judged(asked, judgement, found, False, score)
+    voice, base = nats[: len(found)], nats[len(found) :]
     sentences = [sentence for each in found for sentence in each.sentences]
     places = to_utf16(asked.text, [at for one in sentences for at in (one.start, one.end)])
     gains = [  # the share, not the difference: what any model finds hard is not theirs for it
@@ -191,6 +191,27 @@ async def judged(
             if math.isfinite(gain)
         ],
     )
+
+
+async def _surprise(
+    asked: LikenessRequest, found: Sequence[Passage], score: _Score
+) -> list[list[float]] | None:
+    """Nats of every passage's sentences, by the voice and then by its base: where only one of them
+    fits into memory each is read once. Anew where another voice takes over; None for the base."""
+    asks = [(passage, model) for model in ("mirror", "base") for passage in found]
+    nats: list[list[float]] = []
+    voice: str | None = None
+    while len(nats) < len(asks):
+        passage, model = asks[len(nats)]
+        chances, writes = await score(_prompt(asked, passage, model))
+        if writes is None:
+            return None
+        if nats and writes != voice:
+            nats = []
+            continue
+        voice = writes
+        nats.append(passage.nats(chances))
+    return nats
 
 
 def _prompt(asked: LikenessRequest, passage: Passage, model: str) -> Prompt:

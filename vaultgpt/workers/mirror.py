@@ -224,13 +224,18 @@ class MirrorProcess:
                 async for item in _items(answers):
                     yield self._heard(item)
 
-    async def score(self, prompt: Prompt) -> tuple[TokenChance, ...]:
-        """How likely the tokens of an echoed prompt are. Whoever wants text goes first."""
+    async def score(self, prompt: Prompt) -> tuple[tuple[TokenChance, ...], str | None]:
+        """How likely the tokens of an echoed prompt are, and the generation that wrote meanwhile,
+        None for the base. Whoever wants text goes first."""
 
-        async def told() -> tuple[TokenChance, ...]:
+        async def told() -> tuple[tuple[TokenChance, ...], str | None]:
+            tokens: list[TokenChance] = []
+            writes = None
             async with contextlib.aclosing(self._generated(prompt)) as items:  # type: ignore[type-var]
-                pieces = [item async for item in items if isinstance(item, Piece)]
-            return tuple(token for piece in pieces for token in piece.tokens)
+                async for item in items:  # no swap falls in between
+                    writes = self.active
+                    tokens += item.tokens if isinstance(item, Piece) else ()
+            return tuple(tokens), writes
 
         return await self._order.last(told)
 
