@@ -15,6 +15,7 @@ import pytest
 
 from tests.daemon.serving import Serving, wait_for
 from tests.mirror.conftest import make_adapter, publish_voice
+from vaultgpt.errors import VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Rules, save_option
 from vaultgpt.state import VaultState
@@ -107,6 +108,18 @@ def test_a_note_left_out_is_refused_and_so_is_one_where_only_the_base_writes(
     assert refused["refused"]["code"] == "vaultgpt: false" and refused["sentences"] == []
     daemon.client.post("/v1/generations/base/activate", {})
     assert compared(daemon, NOTE)["refused"]["code"] == "nothing learned"
+
+
+def test_tags_that_the_rules_exclude_are_refused_as_a_completion_is(daemon: Serving) -> None:
+    said = []
+    for path, body in (
+        ("/v1/likeness", {"text": MINE, "tags": ["private"]}),
+        ("/v1/completions", {"prompt": MINE, "vaultgpt": {"tags": ["private"]}}),
+    ):
+        with pytest.raises(VaultGPTError) as refused:
+            daemon.client.post(path, body)
+        said.append(refused.value.message)
+    assert said == ["The rules leave out notes with this tag."] * 2
 
 
 def test_a_hotkey_goes_before_the_comparison_of_a_long_note_which_goes_on_after_it(

@@ -320,7 +320,7 @@ class Daemon:
 
     async def _likeness(self, asked: LikenessRequest) -> LikenessAnswer:
         """Scored a passage at a time, and never while somebody waits for text."""
-
+        check_tags(self.settings.rules, asked.tags or (), "tags")
         self.touch()
         learned = await self._reader.do(lambda ledger: ledger.generations.writing() is not None)
         judgement, found = await in_thread(

@@ -42,7 +42,7 @@ class Generations:
         return max(usable, default=None)
 
     def base(self, chosen: str) -> str:
-        """The name of the base that writes: `chosen`, the settings', has to learn before it does."""
+        """The name of the base that writes: `chosen`, the settings', does once it has learned."""
         writing = self.writing()
         return chosen if writing is None else self.get(writing).base
 

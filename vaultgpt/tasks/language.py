@@ -50,13 +50,13 @@ def unread(base: str, language: str | None, chosen: str | None = None) -> str | 
     read = _read_by(base)
     if language is None or not read or language in read:
         return None
-    said = LANGUAGES.get(language, language)
+    said, model = LANGUAGES.get(language, language), _called(base)
     mend = "`vaultgpt base` lists models that read more."
     if chosen not in (None, base) and unread(chosen, language) is None:
         mend = f"{_called(chosen)}, which you chose, writes once it has learned: `vaultgpt train`."
     only = "only English" if read == ("en",) else f"no {said}"
     return (
-        f"This looks like {said}, and {_called(base)}, the model that your voice is made from, has read "
+        f"This looks like {said}, and {model}, the model that your voice is made from, has read "
         f"{only}: what it writes here will look like {said} and make no sense. {mend}"
     )
 

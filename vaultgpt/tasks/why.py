@@ -6,6 +6,7 @@ nothing about terminals or HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from typing_extensions import TypedDict
@@ -139,11 +140,11 @@ def _of_file(service: Here, asked: WhyRequest, _hear: Hear) -> Why:
     return service.with_desk(lambda desk: _explained(vault, rules, asked.path, desk.ledger))
 
 
-def check_tags(rules: Rules, tags: tuple[str, ...]) -> None:
+def check_tags(rules: Rules, tags: Sequence[str], param: str = "vaultgpt.tags") -> None:
     """Forbidden for a tag whose notes the rules leave out: nothing is written under it either."""
     out = [tag.lower().lstrip("#") for tag in rules.exclude_tags]
     if any(below(tag, barred) for tag in tags for barred in out):
-        raise Forbidden("The rules leave out notes with this tag.", "tag", param="vaultgpt.tags")
+        raise Forbidden("The rules leave out notes with this tag.", "tag", param=param)
 
 
 def check_path(vault: Path, rules: Rules, path: str) -> str | None:
