@@ -74,6 +74,15 @@ def by_day(notes: Sequence[ScannedNote]) -> list[Arrival]:
     return sorted(found, key=lambda a: (a.day, a.note.note.path))
 
 
+def last_words(notes: Sequence[ScannedNote], words: int) -> list[ScannedNote]:
+    """The last notes by their days, with about so many words."""
+    kept: list[ScannedNote] = []
+    for arrival in reversed(by_day(notes)):
+        if sum(n.note.words for n in kept) < words:
+            kept.append(arrival.note)
+    return kept
+
+
 def plan_calendar(notes: Sequence[ScannedNote], seed: int) -> Calendar:
     """Split a journal at the day by which 80 % of its dated words were written."""
     every = by_day(notes)

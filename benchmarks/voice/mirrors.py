@@ -140,14 +140,14 @@ def trained(work: Path, journal: Journal, seed: int) -> Trained:
 
 
 @lru_cache(maxsize=1)
-def base_model() -> BaseModel:
-    """The embedded base on this machine's default device, loaded once."""
-    return load_base(PEBBLE, Device.choose("auto", "auto", 0))
+def base_model(folder: Path = PEBBLE) -> BaseModel:
+    """A base on this machine's default device, loaded once."""
+    return load_base(folder, Device.choose("auto", "auto", 0))
 
 
-def bits(found: Sequence[Segment], adapter: Adapter | None) -> float:
+def bits(found: Sequence[Segment], adapter: Adapter | None, folder: Path = PEBBLE) -> float:
     """Bits per byte of segments under the adapter; the base (None) reads no header."""
-    base = base_model()
+    base = base_model(folder)
     with merged(base, adapter):
         return per_byte(score(base, found, plain=adapter is None), found)
 
@@ -157,9 +157,9 @@ def per_byte(nats: Sequence[float], found: Sequence[Segment]) -> float:
     return sum(nats) / LN2 / sum(s.bytes for s in found)
 
 
-def cut(found: Sequence[Item], tokens: int = SEGMENT_TOKENS) -> list[Segment]:
+def cut(found: Sequence[Item], folder: Path = PEBBLE) -> list[Segment]:
     """Segments of these items with the base's tokenizer."""
-    return segments(found, base_model().encoder, tokens)
+    return segments(found, base_model(folder).encoder, SEGMENT_TOKENS)
 
 
 def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:

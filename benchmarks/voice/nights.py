@@ -1,7 +1,8 @@
 """Small rounds as the journal grows, beside one fresh training: what is kept, what is gained.
 
 80 % of the dated words are learned first; the rest arrives by its dates, a round a week or a night
-when 200 words wait. A night asks only what the product's own ledger says is due.
+when 200 words wait. A night asks only what the product's own ledger says is due. Of another base
+(--base FOLDER, which learns slowly) a journal's last 30,000 words are asked, each week.
 """
 
 from __future__ import annotations
@@ -13,8 +14,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import home, markdown
-from benchmarks.voice.arriving import Calendar, fill_first, night, plan_calendar, put, words_of
+from benchmarks.common import PEBBLE, home, markdown
+from benchmarks.voice.arriving import (
+    Calendar,
+    fill_first,
+    last_words,
+    night,
+    plan_calendar,
+    put,
+    words_of,
+)
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import bits, cut, learn, settings
 from benchmarks.voice.rows import (
@@ -31,6 +40,7 @@ from benchmarks.voice.rows import (
 from benchmarks.voice.stage import copy_start, make_start, open_state
 from vaultgpt.bases.names import resolve
 from vaultgpt.ledger import Ledger
+from vaultgpt.options import with_option
 from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState
@@ -43,12 +53,14 @@ from vaultgpt.wire import Hear
 STEP_DAYS = {"weekly": 7, "nightly": 1}
 TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
 SEEDS = {"thoreau": (1, 2, 3), "hawthorne": (1,)}
-WORDS = {"thoreau": 262e3, "hawthorne": 530e3}
+OTHER, OTHER_WORDS = "amiel", 30_000  # of another base
+WORDS = {"thoreau": 262e3, "hawthorne": 530e3, OTHER: OTHER_WORDS}
 ROUNDS = {  # a guess, for the cost
     ("thoreau", "weekly"): 10,
     ("thoreau", "nightly"): 60,
     ("hawthorne", "weekly"): 45,
     ("hawthorne", "nightly"): 100,
+    (OTHER, "weekly"): 10,
 }
 RATIO = 0.97  # of the fresh training's gain, at least
 WORSE = 0.01  # old notes, at most
@@ -56,6 +68,8 @@ TOKENS = 0.25  # of the month's-end fresh trainings, at most
 
 
 def cases(options: Options) -> list[Case]:
+    if options.base != PEBBLE:
+        return [_case(options, OTHER, 1, v) for v in ("weekly", "fresh")]
     variants = (*STEP_DAYS, "fresh")
     return [
         _case(options, n, seed, v) for n, found in SEEDS.items() for seed in found for v in variants
@@ -64,8 +78,10 @@ def cases(options: Options) -> list[Case]:
 
 def _case(options: Options, name: str, seed: int, variant: str) -> Case:
     journal = Journal(options.data / name)
-    work = options.work / f"nights-{name}-{seed}-{base_digest()}-{RECIPE}"
-    training_s = WORDS[name] * 0.9 * 1.35 * 3.3 / 4500 + 60
+    base = options.base
+    work = options.work / f"nights-{name}-{seed}-{base_digest(base)}-{RECIPE}"
+    tokens_per_s = 4500 if base == PEBBLE else 500
+    training_s = WORDS[name] * 0.9 * 1.35 * 3.3 / tokens_per_s + 60
     cost = training_s * 1.2
     if variant != "fresh":
         cost = ROUNDS[name, variant] * (22 + WORDS[name] / 40e3) + 120
@@ -73,7 +89,10 @@ def _case(options: Options, name: str, seed: int, variant: str) -> Case:
         cost += 0.8 * training_s
 
     def run() -> Figures:
-        found, asked = plan_calendar(journal.notes, seed), settings(training__seed=seed)
+        notes, asked = list(journal.notes), settings(training__seed=seed)
+        if base != PEBBLE:
+            notes, asked = last_words(notes, OTHER_WORDS), with_option(asked, "base", str(base))
+        found = plan_calendar(notes, seed)
         start = make_start(
             work / "first",
             lambda vault: fill_first(journal, found, vault),
@@ -83,7 +102,7 @@ def _case(options: Options, name: str, seed: int, variant: str) -> Case:
         place = copy_start(start, work / variant)
         with home(place / "home"):
             state = open_state(place)
-            figures = _base(found)
+            figures = _base(found, base)
             if variant == "fresh":
                 figures |= _fresh(journal, found, state, asked)
             else:
@@ -112,8 +131,9 @@ def _small(
     journal: Journal, found: Calendar, state: VaultState, asked: Settings, step_days: int
 ) -> Figures:
     """Let the days pass: what arrives is put into the vault, and what is due then is learned."""
+    base = _folder(asked)
     with Ledger.open(state) as ledger:
-        first = _surprise(found, _active(state, ledger), "first")
+        first = _surprise(found, _active(state, ledger), "first", base)
     before = found.border - timedelta(1)
     for day in looks(found, step_days):
         arrived = found.between(before, day)
@@ -124,7 +144,7 @@ def _small(
         before = day
     with Ledger.open(state) as ledger:
         spent, last = _spent(ledger), _active(state, ledger)
-    return {**first, **_surprise(found, last, "last"), **spent}
+    return {**first, **_surprise(found, last, "last", base), **spent}
 
 
 def _due(state: VaultState, asked: Settings, now: float) -> bool:
@@ -132,6 +152,10 @@ def _due(state: VaultState, asked: Settings, now: float) -> bool:
     with Ledger.open(state) as ledger:
         base = resolve(asked.base, state)
         return what_is_due(state, asked, ledger, now, Asked(nightly=True), base).kind != "none"
+
+
+def _folder(asked: Settings) -> Path:
+    return PEBBLE if asked.base == Settings().base else Path(asked.base)
 
 
 def _active(state: VaultState, ledger: Ledger) -> Adapter:
@@ -158,19 +182,21 @@ def _fresh(journal: Journal, found: Calendar, state: VaultState, asked: Settings
     run_round(state, asked, fresh=True, manual=True, trainer=trainer, now=lambda: now)
     with Ledger.open(state) as ledger:
         spent = _spent(ledger)
-    read = 2 * tokens_of(cut(items([a.note for a in found.later])))  # by base and active
+    base, later = _folder(asked), items([a.note for a in found.later])
+    read = 2 * tokens_of(cut(later, base))  # by base and active
     tokens = month_ends(found, spent["trained_tokens"] + spent["scored_tokens"], read)
-    return {**_surprise(found, kept[0], "last"), **spent, "month_ends_tokens": tokens}
+    last = _surprise(found, kept[0], "last", base)
+    return {**last, **spent, "month_ends_tokens": tokens}
 
 
-def _base(found: Calendar) -> Figures:
+def _base(found: Calendar, base: Path) -> Figures:
     """Of the calendar, and of the base alone."""
     return {
         "border": found.border.isoformat(),
         "last_day": found.last.isoformat(),
         "first_words": words_of(found.first),
         "later_words": words_of(found.later),
-        **_surprise(found, None, "base"),
+        **_surprise(found, None, "base", base),
     }
 
 
@@ -188,11 +214,11 @@ def _spent(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def _surprise(found: Calendar, adapter: Adapter | None, name: str) -> dict[str, float]:
+def _surprise(found: Calendar, adapter: Adapter | None, name: str, base: Path) -> dict[str, float]:
     """Bits per byte of the held-out notes: old, late and both, named NAME_old and so on."""
-    parts = {"old": cut(items(found.old)), "late": cut(items(found.late))}
+    parts = {"old": cut(items(found.old), base), "late": cut(items(found.late), base)}
     parts["both"] = parts["old"] + parts["late"]
-    return {f"{name}_{key}": bits(part, adapter) for key, part in parts.items()}
+    return {f"{name}_{key}": bits(part, adapter, base) for key, part in parts.items()}
 
 
 def month_ends(found: Calendar, tokens: int, foretold_tokens: int) -> int:
@@ -255,4 +281,4 @@ def _percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("nights", __doc__, cases, table))
+    raise SystemExit(main("nights", __doc__, cases, table, any_base=True))

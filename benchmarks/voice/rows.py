@@ -82,6 +82,7 @@ class Options:
 
     data: Path  # a folder of journals, each an Obsidian vault
     work: Path  # trained mirrors are kept here and shared by the benchmarks
+    base: Path = PEBBLE  # its folder
 
 
 def base_digest(folder: Path = PEBBLE) -> str:
@@ -115,8 +116,8 @@ def _machine() -> str:
 class Store:
     """results/NAME.json: a row for each identity, newest last."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path, self.base = folder / f"{name}.json", base_digest()
+    def __init__(self, folder: Path, name: str, base: Path) -> None:
+        self.path, self.base = folder / f"{name}.json", base_digest(base)
         self.rows: list[Row] = []
         if self.path.exists():
             found = json.loads(self.path.read_text(encoding="utf-8"))["rows"]
@@ -158,14 +159,20 @@ def main(
     doc: str | None,
     cases_of: Callable[[Options], Sequence[Case]],
     table: Callable[[Sequence[Row]], str],
+    *,
+    any_base: bool = False,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Measure what is missing, print the table, and say how many of the asked rows there are."""
+    """Measure what is missing, print the table, and say how many of the asked rows there are.
+
+    `any_base`: it can be asked of another base than the embedded one."""
     asks = arguments(doc, json_too=False)
     data = os.environ.get("VAULTGPT_DATA")
     asks.add_argument("--data", type=Path, default=data, help="of journals (or VAULTGPT_DATA)")
     asks.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")
     asks.add_argument("--results", type=Path, default=RESULTS)
+    if any_base:
+        asks.add_argument("--base", type=Path, default=PEBBLE, help="a folder; the embedded one")
     asks.add_argument("--only", default="", metavar="PREFIX", help="rows whose key begins so")
     asks.add_argument("--again", action="store_true", help="measure them though they are there")
     asks.add_argument("--dry", action="store_true", help="name the cost, show what is there")
@@ -173,8 +180,9 @@ def main(
     if not (args.dry or args.data):
         asks.error("--data names a folder of journals; --dry shows what was measured")
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = Store(args.results, name)
-    cases = list(cases_of(Options(args.data or Path(), args.work)))
+    base = args.base if any_base else PEBBLE
+    store = Store(args.results, name, base)
+    cases = list(cases_of(Options(args.data or Path(), args.work, base)))
     have = set() if args.again else {row.key for row in store.of(cases)}
     wanted = [c for c in cases if c.key.startswith(args.only)]
     missing = [c for c in wanted if c.key not in have]
