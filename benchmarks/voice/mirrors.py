@@ -49,6 +49,11 @@ def settings(**options: Any) -> Settings:
     return made
 
 
+def on_base(wanted: Settings, folder: Path) -> Settings:
+    """The same on the base in this folder."""
+    return wanted if folder == PEBBLE else with_option(wanted, "base", str(folder))
+
+
 def learn(
     state: VaultState,
     wanted: Settings,
@@ -117,15 +122,15 @@ class Trained:
         return load_adapter(self.folder)
 
 
-def trained(work: Path, journal: Journal, seed: int) -> Trained:
+def trained(work: Path, journal: Journal, seed: int, base: Path = PEBBLE) -> Trained:
     """The mirror of a journal's 90 %, trained once with the defaults and then kept in `work`."""
-    place = work / f"{journal.name}-{seed}-{base_digest()}-{RECIPE}"
+    place = work / f"{journal.name}-{seed}-{base_digest(base)}-{RECIPE}"
     split = journal.split(seed)
 
     def train(state: VaultState) -> RoundAnswer:
         return learn(
             state,
-            settings(training__seed=seed),
+            on_base(settings(training__seed=seed), base),
             fresh=True,
             tamper=lambda job: write_json(place / "job.json", job),
         )

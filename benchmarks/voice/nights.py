@@ -25,7 +25,7 @@ from benchmarks.voice.arriving import (
     words_of,
 )
 from benchmarks.voice.journals import Journal, items
-from benchmarks.voice.mirrors import bits, cut, learn, settings
+from benchmarks.voice.mirrors import bits, cut, learn, on_base, settings
 from benchmarks.voice.rows import (
     RECIPE,
     Case,
@@ -40,7 +40,6 @@ from benchmarks.voice.rows import (
 from benchmarks.voice.stage import copy_start, make_start, open_state
 from vaultgpt.bases.names import resolve
 from vaultgpt.ledger import Ledger
-from vaultgpt.options import with_option
 from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState
@@ -89,9 +88,9 @@ def _case(options: Options, name: str, seed: int, variant: str) -> Case:
         cost += 0.8 * training_s
 
     def run() -> Figures:
-        notes, asked = list(journal.notes), settings(training__seed=seed)
+        notes, asked = list(journal.notes), on_base(settings(training__seed=seed), base)
         if base != PEBBLE:
-            notes, asked = last_words(notes, OTHER_WORDS), with_option(asked, "base", str(base))
+            notes = last_words(notes, OTHER_WORDS)
         found = plan_calendar(notes, seed)
         start = make_start(
             work / "first",
