@@ -136,6 +136,17 @@ def test_no_file_outgrows_a_few_screens() -> None:
     assert not long, f"split these: {long}"
 
 
+def test_no_function_outgrows_two_screens() -> None:
+    long = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{node.lineno} {node.name}": n
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (n := (node.end_lineno or 0) - node.lineno + 1) > 80
+    }
+    assert not long, f"part these: {long}"
+
+
 def test_every_module_says_what_it_is_in_at_most_six_lines() -> None:
     for path in modules():
         text = path.read_text(encoding="utf-8")

@@ -24,7 +24,16 @@ from vaultgpt.errors import UsageError
 from vaultgpt.ledger import Ledger
 from vaultgpt.options import option_of
 from vaultgpt.settings import load_settings
-from vaultgpt.tasks.continue_ import Request, checked, note_request, sampling_of, unlearned, write
+from vaultgpt.state import VaultState
+from vaultgpt.tasks.continue_ import (
+    Continued,
+    Request,
+    checked,
+    note_request,
+    sampling_of,
+    unlearned,
+    write,
+)
 from vaultgpt.tasks.language import unread_text
 from vaultgpt.tasks.schemas import MAX_SEED
 from vaultgpt.tasks.status import silenced
@@ -72,35 +81,24 @@ def continue_(
     """Write on in the author's voice."""
     if (note is None) == (text is None):
         raise UsageError("Give --note PATH or --text TEXT.", 'Use --text "" for a new note.')
-    vault = vault or vault_argument
-    extra = {
-        "length": length,
-        "max_tokens": max_tokens,
-        "n": n,
-        "seed": seed,
-        "form": form,
-        "temperature": temperature,
-        "generation": generation,
-        "title": title,
-    }
-    if note is not None:
-        state, path = locate_note(note, vault)
-        request = note_request(state, path)
-    else:
-        state = locate(vault)
-        request = Request(text=sys.stdin.read() if text == "-" else text or "")
+    state, request = _meant(note, text, vault or vault_argument)
     sampling, others = sampling_of(changes or ())
-    request = request.changed(tags=_tags(tags), date=_date(date), sampling=sampling, **extra)
+    request = request.changed(
+        tags=_tags(tags),
+        date=_date(date),
+        title=title,
+        length=length,
+        max_tokens=max_tokens,
+        n=n,
+        seed=seed,
+        temperature=temperature,
+        generation=generation,
+        form=form,
+        sampling=sampling,
+    )
     checked(request)  # what has no meaning is refused before anything else is said
-    chosen = writes_on = load_settings(state.config).base
-    if state.ledger.exists():
-        with Ledger.open(state) as ledger:
-            writes_on = ledger.generations.base(chosen)
-            why = silenced(ledger) if generation is None else None
-            for said in [*filter(None, [why]), *unlearned(state, ledger, request)]:
-                err.print(said, style="yellow", markup=False)
-    if warning := unread_text(writes_on, request.text, chosen):
-        err.print(warning, style="yellow", markup=False)
+    for said in _beforehand(state, request):
+        err.print(said, style="yellow", markup=False)
     live = not as_json and n == 1 and sys.stdout.isatty()
     service = vault_service(state, others)
     if isinstance(service, Here) and not as_json:
@@ -113,7 +111,33 @@ def continue_(
     )
     if as_json:
         print_json(answer)
-        return
+    else:
+        _show(answer, live)
+
+
+def _meant(note: Path | None, text: str | None, vault: Path | None) -> tuple[VaultState, Request]:
+    """The vault, and the request that a note at its end or a text makes by itself."""
+    if note is not None:
+        state, path = locate_note(note, vault)
+        return state, note_request(state, path)
+    return locate(vault), Request(text=sys.stdin.read() if text == "-" else text or "")
+
+
+def _beforehand(state: VaultState, request: Request) -> list[str]:
+    """What the author should know before they read it."""
+    said: list[str | None] = []
+    chosen = writes_on = load_settings(state.config).base
+    if state.ledger.exists():
+        with Ledger.open(state) as ledger:
+            writes_on = ledger.generations.base(chosen)
+            said.append(silenced(ledger) if request.generation is None else None)
+            said += unlearned(state, ledger, request)
+    said.append(unread_text(writes_on, request.text, chosen))
+    return [each for each in said if each]
+
+
+def _show(answer: Continued, live: bool) -> None:
+    """The texts, if they did not stand there as they came; then who wrote them, and how fast."""
     if live:
         out.print()
     else:

@@ -42,7 +42,7 @@ from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 _OnPiece = Callable[[str], None]
 
 
-class _Continued(TypedDict):
+class Continued(TypedDict):
     """CONTRACT's `continue`; texts hold only new text."""
 
     text: str
@@ -165,7 +165,7 @@ def checked(request: Request) -> CompletionRequest:
         raise UsageError(_first_problem(error)) from None
 
 
-def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> _Continued:
+def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> Continued:
     """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes."""
     asked, shown = checked(request), Insertion(request.place)
 
@@ -231,7 +231,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}."
 
 
-def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> _Continued:
+def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> Continued:
     texts = [""] * (asked.n or 1)
     ours: CompletionFigures = {}
     usage: CompletionUsage | None = None
@@ -249,7 +249,7 @@ def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> _C
         usage = chunk.get("usage") or usage
     if usage is None:
         raise VaultGPTError("The daemon ended before the text did.", "Ask again.")
-    return _Continued(
+    return Continued(
         text=texts[0],
         texts=texts,
         tags=ours["tags"],
@@ -263,7 +263,7 @@ def _by_daemon(daemon: DaemonClient, asked: CompletionRequest, hear: Hear) -> _C
     )
 
 
-def _here(service: Here, asked: CompletionRequest, hear: Hear) -> _Continued:
+def _here(service: Here, asked: CompletionRequest, hear: Hear) -> Continued:
     prompt = to_prompt(asked, service.settings.mirror)
     require_room(service.state.folder)  # to remember that the text is ours
     opening = service.with_desk(lambda desk: mirror_opening(desk.state, desk.settings, desk.ledger))
@@ -274,7 +274,7 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> _Continued:
             desk.ledger.emitted.offered(text, desk.now)
 
     service.with_desk(keep)
-    return _Continued(
+    return Continued(
         text=texts[0],
         texts=texts,
         tags=list(prompt.tags),
@@ -319,12 +319,12 @@ def _accept(desk: Desk, asked: AcceptedRequest) -> Done:
     return Done(ok=True)
 
 
-_CONTINUE: Task[CompletionRequest, _Continued] = Task(
+_CONTINUE: Task[CompletionRequest, Continued] = Task(
     "POST",
     "/v1/completions",
     "Write on from the prompt",
     CompletionRequest,
-    _Continued,
+    Continued,
     here=_here,
     by_daemon=_by_daemon,
 )
