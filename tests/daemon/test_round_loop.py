@@ -48,6 +48,7 @@ class FakeRound:
         fresh: bool,
         manual: bool,
         nightly: bool,
+        found: Due,
         on_progress: Hear,
         stop: threading.Event,
         now: Callable[[], float],

@@ -144,6 +144,40 @@ def test_a_round_asks_once_what_is_due(vault: Vault, monkeypatch: pytest.MonkeyP
     assert asked == ["base", "base"] and read == [False, True]
 
 
+@pytest.mark.parametrize("since", ["nothing", "a saved note", "another round"])
+def test_a_round_that_is_asked_for_takes_the_answer_unless_the_vault_is_another_since(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, since: str
+) -> None:
+    """1. A new note waits. 2. A round is asked for, and what is due told. 3. It begins, after
+    nothing, another note, or a round of the command line's.
+
+    Result: what is due is asked once; of a vault that is another since again, and it learns that.
+    """
+    go(vault, FakeTrainer())
+    vault.write("new.md", body("new", 6, 50), age_s=0)
+    when, asked, trainer = NOW + DAY, Asked(manual=True), FakeTrainer()
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(vault.settings.rules, when, 50)
+        found = what_is_due(vault.state, vault.settings, ledger, when, asked, FakeBase())
+    if since == "a saved note":
+        vault.write("newer.md", body("newer", 6, 50), age_s=0)
+    elif since == "another round":
+        go(vault, FakeTrainer(), when)
+    again: list[str] = []
+    due = planning._due
+
+    def counted(*given: Any) -> Due:
+        again.append(due(*given).cause)
+        return due(*given)
+
+    monkeypatch.setattr(planning, "_due", counted)
+    go(vault, trainer, when, found=found)
+    assert again == ([] if since == "nothing" else ["asked"])
+    (why,) = [job.round.why for job in trainer.jobs]
+    assert (why == found.why) == (since == "nothing")
+    assert since != "a saved note" or why.startswith("600 new words")
+
+
 def test_a_round_foresees_the_memory_that_it_takes(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import date
 from typing import cast
 
@@ -38,6 +39,7 @@ from vaultgpt.server.events import Broker
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState, state_root
 from vaultgpt.tasks.train import Started
+from vaultgpt.training.plan import Due
 from vaultgpt.training.round import Asked
 from vaultgpt.wire import ProgressEvent
 from vaultgpt.workers.process import RoundStopped
@@ -143,7 +145,7 @@ class RoundLoop:
     async def _decide(self) -> None:
         try:
             await self._look_at_text()
-            facts = await self._facts()
+            facts, due = await self._facts()
         except VaultGPTError as error:
             self.problems["schedule"] = str(error)
             self.decision = Decision(None, str(error))
@@ -179,7 +181,7 @@ class RoundLoop:
             self._turn.release()  # one was asked for while the night was kept, and may have ended
             starts = False
         if starts:
-            self._start(Asked(nightly=decision.cause == "night"), decision.why, facts.long)
+            self._start(Asked(nightly=decision.cause == "night"), due, decision.why)
             self._by_night = facts.long
 
     def _take_turn(self) -> bool:
@@ -193,19 +195,19 @@ class RoundLoop:
             return False
         return True
 
-    async def _facts(self) -> Facts:
+    async def _facts(self) -> tuple[Facts, Due]:
         settings, now = self._settings(), self._now()
         self._held_since = min(self._held_since, now)  # a clock that was ahead holds nothing up
         paused = self._pause() or "it learns when you ask (training.pause is set)." * (
             settings.training.pause
         )
 
-        def of_ledger(ledger: Ledger) -> Facts:
+        def of_ledger(ledger: Ledger) -> tuple[Facts, Due]:
             found = at_once = what_is_due(self._state, settings, ledger, now)
             if at_once.kind == "none":
                 found = what_is_due(self._state, settings, ledger, now, Asked(nightly=True))
             why = "" if found.kind == "none" else found.why
-            return Facts(
+            facts = Facts(
                 due=why if found is at_once else "",
                 nightly_due=why,
                 long=found.takes_s is not None,
@@ -218,14 +220,15 @@ class RoundLoop:
                 on_battery=on_battery(),
                 writing_until=self._written(now) + settings.schedule.writing_quiet_s,
             )
+            return facts, found
 
-        facts = await self._reader.do(of_ledger)
+        facts, found = await self._reader.do(of_ledger)
         if facts.due or facts.nightly_due:
             busy = await in_thread(
                 lambda: gpu_busy(settings.training.device, settings.schedule.gpu_busy_percent)
             )
-            facts = Facts(**{**facts.__dict__, "gpu_busy": busy})
-        return facts
+            facts = replace(facts, gpu_busy=busy)
+        return facts, found
 
     async def ask(self, fresh: bool) -> Started:
         """A person wants a round now. Conflict while one runs."""
@@ -240,8 +243,7 @@ class RoundLoop:
         )
         if self.running:
             raise self._busy()
-        long = found.takes_s is not None
-        self._start(asked, found.why if long else "You asked for it.", long)
+        self._start(asked, found, "You asked for it." if found.takes_s is None else found.why)
         return Started(started=True, kind=found.kind, why=found.why, takes_s=found.takes_s)
 
     def _busy(self) -> Conflict:
@@ -273,13 +275,14 @@ class RoundLoop:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=limit_s)
 
-    def _start(self, asked: Asked, why: str, long: bool) -> None:
-        self._stop, self._long, self._by_night = threading.Event(), long, False
+    def _start(self, asked: Asked, found: Due, why: str) -> None:
+        self._stop, self._by_night = threading.Event(), False
+        self._long = found.takes_s is not None
         self.progress = {"phase": "read", "fraction": 0.0, "kind": None, "started": self._now()}
         self._broker.publish("started", {"why": why})
-        self._task = asyncio.create_task(self._round(asked, self._stop))
+        self._task = asyncio.create_task(self._round(asked, found, self._stop))
 
-    async def _round(self, asked: Asked, stop: threading.Event) -> None:
+    async def _round(self, asked: Asked, found: Due, stop: threading.Event) -> None:
         loop = asyncio.get_running_loop()
 
         def on_progress(frame: ProgressEvent) -> None:
@@ -294,6 +297,7 @@ class RoundLoop:
                     fresh=asked.fresh,
                     manual=asked.manual,
                     nightly=asked.nightly,
+                    found=found,
                     on_progress=on_progress,
                     stop=stop,
                     now=self._now,

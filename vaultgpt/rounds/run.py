@@ -81,16 +81,16 @@ def run_round(
     base: BaseInfo | None = None,
     on_promoted: Callable[[str], None] = lambda generation: None,
     machine: Lender | None = None,
+    found: Due | None = None,
 ) -> RoundAnswer:
     """Run what is due and return CONTRACT's `train`, with "sampled", "why" and more.
 
-    Kind "none" when nothing is. Conflict while another round runs; RoundStopped when `stop` was set
-    (its staging folder stays, and the next call goes on there when the same job is due; a long one
-    goes on as it was begun); any VaultGPTError of the trainer. `on_promoted` is called with the new
-    generation's id last.
-    A round that a person asked for (`manual`) runs at normal priority until the mirror is `in_use`:
-    on a busy machine the lowest gave it a third of a core, nineteen minutes for four.
-    Another `machine` does the learning; all else stays here.
+    Kind "none" when nothing is. What was `found` due is asked again only where the vault is another
+    since. Conflict while another round runs; RoundStopped when `stop` was set (its staging folder
+    stays, and the next call goes on there when the same job is due; a long one goes on as it was
+    begun); any VaultGPTError of the trainer. `on_promoted` is called with the new generation's id
+    last. A person's round (`manual`) runs at normal priority until the mirror is `in_use`: the
+    lowest gave it a third of a core, nineteen minutes for four. Another `machine` may learn.
     """
     if unsure := unsure_rules(state.config):
         raise UsageError(unsure)
@@ -103,9 +103,9 @@ def run_round(
         repair(state, ledger, now())
         ledger.guard.mend()
         ledger.recall()
-        found = base or resolve(settings.base, state)
-        run = _Run(state, settings, ledger, found, now, Asked(fresh, manual, nightly))
-        run.learns_here = machine is None
+        used = base or resolve(settings.base, state)
+        run = _Run(state, settings, ledger, used, now, Asked(fresh, manual, nightly))
+        run.learns_here, run.found = machine is None, found
         work = partial(run_elsewhere, machine=machine) if machine else run_trainer
         polite = partial(work, polite=lambda: not manual or in_use())
         answer = run.go(trainer or polite, tell, stop or threading.Event())
@@ -141,6 +141,7 @@ class _Run:
         self.state, self.settings, self.ledger, self.base = state, settings, ledger, base
         self.now, self.asked = now, asked
         self.learns_here = True
+        self.found: Due | None = None
 
     def go(self, trainer: JobRunner, on_progress: Hear, stop: threading.Event) -> RoundAnswer:
         if self.asked.fresh and self.asked.manual and self.ledger.paused():
@@ -250,9 +251,8 @@ class _Run:
 
     def _beforehand(self, round_: Round) -> str:
         """What is said before a long round begins; its `why` ends with the hours."""
-        if not self.learns_here:
-            return f"{round_.why} {_ELSEWHERE}"
-        return f"{round_.why} Where it is stopped, the next round goes on."
+        then = "Where it is stopped, the next round goes on." if self.learns_here else _ELSEWHERE
+        return f"{round_.why} {then}"
 
     def _scan(self, whole: bool) -> bool:
         """Bring the ledger in step with the vault; whether every note was read.
@@ -261,15 +261,17 @@ class _Run:
         """
         percent = self.settings.schedule.vanished_percent
         found = self.ledger.follow(self.settings.rules, self.now(), percent, whole=whole)
+        if found.read or found.gone:
+            self.found = None
         return whole or found.read >= self.ledger.notes.count()
 
     def _plan(self, anew: bool, now: float) -> Round:
         """What is due, asked once; of a fresh round again once every note was read `anew`."""
-        round_ = plan(self.ledger, self.settings, self.base, now, self.asked)
+        round_ = plan(self.ledger, self.settings, self.base, now, self.asked, self.found)
         if round_.kind != "fresh" or anew:
             return round_
         self._scan(whole=True)
-        return plan(self.ledger, self.settings, self.base, now, self.asked)
+        return plan(self.ledger, self.settings, self.base, now, self.asked, self.found)
 
     def _stage(self, round_: Round, now: float) -> tuple[Round, Assembled, Path] | None:
         """Write the job, or find the interrupted one that is the same; None without any text."""

@@ -39,6 +39,10 @@ class Due:
     why: str
     cause: str = ""
     takes_s: float | None = None  # of a full round over LONG_S, or what is left of a paused one
+    stood: tuple[int, str | None] = (
+        0,
+        None,
+    )  # the ledger when asked: the round's number, the voice
 
 
 def due(
@@ -49,7 +53,12 @@ def due(
     asked: Asked = BY_ITSELF,
 ) -> Due:
     """What to do now."""
-    return _due(ledger, settings, base, now, asked, ledger.rounds.all())
+    found = _due(ledger, settings, base, now, asked, ledger.rounds.all())
+    return replace(found, stood=_standing(ledger))
+
+
+def _standing(ledger: Ledger) -> tuple[int, str | None]:
+    return ledger.rounds.next_number(), ledger.generations.active()
 
 
 def _due(
@@ -260,13 +269,16 @@ def plan(
     base: BaseInfo,
     now: float,
     asked: Asked = BY_ITSELF,
+    found: Due | None = None,
 ) -> Round:
     """The next round: its kind, why, entries, seed and, for a vault's first, its budget.
 
-    Number and seed are those of the next round; a round of kind "none" says why in `why`.
+    Number and seed are those of the next round; a round of kind "none" says why in `why`. What was
+    `found` due is not asked again, unless a round has ended or another voice is active since.
     """
     rounds = ledger.rounds.all()
-    found = _due(ledger, settings, base, now, asked, rounds)
+    if found is None or found.stood != _standing(ledger):
+        found = _due(ledger, settings, base, now, asked, rounds)
     number = ledger.rounds.next_number()
     open_round = ledger.rounds.interrupted()
     if open_round is not None:
