@@ -10,6 +10,7 @@ takes voices up.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import json
 import os
@@ -311,6 +312,7 @@ def main() -> None:
     parser.add_argument("--at", type=Path, help="a folder for the vaults; a temporary one")
     args = parser.parse_args()
     load, began = os.getloadavg()[0], time.perf_counter()
+    compileall.compile_dir(ROOT / "vaultgpt", quiet=1)  # as what pip installs is
     with tempfile.TemporaryDirectory(dir=args.at) as folder:
         sizes = [Size(Path(folder) / str(notes), notes) for notes in args.sizes]
         found: Found = {"sizes": {str(size.notes): size.found for size in sizes}}

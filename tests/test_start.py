@@ -74,4 +74,4 @@ def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path
         assert not {"numpy", "tokenizers", "torch", "aiohttp", "psutil", "yaml"} & there
         assert not {"vaultgpt.vault.note", "vaultgpt.bases.hub", "vaultgpt.workers"} & there
     assert "vaultgpt.vault.reconcile" not in looked["status"]
-    assert not {"vaultgpt.bases", "vaultgpt.training"} & looked["scan"]
+    assert not {"vaultgpt.bases", "vaultgpt.training", "http.client"} & looked["scan"]

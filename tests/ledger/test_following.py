@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.notes import Notes
 from vaultgpt.settings import Rules
 from vaultgpt.tasks import status
 from vaultgpt.tasks.scan import scanned, tried
@@ -84,6 +85,46 @@ def test_nothing_changed_opens_no_note_and_what_changed_is_known(
         found = ledger.follow(Rules(), NOW + HOUR)
         assert (found.read, found.gone, found.saved) == (1, 1, NOW)
         assert ledger.follow(Rules(min_words=4), NOW + HOUR).read == 19  # by other rules: all
+
+
+def test_notes_that_were_as_they_are_known_are_not_asked_for_until_a_row_changes(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Two comparisons find nothing changed. 2. A note changes, then another. Result: the second
+    asks the ledger for no stamp, and after each change all are asked for once.
+    """
+    monkeypatch.setattr(reconcile, "_SOME_NOTES", 5)
+    asked: list[int] = []
+    some_stamps = Notes.some_stamps
+
+    def counted(self: Notes, paths: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:
+        asked.append(len(paths))
+        return some_stamps(self, paths)
+
+    monkeypatch.setattr(Notes, "some_stamps", counted)
+    for number in range(20):
+        vault.write(f"in/{number // 4}/note.md", body(f"in folders {number}"))
+
+    def follow(ledger: Ledger, name: str | None) -> tuple[int, int]:
+        if name:
+            vault.write(name, body(f"changed {name}"), age_s=0)
+        asked.clear()
+        read = ledger.follow(Rules(), NOW + HOUR).read
+        return read, sum(asked)
+
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        notes = ledger.notes.count()
+        steps = [follow(ledger, None), follow(ledger, None)]
+        assert steps == [(0, notes), (0, 0)]
+        assert follow(ledger, "in/2/note.md")[0] == 1  # what lies beside it alone was asked for
+        assert 0 < sum(asked) < notes
+        assert [follow(ledger, None), follow(ledger, None)] == steps
+        assert ledger.follow(Rules(), NOW + HOUR, folders=["in/1/"]).read == 0
+        vault.remove("in/1/note.md")
+        vault.write("in/1/other.md", body("other"), age_s=0)
+        found = ledger.follow(Rules(), NOW + HOUR)
+        assert (found.read, found.gone) == (1, 1)
 
 
 def test_odd_names_and_times_are_compared_as_they_were_kept(vault: Vault) -> None:

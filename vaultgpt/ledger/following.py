@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _LEAST_GONE = 3  # notes that must vanish at once before that is taken for an accident
 _UNFINISHED = "scan_unfinished"  # set while some parts of a scan are recorded and others not yet
+_MARKS = "marks"  # of notes that were as the ledger has them, after the version that it had then
 _COPIED_RUNS = 4  # of others in an entry, from which on it may be a copy, or have one
 RULES, COMPARED = "daemon_rules", "compared"
 _Heard = Callable[[int, int], None]
@@ -235,8 +236,12 @@ class Following:
         if not known:  # so that a first scan that is stopped goes on where it was
             self._db.note(RULES, mark)
         same = self._db.meta(RULES) == mark
-        stamps = self._notes.some_stamps if same and not anew else _unknown
-        changes = Changes(self._state.vault, rules, stamps)
+        version = self._db.meta("version")
+        if same and not anew:
+            marks = self._marks(version)
+            changes = Changes(self._state.vault, rules, self._notes.some_stamps, marks)
+        else:
+            changes = Changes(self._state.vault, rules, _unknown)
         gone: list[str] = []
         if not same or changes.known < known:
             gone = changes.gone(self._notes.paths())
@@ -249,9 +254,17 @@ class Following:
             parts = _told(changes, heard, done)
             empty = changes.count == 0
             self._recording.record(gone, parts, now, vanished_percent, empty=empty)
+        elif self._db.meta("version") == version:
+            self._db.note(_MARKS, " ".join([str(version), *changes.marks]))
         self._db.note(RULES, mark)
         self._db.note(COMPARED, json.dumps([now, done.said]))
         return done
+
+    def _marks(self, version: str | None) -> frozenset[str]:
+        """What the last comparison said of the notes that were as they are known, where no row
+        changed since."""
+        of, *marks = (self._db.meta(_MARKS) or "").split(" ")
+        return frozenset(marks if of == version else ())
 
     def _some(
         self,

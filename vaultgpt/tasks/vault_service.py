@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict
 
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.wire import Hear, ProgressEvent
 
 if TYPE_CHECKING:
     from vaultgpt.ledger import Ledger
     from vaultgpt.settings import Settings
+    from vaultgpt.tasks.client import DaemonClient
 
 _Q = TypeVar("_Q", bound=BaseModel)
 _A = TypeVar("_A")
@@ -146,6 +146,8 @@ def vault_service(
     With settings of its own, or when told so (`here`), a call is done here: the daemon's workers
     are not rebuilt for it. A daemon that runs beside it is told afterwards.
     """
+    from vaultgpt.tasks.client import find_daemon  # 20 ms for HTTP, which `scan` never speaks
+
     daemon = find_daemon(state)
     if daemon is None or changes or here:
         return Here(state, changes, daemon)

@@ -73,7 +73,8 @@ class Listing:
 
     def add(self, path: str, name: str, code: str, status: os.stat_result) -> None:
         """Enter a note."""
-        self.stamps[path] = stamp_of(status, code)
+        mtime_ns, size, inode = stamp_of(status, code)
+        self.stamps[path] = mtime_ns, size, inode
         if code or path != self.folder + name:
             self._odd[path] = (name, code)
 
@@ -234,7 +235,7 @@ def _fill(found: Listing, entries: Iterable[os.DirEntry[str]]) -> None:
     folder, stamps = found.folder, found.stamps
     for entry in entries:
         name = entry.name
-        with contextlib.suppress(OSError):  # it vanished while we looked
+        try:
             if (
                 name.endswith(".md")  # what nearly all are, in a third of the time
                 and name[0] != "."
@@ -242,15 +243,18 @@ def _fill(found: Listing, entries: Iterable[os.DirEntry[str]]) -> None:
                 and not entry.is_dir(follow_symlinks=False)
             ):
                 status = entry.stat(follow_symlinks=False)
+                changed_ns = status.st_ctime_ns
                 if (
                     stat.S_ISREG(status.st_mode)
-                    and status.st_ctime_ns % _COARSE_NS
+                    and changed_ns % _COARSE_NS
                     and not is_dataless(status)
                 ):
-                    inode = status.st_ino ^ status.st_ctime_ns
+                    inode = status.st_ino ^ changed_ns
                     stamps[folder + name] = (status.st_mtime_ns, status.st_size, inode)
                     continue
             _take(entry, found)
+        except OSError:  # it vanished while we looked
+            continue
 
 
 def _take(entry: os.DirEntry[str], found: Listing) -> None:
