@@ -214,8 +214,9 @@ class Size:
         change(self.vault, "one changed note")
         self.found["one_changed"] = self.step("settle")
         change(self.vault, "words for a round", NEW_WORDS)
-        self.step("settle")
-        self.found |= {name: self.step(name) for name in ("plan", "job")}
+        self.found["new_words"] = self.step("settle")
+        names = ("plan", "job", "replay", "copying", "guard", "near")
+        self.found |= {name: self.step(name) for name in names}
 
 
 def voices(bases: list[str]) -> Found:
@@ -273,6 +274,17 @@ ROWS = (  # title, keys (of seconds those of a processor too, where they are kno
     ("its job, read from the notes", ("job", "job_s"), "s", ""),
     ("its peak memory", ("job", "peak_mb"), "MB", "flat"),
     ("notes opened for it", ("job", "opened"), "", ""),
+    ("replay chosen for them", ("replay", "replay_s"), "s", ""),
+    ("its peak memory", ("replay", "peak_mb"), "MB", "flat"),
+    ("the new words recorded, near-duplicates among them", ("new_words", "s"), "s", ""),
+    ("its peak memory", ("new_words", "peak_mb"), "MB", "flat"),
+    ("near-duplicates of the whole vault, anew", ("near", "near_s"), "s", ""),
+    ("its peak memory", ("near", "peak_mb"), "MB", ""),
+    ("copying figures of the round", ("copying", "copying_s"), "s", ""),
+    ("its peak memory, torch loaded", ("copying", "peak_mb"), "MB", "flat"),
+    ("the guard's index loaded", ("guard", "load_s"), "s", ""),
+    ("the new words asked of it", ("guard", "asked_s"), "s", ""),
+    ("its peak memory", ("guard", "peak_mb"), "MB", ""),
     ("daemon answers after", ("daemon", "first_status_s"), "s", "2"),
     ("daemon settled after", ("daemon", "settled_s"), "s", ""),
     ("its processor until then", ("daemon", "start_cpu_s"), "s", ""),

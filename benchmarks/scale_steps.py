@@ -59,8 +59,8 @@ def _plan(ledger: Any, state: Any, settings: Any, found: Found) -> Any:
         return plan(ledger, settings, base, time.time(), Asked(manual=True))
 
 
-def _job(ledger: Any, state: Any, settings: Any, found: Found) -> None:
-    """What that round learns from and is judged by, read from the vault."""
+def _assembled(ledger: Any, state: Any, settings: Any, found: Found) -> Any:
+    """That round's job: what it learns from and is judged by, read from the vault."""
     from vaultgpt.bases.names import resolve
     from vaultgpt.training.assemble import Places, build_job, reader
 
@@ -79,7 +79,67 @@ def _job(ledger: Any, state: Any, settings: Any, found: Found) -> None:
 
     places = Places(state.staging / "out", None, None, {}, None, None)
     with _timed(found, "job"):
-        build_job(ledger, settings, base, planned, now, read=counted, places=places, manual=True)
+        return build_job(
+            ledger, settings, base, planned, now, read=counted, places=places, manual=True
+        ).job
+
+
+def _job(ledger: Any, state: Any, settings: Any, found: Found) -> None:
+    """The job alone."""
+    _assembled(ledger, state, settings, found)
+
+
+def _replay(ledger: Any, state: Any, settings: Any, found: Found) -> None:
+    """Which entries that round reads again, holds out and learns."""
+    from vaultgpt.training.selection import select
+
+    ready = ledger.pending(time.time(), 0.0)
+    with _timed(found, "replay"):
+        found["entries"] = len(select(ledger, ready, 1).replay)
+
+
+def _copying(ledger: Any, state: Any, settings: Any, found: Found) -> None:
+    """What the gate is told of copying, but for the drawing: what was learned is held against
+    what was held out, which here stands for what is drawn too."""
+    from vaultgpt.training.copying import WordRuns
+    from vaultgpt.training.evaluate import own_parts
+
+    items = _assembled(ledger, state, settings, found).items
+    learned = own_parts(i for i in items if i.role in ("train", "replay"))
+    held_out = own_parts(i for i in items if i.role in ("held_out", "new_held_out"))
+    with _timed(found, "copying"):
+        index = WordRuns(learned)
+        for _ in range(2):
+            index.measure(held_out)
+
+
+def _guard(ledger: Any, state: Any, settings: Any, found: Found) -> None:
+    """The copy guard's index as the mirror loads it, and the new words asked of it one by one."""
+    import numpy  # noqa: F401  that every worker has
+
+    from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
+    from vaultgpt.corpus.words import norms
+    from vaultgpt.vault.reconcile import read_some
+
+    rows = ledger.entries.named(ledger.pending(time.time(), 0.0).entries)
+    notes = read_some(state.vault, settings.rules, sorted({row.path for row in rows.values()}))
+    words = [word for one in notes for e in one.note.entries for word in norms(e.prose)]
+    with _timed(found, "load"):
+        index = RunIndex(state.runs, ledger.key).load()
+    with _timed(found, "asked"):
+        found["known"] = sum(
+            index.has(words[at : at + GUARD_WORDS]) for at in range(len(words) - GUARD_WORDS + 1)
+        )
+    found["words"] = len(words)
+
+
+def _near(ledger: Any, state: Any, settings: Any, found: Found) -> None:
+    """Near-duplicates looked for in the whole vault, as after new text that may be a copy."""
+    import numpy  # noqa: F401  that whoever recorded a note has
+
+    ledger.entries.forget_copies()
+    with _timed(found, "near"):
+        ledger.entries.find_copies()
 
 
 def _learn(ledger: Any, state: Any, settings: Any, found: Found) -> None:
@@ -103,6 +163,10 @@ STEPS = {
     "due": _due,
     "plan": _plan,
     "job": _job,
+    "replay": _replay,
+    "copying": _copying,
+    "guard": _guard,
+    "near": _near,
     "learn": _learn,
 }
 
