@@ -6,7 +6,6 @@ about models, files or requests.
 
 from __future__ import annotations
 
-import copy
 import threading
 import warnings
 from collections.abc import Callable
@@ -329,17 +328,3 @@ class _Packed(nn.Module):
         if self.bias is not None:
             out.add_(self.bias)
         return out.view(x.shape[:-1] + (out.shape[-1],))  # noqa: RUF005, for TorchScript
-
-
-class Beside(nn.Module):
-    """A product, and what a low-rank one beside it adds."""
-
-    def __init__(self, whole: Linear, down: Linear, up: Linear) -> None:
-        super().__init__()
-        # Of its own, with the same tensors: torch.jit.script writes to the attributes of what it
-        # scripts, and another session may be scripting a voice beside the same weights.
-        self.whole, self.down, self.up = copy.copy(whole), down, up
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.whole(x)
-        return out.add_(self.up(self.down(x)))

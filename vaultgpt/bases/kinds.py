@@ -34,7 +34,6 @@ _ENCODERS = frozenset(
         *("roformer", "big_bird", "megatron-bert", "data2vec-text", "xlm", "xmod"),
     }
 )
-_RECURRENT = ("mamba", "rwkv", "recurrent", "falcon_h1", "jamba", "zamba", "lfm2", "qwen3_5")
 _IMPORT_S = 120.0  # limit for importing transformers on a very busy machine; 2 s is usual
 
 
@@ -207,14 +206,6 @@ def _is_causal(classes: Any, known: Collection[str]) -> bool:
     if not isinstance(classes, list) or not classes:
         return True  # old files name none; the type decides
     return any(str(c) in known or str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
-
-
-def is_recurrent(config: Mapping[str, Any]) -> bool:
-    """Whether a part of the model keeps a running state, which can't be cut back to a prefix."""
-    layers = config.get("layer_types") or config.get("layers_block_type")
-    kinds = [str(layer) for layer in layers] if isinstance(layers, list) else []
-    state = any("linear" in kind or "attention" not in kind for kind in kinds)
-    return state or str(config.get("model_type", "")).startswith(_RECURRENT)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from vaultgpt.bases.catalogue import (
 )
 from vaultgpt.bases.gguf import gguf_in, is_gguf
 from vaultgpt.bases.hashes import RECORD, Hashes, check_recorded, read_record
-from vaultgpt.bases.kinds import ends_a_turn, is_recurrent, token_remarks
+from vaultgpt.bases.kinds import ends_a_turn, token_remarks
 from vaultgpt.bases.model import PICKLES, Base, inspect, model_files, read_config
 from vaultgpt.bases.ollama import OLLAMA
 from vaultgpt.errors import BaseModelError
@@ -38,6 +38,7 @@ from vaultgpt.state import VaultState, state_root
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILES = (".gguf", ".safetensors", *PICKLES)  # endings of a name that is a path, however written
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_RECURRENT = ("mamba", "rwkv", "recurrent", "falcon_h1", "jamba", "zamba", "lfm2", "qwen3_5")
 
 
 def pebble_folder() -> Path:
@@ -295,7 +296,7 @@ def remarks(base: Base) -> list[str]:
     known = known_base(base.name)
     if known and known.note:
         said.append(known.note)
-    elif is_recurrent(config):
+    elif _is_recurrent(config):
         said.append(HYBRID)
     return said
 
@@ -332,3 +333,11 @@ def _fingerprint(sha256: Mapping[str, str]) -> str:
     """40 hex digits that change when any file does."""
     lines = "".join(f"{file}:{digest}\n" for file, digest in sorted(sha256.items()))
     return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:40]
+
+
+def _is_recurrent(config: Mapping[str, Any]) -> bool:
+    """Whether a part of the model keeps a running state, which can't be cut back to a prefix."""
+    layers = config.get("layer_types") or config.get("layers_block_type")
+    kinds = [str(layer) for layer in layers] if isinstance(layers, list) else []
+    state = any("linear" in kind or "attention" not in kind for kind in kinds)
+    return state or str(config.get("model_type", "")).startswith(_RECURRENT)

@@ -81,9 +81,6 @@ def _both(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
 
 
-USUAL = Habits(10_000, circles=20, marks=None)  # of an author who is not known
-
-
 def figures(text: str, start: int = 0) -> list[int]:
     """Where each figure from `start` on begins; one that goes on from before it is none."""
     return [m.start() for m in _FIGURE.finditer(text) if m.start() >= start and m.group()]

@@ -342,10 +342,6 @@ def _damaged() -> StateError:
     )
 
 
-_SHORTEST_WORDS = 4  # an accepted text of 4 to 7 words matches as a whole
-SLACK_S = 60.0  # the note may be saved a moment before the plugin reports what was accepted
-
-
 class _EmittedLookup(Protocol):
     """What the mirror emitted, as keyed hashes of runs."""
 
@@ -356,16 +352,6 @@ class _EmittedLookup(Protocol):
 
     def lengths(self) -> tuple[int, ...]:
         """Run lengths that occur: 8 for all texts, 4 to 7 for short accepted ones."""
-
-
-def emitted_runs(text: str, key: bytes, *, accepted: bool) -> dict[int, Hashes]:
-    """Run length -> hashes to keep of an emitted text; {} when it is too short to tell apart."""
-    words = [w.norm for w in split_words(text)]
-    if len(words) >= COPY_WORDS:
-        return {COPY_WORDS: np.unique(run_hashes(words, COPY_WORDS, key))}
-    if accepted and len(words) >= _SHORTEST_WORDS:
-        return {len(words): run_hashes(words, len(words), key)}
-    return {}
 
 
 def mask_ranges(

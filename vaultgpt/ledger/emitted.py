@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from vaultgpt.corpus import np
-from vaultgpt.corpus.runs import COPY_WORDS, SLACK_S, Hashes, emitted_runs
+from vaultgpt.corpus.runs import COPY_WORDS, Hashes, run_hashes
+from vaultgpt.corpus.words import split_words
 from vaultgpt.ledger.database import Database, Key
 from vaultgpt.ledger.memory_file import Line, Restated, pack, unpack
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 OFFERED_S = 24 * 3600.0
+_SLACK_S = 60.0  # the note may be saved a moment before the plugin reports what was accepted
+_SHORTEST_WORDS = 4  # an accepted text of 4 to 7 words matches as a whole
 
 
 class Emitted:
@@ -37,7 +40,7 @@ class Emitted:
     def since(self) -> float:
         """When the first text was seen that may hold some of it; for ever after when none may."""
         times = (time for said in self._times.values() for time, _ in said)
-        return min(times, default=math.inf) - SLACK_S
+        return min(times, default=math.inf) - _SLACK_S
 
     def lengths(self) -> tuple[int, ...]:
         """Run lengths that occur, ascending."""
@@ -61,13 +64,13 @@ class EmittedText:
     def offered(self, text: str, now: float) -> None:
         """The mirror offered this. Its hashes are kept for 24 hours, or for good once matched."""
         with self._db.write(touch=False):
-            for length, hashes in emitted_runs(text, self._key(), accepted=False).items():
+            for length, hashes in _emitted_runs(text, self._key(), accepted=False).items():
                 self._enter(hashes, length, now, accepted=False, matched=False)
 
     def accepted(self, text: str, now: float) -> None:
         """The author took this text: it never carries loss. Kept for ever, in memory.jsonl too."""
         with self._db.write(touch=False):
-            for length, hashes in emitted_runs(text, self._key(), accepted=True).items():
+            for length, hashes in _emitted_runs(text, self._key(), accepted=True).items():
                 self._db.remember(
                     "emitted", now, emitted=now, length=length, accepted=True, hashes=pack(hashes)
                 )
@@ -130,5 +133,15 @@ class EmittedText:
 def _counts(emitted: float, accepted: bool, first_seen: float) -> bool:
     """Whether a run emitted at that time masks a text first seen at `first_seen` (seconds)."""
     if accepted:
-        return emitted <= first_seen + SLACK_S
+        return emitted <= first_seen + _SLACK_S
     return emitted <= first_seen <= emitted + OFFERED_S
+
+
+def _emitted_runs(text: str, key: bytes, *, accepted: bool) -> dict[int, Hashes]:
+    """Run length -> hashes to keep of an emitted text; {} when it is too short to tell apart."""
+    words = [w.norm for w in split_words(text)]
+    if len(words) >= COPY_WORDS:
+        return {COPY_WORDS: np.unique(run_hashes(words, COPY_WORDS, key))}
+    if accepted and len(words) >= _SHORTEST_WORDS:
+        return {len(words): run_hashes(words, len(words), key)}
+    return {}

@@ -30,7 +30,7 @@ from vaultgpt.ledger.paragraphs import (
     words_in,
 )
 from vaultgpt.ledger.rows import WAITING, Recorded
-from vaultgpt.ledger.schema import kept_id, kept_number, kept_text
+from vaultgpt.ledger.schema import kept_id, kept_text
 from vaultgpt.vault.walk import FileStamp
 
 if TYPE_CHECKING:
@@ -387,4 +387,10 @@ class Recorder:
 
 
 def _kept_stamp(stamp: FileStamp) -> tuple[int | bytes, ...]:
-    return kept_number(stamp.mtime_ns), kept_number(stamp.size), kept_number(stamp.inode)
+    return _kept_number(stamp.mtime_ns), _kept_number(stamp.size), _kept_number(stamp.inode)
+
+
+def _kept_number(number: int) -> int | bytes:
+    """A whole number for a column. SQLite's are below 2^63: times after 2262 and some inodes are
+    not, and are kept as digits."""
+    return number if -(2**63) <= number < 2**63 else b"%d" % number

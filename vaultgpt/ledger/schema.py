@@ -105,12 +105,6 @@ def given_text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
 
 
-def kept_number(number: int) -> int | bytes:
-    """A whole number for a column. SQLite's are below 2^63: times after 2262 and some inodes are
-    not, and are kept as digits."""
-    return number if -(2**63) <= number < 2**63 else b"%d" % number
-
-
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database, made when missing. StateError for a newer schema; sqlite3.DatabaseError
     when the file is damaged."""

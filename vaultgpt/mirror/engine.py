@@ -44,6 +44,7 @@ the men were mending their nets. I asked one of them what he had caught, and he 
 and I would do it again." Why do I always dream of water?""".replace("\n", " ")
 _CANDIDATES = 6
 _MOST_TOKENS = 40
+_ATTEMPTS = 2  # at questions, for those that were none
 
 
 class Engine:
@@ -263,7 +264,7 @@ class Engine:
         size = self._model(self.generation(prompt.model)).vocab
         found: list[str] = []
         done: list[Usage] = []
-        while len(found) < prompt.n and len(done) < question.ATTEMPTS and not cancelled():
+        while len(found) < prompt.n and len(done) < _ATTEMPTS and not cancelled():
             inner = _attempt(prompt, len(done))
             stems = question.make_stems(self.vocabulary, inner, size)
             writing = self.begin(inner, cancelled, began, stems)

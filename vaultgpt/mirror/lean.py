@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaultgpt.arithmetic import STORED, Beside, Dtype, Linear, chunk_tokens, make_linear
+from vaultgpt.arithmetic import STORED, Dtype, Linear, chunk_tokens, make_linear
 from vaultgpt.mirror.attention import Step
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors, Weights
 
@@ -252,7 +252,7 @@ class LeanModel(ABC):
         """`whole` and what the factors a [k, in] and b [out, k] add to it."""
         dtype = "float32" if self.dtype == "int8" else self.dtype
         down, up = (make_linear(each, None, dtype, self.device) for each in (a, b))
-        return Beside(whole, down, up)
+        return _Beside(whole, down, up)
 
     def _kept(self, weight: Tensor) -> Tensor:
         return weight.to(self.device, self.stored)
@@ -357,3 +357,17 @@ class _Anew:
 def _as_kv(cache: Cache) -> KV:
     assert isinstance(cache, KV)
     return cache
+
+
+class _Beside(nn.Module):
+    """A product, and what a low-rank one beside it adds."""
+
+    def __init__(self, whole: Linear, down: Linear, up: Linear) -> None:
+        super().__init__()
+        # Of its own, with the same tensors: torch.jit.script writes to the attributes of what it
+        # scripts, and another session may be scripting a voice beside the same weights.
+        self.whole, self.down, self.up = copy.copy(whole), down, up
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.whole(x)
+        return out.add_(self.up(self.down(x)))

@@ -11,7 +11,6 @@ from typing import Literal
 
 from vaultgpt.corpus.habits import (
     MARKUP,
-    USUAL,
     Circles,
     Habits,
     figures,
@@ -25,6 +24,7 @@ from vaultgpt.corpus.words import split_words
 _Kind = Literal["copied", "circles", "figures", "strays", "marks", "short"]
 _LOOKED_BACK = 4000  # characters before the cursor; about 700 words
 _TOLD = frozenset('"“”„«»' + MARKUP + "\n")  # what figures, quotes and rules are told by
+_USUAL = Habits(10_000, circles=20, marks=None)  # of an author who is not known
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Manner:
     """One answer's habits so far, beside the author's; None where they are not known."""
 
     def __init__(self, habits: Habits | None, before: str, on: bool) -> None:
-        self.on, self._known, self._habits = on, habits is not None, habits or USUAL
+        self.on, self._known, self._habits = on, habits is not None, habits or _USUAL
         before = before[-_LOOKED_BACK:]
         words = split_words(before)
         open_at = words[-1].start if words and words[-1].end == len(before) else len(before)

@@ -62,7 +62,6 @@ _GERMAN = frozenset(
 _ENGLISH = frozenset(
     ("and", "the", "of", "to", "i", "a", "in", "was", "that", "it", "my", "with", "not", "is", "we")
 )
-ATTEMPTS = 2
 _LEAST_WORDS, _MOST_WORDS = 5, 30
 _FAIR_WORDS = 8  # a shorter question asks about little
 _KNOWN_BONUS = 0.4  # nats a token, for each word it takes up from the note; at most three count

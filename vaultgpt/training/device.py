@@ -1,4 +1,4 @@
-"""Where a round runs: device, arithmetic, threads, and what its memory holds; where it will write.
+"""Where a round runs: device, arithmetic, threads, and what its memory holds.
 
 Knows nothing about models' insides or data; the estimate of memory is rough and halving corrects
 it.
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from vaultgpt import arithmetic
-from vaultgpt.arithmetic import Dtype
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import trim_heap
 from vaultgpt.errors import TrainingError, Unavailable
@@ -74,14 +73,6 @@ def on_cpu(device: Device) -> Device:
     where = torch.device("cpu")
     asked = "float32" if device.dtype == torch.float32 else "auto"
     return Device(where, _dtype(where, asked), device.threads)
-
-
-def written_in(dtype: str, device: str, parameters: int) -> Dtype:
-    """The arithmetic that will write, by [mirror] dtype and device; float32 where none can now."""
-    try:
-        return arithmetic.choose_dtype(dtype, arithmetic.choose_device(device), parameters)
-    except Unavailable:
-        return "float32"
 
 
 def _dtype(where: torch.device, asked: str) -> torch.dtype:

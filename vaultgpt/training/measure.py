@@ -18,14 +18,14 @@ from pathlib import Path
 
 import torch
 
-from vaultgpt.arithmetic import Dtype
+from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
 from vaultgpt.bases.estimate import SMALL_BASE
 from vaultgpt.corpus.words import split_words
+from vaultgpt.errors import Unavailable
 from vaultgpt.files import read_json, write_json
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.checkpoint import MEASURED
 from vaultgpt.training.copying import copying, repeated
-from vaultgpt.training.device import written_in
 from vaultgpt.training.evaluate import (
     DRAWING_SHARE,
     SCORING_SHARE,
@@ -89,7 +89,7 @@ class Measurer:
         self.written_in = (
             _learned_in(base)
             if self.brief
-            else written_in(job.writing, job.writing_on, base.params)
+            else _written_in(job.writing, job.writing_on, base.params)
         )
         self.sets: dict[str, list[Segment]] = {
             "held_out": self.segments(i for i in job.items if i.role == "held_out"),
@@ -381,3 +381,11 @@ class Measurer:
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return True
+
+
+def _written_in(dtype: str, device: str, parameters: int) -> Dtype:
+    """The arithmetic that will write, by [mirror] dtype and device; float32 where none can now."""
+    try:
+        return choose_dtype(dtype, choose_device(device), parameters)
+    except Unavailable:
+        return "float32"
