@@ -237,8 +237,12 @@ def test_a_scan_with_nothing_changed_opens_no_note_and_counts_as_if_all_were_rea
     assert first.census["left_out"] == {"clipping": 1, "forgotten": 1}
     with monkeypatch.context() as patch:
         patch.setattr(walk, "read_bytes", None)
+        patch.setattr(Notes, "facts_alike", None)  # nor are they counted again
         again = here.with_desk(lambda desk: scanned(desk, lambda event: None))
         assert again.census == first.census
+    vault.write("Dream/far.md", "---\ntags: [dream, far]\n---\n" + body("far"), age_s=0)
+    changed = here.with_desk(lambda desk: scanned(desk, lambda event: None))
+    assert changed.census == here.with_desk(tried).census != first.census
 
 
 def test_counts_of_what_is_new_are_kept_until_a_row_changes_or_a_note_grows_quiet(

@@ -6,15 +6,21 @@ nothing about terminals.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from vaultgpt import __version__
 from vaultgpt.ledger import Ledger
 from vaultgpt.tasks.vault_service import Desk
 from vaultgpt.vault.census import Census, census, counted, facts_of
 from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.reconcile import ScannedNote, read_some, read_vault
 from vaultgpt.wire import Hear
+
+_CENSUS = "census"
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
         return tried(desk)
     _end_paused(desk)
     ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)  # `status` finds it counted
-    found = counted(ledger.notes.facts_alike(), *ledger.entries.census())
+    found = _counted(ledger)
     found["language"] = ledger.notes.language(desk.state.vault, settings.rules, found["words"])
 
     def some(wanted: Callable[[NoteFacts], bool]) -> Iterable[ScannedNote]:
@@ -51,6 +57,20 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
         return map(_less_forgotten(ledger), notes)
 
     return Scanned(found, done.said, done.closed, some)
+
+
+def _counted(ledger: Ledger) -> Census:
+    """What the ledger has, without the language; kept until a row changes."""
+    of = [__version__, ledger.meta("version")]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        kept = json.loads(ledger.meta(_CENSUS) or "{}")
+        if kept["of"] == of:
+            known: Census = kept["census"]
+            return known
+    found = counted(ledger.notes.facts_alike(), *ledger.entries.census())
+    with contextlib.suppress(sqlite3.OperationalError):  # a full disk: it is counted again
+        ledger.set_meta(_CENSUS, json.dumps({"of": of, "census": found}))
+    return found
 
 
 def _end_paused(desk: Desk) -> None:
