@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import re
 import shutil
@@ -16,9 +17,13 @@ import site
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
+from functools import cache
 from pathlib import Path
 from typing import TypedDict
+
+from vaultgpt import __version__
 
 # -E no PYTHON* variables, -P not the current folder, -s not the user's packages unless we use them.
 _FLAGS = ("-E", "-P", "-X", "utf8", *(() if site.ENABLE_USER_SITE else ("-s",)))
@@ -40,6 +45,83 @@ _CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b", re
 _MEMORY = (b"MemoryError", b"OutOfMemoryError", b"bad_alloc", b"allocate memory")
 _SET_DUMPABLE = 4  # of prctl(2)
 _STARTED_IN = os.path.abspath(os.curdir)
+_RESTS_S = 2.0  # that an upgrade must lie there unchanged: it is written file by file
+_BEGINNINGS = (["vaultgpt.daemon.serving"], ["vaultgpt", "serve", "--help"])  # of a daemon
+_BEGIN_S = 60.0  # for one of them
+
+
+class _Code:
+    """Our own modules as they lay on the disk when this was made, and what has become of them."""
+
+    def __init__(self, package: Path) -> None:
+        self._package = package
+        self._stamps = self._look()
+        self._digest = self._read()
+        self._another = self._starts = self._tried = False
+        self._since = 0.0  # when it was last seen to change
+        self.version = f"{__version__} ({self._digest[:8]})"  # a number may stand for many codes
+
+    @property
+    def broken(self) -> bool:
+        """Whether another one lies there that does not start."""
+        return self._another and self._tried and not self._starts
+
+    def changed(self) -> bool:
+        """Whether another one lies there: an upgrade, or a part of it. Takes 1 ms."""
+        if (stamps := self._look()) != self._stamps:
+            self._stamps, self._tried, self._since = stamps, False, time.monotonic()
+            self._another = self._read() != self._digest
+        return self._another
+
+    def replaced(self) -> bool:
+        """Whether another one lies there whole: it has rested for a moment, and it starts. Blocks
+        for a second where that is tried, once for each."""
+        if not self.changed() or time.monotonic() - self._since < _RESTS_S:
+            return False
+        if not self._tried:
+            self._starts, self._tried = all(map(_ends_well, _BEGINNINGS)), True
+        return self._starts
+
+    def _look(self) -> dict[str, tuple[int, int]]:
+        found = {}
+        for folder, _, names in os.walk(self._package):
+            for name in names:
+                if name.endswith(".py"):
+                    path = os.path.join(folder, name)
+                    with contextlib.suppress(OSError):
+                        status = os.stat(path)
+                        found[path] = (status.st_mtime_ns, status.st_size)
+        return found
+
+    def _read(self) -> str:
+        digest = hashlib.sha256()
+        for path in sorted(self._stamps):
+            digest.update(os.path.relpath(path, self._package).encode())
+            with contextlib.suppress(OSError):  # it was replaced meanwhile: the next look tells
+                digest.update(Path(path).read_bytes())
+        return digest.hexdigest()
+
+
+@cache
+def own_code() -> _Code:
+    """Our own code as it was when this process first asked."""
+    return _Code(Path(__file__).resolve().parent)
+
+
+def _ends_well(line: list[str]) -> bool:
+    """Whether what is started so ends with status 0."""
+    try:
+        return not subprocess.run(
+            command(*line),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_BEGIN_S,
+            env=environment(),
+            **spawn_options(),
+        ).returncode
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def command(module: str, *arguments: str) -> list[str]:

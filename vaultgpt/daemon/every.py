@@ -21,7 +21,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vaultgpt.children import PAUSE_S, command, environment, fails_again, spawn_options
+from vaultgpt.children import (
+    PAUSE_S,
+    command,
+    environment,
+    fails_again,
+    own_code,
+    spawn_options,
+)
 from vaultgpt.daemon.serving import WITH_PARENT
 from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.errors import Conflict
@@ -167,6 +174,11 @@ class SharedEngine:
             self.place = self._folder.socket
 
     @property
+    def fails(self) -> bool:
+        """Whether it ever ended badly."""
+        return bool(self._failures)
+
+    @property
     def pid(self) -> int | None:
         """Its process, while it runs."""
         return self._process.pid if self._process else None
@@ -249,6 +261,11 @@ class Every:
                 else:
                     self._start(vault, child)
 
+    @property
+    def fails(self) -> bool:
+        """Whether a daemon ever ended badly."""
+        return any(child.failures for child in self.children.values())
+
     def _start(self, vault: Path, child: _VaultDaemon) -> None:
         child.process = subprocess.Popen(
             command("vaultgpt", "serve", str(vault)),
@@ -307,14 +324,20 @@ def _is_served(folder: Path) -> bool:
 def serve_all(logs: Path, say: Callable[[str], None]) -> None:
     """Serve every known vault until SIGINT or SIGTERM. `logs` is the folder of its own log.
 
-    Conflict when another one does.
+    Conflict when another one does. Each daemon follows an upgrade by itself; where what we start
+    fails after one, this process begins anew too.
     """
+    own_code()
     busy = Conflict("`vaultgpt serve --all` runs already.", "Stop that one first, or use it.")
     with locked(make_private_dir(state_root()) / "service.lock", busy):
-        _serve_all(logs, say)
+        upgraded = _serve_all(logs, say)
+    if upgraded:
+        line = command("vaultgpt", "serve", "--all")
+        os.execv(line[0], line)
 
 
-def _serve_all(logs: Path, say: Callable[[str], None]) -> None:
+def _serve_all(logs: Path, say: Callable[[str], None]) -> bool:
+    """Until told to stop, or true: until another vaultgpt has taken the place of this one."""
     handler = start_log(logs, "service.log")
     stop = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
@@ -323,17 +346,26 @@ def _serve_all(logs: Path, say: Callable[[str], None]) -> None:
     engine = SharedEngine()
     every = Every(say, shared=engine.place)
     say(f"vaultgpt serves every known vault (process {os.getpid()}); Ctrl-C ends it.")
-    looked = 0.0
+    looked, upgraded = 0.0, False
     try:
-        while not stop.is_set():
+        while not (stop.is_set() or upgraded):
             ended = any(c.process and c.process.poll() is not None for c in every.children.values())
             if ended or time.monotonic() - looked >= _KNOWN_S:
                 looked = time.monotonic()
                 every.look()
             engine.wait(stop)
+            upgraded = os.name == "posix" and (every.fails or engine.fails) and _replaced()
     finally:
         every.stop()
         engine.stop()
         log.info("stopped")
         stop_log(handler)
         sys.stdout.flush()
+    return upgraded and not stop.is_set()
+
+
+def _replaced() -> bool:
+    if own_code().replaced():
+        log.warning("vaultgpt was upgraded, and this process begins anew")
+        return True
+    return False

@@ -17,12 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import filelock
 
-from vaultgpt.children import no_core
+from vaultgpt.children import command, no_core, own_code
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.daemon.telling import log, start_log, stop_log, tell
+from vaultgpt.daemon.threads import in_thread
 from vaultgpt.errors import Conflict, StateError, UsageError
 from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
 from vaultgpt.server import without_certificates
@@ -37,6 +39,11 @@ with without_certificates():
     from vaultgpt.server.connections import listen
 
 _STOP_S = 5.0  # then the process ends whatever still hangs
+_LOOK_S = 2.0  # between two looks at our own code on the disk
+_MOMENT_S = 0.05
+_PATIENCE_S = 5.0  # for a moment without a request; then who comes waits for those under way
+_LISTENS = "VAULTGPT_LISTENS"  # the descriptor that the daemon before the upgrade listened on
+_ANEW = "this daemon begins anew: ask again in a moment"
 WITH_PARENT = "VAULTGPT_WITH_PARENT"  # set where our standard input ends with who started us
 _LISTENING = {
     errno.EADDRINUSE: "is in use by another program",
@@ -51,23 +58,31 @@ def serve(
     """Serve until SIGINT or SIGTERM. Conflict where another daemon does, UsageError for a port that
     is taken; None takes the setting's, 0 any free one.
 
-    Where it listens is printed once, `as_json` in one line; then what happens, as it does.
+    Where it listens is printed once, `as_json` in one line; then what happens, as it does. After an
+    upgrade this process begins anew as `vaultgpt serve`, and listens on where it did.
     """
     no_core()
     _one_heap()
-    held = lock(state)
+    own_code()
+    listening = _handed_on()
+    held = lock(state, listening is not None)
     _tidy(state)
     with contextlib.suppress(OSError):  # a full disk: the old one goes on
-        state.renew_token()  # who listened on a killed daemon's port may have seen the old one
+        if listening is None:
+            state.renew_token()  # who listened on a killed daemon's port may have seen the old one
     handler = start_log(state.logs)
     sys.setswitchinterval(_SWITCH_S)
+    anew = None
     try:
         wanted = settings.server.port if port is None else port
-        asyncio.run(_serve(state, settings, wanted, as_json))
+        anew = asyncio.run(_serve(state, settings, listening or wanted, as_json))
     finally:
-        remove_runtime(state)
+        if anew is None:
+            remove_runtime(state)
         stop_log(handler)
         held.release()
+    if anew is not None:
+        anew()
 
 
 def _tidy(state: VaultState) -> None:
@@ -84,8 +99,10 @@ def _tidy(state: VaultState) -> None:
         ) from None
 
 
-def lock(state: VaultState) -> filelock.BaseFileLock:
+def lock(state: VaultState, again: bool = False) -> filelock.BaseFileLock:
     """Take the vault's daemon lock. Conflict, naming pid and port, when another daemon has it.
+
+    `again` leaves runtime.json, which is our own.
 
     The system frees it when its process ends, however it ends.
     """
@@ -100,18 +117,25 @@ def lock(state: VaultState) -> filelock.BaseFileLock:
         raise Conflict(
             f"A daemon runs for this vault already{where}.", "Stop that one first, or use it."
         ) from None
-    with contextlib.suppress(FileNotFoundError):
-        state.runtime.unlink()  # left by one that was killed
+    if not again:
+        state.runtime.unlink(missing_ok=True)  # left by one that was killed
     return held
 
 
-async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool) -> None:
+async def _serve(
+    state: VaultState, settings: Settings, place: int | socket.socket, as_json: bool
+) -> Callable[[], None] | None:
+    """Serve at a port, or on a socket that listens already. None once told to stop; what makes this
+    process anew after an upgrade."""
+
     def say(line: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
             print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     telling: asyncio.Task[None] | None = None
-    listening = _listen(settings.server.host, port)
+    again = isinstance(place, socket.socket)
+    listening = place if isinstance(place, socket.socket) else _listen(settings.server.host, place)
+    kept, anew = listening.dup(), None
     stop, guard = asyncio.Event(), None
     daemon = Daemon(state, settings)
     runner = make_runner(daemon)
@@ -126,14 +150,25 @@ async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool
             host = f"[{settings.server.host}]" if ":" in settings.server.host else "127.0.0.1"
             url = f"http://{host}:{daemon.port}"
             facts = {"vault": str(state.vault), "url": url, "port": daemon.port, "pid": os.getpid()}
-            print(json.dumps(facts) if as_json else f"vaultgpt serves {state.vault} on {url}")
-            sys.stdout.flush()
+            if not (again and as_json):  # one object, whatever comes
+                print(json.dumps(facts) if as_json else f"vaultgpt serves {state.vault} on {url}")
+                sys.stdout.flush()
             log.info("listening")
-            _leave_with_parent(stop)
+            parent = _leave_with_parent(stop)
+            following = asyncio.create_task(
+                _follow_upgrades(daemon, guard.finish, guard.answering, stop)
+            )
             await stop.wait()
+            if following.done():
+                say(f"{time.strftime('%H:%M')} vaultgpt was upgraded: this daemon begins anew.")
+                line = ["serve", str(state.vault), *["--json"] * as_json]
+                anew = partial(_begin_anew, line, kept, parent)
+            following.cancel()
         finally:
-            remove_runtime(state)
-            last_resort = threading.Timer(_STOP_S, os._exit, [0])
+            if anew is None:
+                kept.close()
+                remove_runtime(state)
+            last_resort = threading.Timer(_STOP_S, anew or partial(os._exit, 0))
             last_resort.daemon = True
             last_resort.start()
             if guard is not None:
@@ -145,12 +180,77 @@ async def _serve(state: VaultState, settings: Settings, port: int, as_json: bool
             listening.close()
             log.info("stopped")
             last_resort.cancel()
+    return anew
 
 
-def _leave_with_parent(stop: asyncio.Event) -> None:
-    """Set `stop` when `serve --all`, which started us, has gone: the next one serves this vault."""
+async def _follow_upgrades(
+    daemon: Daemon, finish: Callable[[], None], answering: Callable[[], int], stop: asyncio.Event
+) -> None:
+    """Set `stop` once another vaultgpt that starts lies on the disk, nobody learns, and what was
+    asked before `finish` is answered; until then say what becomes of us."""
+
+    def free() -> bool:  # but for streams of events, which our own terminal hears too
+        return answering() < len(daemon.broker)
+
+    code, writing, noticed = own_code(), daemon.writing, False
+    while not (writing.upgrade == _ANEW and await in_thread(code.replaced)):
+        await asyncio.sleep(_LOOK_S)
+        if not await in_thread(code.changed):
+            writing.upgrade, writing.needs_upgrade, noticed = "", False, False
+            continue
+        if not noticed:
+            noticed = True
+            log.warning("vaultgpt was upgraded")
+        learning = daemon.rounds.running or daemon.measuring.running
+        if os.name != "posix" or code.broken:
+            writing.upgrade = "restart `vaultgpt serve`"
+        elif learning and not writing.needs_upgrade:
+            writing.upgrade = "this daemon begins anew when the round has ended"
+        else:
+            writing.upgrade = _ANEW
+    await _until(free, _PATIENCE_S)
+    finish()
+    await _until(free)
+    stop.set()
+
+
+async def _until(rests: Callable[[], bool], limit_s: float | None = None) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await asyncio.sleep(_MOMENT_S)
+            while not rests():
+                await asyncio.sleep(_MOMENT_S)
+
+
+def _begin_anew(line: list[str], listening: socket.socket, parent: int | None) -> None:
+    """Become the vaultgpt that lies on the disk. Who connects meanwhile waits and is answered."""
+    listening.set_inheritable(True)
+    environment = {**os.environ, _LISTENS: str(listening.fileno())}
+    if parent is not None:
+        os.dup2(parent, 0)
+        environment[WITH_PARENT] = "1"
+    program = command("vaultgpt", *line)
+    os.execve(program[0], program, environment)
+
+
+def _handed_on() -> socket.socket | None:
+    """The socket that we listened on before an upgrade made us anew; None at a first start."""
+    given = os.environ.pop(_LISTENS, "")
+    if not given:
+        return None
+    listening = socket.socket(fileno=int(given))
+    listening.set_inheritable(False)
+    listening.setblocking(False)
+    return listening
+
+
+def _leave_with_parent(stop: asyncio.Event) -> int | None:
+    """Set `stop` when `serve --all`, which started us, has gone: the next one serves this vault.
+
+    The descriptor that tells of it comes back; None where nobody started us so.
+    """
     if not os.environ.pop(WITH_PARENT, ""):
-        return
+        return None
     loop, line = asyncio.get_running_loop(), os.dup(0)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)  # no child of ours waits on it
@@ -162,6 +262,7 @@ def _leave_with_parent(stop: asyncio.Event) -> None:
             loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
+    return line
 
 
 def _listen(host: str, port: int) -> socket.socket:

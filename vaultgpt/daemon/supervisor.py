@@ -326,7 +326,7 @@ class Daemon:
         judgement, found = await in_thread(
             lambda: read_passages(self.state.vault, self.settings.rules, asked)
         )
-        return await judged(asked, judgement, found, learned, self.writing.mirror.score)
+        return await judged(asked, judgement, found, learned, self.writing.score)
 
     def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage."""
@@ -334,7 +334,7 @@ class Daemon:
 
     async def warm(self, prompt: Prompt) -> int:
         """Prefill the prompt."""
-        return await self.writing.mirror.warm(prompt)
+        return await self.writing.warm(prompt)
 
     def note_emitted(self, text: str) -> None:
         """The mirror said this."""

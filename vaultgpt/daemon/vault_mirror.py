@@ -6,18 +6,19 @@ Knows nothing about rounds under way or HTTP. What does not work is a sentence i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
+from vaultgpt.children import own_code
 from vaultgpt.daemon.telling import log
 from vaultgpt.daemon.threads import LedgerThread
-from vaultgpt.errors import GenerationError, VaultGPTError
+from vaultgpt.errors import GenerationError, Unavailable, VaultGPTError, WorkerDied
 from vaultgpt.files import require_room
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.mend import replace_damaged
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
-from vaultgpt.wire import Piece, Prompt, Usage
+from vaultgpt.wire import Piece, Prompt, TokenChance, Usage
 from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 
 _UNSAID = "The ledger can't be written, so learning waits: what the mirror said is not yet in it."
@@ -36,6 +37,8 @@ class VaultMirror:
         now: Callable[[], float],
     ) -> None:
         self.mirror = MirrorProcess(self.opening)
+        self.upgrade = ""  # another vaultgpt lies on the disk: what becomes of us
+        self.needs_upgrade = False  # a process of that one could not serve us
         self._state, self._settings, self._now = state, settings, now
         self._reader, self._writer, self._on_swap = reader, writer, on_swap
         self._troubles: dict[str, str] = {}
@@ -53,8 +56,10 @@ class VaultMirror:
         mirror = self._settings().mirror
         if mirror.engine != "own" and (why := mirror.refused() or self.mirror.engine_problem):
             found["engine"] = why
-        if why := self.pause():
-            found["unsaid"] = why
+        if self._unsaid:
+            found["unsaid"] = _UNSAID
+        if why := self._upgraded():
+            found["upgraded"] = why
         try:
             require_room(self._state.folder)
         except VaultGPTError as error:
@@ -63,7 +68,10 @@ class VaultMirror:
 
     def pause(self) -> str:
         """Why nothing may be learned now, in a sentence; "" when it may."""
-        return _UNSAID if self._unsaid else ""
+        return _UNSAID if self._unsaid else self._upgraded()
+
+    def _upgraded(self) -> str:
+        return f"vaultgpt was upgraded; {self.upgrade}." if self.upgrade else ""
 
     async def follow(self) -> None:
         """Let the mirror take over what the ledger says may write, and the grown guard index."""
@@ -139,9 +147,33 @@ class VaultMirror:
         """Pieces, then one Usage. DiskFull where it could not be remembered that they are ours."""
         require_room(self._state.folder)
         await self.remember()
-        async with contextlib.aclosing(self.mirror.generate(prompt)) as items:  # type: ignore[type-var]
-            async for item in items:
-                yield item
+        with self._across_upgrades():
+            async with contextlib.aclosing(self.mirror.generate(prompt)) as items:  # type: ignore[type-var]
+                async for item in items:
+                    yield item
+
+    async def warm(self, prompt: Prompt) -> int:
+        """Prefill the prompt; how many of its tokens were cached."""
+        with self._across_upgrades():
+            return await self.mirror.warm(prompt)
+
+    async def score(self, prompt: Prompt) -> tuple[tuple[TokenChance, ...], str | None]:
+        """How likely an echoed prompt's tokens are, and the generation that wrote meanwhile."""
+        with self._across_upgrades():
+            return await self.mirror.score(prompt)
+
+    @contextlib.contextmanager
+    def _across_upgrades(self) -> Iterator[None]:
+        """Unavailable with the reason where a worker failed since it is of another vaultgpt."""
+        try:
+            yield
+        except VaultGPTError as error:
+            ours = isinstance(error, WorkerDied) or type(error) is VaultGPTError
+            if not (ours and own_code().changed()):
+                raise
+            self.needs_upgrade = True
+            self.upgrade = self.upgrade or "ask again in a moment"
+            raise Unavailable(self._upgraded(), retry_after_s=2.0) from None
 
     def said(self, text: str) -> None:
         """Kept before the author can save it: the writer's jobs run in order."""

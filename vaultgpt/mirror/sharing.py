@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from vaultgpt import __version__
-from vaultgpt.children import leave_with_parent, no_core, trim_heap
+from vaultgpt.children import leave_with_parent, no_core, own_code, trim_heap
 from vaultgpt.mirror.mirror_worker import Inbox, Message, Worker
 from vaultgpt.settings import Mirror
 from vaultgpt.wire import write_frame
@@ -165,7 +164,9 @@ class _Session(Worker):
         """Until the vault's daemon leaves."""
         reader = threading.Thread(target=self.inbox.read, name="reader", daemon=True)
         try:
-            write_frame(self.out, {"event": "hello", "pid": os.getpid(), "version": __version__})
+            write_frame(
+                self.out, {"event": "hello", "pid": os.getpid(), "version": own_code().version}
+            )
             reader.start()
             self.run()
         except BrokenPipeError:
@@ -265,6 +266,7 @@ def main() -> None:
     """Serve who connects to the listening socket whose descriptor is the argument."""
     no_core()
     sys.setswitchinterval(_SWITCH_S)
+    own_code()  # as it is now, whatever an upgrade puts in its place
     listener = socket.socket(fileno=int(sys.argv[1]))
     leave_with_parent(0)
     _Sessions().serve(listener)

@@ -161,13 +161,25 @@ class _Limits:
 class _Listening:
     """A socket that is listened on."""
 
-    def __init__(self, server: asyncio.Server, watch: asyncio.Task[None]) -> None:
-        self._server, self._watch = server, watch
+    def __init__(
+        self, server: asyncio.Server, limits: _Limits, watch: asyncio.Task[None], inner: web.Server
+    ) -> None:
+        self._server, self._limits, self._watch, self._inner = server, limits, watch, inner
+
+    def answering(self) -> int:
+        """How many requests are under way, streams of events with them."""
+        found = [c.transport for c in self._limits.open if c.transport is not None]
+        return sum(_answers.get(transport, (0.0, False))[1] for transport in found)
 
     def close(self) -> None:
         """Take no more connections."""
         self._watch.cancel()
         self._server.close()
+
+    def finish(self) -> None:
+        """Take no more requests: a connection ends with the one that it is answered now."""
+        self.close()
+        self._inner.pre_shutdown()
 
 
 async def listen(runner: web.AppRunner, sock: socket.socket, most: int = _MOST) -> _Listening:
@@ -175,4 +187,4 @@ async def listen(runner: web.AppRunner, sock: socket.socket, most: int = _MOST) 
     assert runner.server is not None, "call setup() first"
     limits, loop = _Limits(runner.server, most), asyncio.get_running_loop()
     server = await loop.create_server(limits, sock=sock)
-    return _Listening(server, loop.create_task(limits.watch()))
+    return _Listening(server, limits, loop.create_task(limits.watch()), runner.server)

@@ -232,6 +232,9 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     if not state.runtime.exists():
         return Finding("daemon", True, "Not running; `vaultgpt serve` starts it.")
     if found := find_daemon(state):
+        told = [p for p in found.get("/v1/status")["problems"] if "vaultgpt was upgraded" in p]
+        if told:
+            return Finding("daemon", False, told[0], "`vaultgpt serve` again, where it does not.")
         return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.")
     if mend:
         state.runtime.unlink(missing_ok=True)

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from vaultgpt import __version__
-from vaultgpt.children import environment, exit_meaning, spawn_options
+from vaultgpt.children import environment, exit_meaning, own_code, spawn_options
 from vaultgpt.errors import WorkerDied
 from vaultgpt.wire import HEAD_BYTES, Frame, frame_of, message_of, size_of
 from vaultgpt.workers.process import HALTED_S, Stillness
@@ -177,10 +176,10 @@ def _require_own(folder: Path) -> None:
 
 def _require_version(theirs: str) -> None:
     """OtherVersion where an upgrade came between its start and ours."""
-    if theirs != __version__:
+    if theirs != (ours := own_code().version):
         raise OtherVersion(
-            f"The engine that the vaults share is vaultgpt {theirs} and this daemon {__version__}, "
-            "which writes in a process of its own.",
+            f"The engine that the vaults share is vaultgpt {theirs} and this daemon {ours}, which "
+            " writes in a process of its own.",
             "Start `vaultgpt serve --all` anew.",
         )
 
