@@ -61,7 +61,13 @@ class Judge:
     """
 
     def __init__(self, real: Sequence[Piece]) -> None:
-        self.models = [Classifier([p for p in real if p.fold != k]) for k in range(FOLDS)]
+        learned = [[p for p in real if p.fold != k] for k in range(FOLDS)]
+        if any(len({p.label for p in pieces}) < 2 for pieces in learned):
+            raise SystemExit(
+                "There is too little real text to tell one kind from another.\n"
+                "Take a journal with two tags of 40 passages of 100 words each, in several notes."
+            )
+        self.models = [Classifier(pieces) for pieces in learned]
         self.right: dict[str, dict[str, list[float]]] = {}  # label -> note -> right or not
         for k, model in enumerate(self.models):
             held = [p for p in real if p.fold == k]

@@ -42,9 +42,9 @@ def _case(options: Options, name: str, seed: int) -> Case:
 
 
 def _written(options: Options, journal: Journal, seed: int) -> Figures:
-    engine = open_engine(trained(options.work, journal, seed))
     real = real_pieces(journal.notes, TAGS[journal.name], MOST_PIECES)
     judge = Judge(balanced(real, LEAST_PIECES))
+    engine = open_engine(trained(options.work, journal, seed))
     tags: dict[str, Any] = {}
     told: dict[str, list[float]] = {}
     for i, tag in enumerate(TAGS[journal.name]):
