@@ -126,6 +126,17 @@ def test_what_is_taken_stands_well_where_the_cursor_was(marked: str, text: str, 
         ("x\n\nEven¦ing\n===\n", "heading"),
         ("x\n\nEvening\n==¦=\n", "heading"),
         ("#dre¦am #sea", "tags"),
+        ("x\n\n¦#dream #sea\n", "in front of a mark"),
+        ("x\n\n¦```py\nx = 1\n```", "in front of a mark"),
+        ("x\n\n¦$$\nx^2\n$$", "in front of a mark"),
+        ("x\n\n¦> She said", "in front of a mark"),
+        ("> She said\n¦> that", "in front of a mark"),
+        ("> [!no¦te] Day\n> I woke", "in front of a mark"),
+        ("x\n\n¦- one", "in front of a mark"),
+        ("- [¦ ] one", "in front of a mark"),
+        ("1¦. one", "in front of a mark"),
+        ("x\n\n¦| a | b |\n|---|---|", "in front of a mark"),
+        ("x\n\n¦---\n\ny", "in front of a mark"),
     ],
 )
 def test_nothing_is_written_where_no_prose_may_stand_and_the_reason_is_told(
@@ -139,6 +150,14 @@ def test_nothing_is_written_where_no_prose_may_stand_and_the_reason_is_told(
 def test_beside_such_a_place_the_text_goes_on() -> None:
     for marked in ("an `inline`¦ word", "$x^2$¦ is", "%%hidden%%¦", "[a](http://b)¦", "a ![[b]]¦"):
         assert read(marked).judgement.used and not read(marked).place.one_line
+
+
+def test_in_an_empty_line_below_a_quote_or_a_table_it_does_not_become_a_part_of_that() -> None:
+    assert inserted("> She said\n¦", "It rained.") == "> She said\n\nIt rained."
+    assert inserted("> She said\n¦\nAnd I", "It rained.") == "> She said\n\nIt rained.\nAnd I"
+    table = "| a | b |\n|---|---|\n| x | y |\n"
+    assert inserted(f"{table}¦", "It rained.") == f"{table}\nIt rained."
+    assert read(">¦ She said").judgement.used and read("- ¦one").judgement.used
 
 
 def test_in_verse_and_in_a_fenced_poem_lines_are_lines() -> None:

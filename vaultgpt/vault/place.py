@@ -14,6 +14,11 @@ from vaultgpt.vault.markup import heading, setext
 
 _QUOTED = re.compile(r"[ \t]*>[ \t]?")
 _NEW_ITEM = re.compile(r"([ \t]*)(?:[-*+]|\d{1,9}[.)])[ \t]")
+_OPENS = re.compile(  # what must begin its line: new text before or within it would undo it
+    r"[ \t]*(?:>(?:[ \t]*\[![^\]\n]*\][+-]?)?|(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[.\][ \t]+)?"
+    r"|```|~~~|\$\$|\|)"
+)
+_TAGS_LINE = re.compile(r"[ \t]*(?:#[^\s#]+[ \t]*)+")
 _UNDECIDED = re.compile(r"[ \t]*(?:>[ \t]*)?(?:[-*+]|\d{0,9}[.)]?)")  # may yet begin an item
 _CLASHES = re.compile(r"[^\W_]|[“‘«„\"'(\[*_]")  # would run into the full stop before it
 
@@ -30,6 +35,7 @@ NOWHERE = {
     "embed": "an embed",
     "tags": "a line of tags; put it at its end or into the text",
     "title": "a heading; put it at its end or into the text",
+    "mark": "front of a mark that must begin its line; put it into the text",
     "underline": "a heading above its line of === or ---; put it at the end of that line",
 }
 _QUOTE = re.compile(r"(?:[ \t]*>)+[ \t]?")
@@ -129,8 +135,11 @@ def place_at(note: Note, entry: Entry, at: int) -> Place | str:
         return "front_matter"
     if note.opened is not None and at > note.opened:
         return "code"
-    if (span is None or span.kind in _PROSE | _LINES) and (found := _underlined(note, line)):
-        return found
+    if span is None or span.kind in _PROSE | _LINES:
+        if _before_mark(note.text[line.start : line.end].rstrip("\r\n"), at - line.start):
+            return "mark"
+        if found := _underlined(note, line):
+            return found
     if span is None or span.kind in _PROSE:
         return _in_prose(note.text, line)
     if span.kind in _LINES:
@@ -188,6 +197,14 @@ def _paragraph(line: _CursorLine) -> Place:
     return Place(f"\n{quote.rstrip()}\n{quote}" if line.text.strip() else "", quote)
 
 
+def _before_mark(line: str, column: int) -> bool:
+    """Whether a line's first mark, or the whole of a rule or of a line of tags, ends further on."""
+    if mark := _OPENS.match(line):
+        return column < mark.end()
+    whole = _RULE.fullmatch(line) or _TAGS_LINE.fullmatch(line)
+    return bool(whole) and not line[:column].strip()
+
+
 def _underlined(note: Note, line: _CursorLine) -> Place | str | None:
     """In either line of a heading that is underlined; None elsewhere. New text would stand above
     the underline, or in it: it may begin at its end alone."""
@@ -218,11 +235,19 @@ def _in_prose(text: str, line: _CursorLine) -> Place | str:
         return _paragraph(line)
     if line.at_end and _BLOCK_ID.search(written):
         return _paragraph(line)
+    if not line.text.strip() and not quote and _goes_on(text, line):
+        return Place("\n")
     lead = " " if _CLAUSE.search(line.left) and line.left.count('"') % 2 == 0 else ""
     if _in_table(text, line):
         return Place(lead, one_line=True)
     item, indent = _list(text, line)
     return Place(lead, quote, indent, item)
+
+
+def _goes_on(text: str, line: _CursorLine) -> bool:
+    """Whether a quote or a table above would take in what an empty line is filled with."""
+    above = text[_start_above(text, line.start) : line.start] if line.start else ""
+    return bool(_QUOTE.match(above) or above.lstrip().startswith("|"))
 
 
 def _in_table(text: str, line: _CursorLine) -> bool:
