@@ -58,6 +58,16 @@ def test_config_and_generations_break_no_name_at_80_columns(trained: Trained) ->
     assert "verdict" in wide.split("\n")[0]
 
 
+def test_status_names_the_base_under_the_voice_that_writes_not_the_one_chosen_after(
+    apart: Trained,
+) -> None:
+    before = apart("config", "base", "--json").json["base"]["value"]
+    assert apart("config", str(apart.vault), "base", "pebble").status == 0
+    told = apart("status", str(apart.vault)).out
+    assert f"Writes as g000001 on {before}." in told
+    assert "no voice is learned on it yet" in told
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is POSIX")
 def test_no_color_is_heeded(trained: Trained) -> None:
     args = ("why", "missing.md", "--vault", str(trained.vault))

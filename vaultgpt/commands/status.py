@@ -64,12 +64,20 @@ def _paused(fraction: float, left_s: float) -> str:
     )
 
 
+def _writer(s: Status) -> str:
+    """Which voice writes, and on which base it was learned."""
+    base = s["writes_on"]
+    if s["writes"] is None:
+        return f"Writes as {base} itself, which has learned nothing of yours."
+    return f"Writes as {s['writes']} on {base}."
+
+
 def _lines(s: Status) -> list[str]:
     new, now = s["pending_notes"], time.time()
     lines = [
         f"{many(s['notes'], 'note')}, {many(s['words'], 'word')}; "
         f"{many(new, 'note')} {'is' if new == 1 else 'are'} new{_as_of(s, now)}.",
-        f"Writes as {s['writes'] or 'the bare base'} on {s['base']}.",
+        _writer(s),
     ]
     if s["daemon"]:
         lines.append(f"The daemon runs (process {s['daemon']['pid']}).")
@@ -91,9 +99,7 @@ def _lines(s: Status) -> list[str]:
     elif why and not s["training"] and why != s["paused"]:
         lines.append(why)
     if s["last_verdict"]:
-        judged = s["last_verdict"].get("written_in")
-        way = f" Judged in {judged}." if judged else ""
-        lines.append(f"Last round: {s['last_verdict']['why']}{way}")
+        lines.append(f"Last round: {s['last_verdict']['why']}")
     if s["paused"]:
         lines.append(f"Learning is paused: {s['paused']}")
     lines += [f"Problem: {p}" for p in s["problems"]]

@@ -46,7 +46,7 @@ def why(
     out.print(f"{path}: {answer['why']}", style="bold", markup=False)
     facts = [f"#{t}" for t in answer["tags"]] + [answer["date"] or "undated"]
     if answer["held_out"]:
-        facts.append("held out: it judges the mirror and is never learned")
+        facts.append("held out: it tests the voice and is never learned")
     out.print(" · ".join(facts), style="dim", markup=False)
     if answer["problem"]:
         out.print(f"Problem: {answer['problem']}", style="yellow", markup=False)

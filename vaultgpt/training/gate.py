@@ -164,8 +164,8 @@ def _not_worse(
             True,
             found.upper,
             bound,
-            f"{figure} it never saw; at 95 % not worse by more than "
-            f"{percent(max(0.0, found.upper))}.",
+            f"{figure} it never saw (at 95 % "
+            + (f"{percent(found.upper)} more at most)." if found.upper > 0 else "not more)."),
         )
     if found.entries < FEW_ENTRIES:
         why = f"; {found.entries} held-out entries show only a gain of 2 % or more"

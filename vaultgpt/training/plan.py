@@ -176,9 +176,9 @@ def _fresh_cause(
         return Due("fresh", "This vault has no voice yet.", "first")
     root = chain[-1]
     if active in ledger.generations.barred():
-        return Due("fresh", "A note was forgotten that the active generation learned.", "forget")
+        return Due("fresh", "The voice learned a note that was forgotten since.", "forget")
     if chain[0].base_sha256 != base.sha256:
-        return Due("fresh", "The base model changed.", "base")
+        return Due("fresh", "Another base was chosen, and no voice is learned on it yet.", "base")
     settled = (settings.training.rank, settings.training.embedding)
     if (root.rank_setting, root.embedding_setting) != settled:
         return Due("fresh", "The adapter's rank or parts were changed in the settings.", "rank")
