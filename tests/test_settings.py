@@ -70,9 +70,16 @@ def test_lists_are_given_with_commas(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text("[schedule\n")
-    with pytest.raises(UsageError, match="not valid TOML"):
-        load_settings(path)
+    for damage, where in (("[schedule\n", " at line 1."), ('[schedule]\na = """', " at its end.")):
+        path.write_text(damage)
+        with pytest.raises(UsageError, match=f"not valid TOML{where}") as told:
+            load_settings(path)
+        assert "Error" not in str(told.value) and "delete the file" in str(told.value)
+
+
+def test_a_wrong_hour_is_answered_with_the_form_it_takes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\[HH:MM\]"):
+        save_option(tmp_path / "config.toml", "schedule.nightly", "7pm")
 
 
 def test_a_key_that_means_nothing_is_told_once_and_all_else_is_read(

@@ -133,8 +133,9 @@ def _checked(of: Option, value: Any) -> Any:
     except (TypeError, ValueError, KeyError):
         kind = _KINDS.get(type(of.default), "text")
         raise UsageError(f"{of.key} takes {kind}.", f"Its default is {show(of.default)}.") from None
+    unit = f" [{of.unit}]" if of.unit else ""
     if of.pattern and isinstance(typed, str) and not re.fullmatch(of.pattern, typed):
-        raise UsageError(f"{of.key} can't be {typed!r}.", f"{of.doc}.")
+        raise UsageError(f"{of.key} can't be {typed!r}.", f"{of.doc}{unit}.")
     if of.low is not None and of.high is not None and not of.low <= typed <= of.high:
         low, high = figure(of.low), figure(of.high)
         raise UsageError(f"{of.key} must lie between {low} and {high}.", f"{of.doc}.")

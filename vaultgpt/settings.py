@@ -7,6 +7,7 @@ file lies (state.py) or who reads an option. `config.toml` holds only what the a
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -306,16 +307,20 @@ def _from_file(path: Path) -> tuple[Settings, list[_UnknownKey]]:
     return settings, unknown
 
 
+_DAMAGED = "Mend that, or delete the file: every option then has its default."
+
+
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     if not path.exists():
         return
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} is not valid TOML ({type(error).__name__}).",
-            "Mend or delete it; defaults then apply.",
-        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not valid TOML: it is not UTF-8.", _DAMAGED) from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"at line \d+", str(error))
+        where = place[0] if place else "at its end"
+        raise UsageError(f"{path} is not valid TOML {where}.", _DAMAGED) from None
     for name, value in document.items():
         if isinstance(value, dict) and name != "base":
             yield from ((f"{name}.{sub}", inner) for sub, inner in value.items())

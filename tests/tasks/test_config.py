@@ -107,6 +107,16 @@ def test_settings_for_one_call_are_checked_and_not_stored(state: VaultState) -> 
     assert not state.config.exists()
 
 
+def test_doctor_tells_a_damaged_settings_file_once(state: VaultState) -> None:
+    """1. config.toml has an open bracket. 2. doctor. Result: settings says it, with the line; what
+    could not be looked at for it says that alone."""
+    state.config.write_text("a = [1\nb", encoding="utf-8")
+    wrong = {f.name: f for f in check_vault(state) if not f.ok}
+    said = [name for name, f in wrong.items() if "not valid TOML at line 2" in f.message]
+    assert said == ["settings"]
+    assert {"notes", "base", "phone"} <= set(wrong) and wrong["base"].mend == "Mend settings first."
+
+
 def test_doctor_names_a_key_that_means_nothing(state: VaultState) -> None:
     state.config.write_text("[rule]\nexclude = ['Work/']\n", encoding="utf-8")
     found = next(f for f in check_vault(state) if f.name == "settings")

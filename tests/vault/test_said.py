@@ -68,6 +68,16 @@ def test_scan_names_the_notes_with_a_problem_and_those_left_out(vault: Path) -> 
     assert [row["code"] for row in found["left_out_notes"]] == ["clipping"]
 
 
+def test_broken_front_matter_of_a_note_that_is_left_out_is_nobodys_trouble(vault: Path) -> None:
+    """As every template has it that Templater fills in: `date: {{date}}`."""
+    (vault / "Templates").mkdir()
+    write(vault, "Templates/day.md", f"---\ndate: {{{{date}}}}\n---\n{MINE}")
+    run("init", str(vault), "--no-plugin", "--no-base")
+    found = json.loads(run("scan", str(vault), "--json", "--problems"))
+    assert found["left_out"]["template"] == 1 and found["problems"] == 1
+    assert [row["path"] for row in found["problems_of"]] == ["broken.md"]
+
+
 def test_left_out_parts_are_marked_where_output_is_no_terminal(vault: Path) -> None:
     run("init", str(vault), "--no-plugin", "--no-base")
     write(vault, "parts.md", f"---\ntags: sea\n---\n{MINE}> said\n\n{MINE}%%x%%\n")

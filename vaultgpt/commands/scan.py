@@ -78,7 +78,7 @@ def _listed(
     if problems:
         rows["problems_of"] = [
             {"path": n.note.path, "id": note_id(n.note.path), "why": n.note.problem or ""}
-            for n in seen.some(lambda note: note.problem)
+            for n in seen.some(lambda note: note.troubled)
         ]
     if left_out:
         rows["left_out_notes"] = [

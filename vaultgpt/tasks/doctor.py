@@ -100,11 +100,16 @@ def check_vault(state: VaultState, mend: bool = False) -> list[Finding]:
         *((f"generation {folder.name}", _aside(folder)) for folder in those_set_aside(state)),
     ]
     findings = [_modes(state, mend), _daemon(state, mend)]
+    told: dict[str, str] = {}  # what went wrong, by the check that met it first
     for name, check in checks:
         try:
             findings.append(Finding(name, True, check()))
         except VaultGPTError as error:
-            findings.append(Finding(name, False, error.message, error.mend))
+            first = told.setdefault(error.message, name)
+            said = (error.message, error.mend)
+            if first != name:
+                said = ("It could not be looked at.", f"Mend {first} first.")
+            findings.append(Finding(name, False, *said))
     return findings
 
 

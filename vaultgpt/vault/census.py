@@ -197,7 +197,7 @@ def counted(notes: Iterable[NoteFacts], tags: Counter[str], years: Counter[str])
     left_out, folders = Counter[str](), Counter[str]()
     foreign: dict[str, list[int]] = {}
     for note in notes:
-        total, problems = total + note.times, problems + note.problem * note.times
+        total, problems = total + note.times, problems + note.troubled * note.times
         folder = note.path.split("/")[0] if "/" in note.path else ""
         theirs = note.code in _FOREIGN
         if theirs or note.used:

@@ -135,6 +135,11 @@ class NoteFacts(NamedTuple):
     problem: bool
     times: int = 1  # so many notes alike, told together
 
+    @property
+    def troubled(self) -> bool:
+        """Whether its problem changes what is learned: not that of one that a rule leaves out."""
+        return self.problem and (self.used or self.code in ("unreadable", "quarantined"))
+
 
 # Obsidian's own definition: everything but white space and punctuation, save "_", "-" and "/".
 _TAG_CHARS = r"[^\u2000-\u206F\u2E00-\u2E7F'!\"#$%&()*+,.:;<=>?@^`{|}~\[\]\\\s]"
