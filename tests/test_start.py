@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from vaultgpt import cli
 
 HEAVY = {"numpy", "pydantic", "sqlite3", "torch", "vaultgpt.ledger", "vaultgpt.tasks"}
@@ -21,6 +23,21 @@ def imported_for(command: str) -> set[str]:
 
 def test_the_help_is_read_from_the_source_and_imports_no_command() -> None:
     assert not HEAVY & imported_for("")
+
+
+@pytest.mark.parametrize("module", ["typer", "pydantic"])
+def test_ctrl_c_before_a_command_begins_is_one_word_and_130(module: str, tmp_path: Path) -> None:
+    """1. What the program, or what the command `scan`, imports is interrupted."""
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt")
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)])
+    said = subprocess.run(
+        [sys.executable, "-m", "vaultgpt", "scan"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths, "VAULTGPT_HOME": str(tmp_path)},
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "Interrupted.\n")
 
 
 def test_a_status_that_a_daemon_answers_imports_no_ledger() -> None:
@@ -55,7 +72,7 @@ def imported_by(code: str, home: Path) -> set[str]:
     return set(said.stdout.splitlines()[-1].split())
 
 
-RUN = "from vaultgpt import cli\nsys.argv[1:] = {!r}\ntry:\n    cli.main()\nexcept SystemExit: pass"
+RUN = "from vaultgpt import cli\nsys.argv[1:] = {!r}\ntry:\n    cli.run()\nexcept SystemExit: pass"
 
 
 def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path: Path) -> None:

@@ -1,5 +1,21 @@
-"""`python -m vaultgpt` is the same as `vaultgpt`."""
+"""The program: `vaultgpt`, and `python -m vaultgpt`.
 
-from vaultgpt.cli import main
+Imports nothing before it can be interrupted: what a command imports takes a second on a slow disk.
+"""
 
-main()
+import sys
+
+
+def main() -> None:
+    """The command line, from the first import on; 130 where Ctrl-C ends it."""
+    try:
+        from vaultgpt.cli import run
+
+        run()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

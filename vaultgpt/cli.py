@@ -113,8 +113,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def main() -> None:
-    """The entry point of the `vaultgpt` program."""
+def run() -> None:
+    """Do what the command line says."""
     no_core()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -127,7 +127,3 @@ def main() -> None:
         if completing
         else _assembled(wanted, alone=sys.argv[1:2] == [wanted] and wanted.isidentifier())
     )()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ from vaultgpt.bases.catalogue import ADVISED
 from vaultgpt.bases.estimate import Machine
 from vaultgpt.cli import app
 from vaultgpt.settings import load_settings
-from vaultgpt.state import VaultState, find_state
+from vaultgpt.state import VaultState, create_state, find_state
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,17 @@ def test_alone_it_lists_what_fits_and_marks_what_is_in_use(state: VaultState) ->
     found = json.loads(typed("base", "--json").stdout)
     rows = {row["name"]: row for row in found["bases"]}
     assert found["base"] == "pebble" and rows["smollm2"]["fits"] and not rows["gemma4-e2b"]["fits"]
+
+
+def test_among_several_vaults_it_lists_what_fits_and_marks_none(
+    state: VaultState, tmp_path: Path
+) -> None:
+    (tmp_path / "Other").mkdir()
+    create_state(tmp_path / "Other")
+    done = typed("base")
+    assert done.exit_code == 0 and "learns in 2 GB of memory" in done.stdout
+    assert "* pebble" not in done.stdout
+    assert typed("base", "smollm2").exit_code == 1, "to take one, a vault must be meant"
 
 
 def test_a_base_that_has_gone_is_said_above_the_list(

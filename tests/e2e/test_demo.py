@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-DEMO = """import sys; from pathlib import Path; from vaultgpt.cli import main
+DEMO = """import sys; from pathlib import Path; from vaultgpt.__main__ import main
 from vaultgpt.commands import demo; place = Path(sys.argv.pop(1)); demo._examples = lambda: place
 main()"""
 
@@ -26,9 +26,10 @@ def test_the_demo_learns_writes_notices_and_learns_again(tiny_llama: Path, tmp_p
     shutil.copytree(ROOT / "examples", examples)
     for year in ("2021", "2023"):
         shutil.rmtree(examples / "vault" / "Journal" / year)
+    paths = {"VAULTGPT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", DEMO, examples, "demo", "--json", "--then", tiny_llama],
-        env={**os.environ, "VAULTGPT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PATH": os.defpath, **paths},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -57,6 +58,7 @@ def test_the_demo_learns_writes_notices_and_learns_again(tiny_llama: Path, tmp_p
         (b["tags"], b["prompt"]) for b in then["continuations"]
     ]
     assert all(text["text"].strip() for text in then["continuations"])
+    assert f"{Path(sys.executable).parent} is not on your PATH" in done.stderr
     assert "Side by side" in done.stderr and "#journal · pebble" in done.stderr
     assert math.isfinite(then["seconds"])
     print(f"demo: {answer['seconds']:.0f} s")

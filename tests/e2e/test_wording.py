@@ -252,6 +252,13 @@ def test_what_is_typed_slightly_wrong_is_answered_with_what_was_meant(
     assert "called g000001" in cli("activate", str(vault), "3").err
     written = cli("continue", str(vault), "--text", "The heron", "--max-tokens", "2")
     assert written.status == 0 and "Nothing has been learned yet" in written.err
+    (vault / "Herons.md").symlink_to("nowhere.md")
+    near = cli("why", "Herons.md", "--vault", str(vault)).err
+    assert "Did you mean Journal/Heron.md?" in near, "not the link itself, which leads nowhere"
+    assert "Journal is a folder. Give one note" in cli("forget", "Journal", "--yes").err
+    assert "There is no voice" in cli("activate", "g000009", str(vault)).err
+    both = cli("continue", "--note", "Journal/Heron.md", "--text", "x")
+    assert both.status == 2 and "can't be given together" in both.err
     inner = vault / "Journal"
     assert f"vaultgpt remove {inner}" in cli("init", str(inner)).err
     assert "--vault VAULT" in cli("status").err

@@ -99,6 +99,7 @@ def test_no_control_character_of_a_name_reaches_the_terminal(vault: Path, mark: 
     ):
         assert mark not in said
     assert "b.md" in run("scan", str(vault), "--problems")
+    assert "rename the note" in run("why", f"a{mark}b.md", "--vault", str(vault))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="two forms of one name: not on Windows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
@@ -25,7 +26,7 @@ from vaultgpt.commands.common import (
 from vaultgpt.errors import BaseModelError, NotFound
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings, save_option
-from vaultgpt.state import VaultState, known_vaults
+from vaultgpt.state import VaultState
 from vaultgpt.tasks.config import RELOAD
 from vaultgpt.tasks.vault_service import NOTHING, ByDaemon, vault_service
 
@@ -48,10 +49,18 @@ def base(
     vault, rest = split_arguments(args or [], vault, 1, "[NAME]")
     if rest:
         _take(locate(vault), rest[0], as_json)
-    elif vault is None and not known_vaults():
-        _list(None, as_json)
     else:
-        _list(locate(vault), as_json)
+        _list(_meant(vault), as_json)
+
+
+def _meant(vault: Path | None) -> VaultState | None:
+    """The vault whose base is marked in the list; None where none is said, or several could be."""
+    try:
+        return locate(vault)
+    except NotFound:
+        if vault is not None:
+            raise
+        return None
 
 
 def fetch_base(name: str, state: VaultState | None, bar: Progress) -> Base:
@@ -86,8 +95,7 @@ def _take(state: VaultState, name: str, as_json: bool) -> None:
         learn = "the daemon learns on it next"
     if changed and active:
         out.print(
-            f"{active} goes on serving with its own base until a fresh round on the new one "
-            f"passes the gate: {learn}.",
+            f"{active} writes on until a voice on the new base is shown to be good: {learn}.",
             markup=False,
         )
     elif changed:
@@ -128,7 +136,7 @@ def _list(state: VaultState | None, as_json: bool) -> None:
             out.print(sentence, markup=False)
     if found and writes and writes != found.name:
         out.print(
-            f"{active} writes on {writes} until a round on {found.name} has passed the gate.",
+            f"{active} writes on {writes} until a voice on {found.name} is shown to be good.",
             markup=False,
         )
     _print_rows(rows, found.name if found else None)

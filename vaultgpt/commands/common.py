@@ -231,6 +231,8 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
         if (state.vault / name).is_file() and not name.is_absolute():
             return state, name.as_posix()
     mend = "Give its path, from here or from the vault."
+    if (state.vault / note).is_dir():
+        raise NotFound(f"{note} is a folder.", "Give one note of it.")
     if near := _named_like(note, state.vault):
         mend = f"Did you mean {near}?"
     raise NotFound(f"There is no note {note}.", mend)
@@ -244,6 +246,8 @@ def _named_like(note: Path, vault: Path) -> str | None:
     names: dict[str, str] = {}
     for found in islice(vault.rglob("*.md"), _MOST_NAMES):
         path = found.relative_to(vault)
+        if found.is_symlink():
+            continue  # where it leads to nothing it is named just as what was asked for
         if not any(part.startswith(".") for part in path.parts):
             names.setdefault(found.stem.lower(), path.as_posix())
     wanted = note.name.lower().removesuffix(".md")
@@ -257,9 +261,11 @@ def split_arguments(
     """VAULT may stand first among positional arguments: (vault, the rest).
 
     The first is the vault when --vault is not given and it names a known vault, or when there is
-    one argument too many.
+    one argument too many; then it may stand last as well, as it does with most commands.
     """
-    if vault is None and given and (len(given) > most or _is_vault(given[0])):
+    if vault is None and len(given) > most and not _is_vault(given[0]) and _is_vault(given[-1]):
+        vault, given = Path(given[-1]), given[:-1]
+    elif vault is None and given and (len(given) > most or _is_vault(given[0])):
         vault, given = Path(given[0]), given[1:]
     if len(given) > most:
         raise UsageError(f"Too many arguments: this takes [VAULT] {names}.")

@@ -79,7 +79,9 @@ def continue_(
     as_json: JsonOption = False,
 ) -> None:
     """Write on in the author's voice."""
-    if (note is None) == (text is None):
+    if note is not None and text is not None:
+        raise UsageError("--note and --text can't be given together.", "Leave one of them out.")
+    if note is None and text is None:
         raise UsageError("Give --note PATH or --text TEXT.", 'Use --text "" for a new note.')
     state, request = _meant(note, text, vault or vault_argument)
     sampling, others = sampling_of(changes or ())

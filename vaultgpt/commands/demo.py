@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -113,10 +114,15 @@ def demo(
         show.title(f"Done in {answer['seconds']:.0f} seconds")
         if then and then != PEBBLE:
             answer["then"] = _or_left_out(show, folder, then, seed, answer["continuations"])
+    show.say(_NEXT_STEPS)
+    if shutil.which("vaultgpt") is None:  # after `make demo` it is in .venv alone
+        here = Path(sys.executable).parent
+        show.say(
+            f"\n{here} is not on your PATH: install vaultgpt as README.md says, or write "
+            f"{here / 'vaultgpt'} where it says vaultgpt."
+        )
     if as_json:
         print_json(answer)
-        return
-    out.print(_NEXT_STEPS, markup=False)
 
 
 def _first_half(show: _Show, folder: Path, seed: int) -> _Shown:

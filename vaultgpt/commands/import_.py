@@ -104,8 +104,8 @@ def _preview(name: str, planned: Preview, dates: list[str], tags: Counter[str]) 
     days = sorted({*dates})
     span = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
     undated = f", {total - len(dates):,} without a date" if dates and len(dates) < total else ""
-    source = f"of a {name}" if name in ("text", "folder") else f"by {_PLACES.get(name, name)}"
-    out.print(f"{many(total, 'note')} {source}{span}{undated}.", markup=False)
+    source = "" if name in ("text", "folder") else f" by {_PLACES.get(name, name)}"
+    out.print(f"{many(total, 'note')}{source}{span}{undated}.", markup=False)
     if tags:
         shown = ", ".join(f"{tag} ({count})" for tag, count in tags.most_common(_SHOWN))
         out.print(f"Tags: {shown}{' ...' if len(tags) > _SHOWN else ''}", markup=False)

@@ -47,7 +47,9 @@ def round_sentences(answer: Mapping[str, Any]) -> list[str]:
             f"{bits['new_notes']:.3f} bits per byte."
         )
     if bits.get("general") and bits.get("general_base"):
-        lines.append(f"Plain English: {bits['general_base']:.3f} -> {bits['general']:.3f} bits per byte.")
+        lines.append(
+            f"Plain English: {bits['general_base']:.3f} -> {bits['general']:.3f} bits per byte."
+        )
     word = "It writes from now on" if answer["verdict"]["promoted"] else "The old voice stays"
     lines.append(f"{word}: {answer['verdict']['why']}")
     return lines

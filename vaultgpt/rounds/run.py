@@ -368,7 +368,7 @@ class _Run:
     def _drop_interrupted(self) -> None:
         """Give up rounds that never ended, with their prose."""
         while (row := self.ledger.rounds.interrupted()) is not None:
-            self.ledger.rounds.abandon(row.number, self.now(), "It was interrupted before its end; the voice stayed as it was.")
+            self.ledger.rounds.abandon(row.number, self.now(), "It was stopped before its end.")
             shutil.rmtree(self.state.staging / f"r{row.number:06d}", ignore_errors=True)
 
     def _train(

@@ -61,8 +61,13 @@ def note_path(path: str) -> str:
     The daemon resolves it again on the disk: this only refuses what never names a note.
     """
     parts = path.split("/")
-    odd = any(unicodedata.category(c) in ("Cc", "Cs") for c in path) or "\\" in path
-    if odd or path[:1] in ("/", "~") or re.match(r"[A-Za-z]:", path) or ".." in parts:
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in path):
+        raise Forbidden(
+            "That name holds a line break or another sign that can't be shown: rename the note.",
+            "path_not_allowed",
+            param="path",
+        )
+    if "\\" in path or path[:1] in ("/", "~") or re.match(r"[A-Za-z]:", path) or ".." in parts:
         raise Forbidden("That path leads out of the vault.", "path_not_allowed", param="path")
     hidden = any(part == "" or part.startswith(".") for part in parts)
     if hidden or not path.lower().endswith((".md", ".markdown")):

@@ -142,7 +142,10 @@ def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAn
     except KeyboardInterrupt:
         daemon.post(CANCEL.path, {})
         raise
-    raise TrainingError("The daemon ended before the round did.", "Its checkpoint is kept.")
+    raise TrainingError(
+        "The daemon ended before the round did.",
+        "What it learned is kept: the next round goes on there.",
+    )
 
 
 def _give_up(desk: Desk, _asked: Nothing) -> _GiveUpAnswer:
