@@ -147,7 +147,7 @@ function percent(share: number): string {
 export function noteSentence(answer: NoteAnswer): string {
 	const used = answer.used ? "This note is learned from" : "This note is not used";
 	const why = answer.why && !answer.used ? `: ${answer.why.replace(/\.$/, "")}.` : ".";
-	const held = answer.heldOut ? " It is kept aside to measure with, and never learned." : "";
+	const held = answer.keptAside ? ` ${answer.keptAside === "all" ? "It" : "A part of it"} is kept aside to measure with, and never learned.` : "";
 	return `${used}${why}${held}${answer.problem ? ` Odd: ${answer.problem}.` : ""}`;
 }
 

@@ -68,6 +68,15 @@ def test_scan_names_the_notes_with_a_problem_and_those_left_out(vault: Path) -> 
     assert [row["code"] for row in found["left_out_notes"]] == ["clipping"]
 
 
+def test_of_a_file_of_many_days_only_a_part_is_said_to_be_held_out(vault: Path) -> None:
+    days = "".join(f"## 2021-03-{day:02d}\n\n{MINE * 8}Day {day}.\n\n" for day in range(1, 31))
+    write(vault, "days.md", days)
+    run("init", str(vault), "--no-plugin", "--no-base")
+    answer = json.loads(run("why", "days.md", "--vault", str(vault), "--json"))
+    assert answer["held_out"] and answer["kept_aside"] == "part"
+    assert "a part of it tests the voice" in run("why", "days.md", "--vault", str(vault))
+
+
 def test_broken_front_matter_of_a_note_that_is_left_out_is_nobodys_trouble(vault: Path) -> None:
     """As every template has it that Templater fills in: `date: {{date}}`."""
     (vault / "Templates").mkdir()

@@ -45,8 +45,9 @@ def why(
         return
     out.print(f"{path}: {answer['why']}", style="bold", markup=False)
     facts = [f"#{t}" for t in answer["tags"]] + [answer["date"] or "undated"]
-    if answer["held_out"]:
-        facts.append("held out: it tests the voice and is never learned")
+    if aside := answer["kept_aside"]:
+        what = "it" if aside == "all" else "a part of it"
+        facts.append(f"held out: {what} tests the voice and is never learned")
     out.print(" · ".join(facts), style="dim", markup=False)
     if answer["problem"]:
         out.print(f"Problem: {answer['problem']}", style="yellow", markup=False)

@@ -115,7 +115,8 @@ def lock(state: VaultState, again: bool = False) -> filelock.BaseFileLock:
             if other := read_runtime(state):
                 where = f" (process {other.pid}, port {other.port})"
         raise Conflict(
-            f"A daemon runs for this vault already{where}.", "Stop that one first, or use it."
+            f"A daemon runs for this vault already{where}.",
+            "Use that one, or stop it first: Ctrl-C where it runs.",
         ) from None
     if not again:
         state.runtime.unlink(missing_ok=True)  # left by one that was killed
@@ -151,7 +152,8 @@ async def _serve(
             url = f"http://{host}:{daemon.port}"
             facts = {"vault": str(state.vault), "url": url, "port": daemon.port, "pid": os.getpid()}
             if not (again and as_json):  # one object, whatever comes
-                print(json.dumps(facts) if as_json else f"vaultgpt serves {state.vault} on {url}")
+                said = f"vaultgpt serves {state.vault} on {url} until Ctrl-C"
+                print(json.dumps(facts) if as_json else said)
                 sys.stdout.flush()
             log.info("listening")
             parent = _leave_with_parent(stop)

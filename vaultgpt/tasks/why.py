@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from typing_extensions import TypedDict
 
@@ -43,7 +44,9 @@ class Why(TypedDict):
     """CONTRACT's `why`.
 
     `held_out` is true when any of the note's entries is, null when the note has not been recorded
-    yet. `path_date` is what the path alone means, by the vault's daily and periodic notes.
+    yet; `kept_aside` says whether that is "all" of it or "part", such as some days of a file that
+    holds many; null where none is. `path_date` is what the path alone means, by the vault's daily
+    and periodic notes.
     """
 
     path: str
@@ -51,6 +54,7 @@ class Why(TypedDict):
     why: str
     code: str
     held_out: bool | None
+    kept_aside: Literal["all", "part"] | None
     date: str | None
     dates: list[str]
     path_date: str | None
@@ -69,12 +73,14 @@ def _explained(vault: Path, rules: Rules, path: str, ledger: Ledger | None) -> W
     learned = scanned if ledger is None else less_forgotten(ledger)(scanned)
     judgement, kept = learned.judgement, learned.note.entries
     dates = [entry.date for entry in note.entries if entry.date]
+    aside = _aside(note.path, ledger)
     return Why(
         path=note.path,
         used=judgement.used,
         why=judgement.why,
         code=judgement.code,
-        held_out=_held_out(note.path, ledger),
+        held_out=None if aside is None else any(aside),
+        kept_aside=_how_much(aside or []),
         date=dates[0] if dates else None,
         dates=dates,
         path_date=DailyFormat.load(vault).date_of(note.path),
@@ -106,6 +112,7 @@ def _unread(vault: Path, rules: Rules, path: str) -> Why:
         why="It has not been read yet." if judgement.used else judgement.why,
         code="unread" if judgement.used else judgement.code,
         held_out=None,
+        kept_aside=None,
         date=date,
         dates=[date] if date else [],
         path_date=date,
@@ -118,9 +125,16 @@ def _unread(vault: Path, rules: Rules, path: str) -> Why:
     )
 
 
-def _held_out(path: str, ledger: Ledger | None) -> bool | None:
+def _aside(path: str, ledger: Ledger | None) -> list[int] | None:
+    """`held_out` of each of a note's entries; None for one that is not recorded."""
     rows = [row for row in ledger.entries.all() if row.path == path] if ledger else []
-    return any(row.held_out for row in rows) if rows else None
+    return [row.held_out for row in rows if row.words] if rows else None
+
+
+def _how_much(aside: Sequence[int]) -> Literal["all", "part"] | None:
+    if not any(aside):
+        return None
+    return "all" if all(held == 1 for held in aside) else "part"
 
 
 def _of_index(desk: Desk, asked: WhyRequest) -> Why:

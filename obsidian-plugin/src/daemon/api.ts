@@ -77,7 +77,7 @@ export interface Generation {
 export interface NoteAnswer {
 	readonly used: boolean;
 	readonly why: string;
-	readonly heldOut: boolean | null;
+	readonly keptAside: "all" | "part" | null; // to measure with
 	readonly problem: string | null;
 }
 
@@ -188,7 +188,7 @@ export class Api {
 		return {
 			used: value["used"] === true,
 			why: text(value["why"]) ?? "",
-			heldOut: typeof value["held_out"] === "boolean" ? value["held_out"] : null,
+			keptAside: value["kept_aside"] === "all" || value["kept_aside"] === "part" ? value["kept_aside"] : null,
 			problem: text(value["problem"]),
 		};
 	}

@@ -41,7 +41,8 @@ test("verdicts, reports and notes are told in words", () => {
 	expect(reportSentences({ report: { bits_per_byte: { held_out: 1.8, held_out_base: 2 } }, verdict: { why: "Better." } })).toEqual([
 		"10.0 % less surprised by your pages than before it learned from you (2.000 → 1.800 bits per byte; lower is better).",
 	]);
-	expect(noteSentence({ used: false, why: "it is a template", heldOut: null, problem: null })).toBe("This note is not used: it is a template.");
+	expect(noteSentence({ used: false, why: "it is a template", keptAside: null, problem: null })).toBe("This note is not used: it is a template.");
+	expect(noteSentence({ used: true, why: "", keptAside: "part", problem: null })).toBe("This note is learned from. A part of it is kept aside to measure with, and never learned.");
 });
 
 test("whose words a note has is said in shares", () => {
