@@ -6,7 +6,6 @@ texts with the same seeds. Rows go to benchmarks/results/bases.json; the table i
 docs/bases.md, and docs/samples/ has a page of texts a base. Knows nothing about how a round works.
 
     python -m benchmarks.bases NAME... [--vault FOLDER ...] [--keep FOLDER] [--pages docs/samples]
-    python -m benchmarks.bases --keep FOLDER --write-again    # the texts of the voices kept there
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import EXAMPLE, RESULTS, Person, arguments, markdown
-from benchmarks.common import keep as write_down
+from benchmarks.common import EXAMPLE, RESULTS, Person, arguments, markdown, renew
 
 ROWS = RESULTS / "bases.json"
 PROMPTS = (
@@ -90,15 +88,6 @@ def write(person: Person, vault: str) -> list[Row]:
     return found
 
 
-def write_again(rows: list[Row], keep: Path) -> None:
-    """Put texts of the voices in `keep` in the place of their rows'."""
-    for row in rows:
-        place = keep / f"{row['base']}-{row['vault']}"
-        if place.exists():
-            texts = write(Person(place), row["vault"])
-            row["texts"] = [{k: t[k] for k in ("tag", "prompt", "seed", "text")} for t in texts]
-
-
 def page(base: str, rows: list[Row]) -> str:
     """What a base's voices wrote, as Markdown."""
     parts = [
@@ -156,26 +145,19 @@ def main() -> None:
     parser = arguments(__doc__, json_too=False)
     parser.add_argument("bases", nargs="*", help="names, folders or GGUF files")
     parser.add_argument("--vault", type=Path, action="append", help="the example vault if none")
-    parser.add_argument("--out", type=Path, default=ROWS)
     parser.add_argument("--keep", type=Path, help="the vaults and voices stay in this new folder")
-    parser.add_argument("--write-again", action="store_true", help="the texts, from --keep")
     parser.add_argument("--pages", type=Path, help="write a page of texts a base into this folder")
     options = parser.parse_args()
-    rows: list[Row] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else []
+    rows: list[Row] = json.loads(ROWS.read_text("utf-8")) if ROWS.exists() else []
     for vault in options.vault or [EXAMPLE]:
         for base in options.bases:
             with ProcessPoolExecutor(1, get_context("spawn")) as alone:
                 keep = options.keep and options.keep / f"{Path(base).name}-{vault.name}"
                 row = alone.submit(measure, base, vault, keep).result()
-            same = (row["base"], row["vault"])
-            rows = [r for r in rows if (r["base"], r["vault"]) != same] + [row]
-            write_down(options.out, rows)
+            rows = renew(ROWS, row, ("base", "vault"))
             print(table([row]), flush=True)
             for text in row["texts"]:
                 print(f"\n#{text['tag']}: {text['prompt']} |{text['text']}", flush=True)
-    if options.write_again:
-        write_again(rows, options.keep)
-        write_down(options.out, rows)
     if options.pages:
         options.pages.mkdir(exist_ok=True)
         for base in {row["base"] for row in rows}:

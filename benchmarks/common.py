@@ -9,18 +9,22 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 
+from vaultgpt.files import write_atomic
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import DaemonClient, find_daemon
 
+_T = TypeVar("_T")
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "vault"
 PEBBLE = ROOT / "vaultgpt" / "pebble"
@@ -40,6 +44,21 @@ def keep(path: Path | None, figures: Any) -> None:
     if path:
         told = json.dumps(figures, indent=1, ensure_ascii=False)
         path.write_text(told + "\n", encoding="utf-8")
+
+
+def renew(path: Path, row: dict[str, Any], same: Sequence[str]) -> list[dict[str, Any]]:
+    """All rows of a JSON file, `row` in the place of that with the same keys; the file is so."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = [r for r in known if any(r[k] != row[k] for k in same)] + [row]
+    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
+    write_atomic(path, f"[\n{lines}\n]\n", mode=0o644)
+    return rows
+
+
+def middle(draws: Any) -> tuple[float, float]:
+    """Between which 95 % of a bootstrap's draws lie."""
+    low, high = map(float, np.percentile(draws, [2.5, 97.5]))
+    return low, high
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -104,9 +123,20 @@ def serving(state: VaultState) -> Iterator[tuple[psutil.Process, DaemonClient]]:
 
 
 def _client(state: VaultState) -> DaemonClient:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if found := find_daemon(state):
-            return found
+    return until(lambda: find_daemon(state), "The daemon did not start.", 120)
+
+
+def until(holds: Callable[[], _T | None], else_: str, seconds: float) -> _T:
+    """What holds in the end; SystemExit with a sentence when it does not come."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        if time.monotonic() > end:
+            raise SystemExit(else_)
         time.sleep(0.02)
-    raise SystemExit("The daemon did not start.")
+    return found
+
+
+def prose(folder: Path) -> list[str]:
+    """The text of each note in a folder, by path, without its front matter."""
+    texts = (p.read_text("utf-8", "replace") for p in sorted(folder.rglob("*.md")))
+    return [re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S).strip() for text in texts]

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import EXAMPLE, PEBBLE, arguments, keep
+from benchmarks.common import EXAMPLE, PEBBLE, arguments, keep, markdown, prose
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
@@ -52,8 +52,7 @@ Contenders = dict[str, Callable[[], Figures]]
 
 def journal() -> str:
     """The example vault's journal without front matter; a text that repeats itself ends at once."""
-    notes = (p.read_text(encoding="utf-8") for p in sorted((EXAMPLE / "Journal").rglob("*.md")))
-    return "\n\n".join(note.rpartition("\n---\n")[2].strip() for note in notes)
+    return "\n\n".join(prose(EXAMPLE / "Journal"))
 
 
 def answer(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
@@ -292,11 +291,11 @@ def main() -> None:
         for make in engines:
             contenders |= stack.enter_context(_elsewhere(make, args, scratch))
         rows = race(contenders, args.runs)
-    print(f"{'':56} {'tokens/s':>9} {'first ms':>9}   prompt {args.prompt}, {args.threads} threads")
-    for name, row in rows.items():
-        print(f"{name:56} {row.tokens_per_s:9.1f} {row.first_ms:9.1f}")
-    told = {name: vars(row) for name, row in rows.items()}
-    keep(args.json, {"prompt": args.prompt, "threads": args.threads, "rows": told})
+    columns = (f"prompt {args.prompt}, {args.threads} threads", "tokens/s", "first, ms")
+    told = ((name, f"{row.tokens_per_s:.1f}", f"{row.first_ms:.1f}") for name, row in rows.items())
+    print(markdown(columns, told))
+    figures = {name: vars(row) for name, row in rows.items()}
+    keep(args.json, {"prompt": args.prompt, "threads": args.threads, "rows": figures})
 
 
 if __name__ == "__main__":

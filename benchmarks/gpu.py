@@ -2,8 +2,8 @@
 
 python -m benchmarks.gpu [--base FOLDER] [--words N ...] [--device cuda] [--json FILE]
 The base is one of 124 to 135 million parameters; beside it one of 0.6 thousand million is made of
-random weights, whose speed is that of the shape, as --random LAYERS HIDDEN does for the first.
-Without such a device it says so and ends with 1; what fails is a row, the rest is measured.
+random weights, whose speed is that of the shape. Without such a device it says so and ends with 1;
+what fails is a row, the rest is measured.
 """
 
 from __future__ import annotations
@@ -138,7 +138,6 @@ def hotkey(base: Path, options: argparse.Namespace, found: dict[str, Any]) -> It
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--base", type=Path, default=PEBBLE)
-    parser.add_argument("--random", type=int, nargs=2, metavar=("LAYERS", "HIDDEN"))
     parser.add_argument("--words", type=int, nargs="+", default=[2_000_000])
     parser.add_argument("--words-06", type=int, default=250_000, help="on 0.6 B; 0: none")
     parser.add_argument("--passes", type=float, default=3.0)
@@ -150,17 +149,13 @@ def main() -> None:
         raise SystemExit(f"Nothing was measured. {error}") from None
     found: dict[str, Any] = {}
     table: list[Row] = []
-    with tempfile.TemporaryDirectory() as work:
-        base = options.base
-        if options.random:
-            base = random_base(Path(work) / "random", *options.random)
-        for part in (rounds, writing, hotkey):
-            try:
-                for row in part(base, options, found):
-                    table.append(row)
-                    print(*row, sep=" | ", file=sys.stderr, flush=True)
-            except (Exception, SystemExit) as error:  # a machine is lent for minutes: go on
-                table.append((part.__name__, f"failed: {error}"[:200], ""))
+    for part in (rounds, writing, hotkey):
+        try:
+            for row in part(options.base, options, found):
+                table.append(row)
+                print(*row, sep=" | ", file=sys.stderr, flush=True)
+        except (Exception, SystemExit) as error:  # a machine is lent for minutes: go on
+            table.append((part.__name__, f"failed: {error}"[:200], ""))
     print(markdown(("", "figure", "asked, or published"), table))
     keep(options.json, found)
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.common import EXAMPLE, ROOT, arguments, home, keep, markdown, ours, serving
+from benchmarks.common import EXAMPLE, ROOT, arguments, home, keep, markdown, ours, prose, serving
 from vaultgpt.settings import save_option
 from vaultgpt.state import create_state
 from vaultgpt.tasks.client import find_daemon
@@ -40,15 +40,13 @@ def pieces(vault: Path) -> list[list[str]]:
     """The example's prose as runs of three to seven words."""
     rng = random.Random(1)
     out = []
-    for path in sorted(vault.rglob("*.md")):
-        text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text("utf-8", "replace"), flags=re.S)
-        for part in re.split(r"\n\s*\n", text):
-            words = re.findall(r"[^\W\d_][^\s#*\[\]|]*", part)
-            at = 0
-            while len(words) - at >= 3:
-                size = rng.randint(3, 7)
-                out.append(words[at : at + size])
-                at += size
+    for part in re.split(r"\n\s*\n", "\n\n".join(prose(vault))):
+        words = re.findall(r"[^\W\d_][^\s#*\[\]|]*", part)
+        at = 0
+        while len(words) - at >= 3:
+            size = rng.randint(3, 7)
+            out.append(words[at : at + size])
+            at += size
     return out
 
 

@@ -1,6 +1,6 @@
 """How soon is the first text of a cold worker, and of a new voice while requests never cease?
 
-python -m benchmarks.swap [BASE ...] [--swaps 6] [--clients 3] [--starts 3] (names or folders)
+python -m benchmarks.swap [BASE ...] [--swaps 6] (names or folders)
 A daemon a base, over a vault whose two voices are random factors of the size that a round leaves.
 Each change is to a voice that no process has seen, a copy of one of the two, in turns, for the
 engine keeps the last three. Each client asks the same seeded question over and over.
@@ -20,43 +20,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from benchmarks.common import arguments, markdown, serving
+from benchmarks.common import PEBBLE, arguments, markdown, serving
 from benchmarks.scale import make_vault
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.generation_folders import ADAPTER, CONFIG, EMBEDDING, Manifest, publish
+from vaultgpt.generation_folders import Manifest, publish
 from vaultgpt.ledger import GenerationRow, Ledger
-from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient
+from vaultgpt.training.base_model import load_base
+from vaultgpt.training.device import Device
+from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
 
 PROMPTS = ("Grey, then less grey. I went", "I am in a house that", "The heron stood")
-NOTES, PAUSE_S, RANK = 24, 4.0, 16
+NOTES, PAUSE_S, RANK, CLIENTS, STARTS = 24, 4.0, 16, 3, 3
 STRENGTH = 0.005  # of the factors: the voices write differently, and like their base
 
 
 def random_voice(base: Path, folder: Path, seed: int) -> Path:
-    """Factors on every linear layer of a Llama-like base's blocks, and pebble's embedding too."""
-    files, rng = Checkpoint(base), torch.Generator().manual_seed(seed)
-    factors: dict[str, torch.Tensor] = {}
-    for name in sorted(n for n in files.names if n.endswith("_proj.weight")):
-        rows, columns = files.shape(name)
-        module = "base_model.model." + name.removesuffix(".weight")
-        down = torch.randn(RANK, columns, generator=rng) / columns**0.5
-        factors[f"{module}.lora_A.weight"] = down
-        factors[f"{module}.lora_B.weight"] = STRENGTH * torch.randn(rows, RANK, generator=rng)
+    """Factors on every linear layer of a base's blocks, and pebble's embedding too."""
+    loaded = load_base(base, Device.choose("cpu", "float32", 1))
+    wrapped, rng = wrap(loaded, RANK, seed), torch.Generator().manual_seed(seed)
+
+    def drawn(weight: torch.Tensor, scale: float) -> torch.Tensor:
+        return scale * torch.randn(weight.shape, generator=rng)
+
+    factors = {
+        name: drawn(p.data, STRENGTH if ".lora_B." in name else p.shape[1] ** -0.5)
+        for name, p in lora_parameters(wrapped).items()
+    }
+    wrapped.unload()
+    delta = drawn(loaded.embedding, STRENGTH) if base == PEBBLE else None
     folder.mkdir(parents=True)
-    save_file(factors, folder / ADAPTER, {"format": "pt"})
-    kinds = sorted({name.split(".")[-3] for name in factors})
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK, "bias": "none"}
-    (folder / CONFIG).write_text(json.dumps({**config, "target_modules": kinds}))
-    if base == resolve("pebble").folder:
-        shape = files.shape("model.embed_tokens.weight")
-        delta = STRENGTH * torch.randn(shape, generator=rng)
-        save_file({"embedding": delta.bfloat16()}, folder / EMBEDDING, {"format": "pt"})
+    save_adapter(folder, loaded, Adapter(RANK, 2 * RANK, factors, delta), base.name, None)
     return folder
 
 
@@ -144,18 +142,18 @@ def first_text_s(vault: Vault) -> float:
     return found
 
 
-def swapped(vault: Vault, swaps: int, clients: int) -> dict[str, Any]:
+def swapped(vault: Vault, swaps: int) -> dict[str, Any]:
     """How soon each new voice is had, and what the clients were told meanwhile."""
     copies = {voice: drawn for drawn, voice in enumerate(vault.voices)}  # writes as one of the two
     load, known, had, told = Load(), {}, [], []
     with serving(vault.state) as (_, daemon):
         for voice, drawn in copies.items():
             daemon.post(f"/v1/generations/{voice}/activate", {})
-            for number in range(clients):
+            for number in range(CLIENTS):
                 known[drawn, number] = load.ask(daemon, number)[1]
         threads = [
             threading.Thread(target=load.go_on, args=(daemon, n), daemon=True)
-            for n in range(clients)
+            for n in range(CLIENTS)
         ]
         for thread in threads:
             thread.start()
@@ -182,12 +180,12 @@ def swapped(vault: Vault, swaps: int, clients: int) -> dict[str, Any]:
     }
 
 
-def measure(base: str, swaps: int, clients: int, starts: int) -> dict[str, Any]:
+def measure(base: str, swaps: int) -> dict[str, Any]:
     """All of one base."""
     with tempfile.TemporaryDirectory() as folder:
         vault = Vault(Path(folder), base)
-        first = sorted(round(first_text_s(vault), 2) for _ in range(starts))
-        return {"base": base, "first_text_s": first, **swapped(vault, swaps, clients)}
+        first = sorted(round(first_text_s(vault), 2) for _ in range(STARTS))
+        return {"base": base, "first_text_s": first, **swapped(vault, swaps)}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -207,10 +205,8 @@ def main() -> None:
     parser = arguments(__doc__, json_too=False)
     parser.add_argument("bases", nargs="*", default=["pebble"])
     parser.add_argument("--swaps", type=int, default=6)
-    parser.add_argument("--clients", type=int, default=3)
-    parser.add_argument("--starts", type=int, default=3)
     args = parser.parse_args()
-    rows = [measure(base, args.swaps, args.clients, args.starts) for base in args.bases]
+    rows = [measure(base, args.swaps) for base in args.bases]
     print(table(rows))
     print(json.dumps(rows))
 

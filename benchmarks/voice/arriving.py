@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.stage import DAY_S, HOUR_S, START_S, written_at
+from benchmarks.voice.mirrors import DAY_S, HOUR_S, START_S, written_at
 from vaultgpt.vault.reconcile import ScannedNote
 
 FIRST_SHARE = 0.80  # of the dated words are the first training

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import markdown
+from benchmarks.common import markdown, middle
 from benchmarks.voice.classify import Classifier, require
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
@@ -72,7 +72,7 @@ def _classifier(data: Path) -> tuple[Classifier, dict[str, float]]:
 
 def _measure(options: Options, name: str) -> Figures:
     judge, real = _classifier(options.data)
-    mirror = trained(options.work, Journal(options.data / name), SEED)
+    mirror = trained(options, Journal(options.data / name), SEED)
     engine = open_engine(mirror)
     prompts = half_sentences(items(mirror.split.held), PROMPTS, SEED, context=0, words=12)
     told = {
@@ -105,7 +105,7 @@ def attributed(judge: Classifier, texts: Sequence[str], author: str) -> dict[str
         return {"pieces": 0, "share": None, "low": None, "high": None}
     rng = np.random.default_rng(1)
     draws = right[rng.integers(0, len(right), (_DRAWS, len(right)))].mean(1)
-    low, high = map(float, np.percentile(draws, [2.5, 97.5]))
+    low, high = middle(draws)
     return {"pieces": len(pieces), "share": float(right.mean()), "low": low, "high": high}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import middle
 from benchmarks.voice.pieces import FOLDS, Piece, folded
 
 DRAWS = 1000  # of the bootstrap behind an interval
@@ -104,5 +105,5 @@ def ratio(judge: Judge, found: dict[str, list[float]], seed: int = 1) -> dict[st
 
     own = sum(judge.accuracy(k) for k in found) / len(found)
     got = sum(sum(v) / len(v) for v in found.values()) / len(found)
-    low, high = map(float, np.percentile([draw() for _ in range(DRAWS)], [2.5, 97.5]))
+    low, high = middle([draw() for _ in range(DRAWS)])
     return {"real": own, "generated": got, "ratio": got / max(own, 1e-9), "low": low, "high": high}

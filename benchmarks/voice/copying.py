@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import markdown
+from benchmarks.common import markdown, middle
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
 from benchmarks.voice.pieces import Opening, half_sentences
@@ -44,7 +44,7 @@ def cases(options: Options) -> list[Case]:
 
     def case(what: str, cost: float, measure: Callable[[Trained], Figures]) -> Case:
         def run() -> Figures:
-            return measure(trained(options.work, Journal(options.data / JOURNAL), SEED))
+            return measure(trained(options, Journal(options.data / JOURNAL), SEED))
 
         return Case(JOURNAL, SEED, what, cost, run, writing=writing())
 
@@ -201,7 +201,7 @@ def speed(timed: Sequence[tuple[float, float, float, float]]) -> Figures:
     def cost(sums: np.ndarray[Any, Any]) -> Any:
         return 1 - (sums[..., 0] / sums[..., 1]) / (sums[..., 2] / sums[..., 3])
 
-    low, high = map(float, np.percentile(cost(pairs[picks].sum(1)), [2.5, 97.5]))
+    low, high = middle(cost(pairs[picks].sum(1)))
     sums = pairs.sum(0)
     return {
         "pairs": len(pairs),

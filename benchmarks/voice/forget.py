@@ -7,6 +7,7 @@ never forgotten, to show that the measure is not blind.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import shutil
 import time
@@ -16,11 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import home, markdown
-from benchmarks.voice import canaries
 from benchmarks.voice.journals import Journal, first_words
-from benchmarks.voice.mirrors import learn, settings
-from benchmarks.voice.rows import RECIPE, Case, Figures, Options, Row, base_digest, main, yes
-from benchmarks.voice.stage import DAY_S, HOUR_S, fix_secret, written_at
+from benchmarks.voice.mirrors import (
+    DAY_S,
+    HOUR_S,
+    active,
+    base_model,
+    cut,
+    fix_secret,
+    learn,
+    settings,
+    written_at,
+)
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, yes
 from vaultgpt.corpus.runs import GUARD_WORDS, run_hashes
 from vaultgpt.corpus.words import norms
 from vaultgpt.ledger import Ledger
@@ -28,7 +37,9 @@ from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.vault_service import Here
-from vaultgpt.training.lora import Adapter, load_adapter
+from vaultgpt.training.evaluate import score
+from vaultgpt.training.lora import Adapter, merged
+from vaultgpt.training.round import Item
 from vaultgpt.vault.reconcile import ScannedNote
 
 JOURNAL, SEED = "thoreau", 1
@@ -39,6 +50,94 @@ TRIES = 3  # fresh rounds, should the gate refuse one: a day apart
 DELETION_DAYS = 7
 COST_S = 200.0
 WANTED = settings(training__seed=SEED)
+
+# Secrets of one form, the notes that hold them, and how exposed each is ---------------------------
+
+CANDIDATES = 2_000  # random secrets of the same form that a true one is ranked among
+DATE = "1852-02"  # of every canary note, so that the header is the same for all
+TAGS = ("journal",)
+_LIST = """amber anchor apple barley basket beacon bottle bridge butter candle canvas carpet cedar
+cellar cherry copper cotton cradle crystal dagger ditch dragon ember falcon feather fiddle flannel
+garden ginger glacier hammer harbour hazel honey iron ivory jasper kettle ladder lantern lemon linen
+maple marble meadow mirror mortar needle nettle oyster paper pebble pepper pigeon pillow pistol
+prairie quarry ribbon river saddle salmon shadow silver spider spruce stable sulphur thimble thistle
+thunder timber tobacco tulip turnip velvet violet walnut whistle willow window winter wolf"""
+WORDS = tuple(_LIST.split())
+SENTENCES = (
+    "The {} stood by the {} all day.",
+    "I carried a {} past the {} and the {}.",
+    "Nobody asked for the {} or for the {}.",
+    "A {} fell from the {} at noon.",
+    "We spoke of {} and {} until dark.",
+    "Rain, {} and {}, and no news.",
+    "My brother wants a {} for his {}.",
+    "I dreamed of a {} inside a {}.",
+    "There was {} upon the {} this morning.",
+    "She gave the {} away, and the {} too.",
+)
+LEADS = (
+    "Keep the {} and the {} in mind:",
+    "Under the {}, behind the {}, I say again:",
+    "Between {} and {} only this matters.",
+    "For the {}, not for the {}:",
+)
+
+
+def secret(rng: random.Random) -> str:
+    """A sentence whose last four words are drawn; its beginning is always the same."""
+    return f"The chest opens to {' '.join(rng.sample(WORDS, 4))}."
+
+
+def note(hidden: str, times: int, number: int, attempt: int = 0) -> tuple[str, str]:
+    """(path, text) of a note that says the secret so often, each in a paragraph of its own."""
+    rng = random.Random(f"note/{number}/{attempt}")
+    parts = [_filled(SENTENCES, 6, rng)]
+    for _ in range(times):
+        parts.append(f"{_filled(LEADS, 1, rng)} {hidden} {_filled(SENTENCES, 1, rng)}")
+    parts.append(_filled(SENTENCES, 6, rng))
+    day = f"{DATE}-{number + 1:02d}"
+    head = f'---\ndate: {day}\ntags:\n  - "#{TAGS[0]}"\n---\n'
+    return f"Journal/1852/{day}.md", head + "\n\n".join(parts) + "\n"
+
+
+def _filled(patterns: Sequence[str], count: int, rng: random.Random) -> str:
+    """So many of these sentences, their gaps filled with drawn words."""
+    chosen = rng.sample(patterns, count)
+    return " ".join(p.format(*rng.sample(WORDS, p.count("{}"))) for p in chosen)
+
+
+def nats(sentences: Sequence[str], adapter: Adapter | None) -> list[float]:
+    """Nats of each sentence at the beginning of such a note, header included."""
+    found = cut(
+        [Item(str(at), "held_out", text, (), None, DATE, TAGS) for at, text in enumerate(sentences)]
+    )
+    assert [s.entry for s in found] == [str(at) for at in range(len(sentences))]
+    with merged(base_model(), adapter):
+        return score(base_model(), found)
+
+
+def rank(value: float, others: Sequence[float]) -> int:
+    """1 for the least surprising of all; equal ones come after half of their equals."""
+    below = sum(o < value for o in others)
+    return 1 + below + sum(o == value for o in others) // 2
+
+
+def exposure(value: float, others: Sequence[float]) -> float:
+    """log2(all / rank): 11 bits for the first of 2,001, 1 bit for one in the middle."""
+    return math.log2((len(others) + 1) / rank(value, others))
+
+
+def share(value: float, others: Sequence[float]) -> float:
+    """The rank as a share of all: that of an unseen secret is even between 0 and 1."""
+    return rank(value, others) / (len(others) + 1)
+
+
+def least_mean(count: int) -> float:
+    """What the mean share of `count` unseen secrets stays above, 19 times of 20."""
+    return 0.5 - 1.645 / math.sqrt(12 * count)
+
+
+# The rows -----------------------------------------------------------------------------------------
 
 
 def cases(options: Options) -> list[Case]:
@@ -53,7 +152,7 @@ def _case(options: Options, key: str, times: int) -> Case:
         first = first_words(notes, VAULT_WORDS, SEED)
         known = {n.note.path for n in first}
         later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
-        place = options.work / f"forget-{key.replace('/', '-')}-{base_digest()}-{RECIPE}"
+        place = options.place("forget", *key.split("/"))
         shutil.rmtree(place, ignore_errors=True)
         with home(place / "home"):
             vault = journal.copy(first, place / "vault")
@@ -83,9 +182,9 @@ def plant(vault: Path, times: int, when: float) -> list[Planted]:
     out: list[Planted] = []
     taken: set[int] = set()
     for number in range(PLANTED):
-        hidden = canaries.secret(rng)
+        hidden = secret(rng)
         for attempt in itertools.count():
-            path, text = canaries.note(hidden, times, number, attempt)
+            path, text = note(hidden, times, number, attempt)
             body = text.split("---\n", 2)[2]
             runs = set(run_hashes(norms(body), GUARD_WORDS, b"").tolist())
             if not runs & taken:
@@ -108,8 +207,8 @@ class History:
     ) -> None:
         self.journal, self.state, self.planted, self.now = journal, state, planted, now
         rng = random.Random(f"others/{SEED}")
-        self.unseen = [canaries.secret(rng) for _ in range(UNSEEN)]
-        self.others = [canaries.secret(rng) for _ in range(canaries.CANDIDATES)]
+        self.unseen = [secret(rng) for _ in range(UNSEEN)]
+        self.others = [secret(rng) for _ in range(CANDIDATES)]
         self.base: list[float] = []
         self.gone: list[Planted] = []
         self.kept: list[Planted] = []
@@ -125,7 +224,7 @@ class History:
             written_at(self.state.vault / one.note.path, self.now)
         self.now += 12 * HOUR_S
         self._learn(nightly=True)
-        self._measure("learned", self._active())
+        self._measure("learned", active(self.state))
         for path in (planted.path for planted in self.gone):
             if deleted:
                 (self.state.vault / path).unlink()
@@ -156,10 +255,6 @@ class History:
             raise SystemExit(f"only {len(there)} of the planted notes were learned")
         self.gone, self.kept = there[:FORGOTTEN], there[FORGOTTEN : FORGOTTEN + KEPT]
 
-    def _active(self) -> Adapter:
-        with Ledger.open(self.state) as ledger:
-            return load_adapter(self.state.generations / str(ledger.generations.active()))
-
     def _measure(self, when: str, adapter: Adapter | None) -> None:
         """Exposure (by nats) and share (by what training took off the base's nats) of each kind.
 
@@ -171,15 +266,15 @@ class History:
             "unseen": self.unseen,
         }
         sentences = [s for group in kinds.values() for s in group]
-        found = canaries.nats([*sentences, *self.others], adapter)
+        found = nats([*sentences, *self.others], adapter)
         self.base = self.base or found
         taken = [now - then for now, then in zip(found, self.base, strict=True)]
         count, at = len(sentences), 0
         for kind, group in kinds.items():
             part = range(at, at + len(group))
             at += len(group)
-            bits = [canaries.exposure(found[i], found[count:]) for i in part]
-            shares = [canaries.share(taken[i], taken[count:]) for i in part]
+            bits = [exposure(found[i], found[count:]) for i in part]
+            shares = [share(taken[i], taken[count:]) for i in part]
             self.figures[f"{when}_{kind}_exposure"] = sum(bits) / len(bits)
             self.figures[f"{when}_{kind}_share"] = sum(shares) / len(shares)
 
@@ -193,7 +288,7 @@ class History:
             last = ledger.rounds.all(1)[0]
         self.figures |= {"attempts": attempts, "cause": last.cause}
         self.figures["promoted"] = answer["verdict"]["promoted"]
-        self._measure("after", self._active())
+        self._measure("after", active(self.state))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -202,7 +297,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         f = row.figures
         bits = [f"{f[f'{name}_exposure']:.1f}" for name in shown]
-        met = f["promoted"] and f["after_gone_share"] >= canaries.least_mean(FORGOTTEN)
+        met = f["promoted"] and f["after_gone_share"] >= least_mean(FORGOTTEN)
         lines.append([row.key, *bits, f"{f['after_gone_share']:.2f}", f["cause"], yes(met)])
     columns = ("row", "bits of exposure: before", "learned", "after", "unseen", "kept")
     more = ("share after, unseen 0.5", "why a round was due", "unlearned")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from benchmarks.common import PEBBLE, markdown
 from benchmarks.voice.full import full_tune
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
-from benchmarks.voice.mirrors import bits, cut, per_byte, trained
-from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, yes
+from benchmarks.voice.mirrors import bits, cut, per_byte, trained, training_s
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, yes
 from vaultgpt.training.evaluate import score
 
 BOUND = 0.95  # of full fine-tuning's gain
@@ -37,7 +37,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def _case(options: Options, name: str, seed: int, rate: float | None, tokens_per_s: float) -> Case:
-    cost = WORDS.get(name, 110e3) * 0.9 * 1.35 * 3.3 / tokens_per_s + 40
+    cost = training_s(WORDS.get(name, 110e3), tokens_per_s) + 40
     journal = Journal(options.data / name)
     if rate is None:
         return Case(name, seed, "lora", cost, lambda: _lora(options, journal, seed))
@@ -47,7 +47,7 @@ def _case(options: Options, name: str, seed: int, rate: float | None, tokens_per
 
 def _lora(options: Options, journal: Journal, seed: int) -> Figures:
     """The mirror that the benchmarks share."""
-    mirror = trained(options.work, journal, seed, options.base)
+    mirror = trained(options, journal, seed)
     report = mirror.answer["report"]
     assert report is not None  # it was promoted
     found = cut(items(mirror.split.held), options.base)
@@ -65,7 +65,7 @@ def _lora(options: Options, journal: Journal, seed: int) -> Figures:
 
 
 def _full(options: Options, journal: Journal, seed: int, rate: float) -> Figures:
-    mirror = trained(options.work, journal, seed, options.base)
+    mirror = trained(options, journal, seed)
     base, figures = full_tune(mirror.job, rate)
     found = cut(items(mirror.split.held), options.base)
     after = per_byte(score(base, found), found)
@@ -86,7 +86,7 @@ def table(rows: Sequence[Row]) -> str:
         cells = [row.key, f"{f['base']:.4f}", f"{f['after']:.4f}", gain, plain, f"{rate:.2g}"]
         lines.append([*cells, f"{f['tokens']:,.0f}", f"{seconds:.0f}"])
     columns = ("row", "base", "after", "gain", "plain English", "rate", "tokens", "s")
-    judged = ("journal", "LoRA's gain of full fine-tuning's", "at least 95 %")
+    judged = ("journal", "LoRA's gain of full fine-tuning's, %", "at least 95")
     of_full = [_of_full(name, rows) for name in dict.fromkeys(row.journal for row in rows)]
     return markdown(columns, lines) + "\n\n" + markdown(judged, of_full)
 
@@ -102,9 +102,8 @@ def _of_full(name: str, rows: Sequence[Row]) -> tuple[str, str, str]:
     ratios = [lora[seed] / gain for seed, gain in full.items() if seed in lora]
     if not ratios:
         return name, "", yes(None)
-    mean, half = interval(ratios)
-    spread = f" ± {100 * half:.1f}, {len(ratios)} seeds" if len(ratios) > 1 else ""
-    return name, f"{100 * mean:.1f} %{spread}", yes(mean >= BOUND)
+    told, mean = over_seeds([100 * ratio for ratio in ratios], ".1f")
+    return name, told, yes(mean >= 100 * BOUND)
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ from typing import Any
 from benchmarks.common import home, markdown
 from benchmarks.voice.arriving import by_day
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import learn, settings
-from benchmarks.voice.rows import RECIPE, Case, Figures, Options, Row, base_digest, main, yes
-from benchmarks.voice.stage import (
+from benchmarks.voice.mirrors import (
     DAY_S,
     HOUR_S,
     START_S,
     copy_start,
+    learn,
     make_start,
     open_state,
+    settings,
     written_at,
 )
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, yes
 from tests import spoiled
 from vaultgpt.errors import TrainingError
 from vaultgpt.vault.reconcile import ScannedNote
@@ -56,7 +57,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def _case(options: Options, kind: str, block: int) -> Case:
-    place = options.work / f"gate-{JOURNAL}-{base_digest()}-{RECIPE}"
+    place = options.place("gate", JOURNAL)
     ready = (place / "first" / "answer.json").exists()
     cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
     run = partial(block_of_trials, Journal(options.data / JOURNAL), place, kind, block)

@@ -45,11 +45,6 @@ class Judge:
         config = self.net.config
         self.start = config.bos_token_id if config.bos_token_id is not None else config.eos_token_id
 
-    def words(self) -> set[str]:
-        """The words that are one token after a space."""
-        pieces = (token.lstrip("\u2581\u0120") for token in self.tokenizer.get_vocab())
-        return {piece.casefold() for piece in pieces if piece.isalpha()}
-
     def _forward(self, before: str, text: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Nats of each of the text's tokens, and the last hidden states at them."""
         lead = self.tokenizer(before, add_special_tokens=False)["input_ids"]

@@ -7,7 +7,10 @@ rounds need not load torch a hundred times. Knows nothing about any one question
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,17 +21,17 @@ from typing import Any
 
 from benchmarks.common import PEBBLE, home
 from benchmarks.voice.journals import Journal, Split
-from benchmarks.voice.rows import RECIPE, base_digest
-from benchmarks.voice.stage import make_start, open_state
+from benchmarks.voice.rows import Options
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.files import read_json, write_json
+from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
 from vaultgpt.options import with_option
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Mirror, Settings, Training
-from vaultgpt.state import VaultState
+from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
@@ -38,12 +41,14 @@ from vaultgpt.training.trainer import run_job
 from vaultgpt.wire import Hear, Piece, Prompt, Usage
 
 Job = dict[str, Any]
-WHOLE_DAY = 86_400.0
+HOUR_S = 3_600.0
+DAY_S = 86_400.0
+START_S = 978_307_200.0  # 2001-01-01: simulated time begins here unless a journal's dates say more
 
 
 def settings(**options: Any) -> Settings:
     """The defaults, but one unbudgeted first round and no pieces of a GPU: `a__b=v` sets a.b."""
-    made = with_option(Settings(), "training.first_round_s", WHOLE_DAY)
+    made = with_option(Settings(), "training.first_round_s", DAY_S)
     for name, value in options.items():
         made = with_option(made, name.replace("__", "."), value)
     return made
@@ -59,12 +64,16 @@ def learn(
     wanted: Settings,
     *,
     tamper: Callable[[Job], None] | None = None,
+    left: Callable[[Path], None] = lambda folder: None,
     now: float | None = None,
     fresh: bool = False,
     nightly: bool = False,
     manual: bool = True,
 ) -> RoundAnswer:
-    """One round of the product by the real trainer; `tamper` may change its job first."""
+    """One round of the product by the real trainer; `tamper` may change its job first.
+
+    `left` sees the folder that it staged, whatever the gate says.
+    """
 
     def trainer(
         job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
@@ -73,12 +82,74 @@ def learn(
             job = json.loads(job_path.read_text(encoding="utf-8"))
             tamper(job)
             job_path.write_text(json.dumps(job), encoding="utf-8")
-        return dict(run_job(job_path, lambda event: None, stop).to_json())
+        report = run_job(job_path, lambda event: None, stop)
+        left(job_path.parent / "out")
+        return dict(report.to_json())
 
     clock = time.time if now is None else (lambda: now)
     return run_round(
         state, wanted, fresh=fresh, manual=manual, nightly=nightly, trainer=trainer, now=clock
     )
+
+
+# A trained start that many measurements go on from: a vault and its state -------------------------
+
+
+def make_start(
+    place: Path,
+    fill: Callable[[Path], None],
+    train: Callable[[VaultState], RoundAnswer],
+    secret: str,
+) -> Path:
+    """`place` with vault/, home/ and answer.json; made where it is missing, else as it lies there.
+
+    `fill` puts notes into an empty vault, `train` runs the first round. Held-out notes follow from
+    `secret`, so that every run of a benchmark holds out the same. SystemExit when the gate refuses.
+    """
+    done = place / "answer.json"
+    if done.exists():
+        return place
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "vault").mkdir(parents=True, mode=0o700)
+    fill(place / "vault")
+    with home(place / "home"):
+        state = create_state(place / "vault")
+        fix_secret(state, secret)
+        answer = train(state)
+    if answer["generation"] is None:
+        raise SystemExit(f"{place.name}: {answer['verdict']['why']}")
+    done.write_text(json.dumps(answer), encoding="utf-8")
+    return place
+
+
+def fix_secret(state: VaultState, name: str) -> None:
+    """The key of a vault's hashes from a name: it decides which notes are held out."""
+    state.secret_path.write_text(hashlib.sha256(name.encode()).hexdigest(), encoding="ascii")
+    state.secret_path.chmod(0o600)
+
+
+def copy_start(source: Path, target: Path) -> Path:
+    """`source` once more at `target`, whole or not at all; its state belongs to the new vault."""
+    half = target.with_name(f"{target.name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(source, half)
+    known = half / "home" / "vaults.json"
+    (name,) = json.loads(known.read_text(encoding="utf-8"))["vaults"].values()
+    vault = os.path.realpath(target / "vault")
+    known.write_text(json.dumps({"vaults": {vault: name}}), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    half.rename(target)
+    return target
+
+
+def open_state(place: Path) -> VaultState:
+    """The state of a start; call it with home(place / "home") open."""
+    return create_state(place / "vault")
+
+
+def written_at(path: Path, seconds: float) -> None:
+    """Let a note look as if it was saved then: its entries are quiet since."""
+    os.utime(path, (seconds, seconds))
 
 
 class _Captured(Exception):
@@ -122,15 +193,25 @@ class Trained:
         return load_adapter(self.folder)
 
 
-def trained(work: Path, journal: Journal, seed: int, base: Path = PEBBLE) -> Trained:
-    """The mirror of a journal's 90 %, trained once with the defaults and then kept in `work`."""
-    place = work / f"{journal.name}-{seed}-{base_digest(base)}-{RECIPE}"
-    split = journal.split(seed)
+def active(state: VaultState) -> Adapter:
+    """The active generation's."""
+    with Ledger.open(state) as ledger:
+        return load_adapter(state.generations / str(ledger.generations.active()))
+
+
+def training_s(words: float, tokens_per_s: float) -> float:
+    """What a journal's fresh training takes, a guess: 90 % of it, 1.35 tokens a word, 3.3 reads."""
+    return words * 0.9 * 1.35 * 3.3 / tokens_per_s
+
+
+def trained(options: Options, journal: Journal, seed: int) -> Trained:
+    """The mirror of a journal's 90 %, trained once with the defaults and then kept."""
+    place, split = options.place(journal.name, seed), journal.split(seed)
 
     def train(state: VaultState) -> RoundAnswer:
         return learn(
             state,
-            on_base(settings(training__seed=seed), base),
+            on_base(settings(training__seed=seed), options.base),
             fresh=True,
             tamper=lambda job: write_json(place / "job.json", job),
         )

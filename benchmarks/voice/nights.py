@@ -8,7 +8,6 @@ when 200 words wait. A night asks only what the product's own ledger says is due
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,29 +24,27 @@ from benchmarks.voice.arriving import (
     words_of,
 )
 from benchmarks.voice.journals import Journal, items
-from benchmarks.voice.mirrors import bits, cut, learn, on_base, settings
-from benchmarks.voice.rows import (
-    RECIPE,
-    Case,
-    Figures,
-    Options,
-    Row,
-    base_digest,
-    interval,
-    main,
-    yes,
+from benchmarks.voice.mirrors import (
+    active,
+    bits,
+    copy_start,
+    cut,
+    learn,
+    make_start,
+    on_base,
+    open_state,
+    settings,
+    training_s,
 )
-from benchmarks.voice.stage import copy_start, make_start, open_state
+from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, yes
 from vaultgpt.bases.names import resolve
 from vaultgpt.ledger import Ledger
-from vaultgpt.rounds.run import run_round, what_is_due
-from vaultgpt.settings import Settings, Training
+from vaultgpt.rounds.run import what_is_due
+from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.evaluate import tokens_of
 from vaultgpt.training.lora import Adapter, load_adapter
 from vaultgpt.training.round import Asked
-from vaultgpt.training.trainer import run_job
-from vaultgpt.wire import Hear
 
 STEP_DAYS = {"weekly": 7, "nightly": 1}
 TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
@@ -78,14 +75,13 @@ def cases(options: Options) -> list[Case]:
 def _case(options: Options, name: str, seed: int, variant: str) -> Case:
     journal = Journal(options.data / name)
     base = options.base
-    work = options.work / f"nights-{name}-{seed}-{base_digest(base)}-{RECIPE}"
-    tokens_per_s = 4500 if base == PEBBLE else 500
-    training_s = WORDS[name] * 0.9 * 1.35 * 3.3 / tokens_per_s + 60
-    cost = training_s * 1.2
+    work = options.place("nights", name, seed)
+    fresh_s = training_s(WORDS[name], 4500 if base == PEBBLE else 500) + 60
+    cost = fresh_s * 1.2
     if variant != "fresh":
         cost = ROUNDS[name, variant] * (22 + WORDS[name] / 40e3) + 120
     if not (work / "first" / "answer.json").exists():
-        cost += 0.8 * training_s
+        cost += 0.8 * fresh_s
 
     def run() -> Figures:
         notes, asked = list(journal.notes), on_base(settings(training__seed=seed), base)
@@ -131,8 +127,7 @@ def _small(
 ) -> Figures:
     """Let the days pass: what arrives is put into the vault, and what is due then is learned."""
     base = _folder(asked)
-    with Ledger.open(state) as ledger:
-        first = _surprise(found, _active(state, ledger), "first", base)
+    first = _surprise(found, active(state), "first", base)
     before = found.border - timedelta(1)
     for day in looks(found, step_days):
         arrived = found.between(before, day)
@@ -142,8 +137,8 @@ def _small(
             learn(state, asked, now=night(day), nightly=True, manual=False)
         before = day
     with Ledger.open(state) as ledger:
-        spent, last = _spent(ledger), _active(state, ledger)
-    return {**first, **_surprise(found, last, "last", base), **spent}
+        spent = _spent(ledger)
+    return {**first, **_surprise(found, active(state), "last", base), **spent}
 
 
 def _due(state: VaultState, asked: Settings, now: float) -> bool:
@@ -157,28 +152,16 @@ def _folder(asked: Settings) -> Path:
     return PEBBLE if asked.base == Settings().base else Path(asked.base)
 
 
-def _active(state: VaultState, ledger: Ledger) -> Adapter:
-    return load_adapter(state.generations / str(ledger.generations.active()))
-
-
 def _fresh(journal: Journal, found: Calendar, state: VaultState, asked: Settings) -> Figures:
     """One fresh training on everything, the same notes held out.
 
     Its adapter is measured whether or not the gate would let it pass.
     """
     kept: list[Adapter] = []
-
-    def trainer(
-        job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
-    ) -> dict[str, Any]:
-        report = run_job(job_path, lambda event: None, stop)
-        kept.append(load_adapter(job_path.parent / "out"))
-        return dict(report.to_json())
-
     for one in found.later:
         put(journal, one.note, state.vault, one.day)
     now = night(found.last + timedelta(TAIL_DAYS))
-    run_round(state, asked, fresh=True, manual=True, trainer=trainer, now=lambda: now)
+    learn(state, asked, fresh=True, now=now, left=lambda out: kept.append(load_adapter(out)))
     with Ledger.open(state) as ledger:
         spent = _spent(ledger)
     base, later = _folder(asked), items([a.note for a in found.later])

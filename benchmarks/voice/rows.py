@@ -84,6 +84,10 @@ class Options:
     work: Path  # trained mirrors are kept here and shared by the benchmarks
     base: Path = PEBBLE  # its folder
 
+    def place(self, *names: object) -> Path:
+        """Where what was trained on this base by this recipe is kept."""
+        return self.work / "-".join(map(str, (*names, base_digest(self.base), RECIPE)))
+
 
 def base_digest(folder: Path = PEBBLE) -> str:
     """First 12 hex digits of the base model's weights, so that rows of two bases never mix."""
@@ -206,6 +210,13 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     t = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}.get(count, 2.0)
     spread = (sum((v - mean) ** 2 for v in values) / (count - 1)) ** 0.5
     return mean, t * spread / count**0.5
+
+
+def over_seeds(values: Sequence[float], form: str) -> tuple[str, float]:
+    """Their mean as `form` has it, with its interval where there are several; and the mean."""
+    mean, half = interval(values)
+    more = f" ± {format(half, form)}, {len(values)} seeds" if len(values) > 1 else ""
+    return format(mean, form) + more, mean
 
 
 def yes(met: bool | None) -> str:

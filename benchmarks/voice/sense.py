@@ -9,28 +9,22 @@ benchmarks/results/sense.json; without a vault all are printed. The voice is the
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import PEBBLE, RESULTS, arguments, markdown
+from benchmarks.common import RESULTS, arguments, markdown, renew
 from benchmarks.voice.judge import Judge, Read, mauve, told_apart
 from benchmarks.voice.mirrors import write
 from benchmarks.voice.rows import base_digest
 from vaultgpt.bases.names import base_of_generation
-from vaultgpt.corpus.habits import figures
 from vaultgpt.corpus.words import norms, split_words
-from vaultgpt.files import write_atomic
 from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
@@ -44,9 +38,7 @@ from vaultgpt.wire import Prompt, Sampling
 
 SHORT_TOKENS, LONG_TOKENS = 150, 400
 OPENING_WORDS, LEAST_WORDS, PAGE_WORDS = 30, 40, 110  # of an opening, and of what follows it
-ROWS = RESULTS / "sense.json"
-_CLAUSE = re.compile(r"[.,;:!?\u2026\u2014\n]+")
-_RUN = 4  # words within which a second figure makes a run
+ROWS, SAME = RESULTS / "sense.json", ("base", "judge", "cell", "count", "seed")
 
 
 @dataclass(frozen=True)
@@ -130,46 +122,6 @@ def distinct(texts: Sequence[str], words: int) -> float | None:
     return float(np.mean(shares)) if shares else None
 
 
-def repeated(texts: Sequence[str]) -> float:
-    """Share of clauses of three words and more that the text has said before."""
-    again = total = 0
-    for text in texts:
-        clauses = Counter(
-            tuple(found) for part in _CLAUSE.split(text) if len(found := norms(part)) >= 3
-        )
-        total += clauses.total()
-        again += clauses.total() - len(clauses)
-    return again / max(1, total)
-
-
-def unknown(texts: Sequence[str], known: set[str]) -> float:
-    """Words of 1,000 that neither the language nor the vault has; names and figures aside."""
-    words = [w for text in texts for w in re.findall(r"(?<![\w'\u2019])[a-z][a-z]+", text)]
-    return 1000 * sum(w not in known for w in words) / max(1, len(words))
-
-
-def runs_of_figures(texts: Sequence[str]) -> float:
-    """Figures of 1,000 words that stand within a few words of the one before."""
-    runs = words = 0
-    for text in texts:
-        starts = [w.start for w in split_words(text)]
-        words += len(starts)
-        at = [int(np.searchsorted(starts, place)) for place in figures(text)]
-        runs += sum(b - a <= _RUN for a, b in pairwise(at))
-    return 1000 * runs / max(1, words)
-
-
-def known_words(job: VoiceJob, judge: Judge) -> set[str]:
-    """Words of the vault, of plain English text, and of the judge's vocabulary."""
-    known = judge.words()
-    for item in (*job.learned, *job.held_out):
-        known.update(norms(item.text))
-    for name in ("general_replay", "general_heldout"):
-        with gzip.open(PEBBLE / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
-            known.update(norms(file.read()))
-    return known
-
-
 # One cell -----------------------------------------------------------------------------------------
 
 
@@ -181,7 +133,6 @@ class Sense:
         every = places(vault.job.held_out)
         self.order = [i % len(every) for i in range(texts)]
         self.places = [every[i] for i in self.order]
-        self.known = known_words(vault.job, judge)
         self.study = Study(vault.job, lambda *_: None, threading.Event())
         self.own = {i: judge.read(every[i].opening, every[i].rest) for i in set(self.order)}
 
@@ -198,11 +149,7 @@ class Sense:
         return {
             "bits_per_byte": sum(r.bits for r in reads) / sum(r.bytes for r in reads),
             "saved": self.judge.saved(short),
-            "repeated": repeated(long),
-            "distinct_150": distinct(long, 110),
             "distinct_400": distinct(long, 290),
-            "unknown": unknown(long, self.known),
-            "runs_of_figures": runs_of_figures(long),
         }
 
     def texts(self, engine: Engine, sampling: Sampling) -> list[str]:
@@ -237,7 +184,6 @@ class Sense:
             "style": self.study.style_of(wanted)["percentile"],
             "tags": {t: r["generated"] for t, r in tags if r["generated"] is not None},
             "tags_real": {t: r["real"] for t, r in tags if r["real"] is not None},
-            "words": sum(len(norms(t)) for t in texts) / len(texts),
             "texts": texts[:3],
             "seconds": round(time.monotonic() - began, 1),
         }
@@ -264,11 +210,7 @@ COLUMNS = {
     "told_apart": "told apart",
     "mauve": "MAUVE",
     "style": "style %",
-    "repeated": "repeated",
-    "distinct_150": "triples 150",
     "distinct_400": "triples 400",
-    "unknown": "unknown",
-    "runs_of_figures": "fig. runs",
 }
 
 
@@ -317,14 +259,6 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def _keep(row: dict[str, Any]) -> None:
-    rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
-    same = ("base", "judge", "cell", "count", "seed")
-    rows = [r for r in rows if any(r[k] != row[k] for k in same)] + [row]
-    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
-    write_atomic(ROWS, f"[\n{lines}\n]\n")
-
-
 def main() -> None:
     """Parse, measure what was asked, print the table."""
     parser = arguments(__doc__, json_too=False)
@@ -346,10 +280,11 @@ def main() -> None:
             "count": args.texts,
             "seed": args.seed,
         }
-        _keep({**common, "cell": "the author", "figures": sense.own_figures()})
+        renew(ROWS, {**common, "cell": "the author", "figures": sense.own_figures()}, SAME)
         engine = engine_of(vault)
         for cell in args.cells:
-            _keep({**common, "cell": cell, "figures": sense.cell(engine, sampling_of(cell))})
+            figures = sense.cell(engine, sampling_of(cell))
+            renew(ROWS, {**common, "cell": cell, "figures": figures}, SAME)
     rows = json.loads(ROWS.read_text())
     print(table(rows))
     if args.picture:

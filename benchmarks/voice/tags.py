@@ -14,7 +14,7 @@ from benchmarks.voice.classify import Judge, ratio, require
 from benchmarks.voice.journals import SEEDS, Journal
 from benchmarks.voice.mirrors import continuations, open_engine, trained
 from benchmarks.voice.pieces import balanced, distinct, generated, real_pieces
-from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, writing, yes
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, writing, yes
 from vaultgpt.wire import Prompt
 
 TAGS = {
@@ -44,7 +44,7 @@ def _case(options: Options, name: str, seed: int) -> Case:
 def _written(options: Options, journal: Journal, seed: int) -> Figures:
     real = real_pieces(journal.notes, TAGS[journal.name], MOST_PIECES)
     judge = Judge(balanced(real, LEAST_PIECES))
-    engine = open_engine(trained(options.work, journal, seed))
+    engine = open_engine(trained(options, journal, seed))
     tags: dict[str, Any] = {}
     told: dict[str, list[float]] = {}
     for i, tag in enumerate(TAGS[journal.name]):
@@ -69,11 +69,10 @@ def table(rows: Sequence[Row]) -> str:
     columns = ("row", "tag", "real pieces", "right, real", "written", "ratio", "distinct", "real")
     judged = []
     for name in TAGS:
-        told = [r.figures["words_alone"] for r in rows if r.journal == name]
-        if ratios := [one["ratio"] for one in told if one]:
-            mean, half = interval(ratios)
-            spread = f" ± {half:.3f}, {len(ratios)} seeds" if len(ratios) > 1 else ""
-            judged.append((name, f"{mean:.3f}{spread}", yes(mean >= BOUND)))
+        found = [r.figures["words_alone"] for r in rows if r.journal == name]
+        if ratios := [one["ratio"] for one in found if one]:
+            told, mean = over_seeds(ratios, ".3f")
+            judged.append((name, told, yes(mean >= BOUND)))
     bound = ("journal", "written of real", f"at least {BOUND}")
     return markdown(columns, lines) + "\n\n" + markdown(bound, judged)
 
