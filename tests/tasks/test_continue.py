@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from vaultgpt.errors import VaultGPTError
+from vaultgpt.commands.common import locate_note
+from vaultgpt.errors import NotFound, VaultGPTError
 from vaultgpt.settings import Rules
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.continue_ import Request, note_request, write
@@ -107,3 +108,17 @@ def test_a_table_s_cell_stays_one_line(state: VaultState) -> None:
 def test_a_text_comes_as_it_was_written(state: VaultState) -> None:
     service = Service(state, ["> a\n\n- b"])
     assert write(cast(Any, service), Request(text="And then"))["text"] == "> a\n\n- b"
+
+
+def test_a_note_that_is_not_there_is_looked_for_in_the_vault_that_its_path_leads_into(
+    state: VaultState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    create_state(tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    for name in ("vault/plein.md", "vault/plein"):
+        with pytest.raises(NotFound, match="There is no note vault/plein") as missing:
+            locate_note(Path(name), None)
+        assert missing.value.mend == "Did you mean plain.md?"
+    with pytest.raises(NotFound, match="Several vaults are set up"):
+        locate_note(Path("plein.md"), None)

@@ -226,7 +226,8 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
                     real_place
                 ).as_posix()
         raise NotFound(f"{note} is in no vault that is set up.", "Run `vaultgpt init VAULT` first.")
-    state = locate(vault)
+    real, known = Path(os.path.realpath(note)), known_vaults()
+    state = locate(vault or next((place for place in real.parents if place in known), None))
     for name in names:
         if (state.vault / name).is_file() and not name.is_absolute():
             return state, name.as_posix()
