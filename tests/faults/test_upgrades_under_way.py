@@ -152,6 +152,21 @@ def daemon_log(daemon: Serving) -> list[str]:
     return [line.rpartition(" ")[2] for line in text.splitlines()]
 
 
+def test_a_daemon_that_nobody_asks_for_anything_is_not_woken_to_look(daemon: Serving) -> None:
+    def switches() -> int:
+        threads = Path(f"/proc/{daemon.process.pid}/task").glob("*/status")
+        lines = [line for one in threads for line in one.read_text().splitlines()]
+        return sum(int(x.split()[1]) for x in lines if x.startswith("voluntary_ctxt_switches"))
+
+    def quiet() -> bool:
+        before = switches()
+        time.sleep(3)
+        return switches() == before
+
+    daemon.status()
+    wait_for(quiet, 40)
+
+
 def test_what_only_looks_new_is_no_upgrade(daemon: Serving, package: Path) -> None:
     started = read_json(daemon.state.runtime)["started"]
     for path in package.rglob("*.py"):

@@ -39,7 +39,7 @@ with without_certificates():
     from vaultgpt.server.connections import listen
 
 _STOP_S = 5.0  # then the process ends whatever still hangs
-_LOOK_S = 2.0  # between two looks at our own code on the disk
+_LOOK_S = 2.0  # between two looks at our own code on the disk, while anybody asks for anything
 _MOMENT_S = 0.05
 _PATIENCE_S = 5.0  # for a moment without a request; then who comes waits for those under way
 _LISTENS = "VAULTGPT_LISTENS"  # the descriptor that the daemon before the upgrade listened on
@@ -196,9 +196,14 @@ async def _follow_upgrades(
 
     code, writing, noticed = own_code(), daemon.writing, False
     while not (writing.upgrade == _ANEW and await in_thread(code.replaced)):
-        await asyncio.sleep(_LOOK_S)
+        if noticed:
+            await asyncio.sleep(_LOOK_S)
+        else:
+            await writing.asked.wait()  # an idle daemon is not woken for it
+        writing.asked.clear()
         if not await in_thread(code.changed):
             writing.upgrade, writing.needs_upgrade, noticed = "", False, False
+            await asyncio.sleep(_LOOK_S)
             continue
         if not noticed:
             noticed = True

@@ -185,7 +185,8 @@ class Daemon:
         return found.st_mtime_ns, found.st_ino
 
     def token(self) -> str:
-        """The token; a rotated one counts from the next request on."""
+        """The token, of which every request asks; a rotated one counts from the next on."""
+        self.writing.asked.set()
         stamp = self._stamp()
         if stamp != self._token_stamp:
             self._token, self._token_stamp = self.state.token(), self._stamp()
@@ -203,10 +204,8 @@ class Daemon:
 
     async def ask(self, task: Task[_Q, _A], request: _Q) -> _A:
         """A task of tasks/, done in one of the ledger's threads, or by the loops that run here."""
-        if (own := self._own.get(task)) is not None:
-            answer: _A = await own(request)
-            return answer
-        return await self._by_ledger(task, request)
+        own: Callable[[_Q], Awaitable[_A]] | None = self._own.get(task)
+        return await (own(request) if own else self._by_ledger(task, request))
 
     async def _by_ledger(self, task: Task[_Q, _A], request: _Q) -> _A:
         if (work := task.work) is None:

@@ -5,6 +5,7 @@ Knows nothing about rounds under way or HTTP. What does not work is a sentence i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -38,6 +39,7 @@ class VaultMirror:
     ) -> None:
         self.mirror = MirrorProcess(self.opening)
         self.upgrade = ""  # another vaultgpt lies on the disk: what becomes of us
+        self.asked = asyncio.Event()  # whoever asks for anything sets it: time to look for one
         self.needs_upgrade = False  # a process of that one could not serve us
         self._state, self._settings, self._now = state, settings, now
         self._reader, self._writer, self._on_swap = reader, writer, on_swap
@@ -68,6 +70,7 @@ class VaultMirror:
 
     def pause(self) -> str:
         """Why nothing may be learned now, in a sentence; "" when it may."""
+        self.asked.set()
         return _UNSAID if self._unsaid else self._upgraded()
 
     def _upgraded(self) -> str:
