@@ -43,7 +43,9 @@ def test_a_forgotten_note_is_said_so_and_the_base_writes_with_the_reason(apart: 
     status = apart("status", vault, "--json").json
     assert status["used"] == after["used"] and status["words"] == after["words"]
     assert status["writes"] is None and status["active"] == "g000001"
-    assert "itself, which has learned nothing of yours." in apart("status", vault).out
+    told = apart("status", vault).out
+    assert "itself, which has learned nothing of yours." in told
+    assert told.count("learned a note that was forgotten") == 1
 
     written = apart("continue", vault, "--text", "Last night", "--max-tokens", "8", "--json")
     assert written.status == 0 and written.json["generation"] == "base"

@@ -39,10 +39,10 @@ def test_every_question_of_the_author_has_its_sentence() -> None:
         "  2010: 20.0 % less surprised than its base (2.000 -> 1.600).",
         "Of your oldest pages (2009): 20.0 % less surprised than its base, 1.0 % less than the "
         "voice before.",
-        "98 % of plain English kept.",
-        "With the copy guard off: longest copy 7 words; you repeat yourself 1.1 %, it 0.9 % (runs "
-        "of 8 words).",
-        "Near copies, all but one word of 8: you 2.0 %, it 1.4 %.",
+        "It has kept 98 % of its base's plain English.",
+        "With nothing to keep it from copying, its longest copy of you has 7 words, and 0.9 % of "
+        "its runs of 8 words stand in your notes; of yours, 1.1 % stand in others too.",
+        "But for one word of the 8: 1.4 % of its runs, and 2.0 % of yours.",
     ]
 
 
@@ -50,8 +50,8 @@ def test_without_a_measured_voice_the_round_s_figures_stand() -> None:
     lines = report_sentences({**REPORT, "voice": None})
     assert not any("average page" in line or "texts under" in line for line in lines)
     assert lines[-1] == (
-        "With the copy guard off: longest copy 9 words; you repeat yourself "
-        "1.0 %, it 2.0 % (runs of 8 words)."
+        "With nothing to keep it from copying, its longest copy of you has 9 words, and 2.0 % of "
+        "its runs of 8 words stand in your notes; of yours, 1.0 % stand in others too."
     )
 
 

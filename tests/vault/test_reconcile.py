@@ -239,6 +239,12 @@ def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
     assert scanned.digest == hashlib.sha256(place.read_bytes()).hexdigest()
 
 
+def test_a_vault_of_one_note_is_told_in_the_singular(tmp_path: Path) -> None:
+    write(tmp_path, "one.md", "We went out into the rain.\n")
+    found = census(read_vault(tmp_path, Rules()).read)
+    assert sentence(found) == "The only note is used: 6 words of your prose."
+
+
 def test_the_census_adds_up(tmp_path: Path) -> None:
     write(tmp_path, "Journal/2020-01-01.md", "---\ntags: [journal]\n---\n" + "We went out. " * 100)
     write(

@@ -67,7 +67,8 @@ def scan(
             _show(title, counts)
     if found["problems"]:
         out.print(_problem_line(found["problems"]), markup=False)
-    out.print("`vaultgpt why NOTE` tells about one note.", style="dim", markup=False)
+    if found["notes"]:
+        out.print("`vaultgpt why NOTE` tells about one note.", style="dim", markup=False)
 
 
 def _listed(

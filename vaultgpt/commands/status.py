@@ -96,7 +96,7 @@ def _lines(s: Status) -> list[str]:
     why = f"{why[:1].upper()}{why[1:]}{'' if why.endswith('.') else '.'}" if why else ""
     if when:
         lines.append(f"Learns next: {time.strftime('%a %H:%M', time.localtime(when))}. {why}")
-    elif why and not s["training"] and why != s["paused"]:
+    elif why and not s["training"] and why != s["paused"] and not s["silenced"]:
         lines.append(why)
     if s["last_verdict"]:
         lines.append(f"Last round: {s['last_verdict']['why']}")

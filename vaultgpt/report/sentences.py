@@ -156,7 +156,7 @@ def _memory_sentences(
             )
     if (general := bits.get("general")) and (base := bits.get("general_base")):
         kept = 100 * base / general
-        lines.append(f"{min(kept, 100):.0f} % of plain English kept.")
+        lines.append(f"It has kept {min(kept, 100):.0f} % of its base's plain English.")
     return lines
 
 
@@ -180,16 +180,12 @@ def _copy_sentences(copying: Mapping[str, float | None]) -> list[str]:
     own, near, own_near = (
         copying.get(k) for k in ("author_share", "near_share", "author_near_share")
     )
+    yours = "" if own is None else f"; of yours, {100 * own:.1f} % stand in others too"
     lines = [
-        f"With the copy guard off: longest copy {longest:.0f} words; "
-        + (
-            f"you repeat yourself {100 * own:.1f} %, it {100 * share:.1f} %"
-            if own is not None
-            else f"it repeats you {100 * share:.1f} %"
-        )
-        + " (runs of 8 words)."
+        f"With nothing to keep it from copying, its longest copy of you has {longest:.0f} words, "
+        f"and {100 * share:.1f} % of its runs of 8 words stand in your notes{yours}."
     ]
     if near is not None:
-        you = "" if own_near is None else f"you {100 * own_near:.1f} %, "
-        lines.append(f"Near copies, all but one word of 8: {you}it {100 * near:.1f} %.")
+        yours = "" if own_near is None else f", and {100 * own_near:.1f} % of yours"
+        lines.append(f"But for one word of the 8: {100 * near:.1f} % of its runs{yours}.")
     return lines

@@ -226,7 +226,8 @@ def sentence(found: Mapping[str, Any]) -> str:
     notes, used, words = found["notes"], found["used"], found["words"]
     if not notes:
         return "There are no Markdown notes here."
-    text = f"{used:,} of {notes:,} notes are used: {words:,} words of your prose"
+    count = "The only note is" if notes == used == 1 else f"{used:,} of {notes:,} notes are"
+    text = f"{count} used: {words:,} words of your prose"
     if years := list(found["years"]):
         text += f", {years[0]}" if years[0] == years[-1] else f", {years[0]} to {years[-1]}"
     if left_out := found["left_out"]:
