@@ -72,7 +72,7 @@ def counted(words: int, language: str | None = "en", **more: Any) -> dict[str, A
 def test_a_plain_vault_is_counted_and_told_what_comes_next(vault: Path, pebble: Base) -> None:
     text = said_of(vault, pebble)
     assert "I found 24 notes and use all of them: 3,000 words of your own prose, from 2019" in text
-    assert "Words by folder: Dream 1,000, Journal 1,000, Poetry 1,000." in text
+    assert "Words by folder: Dream (1,000), Journal (1,000), Poetry (1,000)." in text
     assert all(f"#{tag} (8)" in text for tag in ("journal", "dream", "poetry"))
     assert "pebble, is a demonstration" in text and "`vaultgpt base smollm2` (Apache 2.0" in text
     assert "Next: `vaultgpt train` learns the whole vault in under a minute" in text

@@ -90,7 +90,7 @@ def _places(census: Mapping[str, Any]) -> list[str]:
     said = []
     folders = [(n, w) for n, w in census.get("folders", {}).items() if w]
     if len(folders) > 1:
-        most = ", ".join(f"{name or 'the top folder'} {words:,}" for name, words in folders[:4])
+        most = ", ".join(f"{name or 'the top folder'} ({words:,})" for name, words in folders[:4])
         more = f", and {len(folders) - 4} more" if len(folders) > 4 else ""
         said.append(f"Words by folder: {most}{more}.")
     tags = list(census.get("tags", {}).items())
