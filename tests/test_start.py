@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,32 @@ def test_ctrl_c_before_a_command_begins_is_one_word_and_130(module: str, tmp_pat
         env={**os.environ, "PYTHONPATH": paths, "VAULTGPT_HOME": str(tmp_path)},
     )
     assert (said.returncode, said.stdout, said.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_letters_that_the_terminal_lacks_are_replaced(tmp_path: Path) -> None:
+    """1. A vault. 2. `why` of a note with Japanese in it, on a terminal of ASCII. 3. As JSON.
+
+    Result: a question mark for what can't be shown; JSON loses nothing.
+    """
+    note = tmp_path / "Vault" / "note.md"
+    note.parent.mkdir()
+    note.write_text("Ich dachte an 霧 und an die Wiesen.", encoding="utf-8")
+    root, home = str(Path(__file__).parent.parent), str(tmp_path / "home")
+    env = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": root, "VAULTGPT_HOME": home}
+    why, init = ["why", str(note)], ["init", str(note.parent), "--no-plugin"]
+    outputs = []
+    for args in (init, why, [*why, "--json"]):
+        said = subprocess.run(
+            [sys.executable, "-m", "vaultgpt", *args],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**os.environ, **env},
+        )
+        assert said.returncode == 0, said.stderr
+        outputs.append(said.stdout)
+    assert b"Ich dachte an ? und an die Wiesen." in outputs[1]
+    assert json.loads(outputs[2])["text"] == note.read_text(encoding="utf-8")
 
 
 def test_a_status_that_a_daemon_answers_imports_no_ledger() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,8 @@ def __getattr__(name: str) -> Any:
 
 def run() -> None:
     """Do what the command line says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Windows' pipes and old locales lack most letters
+        sys.stdout.reconfigure(errors="replace")
     no_core()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -186,7 +186,8 @@ def show_rows(header: Sequence[str], rows: Sequence[Sequence[str]], bold: Sequen
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    lacking = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+    text = json.dumps(value, ensure_ascii=lacking, indent=2, default=str)
     sys.stdout.write(_CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
     sys.stdout.flush()
 
