@@ -99,7 +99,7 @@ def imported_by(code: str, home: Path) -> set[str]:
     return set(said.stdout.splitlines()[-1].split())
 
 
-RUN = "from vaultgpt import cli\nsys.argv[1:] = {!r}\ntry:\n    cli.run()\nexcept SystemExit: pass"
+RUN = "from vaultgpt import cli\nsys.argv[1:] = {!r}\ntry:\n    cli.main()\nexcept SystemExit: pass"
 
 
 def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import sys
 def main() -> None:
     """The command line, from the first import on; 130 where Ctrl-C ends it."""
     try:
-        from vaultgpt.cli import run
+        from vaultgpt import cli
 
-        run()
+        cli.main()
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -114,7 +114,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def run() -> None:
+def main() -> None:
     """Do what the command line says."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # Windows' pipes and old locales lack most letters
         sys.stdout.reconfigure(errors="replace")
