@@ -126,8 +126,8 @@ def style(
     share = np.asarray(weights, np.float64)
     if int((share > 0).sum()) < LEAST_MIRROR:
         answer["why"] = (
-            f"How near its pages are to yours is not known: it wrote only {len(mirror)} in the "
-            f"time given, and {LEAST_MIRROR} are needed."
+            f"How near its pages are to yours is not known: it wrote only {len(mirror)} pages in "
+            f"the time given, and {LEAST_MIRROR} are needed."
         )
         return answer
     profile = make_profile(training)
