@@ -105,6 +105,8 @@ def test_what_is_taken_stands_well_where_the_cursor_was(marked: str, text: str, 
         ("```py\nx = 1¦", "code"),
         ("```py¦", "code"),
         ("Text\n\n    x = foo(1);¦\n    y = bar(2);\n", "code"),
+        ("> She said\n>\n> ```py\n> x = 1¦\n> ```", "code"),
+        ("> [!note] Day\n> ```py¦\n> x = 1\n> ```", "code"),
         ("an `inl¦ine` word", "code"),
         ("$$\nx^2¦\n$$", "formula"),
         ("the sum $x^¦2$ is", "formula"),
@@ -157,6 +159,8 @@ def test_in_an_empty_line_below_a_quote_or_a_table_it_does_not_become_a_part_of_
     assert inserted("> She said\n¦\nAnd I", "It rained.") == "> She said\n\nIt rained.\nAnd I"
     table = "| a | b |\n|---|---|\n| x | y |\n"
     assert inserted(f"{table}¦", "It rained.") == f"{table}\nIt rained."
+    assert read("> ```py\n> x = 1\n> ```\n> She said¦").judgement.used, "the code is closed"
+    assert read("> ```py\n\n> She said¦").judgement.used, "that was another quote"
     assert read(">¦ She said").judgement.used and read("- ¦one").judgement.used
 
 

@@ -47,6 +47,8 @@ _CELL = re.compile(r"[ \t]*:?-+:?[ \t]*")
 _CLAUSE = re.compile(r"[^\W\d_][.!?…,;][\"'”’»)\]*_]*\Z")
 _PROSE = frozenset({"prose", "secret", "quote", "callout"})
 _LINES = frozenset({"title", "date_heading", "tags"})  # with the blank lines below
+_FENCES = ("```", "~~~")
+_MOST_QUOTED = 1_000  # lines above the cursor, within one quote
 _LOOK_LINES = 50  # above the cursor, for the list or the table that its line belongs to
 
 
@@ -140,6 +142,8 @@ def place_at(note: Note, entry: Entry, at: int) -> Place | str:
             return "mark"
         if found := _underlined(note, line):
             return found
+    if line.quote and _in_quoted_code(note.text, line):
+        return "code"
     if span is None or span.kind in _PROSE:
         return _in_prose(note.text, line)
     if span.kind in _LINES:
@@ -147,7 +151,7 @@ def place_at(note: Note, entry: Entry, at: int) -> Place | str:
     if span.kind == "front_matter" or not line.at_end or entry.start + span.end > line.end:
         return Place() if span.kind == "front_matter" else span.kind
     # The last line of a construct of whole lines ends here; indented code may still go on.
-    fenced = line.text.lstrip().startswith(("```", "~~~"))
+    fenced = line.text.lstrip().startswith(_FENCES)
     return span.kind if span.kind == "code" and not fenced else _paragraph(line)
 
 
@@ -248,6 +252,21 @@ def _goes_on(text: str, line: _CursorLine) -> bool:
     """Whether a quote or a table above would take in what an empty line is filled with."""
     above = text[_start_above(text, line.start) : line.start] if line.start else ""
     return bool(_QUOTE.match(above) or above.lstrip().startswith("|"))
+
+
+def _in_quoted_code(text: str, line: _CursorLine) -> bool:
+    """Whether a fence is open in the quote above, or the cursor's own line is one."""
+    if line.text.lstrip().startswith(_FENCES):
+        return True
+    fences, start = 0, line.start
+    for _ in range(_MOST_QUOTED):
+        above = _start_above(text, start)
+        mark = _QUOTE.match(text, above, start) if start else None
+        if mark is None:
+            break
+        fences += text[mark.end() : start].lstrip().startswith(_FENCES)
+        start = above
+    return fences % 2 == 1
 
 
 def _in_table(text: str, line: _CursorLine) -> bool:
