@@ -18,7 +18,7 @@ from benchmarks.voice.journals import Journal
 from benchmarks.voice.mirrors import DAY_S, HOUR_S, START_S, written_at
 from vaultgpt.vault.reconcile import ScannedNote
 
-FIRST_SHARE = 0.80  # of the dated words are the first training
+FIRST_SHARE = 0.80  # of the dated words are the first training, where no other is asked
 HELD_SHARE = 0.10  # of the words from before the nights, and of those that come in them
 HELD_MOST = 1.2  # of what is wanted: a longer note is passed over
 EPOCH = date(1800, 1, 1)  # falls on START_S: old diaries are moved to where clocks are positive
@@ -83,22 +83,22 @@ def last_words(notes: Sequence[ScannedNote], words: int) -> list[ScannedNote]:
     return kept
 
 
-def plan_calendar(notes: Sequence[ScannedNote], seed: int) -> Calendar:
-    """Split a journal at the day by which 80 % of its dated words were written."""
+def plan_calendar(notes: Sequence[ScannedNote], seed: int, first: float = FIRST_SHARE) -> Calendar:
+    """Split a journal at the day by which the `first` share of its dated words was written."""
     every = by_day(notes)
-    border = _border([a for a in every if a.day > date.min])
+    border = _border([a for a in every if a.day > date.min], first)
     old = _hold_out([a.note for a in every if a.day < border], seed)
     late = _hold_out([a.note for a in every if a.day >= border], seed)
     held = {n.note.path for n in (*old, *late)}
     kept = [a for a in every if a.note.note.path not in held]
-    first, later = ([a for a in kept if (a.day >= border) == part] for part in (False, True))
-    return Calendar(tuple(first), tuple(later), tuple(old), tuple(late))
+    before, later = ([a for a in kept if (a.day >= border) == part] for part in (False, True))
+    return Calendar(tuple(before), tuple(later), tuple(old), tuple(late))
 
 
-def _border(dated: Sequence[Arrival]) -> date:
+def _border(dated: Sequence[Arrival], first: float) -> date:
     got, total = 0, words_of(dated)
     for day in sorted({a.day for a in dated}):
-        if got >= FIRST_SHARE * total:
+        if got >= first * total:
             return day
         got += words_of([a for a in dated if a.day == day])
     raise SystemExit("This journal's dates leave nothing to arrive.")

@@ -55,7 +55,7 @@ def test_among_several_vaults_it_lists_what_fits_and_marks_none(
     (tmp_path / "Other").mkdir()
     create_state(tmp_path / "Other")
     done = typed("base")
-    assert done.exit_code == 0 and "learns in 2 GB of memory" in done.stdout
+    assert done.exit_code == 0 and "learns in 3 GB of memory" in done.stdout
     assert "* pebble" not in done.stdout
     assert typed("base", "smollm2").exit_code == 1, "to take one, a vault must be meant"
 
