@@ -57,6 +57,25 @@ def test_a_vault_of_one_long_note_gives_up_its_end_only() -> None:
     assert 1_500 <= chosen[0].words <= 2_000
 
 
+def test_a_novel_does_not_cost_the_short_notes_beside_it(tmp_path: Path) -> None:
+    """Of 150,000 words in one note and thirty of 500, twenty of the thirty were held out."""
+    paragraph = " ".join(f"word{k}" for k in range(60)) + "."
+    vault = Vault(tmp_path)
+    vault.write("novel.md", "\n\n".join(f"{i} {paragraph}" for i in range(2_500)))
+    for i in range(30):
+        vault.write(f"day {i}.md", "\n\n".join(f"{i} {k} {paragraph}" for k in range(8)))
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        held = [e for e in ledger.entries.all() if e.held_out]
+        short = [e for e in held if e.words < 1_000]
+        assert 1 <= len(short) <= 7 and len(held) == len(short) + 1
+        for i in range(30):
+            vault.write(f"later {i}.md", "\n\n".join(f"l {i} {k} {paragraph}" for k in range(8)))
+        vault.record(ledger, NOW + 1)
+        later = [e for e in ledger.entries.all() if e.held_out and e.path.startswith("later")]
+        assert len(later) <= 9
+
+
 def test_every_tag_of_three_entries_is_represented() -> None:
     common = vault_of(40_000, 200, tags=("journal",))
     rare = [Candidate(f"d{i}", 150, ("dream",), 0.99, ()) for i in range(3)]

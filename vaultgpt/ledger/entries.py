@@ -99,14 +99,16 @@ class Entries:
         )
         return tuple((given_id(r["digest"]), r["words"]) for r in rows)
 
-    def usable_words(self, copies: bool = True) -> int:
+    def usable_words(self, copies: bool = True, most: int = 2**62) -> int:
         """Words of prose that the rules allow, in the vault now; what stands twice once, unless
-        told otherwise."""
+        told otherwise. Of one entry no more than `most` count."""
         if not copies:
             self.find_copies()
         which = LIVE if copies else f"{LIVE} AND e.copy_of IS NULL"
-        rows = self._db.read(f"SELECT COALESCE(SUM(e.words), 0) AS n FROM entries e WHERE {which}")
-        return int(rows[0]["n"])
+        summed = "COALESCE(SUM(MIN(e.words, ?)), 0)"
+        return int(
+            self._db.read(f"SELECT {summed} AS n FROM entries e WHERE {which}", (most,))[0]["n"]
+        )
 
     def templates(self) -> set[str]:
         """Digests of paragraphs that stand in five entries or more: they carry no loss."""

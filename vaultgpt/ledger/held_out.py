@@ -2,7 +2,8 @@
 
 Wanted: 5 % of words, at least 24 segments, at most 50,000 words, at most 2,000 of one entry, every
 tag of three or more entries. Compromise for small vaults: never above 20 % of the words, so that
-2,000 words give 400 (two segments) and 25,000 give 4,560 (24 segments, 18 %).
+2,000 words give 400 (two segments) and 25,000 give 4,560 (24 segments, 18 %). A novel among short
+notes gives its 2,000 and counts for no more: the notes are not given up for its length.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _SEGMENTS = 24
 _SEGMENT_WORDS = 190  # estimate of the words in 256 tokens
 MOST_WORDS = 50_000
 ENTRY_WORDS = 2_000
+_COUNTED_WORDS = int(ENTRY_WORDS / _SHARE)  # of one entry: those that its share is taken of
 _TAG_ENTRIES = 3
 _FEW = 5_000  # entries; of so many the paragraphs of all are looked at
 COPY_LEAST = 4  # words of a held-out paragraph whose copies are not learned either
@@ -61,23 +63,31 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_
     """First choice over a whole vault: entries in the order of their draw until there is enough.
 
     An entry of over 2,000 words is never given up whole: its last paragraphs, at most 2,000 words
-    and a fifth of it, are held out and the rest is learned. Then tags without an entry get one.
+    and a fifth of it, are held out and the rest is learned. The shorter ones together give up a
+    fifth of their own words at most. Then tags without an entry get one.
     """
     want, got = wanted_words(total), held
     chosen: dict[str, _Choice] = {}
+    short = [one.words for one in candidates if one.words <= ENTRY_WORDS]
+    room = int(1.1 * _MOST_SHARE * sum(short))
+
+    def add(one: Candidate, choice: _Choice | None, most: int) -> None:
+        nonlocal got, room
+        is_short = one.words <= ENTRY_WORDS
+        if choice and choice.words <= (min(most, room) if is_short else most):
+            chosen[one.id] = choice
+            got += choice.words
+            room -= choice.words * is_short
+
     for one in sorted(candidates, key=lambda c: (c.draw, c.id)):
         if got >= want:
             break
-        choice = _take(one)
-        if choice and got + choice.words <= want + want // 10:
-            chosen[one.id] = choice
-            got += choice.words
+        add(one, _take(one), want + want // 10 - got)
     for one in sorted(candidates, key=lambda c: (c.draw, c.id)):  # a vault of a few long entries
         if got >= want * 3 // 4:
             break
-        if one.id not in chosen and (part := _part(one, min(want - got, one.words // 5))):
-            chosen[one.id] = part
-            got += part.words
+        if one.id not in chosen:
+            add(one, _part(one, min(want - got, one.words // 5)), want - got)
     for choice in _for_tags(candidates, set(chosen), int(_MOST_SHARE * total) - got):
         chosen[choice.id] = choice
     return list(chosen.values())
@@ -146,7 +156,7 @@ class HeldOut:
 
     def decide(self, now: float) -> None:
         """Choose held-out entries among those first seen, once there is enough text."""
-        total = self._entries.usable_words()
+        total = self._entries.usable_words(most=_COUNTED_WORDS)
         first = self._db.meta("held_out_chosen") is None
         candidates = self._candidates()
         if not candidates or (first and total < LEAST_WORDS):
