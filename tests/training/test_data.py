@@ -143,7 +143,7 @@ def test_general_text_is_read_packed_or_plain_and_may_be_absent(tmp_path: Path) 
 
 def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
-    assert choose_rate(135_000_000) == pytest.approx(3e-3)
+    assert choose_rate(135_000_000) == pytest.approx(6e-3)
     assert choose_rate(268_000_000) == pytest.approx(1.5e-3)
     assert choose_rate(7_000_000) == choose_rate(10_000) == pytest.approx(4e-3)
     assert choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
@@ -191,9 +191,11 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(round_tokens=10e6).batch_tokens == 3500
     assert recipe(round_tokens=10e6, params=124_000_000).batch_tokens == 16_384
     real = recipe(round_tokens=60 * 1950.0, params=135_000_000)
-    assert real.batch_tokens == 1950 and real.rate == pytest.approx(3e-3)
+    assert real.batch_tokens == 1950 and real.rate == pytest.approx(6e-3)
     first = recipe(round_tokens=60 * 1950.0, params=135_000_000, hurried=True)
     assert first.batch_tokens == 512 and first.rate == pytest.approx(3e-3 * (512 / 1950) ** 0.75)
+    later = recipe(round_tokens=2000.0, params=135_000_000, **read)
+    assert later.rate == pytest.approx(3e-3 * (1000 / 1950) ** 0.75)
     assert recipe(round_tokens=2000.0, **read).batch_tokens == 1000
     much = recipe(round_tokens=20_000.0, fresh=False, read_tokens=40 * 875.0)
     assert (much.batch_tokens, much.rate) == (875, small.rate)  # as the fresh one before it

@@ -83,7 +83,10 @@ def choose_recipe(
     most = settings.batch_tokens or (_RATE_TOKENS if small else _LARGE_BATCH)
     held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
     batch = max(0 if hurried and not small else min(most, int(held)), min(_LEAST_BATCH, most))
-    rate = settings.learning_rate or rate_of_batch(params, batch) / 2**gentle
+    peak = choose_rate(params)
+    if not small and (hurried or not fresh):
+        peak = min(peak, _FEW_STEPS_RATE)
+    rate = settings.learning_rate or peak * share_of_rate(params, batch) / 2**gentle
     return Recipe(
         rank,
         rate,
@@ -115,13 +118,17 @@ def choose_rank(words: int) -> int:
 
 # Peak rates by parameters, log-log between them. 4e-3 and 2.8e-3: LoRA and the embedding of bases
 # up to pebble 0.3.0, which 2.8e-3 fits as well as 4e-3 and better than 2e-3 on 190,000 words of
-# Thoreau. 3e-3: LoRA alone on SmolLM2-135M, the example vault, bits per byte less than the base's
-# after half a pass and one: 11.4 and 15.1 %, with 1.5e-3 10.2 and 13.4 %; plain English is better
-# than the base's by 2.4 and 2.7 %. With 5e-4, as was advised for this size, two passes gave 12.6 %.
+# Thoreau. 6e-3: LoRA alone on SmolLM2-135M, the example vault, bits per byte less than the base's
+# after one and two passes: 17.4 and 19.3 %, with 3e-3 16.0 and 18.3 % (at best 18.6), plain English
+# 1.3 and 0.6 % better than the base's, 1.7 and 1.6 % with 3e-3 (in batches of 512, whose rates are
+# smaller). With 5e-4, as was advised for this size, two passes gave 12.6 %.
 # 1.5e-3: Gemma 3 270M, the example vault, after one, two and three passes: 13.7, 15.2 and 13.2 %
 # fewer bits than its base, plain English 2.6, 2.6 and 3.4 % worse (the validation part takes the
 # second); with 2.3e-3 the best was 14.8 % less and 6.2 % worse at English, which is refused.
-_RATES = ((7e6, 4e-3), (11.6e6, 2.8e-3), (135e6, 3e-3), (268e6, 1.5e-3))
+_RATES = ((7e6, 4e-3), (11.6e6, 2.8e-3), (135e6, 6e-3), (268e6, 1.5e-3))
+# Most of a round that may have few steps, a first voice or a night's: ten of them at twice 3e-3
+# made plain English 1.7 % worse.
+_FEW_STEPS_RATE = 3e-3
 _FALL = 0.35  # of larger bases with this power of their size; from the literature, not measured
 
 
@@ -132,10 +139,10 @@ def choose_rate(params: int) -> float:
     return float(within) * min(1.0, float((sizes[-1] / params) ** _FALL))
 
 
-def rate_of_batch(params: int, batch_tokens: int) -> float:
-    """Peak rate of a round that takes batches of so many tokens."""
+def share_of_rate(params: int, batch_tokens: int) -> float:
+    """The share of its rate that a round takes whose batches have so many tokens."""
     full = _RATE_TOKENS if params < SMALL_BASE else _LARGE_RATE_TOKENS
-    return choose_rate(params) * min(1.0, float((batch_tokens / full) ** _SMALL_BATCH))
+    return min(1.0, float((batch_tokens / full) ** _SMALL_BATCH))
 
 
 def _embedding_rate(rate: float) -> float:
