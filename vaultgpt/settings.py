@@ -118,7 +118,7 @@ class Training:
     )
     epochs: float = option(
         0.0,
-        "Most passes of a fresh round over the vault; 0 chooses by the base's size",
+        "Most passes of a fresh round over the vault; 0 takes two",
         "passes",
         "0..100",
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaultgpt.bases.estimate import SMALL_BASE, fresh_passes
+from vaultgpt.bases.estimate import FRESH_PASSES, SMALL_BASE
 from vaultgpt.settings import Training
 
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
@@ -97,11 +97,11 @@ def choose_recipe(
     )
 
 
-def passes(settings: Training, *, fresh: bool, params: int) -> float:
+def passes(settings: Training, *, fresh: bool) -> float:
     """Passes over the text to learn."""
     if not fresh:
         return settings.new_passes
-    return settings.epochs or fresh_passes(params)
+    return settings.epochs or FRESH_PASSES
 
 
 def choose_block(settings: Training, *, params: int, context: int) -> int:

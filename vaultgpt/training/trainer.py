@@ -187,7 +187,7 @@ class Trainer:
     def _lesson(self, measurer: Measurer) -> Lesson:
         base, (train, validation) = measurer.base, self._texts()
         parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
-        last = self._last(parent, base.params)
+        last = self._last(parent)
         recipe, mixture, epoch_tokens, total = self._mixture(
             base, parent, train, last.tokens if last else 0
         )
@@ -205,15 +205,11 @@ class Trainer:
             last=last,
         )
 
-    def _last(self, parent: Adapter | None, params: int) -> LastWeights | None:
+    def _last(self, parent: Adapter | None) -> LastWeights | None:
         """Where the parent's training stood."""
         if parent is None or self.job.parent is None:
             return None
-        tokens = (
-            self.job.words
-            * TOKENS_PER_WORD_SMALL
-            * passes(self.settings, fresh=True, params=params)
-        )
+        tokens = self.job.words * TOKENS_PER_WORD_SMALL * passes(self.settings, fresh=True)
         return load_last(Path(self.job.parent), parent) or LastWeights.guess(parent, tokens)
 
     def _mixture(
@@ -235,7 +231,7 @@ class Trainer:
         new = stream("new", train, block)
         rough = new.tokens
         shares = _FRESH_SHARES if self.fresh else _SHARES
-        total = rough * passes(self.settings, fresh=self.fresh, params=base.params)
+        total = rough * passes(self.settings, fresh=self.fresh)
         general_chars = int(_CHARS_A_TOKEN * total * shares["general"] / shares["new"])
         general = read_general(self.job.general_replay)
         parts = {
