@@ -86,6 +86,7 @@ def test_where_the_base_writes_by_choice_it_is_said_and_how_to_go_back(tmp_path:
 def test_continue_says_that_the_base_has_not_read_a_language(apart: Trained) -> None:
     (config,) = apart.home.glob("vaults/*/config.toml")
     save_option(config, "base", "pebble")
+    apart("activate", "base")
     german = (
         "Gestern Abend bin ich noch einmal am Fluss entlanggegangen, obwohl es schon dunkel war, "
         "und ich hörte nur meine eigenen Schritte im Nebel"
