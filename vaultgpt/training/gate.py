@@ -164,8 +164,9 @@ def _not_worse(
             True,
             found.upper,
             bound,
-            f"{figure} it never saw (at 95 % "
-            + (f"{percent(found.upper)} more at most)." if found.upper > 0 else "not more)."),
+            f"{figure} it never saw "
+            + (f"(at most {percent(found.upper)} more" if found.upper > 0 else "(surely not more")
+            + ", at 95 %).",
         )
     if found.entries < FEW_ENTRIES:
         why = f"; {found.entries} held-out entries show only a gain of 2 % or more"

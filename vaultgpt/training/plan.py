@@ -39,10 +39,8 @@ class Due:
     why: str
     cause: str = ""
     takes_s: float | None = None  # of a full round over LONG_S, or what is left of a paused one
-    stood: tuple[int, str | None] = (
-        0,
-        None,
-    )  # the ledger when asked: the round's number, the voice
+    # How the ledger stood when it was asked: the next round's number, and the voice.
+    stood: tuple[int, str | None] = (0, None)
 
 
 def due(
