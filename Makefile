@@ -6,6 +6,7 @@
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 DEMO_BASE ?= smollm2
+SHELL_PATH := $(PATH)
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 PY := $(BIN)/python.exe
@@ -17,6 +18,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 endif
 
 .PHONY: demo test soak check pytest coverage house plugin plugin-browser dist clean
+# It tells whether the shell that asked for it finds vaultgpt.
+demo: export PATH := $(SHELL_PATH)
 demo: .venv/.installed
 	$(BIN)/vaultgpt demo --then $(DEMO_BASE)
 
