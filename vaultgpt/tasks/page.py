@@ -333,7 +333,7 @@ def _phone(desk: Desk, _asked: Nothing) -> _PhoneLink:
     name = desk.settings.server.phone
     if not name:
         raise NotFound(
-            "No phone is let in.", "Give the name of your HTTPS proxy: docs/running.md says how."
+            "No phone is let in.", "Give the name of your HTTPS proxy: docs/phone.md says how."
         )
     address, token = f"https://{name.lower()}", desk.state.phone_token()
     query = urlencode({"address": address, "token": token})
