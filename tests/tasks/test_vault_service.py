@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from vaultgpt import __version__
 from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.files import write_json
 from vaultgpt.ledger import Ledger
@@ -20,6 +21,7 @@ from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient, find_daemon, proof_of
 from vaultgpt.tasks.config import RELOAD
+from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
 from vaultgpt.tasks.report import REPORT
 from vaultgpt.tasks.status import STATUS
@@ -164,3 +166,31 @@ def test_a_call_with_settings_of_its_own_is_done_here_and_the_daemon_hears_of_it
         pass
     service.ask(ACTIVATE, ActivateRequest(id="base"))
     assert listener.paths[1:] == ["/v1/reload"]
+
+
+@pytest.mark.parametrize(
+    ("told", "finding"),
+    [
+        ({"troubles": {}}, ("daemon", True, "listens on port")),
+        ({"troubles": {"upgraded": "Begin anew."}}, ("daemon", False, "Begin anew.")),
+        ({"version": "0.0.9"}, ("daemon", False, "It is vaultgpt 0.0.9")),
+        ({"troubles": {"watch": "No more are given."}}, ("watching", False, "No more are given.")),
+    ],
+    ids=["nothing", "an upgrade", "one of before there were keys", "the watcher"],
+)
+def test_doctor_knows_by_key_what_does_not_work_in_the_daemon(
+    state: VaultState,
+    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    told: dict[str, object],
+    finding: tuple[str, bool, str],
+) -> None:
+    listener.token = state.token()
+    say_it_listens(state, listener)
+    health, status = listener.answer, {"version": __version__, **told}
+    monkeypatch.setattr(
+        listener, "answer", lambda path: status if path == STATUS.path else health(path)
+    )
+    name, ok, message = finding
+    (found,) = [one for one in check_vault(state) if one.name == name]
+    assert found.ok == ok and message in found.message

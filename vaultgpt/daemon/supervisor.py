@@ -236,7 +236,7 @@ class Daemon:
             raise
         self._figures = told
         decision, ready = self.rounds.decision, self.writing.mirror.ready
-        said = told_problems(told)
+        troubles = {**told_problems(told), **self._problems()}
         worker = MirrorWorker(
             running=self.writing.mirror.running,
             pid=self.writing.mirror.pid,
@@ -250,7 +250,8 @@ class Daemon:
             "paused_round": None if training else told["paused_round"],
             "next_training": NextRound(when=decision.when, why=decision.why),
             "device": ready.get("device"),
-            "problems": list({**said, **self._problems()}.values()),
+            "problems": list(troubles.values()),
+            "troubles": troubles,
             "worker": worker,
             "daemon": DaemonPlace(pid=os.getpid(), port=self.port),
         }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vaultgpt import __version__
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultGPTError
@@ -19,13 +20,13 @@ from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings, unknown_keys
 from vaultgpt.state import VaultState, state_root
-from vaultgpt.tasks.client import find_daemon
+from vaultgpt.tasks.client import DaemonClient, find_daemon
 from vaultgpt.tasks.status import quarantine
 from vaultgpt.tasks.vaults import all_vaults
 from vaultgpt.vault.reconcile import closed_folders
 from vaultgpt.vault.rules import RuleSet
 from vaultgpt.vault.walk import walk
-from vaultgpt.vault.watch import UNWATCHED, Watcher
+from vaultgpt.vault.watch import Watcher
 
 _NEEDED = (
     "torch",
@@ -130,14 +131,14 @@ def _settings(state: VaultState) -> str:
 def _watching(state: VaultState) -> str:
     """As the running daemon has it; else as it would be."""
     if daemon := find_daemon(state):
-        told = [p for p in daemon.get("/v1/status")["problems"] if p.startswith(UNWATCHED)]
+        problem = _troubles(daemon).get("watch")
     else:
         watcher = Watcher(state.vault, lambda: None, 1.0, 1.0)
         watcher.start()
-        told = [watcher.problem] if watcher.problem else []
+        problem = watcher.problem
         watcher.stop()
-    if told:
-        raise VaultGPTError(told[0], "Until then it is compared on a timer.")
+    if problem:
+        raise VaultGPTError(problem, "Until then it is compared on a timer.")
     return "What is saved is heard of."
 
 
@@ -237,11 +238,20 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     if not state.runtime.exists():
         return Finding("daemon", True, "Not running; `vaultgpt serve` starts it.")
     if found := find_daemon(state):
-        told = [p for p in found.get("/v1/status")["problems"] if "vaultgpt was upgraded" in p]
-        if told:
-            return Finding("daemon", False, told[0], "`vaultgpt serve` again, where it does not.")
+        if upgraded := _troubles(found).get("upgraded"):
+            return Finding("daemon", False, upgraded, "`vaultgpt serve` again, where it does not.")
         return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.")
     if mend:
         state.runtime.unlink(missing_ok=True)
         return Finding("daemon", True, "Cleared away after a daemon that died.")
     return Finding("daemon", False, "It ended without saying so.", "Start `vaultgpt serve` again.")
+
+
+def _troubles(daemon: DaemonClient) -> dict[str, str]:
+    """What its `status` says does not work, by key; one without keys is an older vaultgpt."""
+    told = daemon.get("/v1/status")
+    if "troubles" not in told and told["version"] != __version__:
+        said = f"It is vaultgpt {told['version']}; {__version__} is installed."
+        return {"upgraded": said}
+    troubles: dict[str, str] = told.get("troubles", {})
+    return troubles

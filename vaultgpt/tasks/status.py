@@ -101,6 +101,7 @@ class Status(Figures):
     next_training: NextRound
     device: str | None
     problems: list[str]
+    troubles: dict[str, str]  # the same by what is in trouble: "watch", "settings", "upgraded"
     worker: MirrorWorker | None
     daemon: DaemonPlace | None  # None where none runs
 
@@ -214,25 +215,29 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
 
         state, ledger = desk.state, desk.ledger
         compared = ledger.compared()
-        problems = [*unknown_keys(state.config), *(compared[1] if compared else ())]
+        said = unknown_keys(state.config)
+        troubles = {"settings": " ".join(said)} if said else {}
+        troubles |= {f"vault {n}": one for n, one in enumerate(compared[1] if compared else ())}
         try:
             ledger.require_vault()
         except VaultError as error:  # its drive is not there: what is known is told all the same
-            problems.append(str(error))
+            troubles["vault"] = str(error)
         try:
             base = resolve(desk.settings.base, state)
             why = due(ledger, desk.settings, base, desk.now).why
         except VaultGPTError as error:  # the base can't be used: the rest is told all the same
             why = ""
-            problems.append(str(error))
+            troubles["base"] = str(error)
         told, training = figures(desk), under_way(state)
+        troubles = {**told_problems(told), **troubles}
         return {
             **told,
             "training": training,
             "paused_round": None if training else told["paused_round"],
             "next_training": NextRound(when=None, why=why),
             "device": desk.settings.mirror.device,
-            "problems": [*told_problems(told).values(), *problems],
+            "problems": [*troubles.values()],
+            "troubles": troubles,
             "worker": None,
             "daemon": None,
         }
