@@ -406,3 +406,29 @@ def test_what_is_saved_twice_within_a_coarse_clock_is_read_again_later(
         for at, read in ((saved, 20), (saved + 1, 0), (saved + 10, 20), (saved + 20, 0)):
             monkeypatch.setattr("vaultgpt.vault.walk.time.time", lambda at=at: at)
             assert ledger.follow(Rules(), NOW).read == read
+
+
+def test_what_is_read_otherwise_than_before_is_recorded_so(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A note's name is no date. 2. Obsidian's format of daily notes makes it one; no note has
+    changed. 3. The whole is read again. 4. A newer vaultgpt reads notes otherwise.
+
+    Result: of 2 the ledger has the date; only 3 finds all as it was.
+    """
+    vault.write("Daily/03.14.2021.md", body("day"))
+    formats = vault.root / ".obsidian" / "daily-notes.json"
+    formats.parent.mkdir()
+    with Ledger.open(vault.state) as ledger:
+        found = ledger.follow(vault.settings.rules, NOW)
+        assert (found.read, found.changed) == (21, 21)
+        assert [entry.date for entry in of_note(ledger, "Daily/03.14.2021.md")] == [None]
+        formats.write_text('{"format": "MM.DD.YYYY", "folder": "Daily"}')
+        found = ledger.follow(vault.settings.rules, NOW + 1)
+        assert (found.read, found.changed) == (21, 21)
+        assert [entry.date for entry in of_note(ledger, "Daily/03.14.2021.md")] == ["2021-03-14"]
+        found = ledger.follow(vault.settings.rules, NOW + 2, whole=True)
+        assert (found.read, found.changed) == (21, 0)
+        monkeypatch.setattr(reconcile, "_READER", reconcile._READER + 1)
+        found = ledger.follow(vault.settings.rules, NOW + 3)
+        assert (found.read, found.changed) == (21, 21)

@@ -176,12 +176,13 @@ def _together(hashes: Sequence[Hashes]) -> Hashes:
 class Followed:
     """What a comparison of the folder with the ledger found."""
 
-    read: int  # notes that are new or changed
+    read: int  # notes that were opened
     gone: int
     said: list[str]  # what the author should know of the vault as a whole
     closed: tuple[str, ...] = ()  # folders that can't be listed
     recorded: bool = True  # False without the right secret: the ledger is as it was
     saved: float = 0.0  # when the last of those read was written, seconds since the epoch
+    changed: int = 0  # of those read, what is new, or was read or judged otherwise than before
 
 
 class Following:
@@ -253,7 +254,8 @@ class Following:
         if changes.files or gone or self._recording.unfinished() or self.compared() is None:
             parts = _told(changes, heard, done)
             empty = changes.count == 0
-            self._recording.record(gone, parts, now, vanished_percent, empty=empty)
+            found = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
+            done.changed = found.notes
         elif self._db.meta("version") == version:
             self._db.note(_MARKS, " ".join([str(version), *changes.marks]))
         self._db.note(RULES, mark)
@@ -289,7 +291,8 @@ class Following:
         done = Followed(len(changes.files), len(changes.left), compared[1])
         if changes.files or changes.left:
             parts = _told(changes, heard, done)
-            self._recording.record(changes.left, parts, now, vanished_percent, empty=False)
+            found = self._recording.record(changes.left, parts, now, vanished_percent, empty=False)
+            done.changed = found.notes
         return done
 
 

@@ -113,7 +113,7 @@ class Recorder:
         return {row["n"] for row in found}
 
     def _changed(self, notes: Sequence[ScannedNote]) -> list[tuple[int, ScannedNote]]:
-        """Notes with other bytes or another judgement, with their rows; of others the stamp."""
+        """Notes with other bytes, read or judged otherwise, by row; of others the stamp."""
         paths = [kept_text(scanned.note.path) for scanned in notes]
         known = {
             row["path"]: row
@@ -124,12 +124,14 @@ class Recorder:
         }
         stamps, others = [], []
         for path, scanned in zip(paths, notes, strict=True):
-            row, digest = known.get(path), kept_id(digest_of([scanned.digest], self.key))
+            row, read = known.get(path), [scanned.digest, scanned.read_by]
+            digest = kept_id(digest_of(read, self.key))
             verdict = (digest, scanned.judgement.used, scanned.judgement.code)
             if row and (row["digest"], bool(row["used"]), row["code"]) == verdict:
                 stamps.append((*_kept_stamp(scanned.stamp), path))
             else:
                 others.append((path, scanned, verdict))
+        self.done.notes += len(others)
         self.db.executemany("UPDATE notes SET mtime_ns=?, size=?, inode=? WHERE path=?", stamps)
         self.db.executemany(
             "INSERT INTO notes (path, mtime_ns, size, inode, digest, used, code, words, problem) "

@@ -122,6 +122,7 @@ class ScoreRow:
 class Recorded:
     """What a scan changed."""
 
+    notes: int = 0  # new ones, with other bytes, read or judged otherwise
     changed: int = 0  # entries with new or other text
     gone_notes: int = 0
     gone_words: int = 0  # of usable entries that are nowhere in the vault any more

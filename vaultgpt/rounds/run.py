@@ -261,16 +261,16 @@ class _Run:
         """
         percent = self.settings.schedule.vanished_percent
         found = self.ledger.follow(self.settings.rules, self.now(), percent, whole=whole)
-        if found.read or found.gone:
+        if found.changed or found.gone:
             self.found = None
         return whole or found.read >= self.ledger.notes.count()
 
     def _plan(self, anew: bool, now: float) -> Round:
-        """What is due, asked once; of a fresh round again once every note was read `anew`."""
-        round_ = plan(self.ledger, self.settings, self.base, now, self.asked, self.found)
-        if round_.kind != "fresh" or anew:
-            return round_
-        self._scan(whole=True)
+        """What is due, asked once; again where reading every note `anew` found another vault."""
+        if self.found is None:
+            self.found = due(self.ledger, self.settings, self.base, now, self.asked)
+        if self.found.kind == "fresh" and not anew:
+            self._scan(whole=True)
         return plan(self.ledger, self.settings, self.base, now, self.asked, self.found)
 
     def _stage(self, round_: Round, now: float) -> tuple[Round, Assembled, Path] | None:

@@ -40,7 +40,7 @@ _UNTOUCHED = {
     "symlink": Judgement(False, "symlink", "It is a symbolic link, which is not followed."),
     "placeholder": Judgement(False, "placeholder", "It lies in the cloud, not on this machine."),
 }
-_READER = 4  # counted up when a note is read otherwise than before: then all are read anew
+_READER = 5  # counted up when a note is read otherwise than before: then all are read anew
 _HALF = re.compile("[\ud800-\udfff]")
 _SOME_NOTES = 500  # whose stamps are compared at once
 _PART_BYTES = 1 << 20
@@ -58,6 +58,7 @@ class ScannedNote:
     judgement: Judgement
     stamp: FileStamp
     digest: str  # SHA-256 of the bytes, hex
+    read_by: str = ""  # how they were read; what was read otherwise may say otherwise
 
 
 @dataclass(frozen=True)
@@ -304,10 +305,11 @@ class _VaultReader:
         self.vault = vault
         self.rules = RuleSet.load(vault, rules)
         self.daily = DailyFormat.load(vault)
+        self._read_by = repr((_READER, self.daily))
 
     def fingerprint(self) -> str:
         """Hash of everything but the notes themselves that decides what is read from them."""
-        made_from = repr((_READER, self.rules.sources(), self.daily))
+        made_from = repr((self._read_by, self.rules.sources()))
         return hashlib.sha256(made_from.encode()).hexdigest()
 
     def read(self, files: Sequence[FoundFile]) -> list[ScannedNote]:
@@ -363,7 +365,8 @@ class _VaultReader:
                 out.append(one)
                 continue
             note, digest = next(notes), hashlib.sha256(one.data).hexdigest()
-            out.append(ScannedNote(note, self.rules.judge(note), one.found.stamp, digest))
+            judged = self.rules.judge(note)
+            out.append(ScannedNote(note, judged, one.found.stamp, digest, self._read_by))
         return out
 
 
