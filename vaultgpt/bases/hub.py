@@ -33,7 +33,7 @@ from vaultgpt.bases.names import hub_folder
 from vaultgpt.errors import BaseModelError, Conflict
 from vaultgpt.files import fsync_dir, fsync_file, locked, make_private_dir, sha256_file, write_json
 
-Progress = Callable[[int, int], None]  # bytes here, bytes in all
+OnProgress = Callable[[int, int], None]  # bytes here, bytes in all
 _ALSO = ("generation_config.json", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
 _SLACK_BYTES = 64 << 20  # left free beyond the model's own size
 _TIMEOUT_S = 15.0  # of the first question; the transfer has huggingface_hub's own
@@ -49,7 +49,7 @@ class _RemoteFile:
     blob_id: str | None
 
 
-def fetch_from_hub(name: str, repo: str, revision: str | None, on_progress: Progress) -> str:
+def fetch_from_hub(name: str, repo: str, revision: str | None, on_progress: OnProgress) -> str:
     """Bring the model's files under models_root(); return the commit.
 
     An interrupted transfer goes on where it stopped. BaseModelError, Conflict.
@@ -58,7 +58,7 @@ def fetch_from_hub(name: str, repo: str, revision: str | None, on_progress: Prog
         return _fetch(name, repo, revision, on_progress)
 
 
-def _fetch(name: str, repo: str, revision: str | None, on_progress: Progress) -> str:
+def _fetch(name: str, repo: str, revision: str | None, on_progress: OnProgress) -> str:
     commit, listed = _ask(repo, revision)
     target = hub_folder(repo, commit)
     if (target / RECORD).is_file():
@@ -78,7 +78,7 @@ def _fetch(name: str, repo: str, revision: str | None, on_progress: Progress) ->
 
 
 def _silent(done: int, total: int) -> None:
-    """A Progress that nobody sees."""
+    """An OnProgress that nobody sees."""
 
 
 def _ask(repo: str, revision: str | None) -> tuple[str, dict[str, _RemoteFile]]:
@@ -112,7 +112,7 @@ def _ask(repo: str, revision: str | None) -> tuple[str, dict[str, _RemoteFile]]:
 class _Mover:
     """Moves files of one commit into a folder that outlives an interrupted process."""
 
-    def __init__(self, repo: str, commit: str, part: Path, on_progress: Progress) -> None:
+    def __init__(self, repo: str, commit: str, part: Path, on_progress: OnProgress) -> None:
         self.repo, self.commit, self.part, self.on_progress = repo, commit, part, on_progress
 
     def bring(self, files: list[_RemoteFile]) -> None:

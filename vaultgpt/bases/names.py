@@ -27,7 +27,7 @@ from vaultgpt.bases.catalogue import (
     meant,
 )
 from vaultgpt.bases.gguf import gguf_in, is_gguf
-from vaultgpt.bases.hashes import RECORD, Hashes, check_recorded, read_record
+from vaultgpt.bases.hashes import RECORD, HashCache, check_recorded, read_record
 from vaultgpt.bases.kinds import ends_a_turn, token_remarks
 from vaultgpt.bases.model import PICKLES, Base, inspect, model_files, read_config
 from vaultgpt.bases.ollama import OLLAMA
@@ -308,7 +308,7 @@ def _open(folder: Path, name: str) -> Base:
             "The embedded base is missing from this installation.", "Install vaultgpt again."
         )
     try:
-        hashes = Hashes()
+        hashes = HashCache()
         checked = hashes.knows(folder / "config.json") and all(
             hashes.knows(folder / file) for file in model_files(folder, name)
         )

@@ -20,7 +20,7 @@ import psutil
 
 from vaultgpt.bases.failures import megabytes, no_room
 from vaultgpt.bases.gguf import Gguf, read_gguf
-from vaultgpt.bases.hashes import RECORD, Hashes, Record
+from vaultgpt.bases.hashes import RECORD, HashCache, Record
 from vaultgpt.bases.kinds import CHOOSE
 from vaultgpt.bases.model import inspect, model_files
 from vaultgpt.bases.names import name_unpacked, unpacked_folder
@@ -52,7 +52,7 @@ def unpack(name: str, file: Path, stem: str, on_progress: Callable[[int, int], N
     `stem` is the folder's readable part. Done once for a file's bytes. BaseModelError, Conflict.
     """
     found = read_gguf(file, name)
-    hashes = Hashes()
+    hashes = HashCache()
     try:
         digest = hashes.sha256(file)
     except OSError as error:

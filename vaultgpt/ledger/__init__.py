@@ -1,12 +1,19 @@
 """The ledger of a vault: what is known, learned, held out, forgotten, emitted and active."""
 
 from vaultgpt.ledger.ledger import Ledger
-from vaultgpt.ledger.rows import EntryRow, GenerationRow, Learned, Paragraph, Pending, RoundRow
+from vaultgpt.ledger.rows import (
+    EntryRow,
+    GenerationRow,
+    LearnedParagraph,
+    Paragraph,
+    Pending,
+    RoundRow,
+)
 
 __all__ = [
     "EntryRow",
     "GenerationRow",
-    "Learned",
+    "LearnedParagraph",
     "Ledger",
     "Paragraph",
     "Pending",

@@ -13,7 +13,7 @@ from vaultgpt.errors import Conflict, NotFound
 from vaultgpt.ledger.database import Database, in_parts
 from vaultgpt.ledger.entries import LIVE
 from vaultgpt.ledger.memory_file import Line, Restated
-from vaultgpt.ledger.rows import GenerationRow, Learned
+from vaultgpt.ledger.rows import GenerationRow, LearnedParagraph
 from vaultgpt.ledger.schema import given_id, kept_id
 
 KNOWN_OF = "known_of"  # the active generation that texts.known tells of
@@ -156,7 +156,7 @@ class Generations:
                     some,
                 )
 
-    def add(self, row: GenerationRow, learned: Iterable[Learned]) -> None:
+    def add(self, row: GenerationRow, learned: Iterable[LearnedParagraph]) -> None:
         """Enter a published generation with what it learned by itself."""
         with self._db.write() as sql:
             sql.execute(

@@ -14,7 +14,7 @@ from typing import Any
 from vaultgpt.ledger.database import Database
 from vaultgpt.ledger.lineage import Generations
 from vaultgpt.ledger.memory_file import Line, Restated
-from vaultgpt.ledger.rows import GIVEN_UP, GenerationRow, Learned, RoundRow, ScoreRow
+from vaultgpt.ledger.rows import GIVEN_UP, GenerationRow, LearnedParagraph, RoundRow, ScoreRow
 from vaultgpt.ledger.schema import kept_id
 from vaultgpt.wire import CheckRow, ReportRow, SegmentsRow
 
@@ -58,7 +58,7 @@ class Rounds:
         report: ReportRow | None,
         checks: Sequence[CheckRow] = (),
         generation: GenerationRow | None = None,
-        learned: Iterable[Learned] = (),
+        learned: Iterable[LearnedParagraph] = (),
         waited: Iterable[str] = (),
         sampled: bool = False,
     ) -> None:

@@ -8,7 +8,7 @@ from vaultgpt.wire import CheckRow, ReportRow
 
 GIVEN_UP = "given up"  # of a round's checks
 WAITING = ("placeholder", "unreadable", "quarantined")  # codes of notes not here, but not gone
-Learned = tuple[str, str, int]  # entry id, paragraph digest, words
+LearnedParagraph = tuple[str, str, int]  # entry id, paragraph digest, words
 
 
 @dataclass(frozen=True)

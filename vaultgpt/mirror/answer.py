@@ -29,7 +29,7 @@ _SURE_WORDS, _SURE_TOKENS = 3, 24  # the chance of so many first words is kept
 
 
 @dataclass(frozen=True)
-class Frame:
+class AnswerFrame:
     """What all alternatives of a request share."""
 
     vocabulary: Vocabulary
@@ -47,7 +47,7 @@ class Answer:
     """The tokens of one alternative, drawn one by one until its wording has a finish."""
 
     def __init__(
-        self, frame: Frame, sampler: Sampler, dry: Dry, wording: Wording, verse: Verse | None
+        self, frame: AnswerFrame, sampler: Sampler, dry: Dry, wording: Wording, verse: Verse | None
     ) -> None:
         self.frame, self.sampler, self.dry, self.wording = frame, sampler, dry, wording
         self.verse = verse

@@ -29,7 +29,7 @@ from vaultgpt.mirror.families import Commons, build, stamps
 from vaultgpt.mirror.lean import Model
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
-from vaultgpt.mirror.sequences import Prepared, Sequences, Voice
+from vaultgpt.mirror.sequences import Prepared, Sequences, VoiceParts
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.settings import Mirror
@@ -245,7 +245,7 @@ class Engine:
     ) -> Sequences:
         """Prefill the prompt, or that of `stems`, and stand ready to write."""
         gen_id = self.generation(prompt.model)
-        voice = Voice(
+        voice = VoiceParts(
             gen_id,
             self.vocabulary,
             self._breaks,

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from vaultgpt.mirror.remote import RemoteEngine
 
 _GRACE_S = 1.0  # between the end of the input and a hard exit
-Message = Frame
-
-
 _NO_MEMORY = Unavailable(
     "There is not enough memory for this request.",
     "Close other programs or choose a smaller base.",
@@ -42,7 +39,7 @@ class Inbox:
     """What the reader thread shares with the main thread."""
 
     def __init__(self, stream: IO[bytes], leave: Callable[[], None]) -> None:
-        self.queue: queue.Queue[Message | None] = queue.Queue()
+        self.queue: queue.Queue[Frame | None] = queue.Queue()
         self.stopping = threading.Event()
         self.done = threading.Event()
         self.on_ping: Callable[[], None] = lambda: None
@@ -63,7 +60,7 @@ class Inbox:
         if not self.done.wait(_GRACE_S):
             self._leave()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Frame) -> None:
         if message.get("op") == "ping":
             self.on_ping()
             return
@@ -113,7 +110,7 @@ class Worker:
             self._answer(message)
             self.inbox.finished(message.get("id"))
 
-    def _answer(self, message: Message) -> None:
+    def _answer(self, message: Frame) -> None:
         try:
             op = self._ops.get(str(message.get("op")))
             if op is None:
@@ -134,12 +131,12 @@ class Worker:
                 ),
             )
 
-    def _send(self, event: str, to: Message, /, **fields: Any) -> None:
+    def _send(self, event: str, to: Frame, /, **fields: Any) -> None:
         head = {"event": event, **({"id": to["id"]} if "id" in to else {})}
         with self._writing:
             write_frame(self.out, {**head, **fields})
 
-    def _error(self, message: Message, error: VaultGPTError) -> None:
+    def _error(self, message: Frame, error: VaultGPTError) -> None:
         try:
             self._send(
                 "error",
@@ -152,7 +149,7 @@ class Worker:
         except BrokenPipeError:
             self.inbox.stopping.set()
 
-    def _open(self, message: Message) -> None:
+    def _open(self, message: Frame) -> None:
         from vaultgpt.corpus.runs import RunIndex
 
         settings = _settings(message)
@@ -174,7 +171,7 @@ class Worker:
             load_ms=round((perf_counter() - message["received"]) * 1000, 1),
         )
 
-    def _engine(self, settings: Mirror, message: Message) -> Engine | RemoteEngine:
+    def _engine(self, settings: Mirror, message: Frame) -> Engine | RemoteEngine:
         """The body that the settings ask for; ours where they may not have the other one."""
         if settings.engine == "own":
             return self._own(settings)
@@ -202,13 +199,13 @@ class Worker:
             raise Unavailable("The mirror has no base open yet.")
         return self.engine
 
-    def _prompt(self, message: Message) -> Prompt:
+    def _prompt(self, message: Frame) -> Prompt:
         try:
             return Prompt.from_json(message["prompt"])
         except (KeyError, TypeError, AttributeError):
             raise UsageError("The prompt is not one that the mirror understands.") from None
 
-    def _generate(self, message: Message) -> None:
+    def _generate(self, message: Frame) -> None:
         engine, prompt = self._opened(), self._prompt(message)
         for said in engine.generate(
             prompt, lambda: self.inbox.is_cancelled(message.get("id")), message["received"]
@@ -219,13 +216,13 @@ class Worker:
                 told = replace(said, engine_problem=engine.problem)
                 self._send("usage", message, **told.to_json())
 
-    def _warm(self, message: Message) -> None:
+    def _warm(self, message: Frame) -> None:
         cached = self._opened().warm(
             self._prompt(message), lambda: self.inbox.is_cancelled(message.get("id"))
         )
         self._send("warmed", message, cached_tokens=cached)
 
-    def _activate(self, message: Message) -> None:
+    def _activate(self, message: Frame) -> None:
         folder = message.get("folder")
         self._opened().activate(
             message.get("active"),
@@ -242,20 +239,20 @@ class Worker:
             problem=engine.problem,
         )
 
-    def _runs(self, message: Message) -> None:
+    def _runs(self, message: Frame) -> None:
         if self.index is not None:
             self.index.load()
         self._send("runs", message)
 
 
-def _settings(message: Message) -> Mirror:
+def _settings(message: Frame) -> Mirror:
     settings = Settings()
     for name, value in (message.get("settings") or {}).items():
         settings = with_option(settings, f"mirror.{name}", value)
     return settings.mirror
 
 
-def _folders(message: Message) -> dict[str, Path]:
+def _folders(message: Frame) -> dict[str, Path]:
     return {g: Path(folder) for g, folder in (message.get("generations") or {}).items()}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.lines import Lines
-from vaultgpt.mirror.answer import Answer, Frame
+from vaultgpt.mirror.answer import Answer, AnswerFrame
 from vaultgpt.mirror.copy_guard import Runs
 from vaultgpt.mirror.decoding import Decoding, Guidance, Lane
 from vaultgpt.mirror.lengths import MAY_BE_SHORT
@@ -39,7 +39,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Voice:
+class VoiceParts:
     """What a generation's alternatives share, whatever the prompt."""
 
     generation: str
@@ -57,7 +57,7 @@ class Sequences:
     def __init__(
         self,
         prompt: Prompt,
-        voice: Voice,
+        voice: VoiceParts,
         ready: Prepared | None,
         began: float,
         stems: Stems | None = None,
@@ -89,7 +89,7 @@ class Sequences:
         healing = None
         if cut.tail and ready.same_tail:
             healing = Healing(self.voice.vocabulary, cut, decoding.look, decoding.barred)
-        frame = Frame(
+        frame = AnswerFrame(
             vocabulary=self.voice.vocabulary,
             before=prompt.text,
             context=cut.ids[ready.encoded.head :],
@@ -109,7 +109,7 @@ class Sequences:
         here = len(text) - text.rfind("\n") - 1
         return found if found is not None and here <= found.longest and not self._stems else None
 
-    def _answer(self, index: int, frame: Frame) -> Answer:
+    def _answer(self, index: int, frame: AnswerFrame) -> Answer:
         prompt, sampling, voice = self.prompt, self.prompt.sampling, self.voice
         lines = self._lines()
         poetry = lines is not None or any(map(names_verse, prompt.tags))

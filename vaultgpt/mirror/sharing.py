@@ -19,9 +19,9 @@ from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from vaultgpt.children import leave_with_parent, no_core, own_code, trim_heap
-from vaultgpt.mirror.mirror_worker import Inbox, Message, Worker
+from vaultgpt.mirror.mirror_worker import Inbox, Worker
 from vaultgpt.settings import Mirror
-from vaultgpt.wire import write_frame
+from vaultgpt.wire import Frame, write_frame
 
 if TYPE_CHECKING:
     from vaultgpt.mirror.engine import Engine
@@ -31,7 +31,7 @@ SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens
 _READER_S = 1.0  # until a session's reader has seen that its socket is closed
 _SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
 _TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds nobody up
-_REGROUP: Message = {"op": "regroup"}  # from ourselves: another session has come to the same base
+_REGROUP: Frame = {"op": "regroup"}  # from ourselves: another session has come to the same base
 
 
 class Turn:
@@ -180,7 +180,7 @@ class _Session(Worker):
                 reader.join(_READER_S)  # it holds on to what is to be let go of
             self._connection.close()
 
-    def _answer(self, message: Message) -> None:
+    def _answer(self, message: Frame) -> None:
         if message is _REGROUP:
             with contextlib.suppress(
                 Exception

@@ -10,7 +10,7 @@ from functools import partial
 
 from vaultgpt import generation_folders
 from vaultgpt.generation_folders import Manifest
-from vaultgpt.ledger import GenerationRow, Learned, Ledger
+from vaultgpt.ledger import GenerationRow, LearnedParagraph, Ledger
 from vaultgpt.rounds.ending import sweep
 from vaultgpt.rounds.publish import rows_of
 from vaultgpt.state import VaultState
@@ -68,7 +68,11 @@ def _enter(state: VaultState, ledger: Ledger, name: str, now: float) -> list[str
 
 
 def _complete(
-    ledger: Ledger, row: GenerationRow, learned: list[Learned], manifest: Manifest, now: float
+    ledger: Ledger,
+    row: GenerationRow,
+    learned: list[LearnedParagraph],
+    manifest: Manifest,
+    now: float,
 ) -> None:
     """Do the transaction that the crash cut off; after a lost ledger only enter what is there."""
     open_round = ledger.rounds.interrupted()

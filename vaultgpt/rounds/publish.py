@@ -15,7 +15,7 @@ from vaultgpt import generation_folders
 from vaultgpt.bases.estimate import BaseInfo
 from vaultgpt.bases.names import keep_embedded
 from vaultgpt.generation_folders import Manifest
-from vaultgpt.ledger import GenerationRow, Learned, Ledger
+from vaultgpt.ledger import GenerationRow, LearnedParagraph, Ledger
 from vaultgpt.rounds.outcome import verdict_of
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
@@ -94,7 +94,7 @@ def _manifest(settings: Settings, base: BaseInfo, done: Closing, now: float) -> 
     }
 
 
-def rows_of(name: str, manifest: Manifest) -> tuple[GenerationRow, list[Learned]]:
+def rows_of(name: str, manifest: Manifest) -> tuple[GenerationRow, list[LearnedParagraph]]:
     """The ledger's rows for a published generation, from its manifest."""
     learned = [(str(e), str(d), int(w)) for e, d, w in manifest["learned"]]
     settings = manifest.get("settings", {})

@@ -24,7 +24,7 @@ from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import TrainingError, UsageError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
-from vaultgpt.ledger import Learned, Ledger
+from vaultgpt.ledger import LearnedParagraph, Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
 from vaultgpt.rounds.ending import busy, end_lost, give_up, must_stop
 from vaultgpt.rounds.mend import repair
@@ -308,7 +308,7 @@ class _Run:
         self.ledger.forgotten.bar(made.barred)
         return made, folder, self._digest(made.job, made.learned)
 
-    def _digest(self, job: Job, learned: list[Learned]) -> str:
+    def _digest(self, job: Job, learned: list[LearnedParagraph]) -> str:
         """Of all that a round is to do and to enter, keyed, for it tells of the author's text."""
         body = json.dumps(
             {

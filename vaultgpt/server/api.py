@@ -47,7 +47,7 @@ def _make_app(service: Service) -> web.Application:
     app[WRITING] = set()
     app[NEWEST] = {}
     app[VISITS] = Visits(service.token)
-    app.add_routes(visits.ROUTES)
+    app.add_routes(visits.PAGES)
     app.add_routes([web.route(row.method, row.path, row.handler) for row in ROUTES])
     app.on_response_prepare.append(_cors(origins))
     app.on_shutdown.append(_end_streams)

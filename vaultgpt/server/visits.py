@@ -163,7 +163,7 @@ async def _page(request: web.Request) -> web.Response:
     return _html(*_document())
 
 
-ROUTES = [web.get("/", _page, allow_head=False), web.get("/open", _open, allow_head=False)]
+PAGES = [web.get("/", _page, allow_head=False), web.get("/open", _open, allow_head=False)]
 
 
 def _said(status: int, sentence: str) -> web.Response:

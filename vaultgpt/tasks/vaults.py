@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from vaultgpt.bases.hashes import Hashes
+from vaultgpt.bases.hashes import HashCache
 from vaultgpt.errors import Conflict, NotFound, StateError, VaultError, VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState, drop_state, find_state, known_vaults, state_root
@@ -163,7 +163,7 @@ def erase(state: VaultState) -> None:
     """Erase a vault's state and its line in vaults.json. StateError where something stays."""
     drop_state(state.vault)
     shutil.rmtree(state.folder, ignore_errors=True)
-    hashes = Hashes()
+    hashes = HashCache()
     for folder in (state.folder, state.vault):
         hashes.forget_below(folder)
     hashes.save()

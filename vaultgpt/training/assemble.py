@@ -17,7 +17,7 @@ from typing import Protocol
 from vaultgpt.bases.estimate import BaseInfo
 from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
 from vaultgpt.corpus.words import split_words
-from vaultgpt.ledger import EntryRow, Learned, Ledger
+from vaultgpt.ledger import EntryRow, LearnedParagraph, Ledger
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.paragraphs import TextParagraph, entry_places, split_paragraphs
 from vaultgpt.settings import Rules, Settings
@@ -54,7 +54,7 @@ class Assembled:
     """A job, what it teaches once promoted, and what it holds out of this round only."""
 
     job: Job
-    learned: list[Learned]
+    learned: list[LearnedParagraph]
     waited: list[str]
     held_out: list[str]
     barred: list[str]  # paragraphs that hold a run of a forgotten note
@@ -196,7 +196,7 @@ class _Builder:
         self.barred = ledger.forgotten.digests()
         self.barred_runs = ledger.forgotten.runs()
         self.held_digests: set[str] = set()
-        self.learned: list[Learned] = []
+        self.learned: list[LearnedParagraph] = []
         self.found_barred: set[str] = set()
 
     def _docs(self, rows: Iterable[EntryRow]) -> Iterator[_Doc]:

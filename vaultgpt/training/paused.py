@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from vaultgpt.bases.estimate import human
 from vaultgpt.files import read_json, write_atomic, write_json
-from vaultgpt.ledger import Learned, Ledger, RoundRow
+from vaultgpt.ledger import LearnedParagraph, Ledger, RoundRow
 from vaultgpt.settings import Training
 from vaultgpt.training.round import CHECKPOINT, OF_MACHINE, Job, job_from_json
 
@@ -48,7 +48,7 @@ class _Fixed(TypedDict):
 class _Taught(TypedDict):
     """What the ledger will be told that it learned, and the entries that it read."""
 
-    learned: list[Learned]
+    learned: list[LearnedParagraph]
     entries: list[str]
 
 
@@ -122,7 +122,7 @@ def _progress(checkpoint: Path) -> _ProgressRow:
 
 
 def fix(
-    folder: Path, job: Job, learned: list[Learned], compare: dict[str, str], ledger: Ledger
+    folder: Path, job: Job, learned: list[LearnedParagraph], compare: dict[str, str], ledger: Ledger
 ) -> None:
     """Write beside the job what a later night needs of it; `compare` names generations."""
     write_json(folder / _FIXED, _fixed(ledger, job.base_sha256, asdict(job.settings), compare))
@@ -143,7 +143,7 @@ def _fixed(
     )
 
 
-def unfix(folder: Path) -> tuple[Job, list[Learned]] | None:
+def unfix(folder: Path) -> tuple[Job, list[LearnedParagraph]] | None:
     """The job as it was begun and what it teaches; None where they can't be read."""
     try:
         taught: _Taught = read_json(folder / _TAUGHT)

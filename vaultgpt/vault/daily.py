@@ -135,7 +135,7 @@ def _pattern(form: str, locales: frozenset[str] | None = None) -> Pattern:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _PeriodicNote:
     """One kind of periodic note: where it lies, and how its path is written below that."""
 
     folder: str
@@ -232,13 +232,13 @@ def _plus_days(iso: str, days: int) -> str | None:
 class DailyFormat:
     """How this vault names its periodic notes."""
 
-    kinds: tuple[_Kind, ...] = ()
+    kinds: tuple[_PeriodicNote, ...] = ()
     locales: tuple[str, ...] = ()  # in which its names are dates, where not all of them are
 
     @staticmethod
     def load(vault: Path) -> DailyFormat:
         """From .obsidian; a missing or damaged file means Obsidian's defaults."""
-        found: list[_Kind] = []
+        found: list[_PeriodicNote] = []
         _add(found, "daily", settings(vault, "daily-notes.json"))
         periodic = settings(vault, "plugins", "periodic-notes", "data.json")
         sets = periodic.get("calendarSets")
@@ -313,8 +313,8 @@ def _text(value: object) -> str:
     return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else ""
 
 
-def _add(found: list[_Kind], name: str, part: dict[str, object]) -> None:
+def _add(found: list[_PeriodicNote], name: str, part: dict[str, object]) -> None:
     folder = _text(part.get("folder")).strip("/")
     form = _text(part.get("format"))[:200] or _DEFAULTS[name]
     template = _text(part.get("templatePath") or part.get("template")).strip("/")
-    found.append(_Kind(folder + "/" if folder else "", form, template.removesuffix(".md")))
+    found.append(_PeriodicNote(folder + "/" if folder else "", form, template.removesuffix(".md")))
