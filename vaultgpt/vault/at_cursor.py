@@ -18,7 +18,7 @@ from vaultgpt.settings import Rules
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.dates import parse_date
 from vaultgpt.vault.entry import LEFT_OUT, Entry, Judgement, Note, Span
-from vaultgpt.vault.markup import heading, setext
+from vaultgpt.vault.markup import ITEM, heading, setext
 from vaultgpt.vault.place import NOWHERE, Place, place_at, without_quote
 from vaultgpt.vault.reading import EDITOR_READER
 from vaultgpt.vault.reconcile import read_one
@@ -40,7 +40,7 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _WIDE = re.compile("[\U00010000-\U0010ffff]")
 _BLANK = re.compile(r"(?:[ \t]*\r?\n)+")
 _LINE = re.compile(r"[^\n]+")
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[.\][ \t]+)?")
+_ITEM = re.compile(rf"[ \t]*{ITEM}[ \t]+(?:\[.\][ \t]+)?")
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ _FIELD = re.compile(
 _REFERENCE = re.compile(r"[ ]{0,3}\[(?!\^)[^\]\n]{1,200}\]:[ \t]+\S+[^\n]{0,500}(?=\n|\Z)")
 _CALLOUT = re.compile(r"[ \t]*>[ \t]*\[!")
 _QUOTE_MARKS = re.compile(r"[ \t]*>[ \t>]*")
-_QUOTED_ITEM = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)+(?:\[.\][ \t]+)?(?=>)")
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?$)")
+# What begins an item of a list.
+ITEM = r"(?:[-*+]|\d{1,9}[.)])"
+_QUOTED_ITEM = re.compile(rf"[ \t]*(?:{ITEM}[ \t]+)+(?:\[.\][ \t]+)?(?=>)")
+_ITEM = re.compile(rf"[ \t]*{ITEM}(?:[ \t]|\r?$)")
 # Lines that no paragraph goes on through: headings, fences, rules, maths, comments, HTML, anchors.
 _BREAKS = re.compile(
     r"[ \t]{0,3}(?:#{1,6}[ \t]|`{3}|~{3}|%%|\$\$|<!--|</?[A-Za-z][^>\n]{0,200}>[ \t\r]*$|>|\|"

@@ -11,6 +11,7 @@ from bisect import bisect
 
 from vaultgpt.vault.dates import heading_date
 from vaultgpt.vault.entry import Kind
+from vaultgpt.vault.markup import ITEM
 
 _PICTURES = r"[\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f\u200d]"
 _SPACE = r"[ \t\u00a0\u202f]"
@@ -96,7 +97,7 @@ _ORG = re.compile(
 )
 _ORG_END = re.compile(r"^[ \t]*#\+END_\w+[ \t]*(?:\r?\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _DRAWER_END = re.compile(r"^[ \t]*:END:[^\n]*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_ITEM = re.compile(rf"[ \t]*{ITEM}[ \t]")
 _LONGEST_HIGHLIGHT = 20_000  # characters
 
 

@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 
 from vaultgpt.vault.entry import Entry, Note
-from vaultgpt.vault.markup import heading, setext
+from vaultgpt.vault.markup import ITEM, heading, setext
 
 _QUOTED = re.compile(r"[ \t]*>[ \t]?")
-_NEW_ITEM = re.compile(r"([ \t]*)(?:[-*+]|\d{1,9}[.)])[ \t]")
+_NEW_ITEM = re.compile(rf"([ \t]*){ITEM}[ \t]")
 _OPENS = re.compile(  # what must begin its line: new text before or within it would undo it
-    r"[ \t]*(?:>(?:[ \t]*\[![^\]\n]*\][+-]?)?|(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[.\][ \t]+)?"
+    rf"[ \t]*(?:>(?:[ \t]*\[![^\]\n]*\][+-]?)?|{ITEM}[ \t]+(?:\[.\][ \t]+)?"
     r"|```|~~~|\$\$|\|)"
 )
 _TAGS_LINE = re.compile(r"[ \t]*(?:#[^\s#]+[ \t]*)+")
@@ -42,7 +42,7 @@ _QUOTE = re.compile(r"(?:[ \t]*>)+[ \t]?")
 _CALLOUT = re.compile(r"\[![^\]\n]*\][+-]?[ \t]*")
 _RULE = re.compile(r" {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|\$\$)[ \t]*")
 _BLOCK_ID = re.compile(r"(?:^|[ \t])\^[A-Za-z0-9-]{2,60}[ \t]*\Z")
-_ITEM = re.compile(r"([ \t]*)([-*+]|\d{1,9}[.)])[ \t]")
+_ITEM = re.compile(rf"([ \t]*)({ITEM})[ \t]")
 _CELL = re.compile(r"[ \t]*:?-+:?[ \t]*")
 _CLAUSE = re.compile(r"[^\W\d_][.!?…,;][\"'”’»)\]*_]*\Z")
 _PROSE = frozenset({"prose", "secret", "quote", "callout"})

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from vaultgpt.vault import markup, others
 from vaultgpt.vault.dates import day_or_month
 from vaultgpt.vault.entry import INLINE, Kind, Mark
-from vaultgpt.vault.markup import InlineTags
+from vaultgpt.vault.markup import ITEM, InlineTags
 
 _STOP = re.compile(r"[\n\\`%<$!\[\]({#^:]|www\.")
-_LIST = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
+_LIST = re.compile(rf"[ \t]*{ITEM}(?:[ \t]|\r?\n|\Z)")
 _TICKS = re.compile(r"`+")
 _LONGEST_DAY = 60  # characters of a line that is a day
 _YEAR = re.compile(r"\d{4}|\d[/.-]\d\d?[/.-]\d\d")
