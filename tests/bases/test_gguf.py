@@ -129,7 +129,7 @@ def test_a_kind_that_transformers_cannot_read_is_named(tiny_llama: Path, tmp_pat
 def test_ollamas_models_are_found_by_their_manifests(
     chat_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vaultgpt.bases.ollama import ollama_file
+    from vaultgpt.bases.gguf import ollama_file
 
     store = tmp_path / "models"
     monkeypatch.setenv("OLLAMA_MODELS", str(store))

@@ -12,8 +12,8 @@ from tests.server.conftest import ORIGIN, PHONE_TOKEN, TOKEN, Api
 from tests.server.test_page import let_in
 from vaultgpt.errors import UsageError
 from vaultgpt.options import with_option
-from vaultgpt.server.phone import PHONE_MAY_ASK
 from vaultgpt.server.routes import ROUTES
+from vaultgpt.server.visits import PHONE_MAY_ASK
 from vaultgpt.settings import Settings, save_option
 
 NAME = "desk.tail1234.ts.net"

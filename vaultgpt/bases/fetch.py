@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vaultgpt.bases.catalogue import PEBBLE, PIP, Known, full_name, known_base
 from vaultgpt.bases.failures import Unreachable
+from vaultgpt.bases.gguf import OLLAMA, ollama_file
 from vaultgpt.bases.hub import OnProgress, fetch_from_hub
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import (
@@ -27,7 +28,6 @@ from vaultgpt.bases.names import (
     pins,
     resolve,
 )
-from vaultgpt.bases.ollama import OLLAMA, ollama_file
 from vaultgpt.bases.unpack import check_package, unpack
 from vaultgpt.children import command, environment, spawn_options
 from vaultgpt.errors import BaseModelError

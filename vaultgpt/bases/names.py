@@ -26,11 +26,10 @@ from vaultgpt.bases.catalogue import (
     known_base,
     meant,
 )
-from vaultgpt.bases.gguf import gguf_in, is_gguf
+from vaultgpt.bases.gguf import OLLAMA, gguf_in, is_gguf
 from vaultgpt.bases.hashes import RECORD, HashCache, check_recorded, read_record
 from vaultgpt.bases.kinds import ends_a_turn, token_remarks
 from vaultgpt.bases.model import PICKLES, Base, inspect, model_files, read_config
-from vaultgpt.bases.ollama import OLLAMA
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import fsync_dir, fsync_file, make_private_dir, read_json, write_json
 from vaultgpt.state import VaultState, state_root

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from vaultgpt.errors import Forbidden, VaultGPTError, expected
-from vaultgpt.server import phone, problems, visits
+from vaultgpt.server import problems, visits
 from vaultgpt.server.connections import answering
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING, Metrics, Service
 from vaultgpt.server.routes import ROUTES
@@ -161,7 +161,7 @@ def _gate(service: Service, origins: Callable[[], tuple[str, ...]]) -> Middlewar
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if phone.by_phone(request):
+        if visits.by_phone(request):
             _check_phone(request, service.phone_token(), origins())
             return await handler(request)
         _check_host(request)
@@ -179,12 +179,12 @@ def _gate(service: Service, origins: Callable[[], tuple[str, ...]]) -> Middlewar
 
 def _check_phone(request: web.Request, token: str, origins: tuple[str, ...]) -> None:
     """What has come by the phone's name: no cookie counts there, and no token but the phone's."""
-    phone.check_not_public(request)
+    visits.check_not_public(request)
     _check_origin(request, origins)
     if request.path != "/health":
         _check_token(request, token)
         _check_content_type(request)
-    phone.check_may_ask(request)
+    visits.check_may_ask(request)
 
 
 def _cors(origins: Callable[[], tuple[str, ...]]) -> _Signal:

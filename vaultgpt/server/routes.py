@@ -19,7 +19,6 @@ from vaultgpt.errors import NotFound
 from vaultgpt.server import completions, visits
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import METRICS, SERVICE, WRITING
-from vaultgpt.server.phone import by_phone
 from vaultgpt.server.problems import parse, parse_query
 from vaultgpt.tasks.client import proof_of
 from vaultgpt.tasks.config import OPTIONS, RELOAD, SET_OPTION
@@ -143,7 +142,7 @@ async def _health(request: web.Request) -> web.Response:
 def _asked_where(request: web.Request) -> tuple[str, int | str]:
     """The token that counts where the daemon is asked, and that place."""
     service = request.app[SERVICE]
-    if by_phone(request):
+    if visits.by_phone(request):
         return service.phone_token(), request.host.lower()
     assert request.transport is not None
     return service.token(), int(request.transport.get_extra_info("sockname")[1])

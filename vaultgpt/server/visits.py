@@ -1,7 +1,8 @@
-"""The page of one's voice at `/`: the link that opens it once, the cookie after it, its document.
+"""Who is let in beside the token's holder: a browser at the page of one's voice, and the phone.
 
-What lets a browser in is in memory alone and ends with the daemon. Knows nothing about what the
-page shows: that is voice_page/ beside this file.
+A link opens the page once, a cookie after it; that is in memory alone and ends with the daemon. The
+phone comes by the name of the author's own proxy, `server.phone`, and has a token of its own. Knows
+nothing about what is asked, nor what the page shows: that is voice_page/ beside this file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from vaultgpt.errors import Forbidden
+from vaultgpt.server.context import SERVICE
 from vaultgpt.tasks.page import Link
 
 PATHS = frozenset({"/", "/open"})  # they see for themselves who asks
@@ -46,6 +49,27 @@ MAY_ASK = frozenset(
         "POST /v1/likeness",
         "POST /v1/train",
         "POST /v1/train/cancel",
+    }
+)
+# Not the page, which is for the eyes at home; nor settings, forgetting and what else acts for good.
+PHONE_MAY_ASK = frozenset(
+    {
+        "GET /health",
+        "GET /v1/status",
+        "GET /v1/generations",
+        "GET /v1/report",
+        "GET /v1/tags",
+        "GET /v1/notes",
+        "GET /v1/notes/provenance",
+        "GET /v1/provenance",
+        "POST /v1/completions",
+        "POST /v1/warm",
+        "POST /v1/label",
+        "POST /v1/likeness",
+        "POST /v1/accepted",
+        "POST /v1/train",
+        "POST /v1/train/cancel",
+        "POST /v1/generations/{id}/activate",
     }
 )
 KEY_HEADER = "X-Vaultgpt-Page"
@@ -102,10 +126,9 @@ class Visits:
         A browser sends a cookie of 127.0.0.1 to every port there, so that whoever listens on
         another one may see it: the key, which the page keeps for its own port, must come along.
         """
-        browser, resource = self._browser(request), request.match_info.route.resource
-        if browser is None or resource is None:
+        browser, asked = self._browser(request), _asked(request)
+        if browser is None:
             return False
-        asked = f"{request.method} {resource.canonical}"
         own = request.headers.get("Origin") == own_origin(request)
         key = request.headers.get(KEY_HEADER, "")
         return asked in MAY_ASK and (request.method == "GET" or own) and _same(key, browser.key)
@@ -122,6 +145,12 @@ VISITS: web.AppKey[Visits] = web.AppKey("visits", Visits)
 def _same(given: str, ours: str) -> bool:
     """In constant time."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), ours.encode())
+
+
+def _asked(request: web.Request) -> str:
+    """The route, "GET /v1/status"; "" for none of ours."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else f"{request.method} {resource.canonical}"
 
 
 def own_origin(request: web.Request) -> str:
@@ -230,3 +259,28 @@ def _users(table: str, port: int) -> set[int]:
     """Whose the open connections from a port are, by the kernel's table of connections."""
     rows = [line.split() for line in table.splitlines()[1:]]
     return {int(row[7]) for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
+
+
+def by_phone(request: web.Request) -> bool:
+    """Whether the one Host header is, whole, the name that `server.phone` gives."""
+    name = request.app[SERVICE].settings.server.phone
+    hosts = request.headers.getall("Host", [])
+    return bool(name) and len(hosts) == 1 and hosts[0].lower() == name.lower()
+
+
+def check_not_public(request: web.Request) -> None:
+    """Forbidden for what came from the open internet, as Tailscale tells."""
+    if "Tailscale-Funnel-Request" in request.headers:
+        raise Forbidden(
+            "The daemon does not answer the open internet.",
+            "funnel_not_allowed",
+            "Use `tailscale serve`, and turn `tailscale funnel` off.",
+        )
+
+
+def check_may_ask(request: web.Request) -> None:
+    """Forbidden for what a phone has no need of."""
+    if _asked(request) not in PHONE_MAY_ASK:
+        raise Forbidden(
+            "A phone may not ask this.", "not_for_a_phone", "Do it on the computer at home."
+        )
