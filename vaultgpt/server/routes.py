@@ -150,6 +150,8 @@ def _asked_where(request: web.Request) -> tuple[str, int | str]:
 
 async def _report(request: web.Request) -> web.Response:
     task = MEASURE if parse_query(request, _ReportRequest).measure == "1" else REPORT
+    if task is MEASURE and visits.by_phone(request):
+        visits.check_may_ask(request, f"{MEASURE.method} {MEASURE.path}")
     return _json(await request.app[SERVICE].ask(task, NOTHING))
 
 
