@@ -1,5 +1,5 @@
 /** What the daemon's figures mean, in sentences. Pure functions of values. */
-import { figure, record, text } from "./daemon/answers.ts";
+import { record, strings, text } from "./daemon/answers.ts";
 import type { Generation, NoteAnswer, Whose } from "./daemon/api.ts";
 import type { Daemon } from "./daemon/model.ts";
 
@@ -82,14 +82,6 @@ export function statusStory(daemon: Daemon, voice: string): string {
 	return [...new Set(said.filter(Boolean).join("\n").split("\n"))].join("\n");
 }
 
-/** How much less a voice is surprised by pages that it never saw than before it learned. */
-function gain(after: number | null, base: number | null): string | null {
-	if (!after || !base) return null;
-	const percent = 100 * (1 - after / base);
-	const side = percent >= 0 ? "less" : "more";
-	return `${Math.abs(percent).toFixed(1)} % ${side} surprised by your pages than before it learned from you`;
-}
-
 /** What the test said of a voice. */
 export function verdict(generation: Generation): string {
 	if (generation.barred) return "Not to be used: it learned a note that was forgotten since.";
@@ -97,29 +89,12 @@ export function verdict(generation: Generation): string {
 	return generation.why ? `${word}: ${generation.why}` : `${word}.`;
 }
 
-/** The last round's report, a sentence each; the daemon's own sentences when it gives some. */
+/** The report in the daemon's own sentences; where it has none, what the test said. */
 export function reportSentences(answer: Record<string, unknown> | null): string[] {
 	if (!answer) return ["Nothing has been learned yet."];
-	const given = answer["sentences"];
-	const lines = Array.isArray(given) ? given.filter((line): line is string => typeof line === "string" && line !== "") : [];
-	if (lines.length > 0) return ordered(lines);
-	const report = record(answer["report"] ?? answer);
-	const bits = record(report["bits_per_byte"]);
-	const [held, base] = [figure(bits["held_out"]), figure(bits["held_out_base"])];
-	const better = gain(held, base);
-	const general = [figure(bits["general_base"]), figure(bits["general"])];
-	const judged = record(answer["verdict"]);
-	const why = text(judged["why"]) ?? text(answer["verdict"]);
-	const copying = record(report["copying"]);
-	const [share, own, longest] = [figure(copying["share"]), figure(copying["author_share"]), figure(copying["longest"])];
-	return [
-		better ? `${better} (${base?.toFixed(3)} → ${held?.toFixed(3)} bits per byte; lower is better).` : "",
-		general[0] && general[1] ? `By plain English: ${general[0].toFixed(3)} → ${general[1].toFixed(3)}.` : "",
-		longest !== null ? `The longest run of your own words that it repeats has ${longest} words.` : "",
-		share !== null && own !== null ? `It repeats runs of eight words in ${percent(share)} of its text, you in ${percent(own)}.` : "",
-		...gains(report["by_tag"]),
-		better ? "" : (why ?? ""),
-	].filter(Boolean);
+	const lines = ordered(strings(answer["sentences"]));
+	const why = text(record(answer["verdict"])["why"]);
+	return lines.length > 0 || why === null ? lines : [why];
 }
 
 /** First whether it sounds like the author; the heading goes, and rows by tag and year come last. */
@@ -127,20 +102,6 @@ function ordered(lines: readonly string[]): string[] {
 	const row = (line: string) => line.startsWith("  ");
 	const told = lines.filter((line) => !row(line) && !line.endsWith(":"));
 	return [...told, ...lines.filter(row).map((line) => line.trim())];
-}
-
-/** The tags it learned best, and how well. */
-function gains(byTag: unknown): string[] {
-	const all = Object.entries(record(byTag)).flatMap(([tag, row]) => {
-		const [after, base] = [figure(record(row)["after"]), figure(record(row)["base"])];
-		return after && base ? [{ tag, share: 1 - after / base }] : [];
-	});
-	const best = all.filter(({ share }) => share > 0).sort((a, b) => b.share - a.share).slice(0, 3);
-	return best.length > 0 ? [`Learned best: ${best.map(({ tag, share }) => `#${tag} (${percent(share)})`).join(", ")}.`] : [];
-}
-
-function percent(share: number): string {
-	return `${(100 * share).toFixed(1)} %`;
 }
 
 /** Why one note is used or not. */

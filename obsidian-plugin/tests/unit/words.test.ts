@@ -38,9 +38,6 @@ test("verdicts, reports and notes are told in words", () => {
 	expect(reportSentences({ sentences: ["g000002, on pages held out:", "  #a: 5 % less.", "Less surprised by you."], report: {} })).toEqual(["Less surprised by you.", "#a: 5 % less."]);
 	expect(reportSentences({ sentences: [], verdict: { why: "Better." } })).toEqual(["Better."]);
 	expect(reportSentences(null)).toEqual(["Nothing has been learned yet."]);
-	expect(reportSentences({ report: { bits_per_byte: { held_out: 1.8, held_out_base: 2 } }, verdict: { why: "Better." } })).toEqual([
-		"10.0 % less surprised by your pages than before it learned from you (2.000 → 1.800 bits per byte; lower is better).",
-	]);
 	expect(noteSentence({ used: false, why: "it is a template", keptAside: null, problem: null })).toBe("This note is not used: it is a template.");
 	expect(noteSentence({ used: true, why: "", keptAside: "part", problem: null })).toBe("This note is learned from. A part of it is kept aside to measure with, and never learned.");
 });
