@@ -20,7 +20,7 @@ from vaultgpt.settings import Settings
 from vaultgpt.state import real_vault
 from vaultgpt.tasks import init
 from vaultgpt.tasks.init import findings
-from vaultgpt.vault.census import census
+from vaultgpt.vault.census import Census, census
 from vaultgpt.vault.reconcile import read_vault
 
 GERMAN = (
@@ -54,9 +54,9 @@ def said_of(vault: Path, base: Base, settings: Settings | None = None) -> str:
     return "\n".join(lines)
 
 
-def counted(words: int, language: str | None = "en", **more: Any) -> dict[str, Any]:
+def counted(words: int, language: str | None = "en", **more: Any) -> Census:
     """A census without a vault."""
-    return {
+    found: Census = {
         "notes": 100,
         "used": 100,
         "left_out": {},
@@ -66,7 +66,10 @@ def counted(words: int, language: str | None = "en", **more: Any) -> dict[str, A
         "folders": {"": words},
         "language": language,
         "problems": 0,
-    } | more
+        "foreign": {},
+    }
+    found.update(more)  # type: ignore[typeddict-item]
+    return found
 
 
 def test_a_plain_vault_is_counted_and_told_what_comes_next(vault: Path, pebble: Base) -> None:

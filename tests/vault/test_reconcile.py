@@ -261,9 +261,7 @@ def test_the_census_adds_up(tmp_path: Path) -> None:
     assert found["years"] == {"2020": 1, "2021": 3}
     assert found["folders"] == {"Journal": 420, "": 12}
     assert (found["language"], found["problems"]) == ("en", 1)
-    assert sentence(found).startswith(
-        "4 of 6 notes are used: 432 words of your prose, 2020 to 2021;"
-    )
+    assert sentence(found) == "4 of 6 notes are used: 432 words of your prose, 2020 to 2021."
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def scan(
         if not any(rows.values()):
             out.print("There are none.", markup=False)
         return
-    out.print(sentence({**found, "left_out": {}}), markup=False)
+    out.print(sentence(found), markup=False)
     reasons = {reason(code, count): count for code, count in found["left_out"].items()}
     parts = {"Left out": reasons, "Tags": found["tags"], "Years": found["years"]}
     for title, counts in parts.items():

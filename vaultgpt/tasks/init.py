@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vaultgpt.bases.catalogue import Known, chat_warning, is_chat_model, reads_only_english
 from vaultgpt.bases.estimate import Estimate, advised, estimate, human, this_machine
@@ -17,7 +15,7 @@ from vaultgpt.bases.model import Base
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.settings import Settings
 from vaultgpt.tasks.language import LANGUAGES
-from vaultgpt.vault.census import reason
+from vaultgpt.vault.census import Census, reason
 
 _SMALL_WORDS = 10_000
 _HUGE_WORDS = 3_000_000
@@ -28,7 +26,7 @@ _MOST_FILES = 5_000  # looked at to say what a folder without notes holds
 _MANY_FOREIGN = 5  # notes of a folder, from which it is asked about
 
 
-def findings(census: Mapping[str, Any], vault: Path, base: Base, settings: Settings) -> list[str]:
+def findings(census: Census, vault: Path, base: Base, settings: Settings) -> list[str]:
     """What to say about a vault, a sentence or two an item, in reading order."""
     if not census["notes"]:
         return [_no_notes(vault)]
@@ -37,7 +35,7 @@ def findings(census: Mapping[str, Any], vault: Path, base: Base, settings: Setti
         return [*said, _nothing_usable(census)]
     said += _mostly_clippings(census) or foreign_folders(census)
     if census["words"] < LEAST_WORDS:
-        return [*said, _too_few(int(census["words"])), *_advise(census, base, settings)]
+        return [*said, _too_few(census["words"]), *_advise(census, base, settings)]
     return [*said, *_advise(census, base, settings), *_next(census, base, settings)]
 
 
@@ -66,7 +64,7 @@ def _no_notes(vault: Path) -> str:
     )
 
 
-def _counts(census: Mapping[str, Any]) -> str:
+def _counts(census: Census) -> str:
     notes, used, words = census["notes"], census["used"], census["words"]
     years = sorted(census["years"])
     when = (
@@ -85,15 +83,15 @@ def _words(count: int) -> str:
     return "one word" if count == 1 else f"{count:,} words"
 
 
-def _places(census: Mapping[str, Any]) -> list[str]:
+def _places(census: Census) -> list[str]:
     """Where the words lie, and under which tags."""
     said = []
-    folders = [(n, w) for n, w in census.get("folders", {}).items() if w]
+    folders = [(n, w) for n, w in census["folders"].items() if w]
     if len(folders) > 1:
         most = ", ".join(f"{name or 'the top folder'} ({words:,})" for name, words in folders[:4])
         more = f", and {len(folders) - 4} more" if len(folders) > 4 else ""
         said.append(f"Words by folder: {most}{more}.")
-    tags = list(census.get("tags", {}).items())
+    tags = list(census["tags"].items())
     if tags:
         most = ", ".join(f"#{tag} ({count:,})" for tag, count in tags[:5])
         more = f", and {len(tags) - 5:,} more" if len(tags) > 5 else ""
@@ -101,7 +99,7 @@ def _places(census: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _left_out(census: Mapping[str, Any]) -> list[str]:
+def _left_out(census: Census) -> list[str]:
     reasons = sorted(census["left_out"].items(), key=lambda item: -item[1])
     if not reasons:
         return []
@@ -113,8 +111,8 @@ def _left_out(census: Mapping[str, Any]) -> list[str]:
     return [f"Left out: {', '.join(parts)}. `vaultgpt why NOTE` explains any of them."]
 
 
-def _problems(census: Mapping[str, Any]) -> list[str]:
-    count = census.get("problems", 0)
+def _problems(census: Census) -> list[str]:
+    count = census["problems"]
     if not count:
         return []
     subject, its = ("One note has", "Its") if count == 1 else (f"{count:,} notes have", "Their")
@@ -124,7 +122,7 @@ def _problems(census: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _nothing_usable(census: Mapping[str, Any]) -> str:
+def _nothing_usable(census: Census) -> str:
     left = census["left_out"]
     if left.get("clipping", 0) * 2 >= census["notes"]:
         return (
@@ -143,7 +141,7 @@ def _nothing_usable(census: Mapping[str, Any]) -> str:
     )
 
 
-def _mostly_clippings(census: Mapping[str, Any]) -> list[str]:
+def _mostly_clippings(census: Census) -> list[str]:
     clippings = sum(census["left_out"].get(code, 0) for code in ("clipping", "excerpt", "chat"))
     if clippings * 2 < census["notes"]:
         return []
@@ -153,10 +151,10 @@ def _mostly_clippings(census: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def foreign_folders(census: Mapping[str, Any]) -> list[str]:
+def foreign_folders(census: Census) -> list[str]:
     """Of folders in which other people's words dominate: what else lies there is asked about."""
     said = []
-    for name, (theirs, others) in census.get("foreign", {}).items():
+    for name, (theirs, others) in census["foreign"].items():
         if not name or not others or theirs < _MANY_FOREIGN or theirs < 2 * others:
             continue
         rest = "the other one is" if others == 1 else f"the other {others:,} are"
@@ -177,9 +175,9 @@ def _too_few(words: int) -> str:
     )
 
 
-def _advise(census: Mapping[str, Any], base: Base, settings: Settings) -> list[str]:
+def _advise(census: Census, base: Base, settings: Settings) -> list[str]:
     """Whether the base fits the vault's language and this machine; [] when it does."""
-    language, words = census.get("language"), int(census["words"])
+    language, words = census["language"], census["words"]
     english_only = reads_only_english(base.name)
     if english_only and language not in (None, "en"):
         return [_foreign(language, base, words, settings)]
@@ -219,11 +217,11 @@ def _foreign(code: str, base: Base, words: int, settings: Settings) -> str:
     )
 
 
-def offered(census: Mapping[str, Any], base: Base) -> Known | None:
+def offered(census: Census, base: Base) -> Known | None:
     """The base to offer in the embedded one's place: by language, memory and card."""
-    if not base.embedded or int(census["words"]) < LEAST_WORDS:
+    if not base.embedded or census["words"] < LEAST_WORDS:
         return None
-    return advised(census.get("language"), this_machine())
+    return advised(census["language"], this_machine())
 
 
 def _offer(language: str | None, words: int, settings: Settings) -> str:
@@ -238,9 +236,9 @@ def _offer(language: str | None, words: int, settings: Settings) -> str:
     return f"`vaultgpt base {known.short}` ({', '.join(facts)})"
 
 
-def _next(census: Mapping[str, Any], base: Base, settings: Settings) -> list[str]:
+def _next(census: Census, base: Base, settings: Settings) -> list[str]:
     """What happens next and how long it takes."""
-    words, language = int(census["words"]), census.get("language")
+    words, language = census["words"], census["language"]
     foreign = reads_only_english(base.name) and language not in (None, "en")
     time = _time(words, base.parameters, base.vocab, settings, foreign)
     said = []

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypedDict
+from collections.abc import Iterable, Iterator
+from typing import TypedDict
 
 from vaultgpt.corpus.words import count_words, norms
 from vaultgpt.vault.entry import NoteFacts
@@ -221,8 +221,8 @@ def counted(notes: Iterable[NoteFacts], tags: Counter[str], years: Counter[str])
     }
 
 
-def sentence(found: Mapping[str, Any]) -> str:
-    """The census in one line for people."""
+def sentence(found: Census) -> str:
+    """What is used, in one line for people."""
     notes, used, words = found["notes"], found["used"], found["words"]
     if not notes:
         return "There are no Markdown notes here."
@@ -230,8 +230,6 @@ def sentence(found: Mapping[str, Any]) -> str:
     text = f"{count} used: {words:,} words of your prose"
     if years := list(found["years"]):
         text += f", {years[0]}" if years[0] == years[-1] else f", {years[0]} to {years[-1]}"
-    if left_out := found["left_out"]:
-        text += "; left out: " + ", ".join(f"{count:,} {code}" for code, count in left_out.items())
     return text + "."
 
 
