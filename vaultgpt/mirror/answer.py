@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vaultgpt.corpus.words import split_words
-from vaultgpt.mirror.chances import chance, log_softmax
-from vaultgpt.mirror.lengths import OVERTIME, Ending
+from vaultgpt.mirror.logprobs import chance, log_softmax
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.prompting import Healing
 from vaultgpt.mirror.sampling import Dry, Logits, Sampler, Verse
+from vaultgpt.mirror.stopping import OVERTIME, Ending
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.wire import Finish, Piece, TokenChance

@@ -22,11 +22,11 @@ from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer
-from vaultgpt.mirror.chances import prompt_chances
 from vaultgpt.mirror.copy_guard import NoRuns, Runs
 from vaultgpt.mirror.decoding import Cancelled, Guidance, Lane, PrefixStore
 from vaultgpt.mirror.families import Commons, build, stamps
 from vaultgpt.mirror.lean import Model
+from vaultgpt.mirror.logprobs import prompt_chances
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
 from vaultgpt.mirror.sequences import Prepared, Sequences, VoiceParts

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from vaultgpt.corpus.words import split_words
-from vaultgpt.mirror.lengths import OVERTIME, Ending
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.openai_client import Chunk, Fields, OpenAIClient
+from vaultgpt.mirror.stopping import OVERTIME, Ending
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.wire import Piece

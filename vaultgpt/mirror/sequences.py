@@ -16,10 +16,10 @@ from vaultgpt.corpus.lines import Lines
 from vaultgpt.mirror.answer import Answer, AnswerFrame
 from vaultgpt.mirror.copy_guard import Runs
 from vaultgpt.mirror.decoding import Decoding, Guidance, Lane
-from vaultgpt.mirror.lengths import MAY_BE_SHORT
 from vaultgpt.mirror.prompting import Encoded, Healing
 from vaultgpt.mirror.question import Stems
 from vaultgpt.mirror.sampling import Breaks, Dry, Logits, Sampler, Verse
+from vaultgpt.mirror.stopping import MAY_BE_SHORT
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.vault.entry import names_verse

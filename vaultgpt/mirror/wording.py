@@ -12,8 +12,8 @@ import sys
 from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.words import split_words
 from vaultgpt.mirror.copy_guard import CopyGuard, Runs
-from vaultgpt.mirror.lengths import MAY_BE_SHORT, Ending, StoppingCriteria
 from vaultgpt.mirror.manner import Fault, Manner
+from vaultgpt.mirror.stopping import MAY_BE_SHORT, Ending, StoppingCriteria
 from vaultgpt.wire import Finish, Piece, Prompt
 
 _LEAST_WORDS = 3  # of an answer that ends by itself; a shorter one is written anew

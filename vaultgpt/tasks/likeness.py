@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vaultgpt.corpus.words import count_words
-from vaultgpt.mirror.lengths import sentence_ends
+from vaultgpt.mirror.stopping import sentence_ends
 from vaultgpt.settings import Rules
 from vaultgpt.tasks.schemas import NotePath, Tags
 from vaultgpt.tasks.vault_service import Question, Task

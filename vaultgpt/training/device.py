@@ -15,7 +15,7 @@ from vaultgpt import arithmetic
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import trim_heap
 from vaultgpt.errors import TrainingError, Unavailable
-from vaultgpt.training.together import ALONE, Together
+from vaultgpt.training.distributed import ALONE, Together
 
 if TYPE_CHECKING:
     from vaultgpt.training.base_model import BaseModel

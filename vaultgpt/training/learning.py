@@ -30,6 +30,7 @@ from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import LastWeights, Progress, progress_from_json
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device, release
+from vaultgpt.training.distributed import ALONE, Together
 from vaultgpt.training.evaluate import Segment
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan
@@ -37,7 +38,6 @@ from vaultgpt.training.lora import Adapter
 from vaultgpt.training.round import LEARNED, LESSON
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import Mixture, Stored
-from vaultgpt.training.together import ALONE, Together
 from vaultgpt.wire import Hear, ProgressEvent
 
 _ABOUT = "about"  # the tensor that holds all that is no tensor, as JSON

@@ -27,12 +27,12 @@ from vaultgpt.training.checkpoint import (
 )
 from vaultgpt.training.choose import rate_at
 from vaultgpt.training.device import on_cpu, release
+from vaultgpt.training.distributed import ALONE, Together
 from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.loss import Batch, make_batch, total_nats
 from vaultgpt.training.streams import Mixture
-from vaultgpt.training.together import ALONE, Together
 
 # Between two checkpoints; further apart where writing one takes over a hundredth of that: pebble's
 # are 60 MB, SmolLM2's 79, and take 0.2 to 0.4 s of a processor and a busy disk up to 3 s.

@@ -22,6 +22,7 @@ from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import LastWeights, clear, load_last, save_last
 from vaultgpt.training.choose import Recipe, choose_block, choose_recipe, passes
 from vaultgpt.training.device import Device
+from vaultgpt.training.distributed import ALONE, Together
 from vaultgpt.training.evaluate import SEGMENT_TOKENS, tokens_of
 from vaultgpt.training.learning import (
     Learned,
@@ -38,7 +39,6 @@ from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import LEARNED, LESSON, WRITES, Item, Job, Report, job_from_json
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import Mixture, Stream, read_general, split_validation
-from vaultgpt.training.together import ALONE, Together
 from vaultgpt.wire import Hear
 
 _CHARS_A_TOKEN = 5  # of plain English, generously

@@ -77,18 +77,18 @@ def main(work: _Work | None = None, what: str = "round") -> int:
 
 def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Answer:
     """A round whole, or the part of it that the order names."""
-    from vaultgpt.training import learning, together, trainer
+    from vaultgpt.training import distributed, learning, trainer
 
     job, part, key = Path(str(order["job"])), order.get("part"), str(order.get("key"))
     machine = order.get("machine")
     began -= float(order.get("spent_s", 0.0))
     if part in ("pack", "finish"):
-        halved = trainer.Trainer(job, say, stop, began, together.ALONE, machine)
+        halved = trainer.Trainer(job, say, stop, began, distributed.ALONE, machine)
         if part == "finish":
             return halved.finish(key).to_json()
         halved.pack(key)
         return {}
-    others = together.join()
+    others = distributed.join()
     if part == "sealed":
         learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
         return {}
@@ -97,10 +97,10 @@ def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Ans
 
 def _beside() -> int:
     """One of several processes of a round that is not the first: it follows that."""
-    from vaultgpt.training import learning, together
+    from vaultgpt.training import distributed, learning
 
     lower_priority()
-    learning.follow(together.join())
+    learning.follow(distributed.join())
     return 0
 
 

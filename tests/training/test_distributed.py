@@ -14,9 +14,9 @@ import torch
 
 from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.settings import Training
+from vaultgpt.training.distributed import Together
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.round import Report, report_from_json
-from vaultgpt.training.together import Together
 from vaultgpt.training.trainer import run_job
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.process import RoundStopped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaultgpt.mirror.lengths import StoppingCriteria, sentence_ends
+from vaultgpt.mirror.stopping import StoppingCriteria, sentence_ends
 from vaultgpt.wire import Length
 
 
