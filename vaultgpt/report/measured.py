@@ -65,8 +65,8 @@ def _measure(
     if (active := ledger.generations.active()) is None:
         return None
     ledger.follow(settings.rules, now(), settings.schedule.vanished_percent, whole=True)
-    of = fingerprint(ledger, settings.mirror.sampling())
-    if (known := stored(state, active, of)) is not None:
+    of = _fingerprint(ledger, settings.mirror.sampling())
+    if (known := _stored(state, active, of)) is not None:
         return known
     folder = state.generations / active
     base = base_of_generation(state, verify(folder))
@@ -82,7 +82,7 @@ def _measure(
     )
     figures = _run(state, settings, job, on_progress, stop, process)
     _keep(state, active, of, figures, now())
-    return stored(state, active, of)
+    return _stored(state, active, of)
 
 
 def _run(
@@ -107,7 +107,12 @@ def _run(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def fingerprint(ledger: Ledger, sampling: Sampling) -> str:
+def known_voice(ledger: Ledger, generation: str, sampling: Sampling) -> VoiceFigures | None:
+    """Its figures as measured of a mirror that writes so; None where that is not known."""
+    return _stored(ledger.state, generation, _fingerprint(ledger, sampling))
+
+
+def _fingerprint(ledger: Ledger, sampling: Sampling) -> str:
     """Changes with the held-out pages (entries, tags, dates, paragraphs) and with how it writes."""
     paragraphs = ledger.entries.paragraphs()
     rows = sorted(
@@ -126,7 +131,7 @@ def fingerprint(ledger: Ledger, sampling: Sampling) -> str:
     return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
 
 
-def stored(state: VaultState, generation: str | None, of: str) -> VoiceFigures | None:
+def _stored(state: VaultState, generation: str, of: str) -> VoiceFigures | None:
     """The figures of a generation that have this fingerprint; None when there are none."""
     try:
         value = read_json(state.voice / f"{generation}.json")

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from vaultgpt.errors import NotFound
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
-from vaultgpt.report.measured import fingerprint, measure_voice, stored
+from vaultgpt.report.measured import known_voice, measure_voice
 from vaultgpt.report.sentences import report_sentences
 from vaultgpt.tasks.status import Judged, judged
 from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Task
@@ -60,7 +60,7 @@ def report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
     figures = {k: v for k, v in (row.report or {}).items() if k not in _EVIDENCE}
     voice = None
     if active is not None and row.generation == active:
-        voice = stored(ledger.state, active, fingerprint(ledger, sampling))
+        voice = known_voice(ledger, active, sampling)
     answer = {"generation": row.generation, "verdict": judged(row), **figures, "voice": voice}
     report: ReportAnswer = {**answer, "sentences": report_sentences(answer)}  # type: ignore[typeddict-item]
     return report
