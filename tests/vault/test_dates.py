@@ -11,7 +11,7 @@ import pytest
 
 from tests.vault.helpers import entry_of, note_of, write
 from vaultgpt.settings import Rules
-from vaultgpt.vault.daily import DailyFormat, _Kind
+from vaultgpt.vault.daily import DailyFormat, _PeriodicNote
 from vaultgpt.vault.dates import heading_date, parse_date
 from vaultgpt.vault.reconcile import read_vault
 
@@ -295,8 +295,8 @@ def test_names_as_moment_makes_them_in_every_locale(form: str) -> None:
     assert not unknown, unknown
 
 
-def _kind(form: str) -> _Kind:
-    return _Kind("", form, "")
+def _kind(form: str) -> _PeriodicNote:
+    return _PeriodicNote("", form, "")
 
 
 def test_the_locale_is_told_by_the_names_of_the_folder(tmp_path: Path) -> None:
