@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -235,3 +236,50 @@ def test_a_vault_that_has_a_daemon_from_a_terminal_is_served_once_that_has_ended
     every.look()
     assert running(child).poll() is None
     every.stop()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="wake-ups are told by /proc")
+def test_it_sleeps_while_nothing_happens_and_looks_for_an_upgrade_for_a_while_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A vault is served. 2. Its daemon is killed and comes again. 3. Four quiet seconds.
+    4. SIGTERM.
+
+    Result: our own code is looked at soon after the failure, and not for ever; in quiet nothing
+    wakes it but the look at what vaults there are, every five seconds; told to stop, it does.
+    """
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    state = vault(tmp_path, "first")
+    boot = (
+        "import sys; from pathlib import Path; from vaultgpt.daemon import every; "
+        "every.PAUSE_S = 0.5; every._UPGRADE_S = 7.0; "
+        "every._replaced = lambda: print('looked', flush=True); "
+        "every.serve_all(Path(sys.argv[1]), lambda said: None)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", boot, str(tmp_path / "home" / "logs")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        os.kill(pid := serving(state).pid, signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda: (found := read_runtime(state)) and found.pid != pid, 30)
+        serving(state)
+        wait_for(lambda: time.monotonic() - killed > 9, 30)
+        before = wakes(process.pid)
+        time.sleep(4.0)
+        assert wakes(process.pid) - before <= 6
+        began = time.monotonic()
+    finally:
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and time.monotonic() - began < 8
+    assert 2 <= said.count("looked") <= 20
+
+
+def wakes(pid: int) -> int:
+    """How often its main thread gave the processor up by itself."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary"))

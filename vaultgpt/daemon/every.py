@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vaultgpt.children import (
     PAUSE_S,
@@ -37,8 +38,10 @@ from vaultgpt.state import known_vaults, state_root
 from vaultgpt.workers.mirror import SHARED
 from vaultgpt.workers.process import HALTED_S, Stillness
 
-_LOOK_S = 0.5
+_LOOK_S = 0.5  # between two looks at what runs or was upgraded; else nothing wakes us
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within
+_UPGRADE_S = 60.0  # after a failure: for so long an upgrade may be the reason
+_NEVER = float("-inf")
 _LEAVE_S = 8.0  # for the daemons, once they were told to stop
 _DEAF_S = 10.0  # an engine that takes nobody up and does nothing else for so long is ended
 _PLACE = "vaultgpt-engine-"
@@ -120,8 +123,7 @@ class _Pulse:
     """Whether a process is halted, or lets callers wait and does nothing else."""
 
     def __init__(self, listener: socket.socket) -> None:
-        self._listener, self._still = listener, Stillness()
-        self._since: float | None = None
+        self._listener, self._still, self._since = listener, Stillness(), -1.0
 
     def stopped(self, pid: int, now: float) -> bool:
         """To be asked every moment; true once it has been so for too long."""
@@ -131,9 +133,9 @@ class _Pulse:
         halted = still == "halted"
         called = bool(select.select([self._listener], [], [], 0)[0])
         if not halted and not (called and still == "asleep"):
-            self._since = None
+            self._since = -1.0
             return False
-        self._since = now if self._since is None else self._since
+        self._since = now if self._since < 0 else self._since
         return now - self._since >= (HALTED_S if halted else _DEAF_S)
 
 
@@ -151,10 +153,9 @@ class _VaultDaemon:
 class SharedEngine:
     """Where the voices of all vaults write: a process that is there while anybody needs it.
 
-    We hold the socket and start it for the first who connects; one that ends is started again for
-    the next, and one that is halted or deaf is ended: who waits to be taken up can't tell which
-    process it is. Its standard input tells it of our end. Where there can be no such socket `place`
-    is "", as on Windows: every vault has an engine of its own.
+    We hold the socket and start it for the first who connects, one that ended again for the next;
+    one that is halted or deaf is ended. Its input tells it of our end. Without such a socket, as on
+    Windows, `place` is "": every vault has an engine of its own.
     """
 
     def __init__(self) -> None:
@@ -174,22 +175,31 @@ class SharedEngine:
             self.place = self._folder.socket
 
     @property
-    def fails(self) -> bool:
-        """Whether it ever ended badly."""
-        return bool(self._failures)
+    def failed_at(self) -> float:
+        """When it last ended badly, as time.monotonic tells; _NEVER before."""
+        return self._failures[-1] if self._failures else _NEVER
 
     @property
     def pid(self) -> int | None:
         """Its process, while it runs."""
         return self._process.pid if self._process else None
 
-    def wait(self, stop: threading.Event) -> None:
-        """Wait a moment, or until somebody connects; start it then."""
+    def wait(
+        self, stop: threading.Event, limit_s: float = _LOOK_S, bell: int | None = None
+    ) -> None:
+        """Wait at most `limit_s`, a moment where it runs, for a caller, to start it, or `bell`."""
         now = time.monotonic()
-        if not self.place or self._process is not None or now < self._not_before:
-            stop.wait(_LOOK_S)
+        free = bool(self.place) and self._process is None and now >= self._not_before
+        limit_s = limit_s if self._process is None else min(limit_s, _LOOK_S)
+        places: list[Any] = [*[self._listener] * free, *([] if bell is None else [bell])]
+        ready = select.select(places, [], [], limit_s)[0] if places else []
+        if not places:
+            stop.wait(min(limit_s, _LOOK_S))
+        if bell in ready and bell:
+            os.read(bell, 4096)
+        if not free:
             self._look(time.monotonic())
-        elif select.select([self._listener], [], [], _LOOK_S)[0] and not stop.is_set():
+        elif self._listener in ready and not stop.is_set():
             try:
                 self._start()
             except OSError as error:  # no memory for one more: who waits has a process of its own
@@ -262,9 +272,14 @@ class Every:
                     self._start(vault, child)
 
     @property
-    def fails(self) -> bool:
-        """Whether a daemon ever ended badly."""
-        return any(child.failures for child in self.children.values())
+    def failed_at(self) -> float:
+        """When a daemon last ended badly."""
+        return max((c.failures[-1] for c in self.children.values() if c.failures), default=_NEVER)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether a daemon fails again and again and is left alone."""
+        return any(child.over and child.failures for child in self.children.values())
 
     def _start(self, vault: Path, child: _VaultDaemon) -> None:
         child.process = subprocess.Popen(
@@ -337,7 +352,7 @@ def serve_all(logs: Path, say: Callable[[str], None]) -> None:
 
 
 def _serve_all(logs: Path, say: Callable[[str], None]) -> bool:
-    """Until told to stop, or true: until another vaultgpt has taken the place of this one."""
+    """Until told to stop, or (true) until another vaultgpt takes the place of this one."""
     handler = start_log(logs, "service.log")
     stop = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
@@ -346,15 +361,17 @@ def _serve_all(logs: Path, say: Callable[[str], None]) -> bool:
     engine = SharedEngine()
     every = Every(say, shared=engine.place)
     say(f"vaultgpt serves every known vault (process {os.getpid()}); Ctrl-C ends it.")
-    looked, upgraded = 0.0, False
+    looked, upgraded, bell = 0.0, False, _bell()
     try:
         while not (stop.is_set() or upgraded):
             ended = any(c.process and c.process.poll() is not None for c in every.children.values())
             if ended or time.monotonic() - looked >= _KNOWN_S:
                 looked = time.monotonic()
                 every.look()
-            engine.wait(stop)
-            upgraded = os.name == "posix" and (every.fails or engine.fails) and _replaced()
+            lately = time.monotonic() - max(every.failed_at, engine.failed_at) < _UPGRADE_S
+            rest_s = max(0.0, looked + _KNOWN_S - time.monotonic())
+            engine.wait(stop, min(rest_s, _LOOK_S) if lately else rest_s, bell)
+            upgraded = os.name == "posix" and (lately or every.gave_up) and _replaced()
     finally:
         every.stop()
         engine.stop()
@@ -362,6 +379,18 @@ def _serve_all(logs: Path, say: Callable[[str], None]) -> bool:
         stop_log(handler)
         sys.stdout.flush()
     return upgraded and not stop.is_set()
+
+
+def _bell() -> int | None:
+    """A descriptor that a signal makes readable, that of a child's end too, while this process
+    lives: until one comes nothing need wake us. None where signals wake nobody."""
+    if os.name != "posix":
+        return None
+    bell, rope = os.pipe()
+    os.set_blocking(rope, False)
+    signal.set_wakeup_fd(rope, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return bell
 
 
 def _replaced() -> bool:
