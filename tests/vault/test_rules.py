@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.vault.helpers import note_of, write
-from vaultgpt.errors import UsageError
+from vaultgpt.errors import Forbidden, UsageError
 from vaultgpt.settings import Rules
+from vaultgpt.tasks.schemas import note_path
 from vaultgpt.vault.reconcile import read_one
 from vaultgpt.vault.rules import RuleSet
 
@@ -123,3 +125,15 @@ def test_the_same_rules_judge_a_single_note(tmp_path: Path) -> None:
     write(tmp_path, "Private/a.md")
     scanned = read_one(tmp_path, Rules(exclude=("Private/",)), "Private/a.md")
     assert scanned.judgement.code == "folder" and scanned.note.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
+def test_a_note_that_no_request_can_name_is_left_out_until_it_is_renamed(tmp_path: Path) -> None:
+    """Learned, it could not be forgotten again."""
+    for name in ("line\nbreak.md", "in\nfolder/a.md", "bell\x07.md", "half\udcff.md"):
+        write(tmp_path, name, WORDS)
+        assert read_one(tmp_path, Rules(), name).judgement.code == "name", name
+        with pytest.raises(Forbidden):
+            note_path(name)
+    (tmp_path / "line\nbreak.md").rename(tmp_path / "line break.md")
+    assert read_one(tmp_path, Rules(), "line break.md").judgement.used

@@ -55,7 +55,8 @@ def scan(
         err.print(said, style="yellow", markup=False)
     if rows:
         for row in (row for some in rows.values() for row in some):
-            out.print(f"{row['path']}: {row['why']}", markup=False)
+            path = row["path"].replace("\n", "\ufffd")  # a line a note
+            out.print(f"{path}: {row['why']}", markup=False)
         if not any(rows.values()):
             out.print("There are none.", markup=False)
         return

@@ -39,6 +39,7 @@ _REASONS = {
     "chat": ("chat with an assistant", "chats with an assistant"),
     "conflict copy": ("sync conflict copy", "sync conflict copies"),
     "forgotten": ("that you had forgotten",) * 2,
+    "name": ("whose name can't be shown", "whose names can't be shown"),
     "placeholder": ("not downloaded from the cloud",) * 2,
     "symlink": ("behind a symbolic link", "behind symbolic links"),
 }
