@@ -21,7 +21,7 @@ from vaultgpt.cli import app
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Rules
-from vaultgpt.vault import at_cursor
+from vaultgpt.vault import at_cursor, reading
 from vaultgpt.vault import reconcile as scanning
 from vaultgpt.vault import walk as walking
 from vaultgpt.vault.at_cursor import EditorNote
@@ -296,3 +296,16 @@ def test_a_folder_that_becomes_a_link_outward_is_not_read(
 
     monkeypatch.setattr(walking, "_take", swap_early)
     assert not read_vault(vault, Rules()).read
+
+
+def test_a_reader_that_hangs_as_it_starts_is_ended_and_told_at_each_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A daemon tries again every few minutes, for months."""
+    monkeypatch.setattr(reading, "_START_S", 0.3)
+    hanging = NoteReader(command=[sys.executable, "-c", "import time; time.sleep(60)"])
+    before = set(psutil.Process().children())
+    for _ in range(2):
+        with pytest.raises(VaultError, match="does not start"):
+            hanging.read(DailyFormat(), [("a.md", b"It rained.")])
+        assert not set(psutil.Process().children()) - before

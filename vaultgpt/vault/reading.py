@@ -51,11 +51,13 @@ class _ReaderProcess:
         )
         self.said: queue.Queue[Any] = queue.Queue()
         threading.Thread(target=self._listen, name="note-reader", daemon=True).start()
-        if self.next(_START_S) != "ready":
-            self.end()
-            raise VaultError(
-                "The process that reads the notes does not start.", "`vaultgpt doctor` says more."
-            )
+        with contextlib.suppress(TimeoutError):
+            if self.next(_START_S) == "ready":
+                return
+        self.end()  # left alone, one more would hang beside it at each attempt
+        raise VaultError(
+            "The process that reads the notes does not start.", "`vaultgpt doctor` says more."
+        )
 
     def _listen(self) -> None:
         stream = self.process.stdout
