@@ -85,6 +85,25 @@ def test_every_tag_of_three_entries_is_represented() -> None:
     assert not chosen & {c.id for c in two}
 
 
+def test_a_choice_over_many_tags_asks_each_entry_for_its_tags_and_not_for_every_tag() -> None:
+    """2,000 tags over 100,000 entries were asked 200 million times whether they stand there."""
+
+    class Tags(tuple[str, ...]):
+        asked = 0
+
+        def __contains__(self, tag: object) -> bool:
+            Tags.asked += 1
+            return super().__contains__(tag)
+
+    entries = [
+        Candidate(f"e{i}", 150, Tags((f"tag{i % 100}", "journal")), (i * 7 % 997) / 997)
+        for i in range(1_500)
+    ]
+    chosen = {c.id for c in choose(entries, 225_000)}
+    assert {e.tags[0] for e in entries if e.id in chosen} == {f"tag{n}" for n in range(100)}
+    assert not Tags.asked
+
+
 def test_later_entries_are_held_out_only_while_text_is_lacking_or_the_vault_is_large() -> None:
     def share(total: int, held: int) -> float:
         new = vault_of(200_000, 200, seed=9)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.ledger.vaults import DAY, HOUR, NOW, Vault, body, copies, prose
-from vaultgpt.ledger import Ledger
+from vaultgpt.ledger import Ledger, recorder
 
 
 @pytest.fixture
@@ -257,3 +258,38 @@ def test_the_ledger_holds_a_paragraph_once_and_no_word_of_it(tmp_path: Path) -> 
     assert made.state.ledger.stat().st_size < 14 * words
     data = made.state.ledger.read_bytes()
     assert not any(word.encode() in data for word in prose("note1/1", 40).split()[:20])
+
+
+def test_a_folder_that_is_renamed_keeps_its_entries_whatever_paragraph_they_share(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Forty daily notes begin with the same words, ten say nothing else. 2. Their folder is
+    renamed. Result: every entry is what it was, and none is compared with all that begin so: of
+    10,000 notes that took the square of their number.
+    """
+    monkeypatch.setattr(recorder, "_COMMON", 5)
+    opening = prose("what every day begins with", 30)
+    for i in range(50):
+        vault.write(
+            f"Daily/{i:02d}.md", opening + (f"\n\n{body(f'day {i}', 2)}" if i >= 10 else "")
+        )
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        before = {e.path: e.id for e in ledger.entries.all()}
+        (vault.root / "Daily").rename(vault.root / "Days")
+        looked: list[int] = []
+        alike = recorder.Recorder._alike
+
+        def counted(self: recorder.Recorder, *asked: Any) -> list[tuple[int, float, bool]]:
+            found = alike(self, *asked)
+            looked.append(len(found))
+            return found
+
+        monkeypatch.setattr(recorder.Recorder, "_alike", counted)
+        vault.record(ledger, NOW + HOUR)
+        after = {e.path.replace("Days/", "Daily/"): e.id for e in ledger.entries.all()}
+        own = [path for path in before if path.startswith("Daily/") and path >= "Daily/10.md"]
+        assert len(own) == 40 and all(after[path] == before[path] for path in own)
+        assert sorted(after.values()) == sorted(before.values())
+        assert len(looked) == 50 and max(looked) <= 7
+        assert ledger.paused() is None

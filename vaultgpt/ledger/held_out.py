@@ -33,7 +33,7 @@ _FEW = 5_000  # entries; of so many the paragraphs of all are looked at
 COPY_LEAST = 4  # words of a held-out paragraph whose copies are not learned either
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One entry that may be chosen. `draw` is its number in [0, 1), the same in every run."""
 
@@ -130,21 +130,22 @@ def _part(one: Candidate, most: int) -> _Choice | None:
 
 def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> list[_Choice]:
     """The shortest entry of each tag that has three entries or more and none among the chosen."""
-    counts = Counter(tag for one in candidates for tag in set(one.tags))
+    with_tag: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        for tag in set(one.tags):
+            with_tag.setdefault(tag, []).append(one)
     covered = {tag for one in candidates if one.id in chosen for tag in one.tags}
     extra: list[_Choice] = []
-    for tag in sorted(counts):
-        if counts[tag] < _TAG_ENTRIES or tag in covered:
+    for tag, those in sorted(with_tag.items()):
+        if len(those) < _TAG_ENTRIES or tag in covered:
             continue
-        with_tag = sorted(
-            (c for c in candidates if tag in c.tags and c.words > 0),
-            key=lambda c: (c.words < 30, c.words, c.draw),
-        )
-        choice = _take(with_tag[0]) if with_tag else None
-        if choice and choice.words <= room:
+        written = [one for one in those if one.words > 0]
+        first = min(written, key=lambda c: (c.words < 30, c.words, c.draw), default=None)
+        choice = _take(first) if first else None
+        if first and choice and choice.words <= room:
             extra.append(choice)
             room -= choice.words
-            covered.update(with_tag[0].tags)
+            covered.update(first.tags)
     return extra
 
 
@@ -177,11 +178,10 @@ class HeldOut:
     def _candidates(self) -> list[Candidate]:
         """Entries that were never decided on; in large vaults only long ones with paragraphs."""
         key, digests_of = self._key(), self._entries.digests_of
-        rows = self._db.read(
-            f"SELECT e.n, e.id, e.words, e.tags, e.place FROM entries e WHERE NOT e.decided "
-            f"AND {LIVE} ORDER BY e.n"
-        )
-        least = 0 if len(rows) <= _FEW else ENTRY_WORDS
+        which = f"FROM entries e WHERE NOT e.decided AND {LIVE}"
+        count = self._db.read(f"SELECT COUNT(*) AS n {which}")[0]["n"]
+        rows = self._db.rows(f"SELECT e.id, e.words, e.tags, e.place {which} ORDER BY e.n")
+        least = 0 if count <= _FEW else ENTRY_WORDS
         return [
             Candidate(
                 (name := given_id(row["id"])),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vaultgpt.ledger.database import Database
-from vaultgpt.ledger.schema import given_text, kept_text
+from vaultgpt.ledger.database import Database, in_parts
+from vaultgpt.ledger.paragraphs import digest_of
+from vaultgpt.ledger.schema import given_text, kept_id, kept_text
 from vaultgpt.settings import Rules
 from vaultgpt.vault.entry import NoteFacts
 from vaultgpt.vault.walk import FileStamp, note_id
+
+if TYPE_CHECKING:
+    from vaultgpt.vault.reconcile import ScannedNote
 
 # With the words of its forgotten entries, and whether another one has any.
 _FACTS = (
@@ -154,3 +159,58 @@ def _plain(rows: list[tuple[Any, ...]]) -> Mapping[str, tuple[int, int, int]]:
 def _stamp(row: Sequence[Any]) -> tuple[str, FileStamp]:
     path, mtime_ns, size, inode = row
     return given_text(path), FileStamp(int(mtime_ns), int(size), int(inode))
+
+
+def enter_notes(
+    db: sqlite3.Connection, notes: Sequence[ScannedNote], key: bytes
+) -> list[tuple[int, ScannedNote]]:
+    """Notes with other bytes, read or judged otherwise, by row; of others the stamp."""
+    paths = [kept_text(scanned.note.path) for scanned in notes]
+    known = {
+        row["path"]: row
+        for row in _rows(
+            db,
+            "SELECT path, digest, used, code FROM notes WHERE gone_since IS NULL AND path IN",
+            paths,
+        )
+    }
+    stamps, others = [], []
+    for path, scanned in zip(paths, notes, strict=True):
+        row, read = known.get(path), [scanned.digest, scanned.read_by]
+        digest = kept_id(digest_of(read, key))
+        verdict = (digest, scanned.judgement.used, scanned.judgement.code)
+        if row and (row["digest"], bool(row["used"]), row["code"]) == verdict:
+            stamps.append((*_kept_stamp(scanned.stamp), path))
+        else:
+            others.append((path, scanned, verdict))
+    db.executemany("UPDATE notes SET mtime_ns=?, size=?, inode=? WHERE path=?", stamps)
+    db.executemany(
+        "INSERT INTO notes (path, mtime_ns, size, inode, digest, used, code, words, problem) "
+        "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET mtime_ns=excluded."
+        "mtime_ns, size=excluded.size, inode=excluded.inode, digest=excluded.digest, "
+        "used=excluded.used, code=excluded.code, words=excluded.words, "
+        "problem=excluded.problem, gone_since=NULL",
+        [
+            (path, *_kept_stamp(s.stamp), *verdict, s.note.words, s.note.problem is not None)
+            for path, s, verdict in others
+        ],
+    )
+    rows = _rows(db, "SELECT n, path FROM notes WHERE path IN", [path for path, _, _ in others])
+    of_path = {row["path"]: row["n"] for row in rows}
+    return [(of_path[path], scanned) for path, scanned, _ in others]
+
+
+def _rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[sqlite3.Row]:
+    """Rows of a query that ends in IN."""
+    for some in in_parts(values):
+        yield from db.execute(f"{sql} ({some.marks})", some)
+
+
+def _kept_stamp(stamp: FileStamp) -> tuple[int | bytes, ...]:
+    return _kept_number(stamp.mtime_ns), _kept_number(stamp.size), _kept_number(stamp.inode)
+
+
+def _kept_number(number: int) -> int | bytes:
+    """A whole number for a column. SQLite's are below 2^63: times after 2262 and some inodes are
+    not, and are kept as digits."""
+    return number if -(2**63) <= number < 2**63 else b"%d" % number

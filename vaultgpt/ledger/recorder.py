@@ -20,10 +20,10 @@ from vaultgpt.corpus.runs import (
 )
 from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
 from vaultgpt.ledger.database import in_parts
+from vaultgpt.ledger.notes import enter_notes
 from vaultgpt.ledger.paragraphs import (
     OlderTexts,
     Read,
-    digest_of,
     entry_places,
     paragraphs_with_words,
     shingles_of,
@@ -31,11 +31,11 @@ from vaultgpt.ledger.paragraphs import (
 )
 from vaultgpt.ledger.rows import WAITING, Recorded
 from vaultgpt.ledger.schema import kept_id, kept_text
-from vaultgpt.vault.walk import FileStamp
 
 if TYPE_CHECKING:
     from vaultgpt.vault.reconcile import ScannedNote
 
+_COMMON = 50  # entries; a paragraph that stands in more, as a template's, tells none from another
 _SAME_ENTRY = 0.5  # share of words in common paragraphs that makes two entries the same
 
 
@@ -58,6 +58,8 @@ class Recorder:
         self.repeated = False  # a short entry of the last part is all known, or one came back
         self._seen = 0
         self._taken: set[int] = set()  # entries that were found again
+        self._common: dict[int, bool] = {}  # text -> whether it stands in many entries
+        self._passed: dict[tuple[int, int], int] = {}  # as _with_common is asked -> all until there
         paths = [kept_text(path) for path in sorted(gone)]
         self.first = not db.execute("SELECT 1 FROM entries LIMIT 1").fetchone()
         rows = self._rows("SELECT n FROM notes WHERE gone_since IS NULL AND path IN", paths)
@@ -68,8 +70,10 @@ class Recorder:
 
     def part(self, notes: Sequence[ScannedNote]) -> None:
         """Record some notes."""
-        self.touched, self.repeated = set(), False
-        reads = self._reads(self._changed(notes))
+        self.touched, self.repeated, self._common = set(), False, {}
+        changed = enter_notes(self.db, notes, self.key)
+        self.done.notes += len(changed)
+        reads = self._reads(changed)
         texts = self._texts_of(reads)
         self._match_places(reads)
         self._match_content(reads, texts)
@@ -111,44 +115,6 @@ class Recorder:
         """The entries in the vault that these rows of notes have."""
         found = self._rows("SELECT n FROM entries WHERE absent_since IS NULL AND note IN", notes)
         return {row["n"] for row in found}
-
-    def _changed(self, notes: Sequence[ScannedNote]) -> list[tuple[int, ScannedNote]]:
-        """Notes with other bytes, read or judged otherwise, by row; of others the stamp."""
-        paths = [kept_text(scanned.note.path) for scanned in notes]
-        known = {
-            row["path"]: row
-            for row in self._rows(
-                "SELECT path, digest, used, code FROM notes WHERE gone_since IS NULL AND path IN",
-                paths,
-            )
-        }
-        stamps, others = [], []
-        for path, scanned in zip(paths, notes, strict=True):
-            row, read = known.get(path), [scanned.digest, scanned.read_by]
-            digest = kept_id(digest_of(read, self.key))
-            verdict = (digest, scanned.judgement.used, scanned.judgement.code)
-            if row and (row["digest"], bool(row["used"]), row["code"]) == verdict:
-                stamps.append((*_kept_stamp(scanned.stamp), path))
-            else:
-                others.append((path, scanned, verdict))
-        self.done.notes += len(others)
-        self.db.executemany("UPDATE notes SET mtime_ns=?, size=?, inode=? WHERE path=?", stamps)
-        self.db.executemany(
-            "INSERT INTO notes (path, mtime_ns, size, inode, digest, used, code, words, problem) "
-            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET mtime_ns=excluded."
-            "mtime_ns, size=excluded.size, inode=excluded.inode, digest=excluded.digest, "
-            "used=excluded.used, code=excluded.code, words=excluded.words, "
-            "problem=excluded.problem, gone_since=NULL",
-            [
-                (path, *_kept_stamp(s.stamp), *verdict, s.note.words, s.note.problem is not None)
-                for path, s, verdict in others
-            ],
-        )
-        rows = self._rows(
-            "SELECT n, path FROM notes WHERE path IN", [path for path, _, _ in others]
-        )
-        of_path = {row["path"]: row["n"] for row in rows}
-        return [(of_path[path], scanned) for path, scanned, _ in others]
 
     def _reads(self, notes: Sequence[tuple[int, ScannedNote]]) -> list[Read]:
         """The entries of used notes; those that were there before may leave."""
@@ -222,11 +188,20 @@ class Recorder:
             for digest, p in zip(read.digests, read.paragraphs, strict=True)
             if digest in texts
         }
+        rare = [text for text in words if not self._is_common(text)]
+        shared = "SELECT DISTINCT entry, text FROM paragraphs WHERE text IN"
+        found = [(row["entry"], row["text"]) for row in self._rows(shared, rare)]
+        near = sorted({entry for entry, _ in found})
+        if words and not rare:  # nothing of its own: any of those that say so will do
+            text = max(words, key=lambda text: words[text])
+            near = self._with_common(text, 2 * sum(words.values()))
+        if often := words.keys() - set(rare):
+            within = "SELECT DISTINCT entry, text FROM paragraphs WHERE entry IN"
+            rows = self._rows(within, near)
+            found += [(row["entry"], row["text"]) for row in rows if row["text"] in often]
         common: dict[int, int] = {}
-        for row in self._rows(
-            "SELECT DISTINCT entry, text FROM paragraphs WHERE text IN", [*words]
-        ):
-            common[row["entry"]] = common.get(row["entry"], 0) + words[row["text"]]
+        for entry, text in found:
+            common[entry] = common.get(entry, 0) + words[text]
         total = max(1, sum({p.digest: max(p.words, 1) for p in read.paragraphs}.values()))
         out = []
         for row in self._rows(
@@ -236,6 +211,38 @@ class Recorder:
             share = min(1.0, common[row["n"]] / smaller)
             out.append((-share, row["id"], row["n"], row["absent_since"] is not None))
         return [(n, -share, absent) for share, _, n, absent in sorted(out)]
+
+    def _is_common(self, text: int) -> bool:
+        """Whether a paragraph stands in so many entries that looking at each of them, for each that
+        moved, would take the square of their number."""
+        if text not in self._common:
+            few = "SELECT 1 FROM paragraphs WHERE text=? LIMIT ?"
+            rows = self.db.execute(few, (text, _COMMON + 1)).fetchall()
+            self._common[text] = len(rows) > _COMMON
+        return self._common[text]
+
+    def _with_common(self, text: int, most: int) -> list[int]:
+        """Some entries of at most so many words with a common paragraph that left their place, and
+        one that has it at all. Those that were passed once are taken, or stay."""
+        first: list[int] = []
+        passed = self._passed.get((text, most), -1)
+        while rows := self.db.execute(
+            "SELECT DISTINCT p.entry, e.absent_since IS NOT NULL AS absent FROM paragraphs p "
+            "JOIN entries e ON e.n = p.entry WHERE p.text=? AND p.entry>? AND e.words<=? "
+            "ORDER BY p.entry LIMIT 1000",
+            (text, passed, most),
+        ).fetchall():
+            first = first or [rows[0]["entry"]]
+            free = [
+                row["entry"]
+                for row in rows
+                if row["entry"] not in self._taken
+                and (row["absent"] or row["entry"] in self._leaving)
+            ]
+            passed = self._passed[text, most] = free[0] - 1 if free else rows[-1]["entry"]
+            if free:
+                return sorted({*first, *free[:_COMMON]})
+        return first
 
     def _write(self, reads: Sequence[Read], texts: Mapping[bytes | str, sqlite3.Row]) -> None:
         old: dict[int, list[tuple[int, bytes | str]]] = {}
@@ -386,13 +393,3 @@ class Recorder:
                 (read.copy_of, read.row),
             )
             self.touched.add(read.copy_of)
-
-
-def _kept_stamp(stamp: FileStamp) -> tuple[int | bytes, ...]:
-    return _kept_number(stamp.mtime_ns), _kept_number(stamp.size), _kept_number(stamp.inode)
-
-
-def _kept_number(number: int) -> int | bytes:
-    """A whole number for a column. SQLite's are below 2^63: times after 2262 and some inodes are
-    not, and are kept as digits."""
-    return number if -(2**63) <= number < 2**63 else b"%d" % number
