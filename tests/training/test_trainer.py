@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -16,8 +17,10 @@ from safetensors.torch import load_file
 from tests import tiny
 from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.errors import BaseModelError, TrainingError
+from vaultgpt.training import trainer
 from vaultgpt.training.base_model import BaseModel
-from vaultgpt.training.checkpoint import load_last
+from vaultgpt.training.checkpoint import load_last, read_checkpoint, write_checkpoint
+from vaultgpt.training.choose import Recipe, choose_recipe
 from vaultgpt.training.evaluate import only_new, own_parts
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter
@@ -213,6 +216,83 @@ def test_a_round_of_three_nights_learns_what_one_of_a_single_night_does(
         assert all(torch.equal(tensor, other[key]) for key, tensor in one.items()), name
     assert report.segments == whole.segments and report.prequential == whole.prequential
     assert report.bits_per_byte == whole.bits_per_byte
+
+
+def other_recipe(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """As an upgrade has it: rounds of today take another one."""
+
+    def chosen(*given: Any, **asked: Any) -> Recipe:
+        return replace(choose_recipe(*given, **asked), **changes)
+
+    monkeypatch.setattr(trainer, "choose_recipe", chosen)
+
+
+def told(progress: list[ProgressEvent]) -> list[str]:
+    """The sentences."""
+    return [m["text"] for m in progress if m["event"] == "say"]
+
+
+def steps_of(progress: list[ProgressEvent]) -> list[int]:
+    return [m["step"] for m in progress if m.get("phase") == "train"]
+
+
+def test_a_round_that_goes_on_after_an_upgrade_keeps_the_recipe_that_it_was_begun_by(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A round is stopped at step 4. 2. vaultgpt is upgraded: rounds learn at twice the rate, in
+    smaller batches and once more over the text. 3. It goes on. 4. Another one begins.
+
+    Result: the third is said in a sentence and loses and learns as if nothing had been; the fourth
+    learns by the new recipe.
+    """
+    items = [*(item(i, words=290) for i in range(20)), *some_items(0, 4)]
+    settings = {"epochs": 1.5, "batch_tokens": 1024}
+    whole = run(make_job("whole", settings=settings, items=items))
+    path = make_job("cut", settings=settings, items=items)
+    stopped_at(path, 4)
+    other_recipe(monkeypatch, rate=8e-3, batch_tokens=512)
+    monkeypatch.setattr(trainer, "passes", lambda *_, **__: 2.5)
+    again: list[ProgressEvent] = []
+    report = run(path, again)
+    assert told(again) == [
+        "This round was begun by the recipe of another vaultgpt, and goes on by that."
+    ]
+    assert told(again)[0] in report.notes
+    assert report.losses == whole.losses and steps_of(again)[0] == 5
+    assert report.learning["rate"] == whole.learning["rate"]
+    assert report.bits_per_byte == whole.bits_per_byte
+    said: list[ProgressEvent] = []
+    anew = run(make_job("anew", settings=settings, items=items), said)
+    assert not told(said) and anew.learning["rate"] == 8e-3
+    assert anew.steps > report.steps
+
+
+@pytest.mark.parametrize("other", ["nothing", "steps", "rank"])
+def test_a_checkpoint_that_names_no_recipe_goes_on_where_it_fits(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """1. A round was stopped by a vaultgpt that wrote no recipe down. 2. This one learns as that
+    did, in more steps, or other weights. Result: it goes on, or begins anew and says so.
+    """
+    whole = run(make_job("whole", settings={"epochs": 4.0}))
+    path = make_job("cut", settings={"epochs": 4.0})
+    stopped_at(path, 3)
+    found = read_checkpoint(path.parent, digest := hashlib.sha256(path.read_bytes()).hexdigest())
+    assert found is not None
+    write_checkpoint(path.parent, digest, replace(found[0], recipe={}), found[1])
+    if other == "steps":
+        other_recipe(monkeypatch, batch_tokens=256)
+    elif other == "rank":
+        other_recipe(monkeypatch, rank=2)
+    again: list[ProgressEvent] = []
+    report = run(path, again)
+    if other == "nothing":
+        assert report.losses == whole.losses and not told(again) and steps_of(again)[0] == 4
+        return
+    assert steps_of(again)[0] == 1 and "began anew" in " ".join(report.notes).replace(
+        "begins", "began"
+    )
+    assert (other == "rank") != bool(told(again))
 
 
 def stopped_at(path: Path, step: int) -> None:

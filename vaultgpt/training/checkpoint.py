@@ -48,6 +48,7 @@ class Progress:
     best_step: int = 0
     stale: int = 0  # validations since the best
     notes: list[str] = field(default_factory=list)
+    recipe: dict[str, float] = field(default_factory=dict)  # by which it was begun; {} of old
 
 
 def progress_from_json(value: Mapping[str, Any]) -> Progress:
@@ -93,6 +94,16 @@ def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]
             path.replace(path.with_name(DAMAGED))
         return None
     return progress, tensors
+
+
+def begun(folder: Path, job: str) -> Progress | None:
+    """Where the checkpoint of this very job stands, its tensors unread; None without one."""
+    try:
+        with safe_open(folder / CHECKPOINT, framework="pt") as file:
+            header = file.metadata() or {}
+        return progress_from_json(json.loads(header["progress"])) if header["job"] == job else None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
 
 
 def _sum(header: dict[str, str], tensors: dict[str, Tensor]) -> str:

@@ -51,6 +51,7 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     warmup: float = 0.05  # of the steps, 3 at least; 0 is none
+    passes: float = 0.0  # over the text to learn
 
 
 def choose_recipe(

@@ -205,6 +205,11 @@ class Learner:
                 tensors[f"{key}/{name}"] = value
         return tensors
 
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether `restore` can take these: of all that is trained there is a weight, as large."""
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        return all(shapes.get(f"weight/{n}") == p.shape for n, p in self.parameters.items())
+
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `state`; KeyError when a weight is missing."""

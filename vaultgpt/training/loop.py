@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +109,7 @@ class Loop:
             most = min(most, _ROWS)
         fit = _tokens_that_fit(learner.base, block, max(block, most))
         self.progress.micro_tokens = together.same(fit) if together.shared else fit
+        self.progress.recipe = asdict(learner.recipe)
 
     def run(self) -> Adapter:
         """Train to the end. Stopped when told to; OutOfMemory when nothing fits."""
@@ -290,7 +291,12 @@ class Loop:
             if (self.plan.folder / DAMAGED).exists():
                 self.progress.notes.append("Its checkpoint was damaged, so it began anew.")
             return
-        fits, (self.progress, tensors) = self.progress.micro_tokens, found
+        if not self.learner.fits(found[1]):
+            self.progress.notes.append("Its checkpoint is of other weights, so it began anew.")
+            return
+        fits, recipe = self.progress.micro_tokens, self.progress.recipe
+        self.progress, tensors = found
+        self.progress.recipe = recipe
         # Another card, or none, may hold less than where it was begun.
         self.progress.micro_tokens = min(fits, self.progress.micro_tokens)
         self._step_at_start = self.progress.step

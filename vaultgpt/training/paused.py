@@ -134,7 +134,8 @@ def fix(
 def _fixed(
     ledger: Ledger, sha256: Mapping[str, str], settings: Mapping[str, Any], compare: dict[str, str]
 ) -> _Fixed:
-    kept = {key: value for key, value in settings.items() if key not in _FREE}
+    known = asdict(Training()) | dict(settings)  # what an older version did not have yet
+    kept = {key: value for key, value in known.items() if key not in _FREE}
     return _Fixed(
         base_sha256=dict(sha256),
         settings=kept,

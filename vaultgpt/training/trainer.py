@@ -19,7 +19,7 @@ from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.checkpoint import LastWeights, clear, load_last, save_last
+from vaultgpt.training.checkpoint import LastWeights, begun, clear, load_last, save_last
 from vaultgpt.training.choose import Recipe, choose_block, choose_recipe, passes
 from vaultgpt.training.device import Device
 from vaultgpt.training.distributed import ALONE, Together
@@ -36,11 +36,21 @@ from vaultgpt.training.learning import (
 )
 from vaultgpt.training.lora import Adapter, load_adapter, save_adapter
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.round import LEARNED, LESSON, WRITES, Item, Job, Report, job_from_json
+from vaultgpt.training.round import (
+    CHECKPOINT,
+    LEARNED,
+    LESSON,
+    WRITES,
+    Item,
+    Job,
+    Report,
+    job_from_json,
+)
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import Mixture, Stream, read_general, split_validation
 from vaultgpt.wire import Hear
 
+_OTHER_RECIPE = "This round was begun by the recipe of another vaultgpt"
 _CHARS_A_TOKEN = 5  # of plain English, generously
 _RESERVE_S = 6.0  # of a budget, for loading and writing beside the evaluations
 _LEARNING_SHARE = 0.5  # of a budget, whatever the rest takes: else a slow machine learns nothing
@@ -188,15 +198,20 @@ class Trainer:
         base, (train, validation) = measurer.base, self._texts()
         parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
         last = self._last(parent)
+        earlier = begun(self.folder, self.digest)
+        kept = _recipe(earlier.recipe) if earlier else None
         recipe, mixture, epoch_tokens, total = self._mixture(
-            base, parent, train, last.tokens if last else 0
+            base, parent, train, last.tokens if last else 0, kept
         )
         if mixture.empty:
             raise TrainingError("There is no text to learn from in this round.")
+        steps = max(1, round(total / recipe.batch_tokens))
+        if earlier and self.job.round.budget_s is None:
+            steps = self._steps(base, earlier.steps, steps, kept)
         return Lesson(
             seed=self.seed,
             recipe=recipe,
-            steps=max(1, round(total / recipe.batch_tokens)),
+            steps=steps,
             check_every=max(1, round(epoch_tokens / recipe.batch_tokens / 4)),
             seconds=self._seconds(measurer),
             mixture=mixture,
@@ -204,6 +219,20 @@ class Trainer:
             parent=parent,
             last=last,
         )
+
+    def _steps(self, base: BaseModel, planned: int, now: int, kept: Recipe | None) -> int:
+        """Those of a round that goes on, as they were planned; of one that was begun in another way
+        the checkpoint is taken away."""
+        if kept is not None or planned == now:
+            return planned
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self._tell(base, f"{_OTHER_RECIPE}, so it begins anew.")
+        return now
+
+    def _tell(self, base: BaseModel, sentence: str) -> None:
+        """Say it now, and in the report."""
+        base.notes.append(sentence)
+        self.on_progress({"event": "say", "text": sentence})
 
     def _last(self, parent: Adapter | None) -> LastWeights | None:
         """Where the parent's training stood."""
@@ -213,9 +242,15 @@ class Trainer:
         return load_last(Path(self.job.parent), parent) or LastWeights.guess(parent, tokens)
 
     def _mixture(
-        self, base: BaseModel, parent: Adapter | None, train: list[Item], read_tokens: int
+        self,
+        base: BaseModel,
+        parent: Adapter | None,
+        train: list[Item],
+        read_tokens: int,
+        kept: Recipe | None = None,
     ) -> tuple[Recipe, Mixture, float, float]:
-        """Recipe, data, tokens of one epoch, and tokens of all passes."""
+        """Recipe, data, tokens of one epoch, and tokens of all passes. A round that goes on has the
+        recipe `kept` that it was begun by, whatever a round of today would take."""
 
         def stream(name: str, items: list[Item], block_tokens: int) -> Stream:
             return Stream(
@@ -231,7 +266,8 @@ class Trainer:
         new = stream("new", train, block)
         rough = new.tokens
         shares = _FRESH_SHARES if self.fresh else _SHARES
-        total = rough * passes(self.settings, fresh=self.fresh)
+        today = passes(self.settings, fresh=self.fresh)
+        total = rough * (kept.passes if kept else today)
         general_chars = int(_CHARS_A_TOKEN * total * shares["general"] / shares["new"])
         general = read_general(self.job.general_replay)
         parts = {
@@ -240,7 +276,7 @@ class Trainer:
             "replay": [i for i in self.job.items if i.role == "replay"],
         }
         total *= sum(shares[name] for name, items in parts.items() if items) / shares["new"]
-        recipe = choose_recipe(
+        chosen = choose_recipe(
             self.settings,
             words=self.job.words,
             params=base.params,
@@ -253,6 +289,10 @@ class Trainer:
             gentle=self.job.round.gentle,
             hurried=self.job.round.budget_s is not None,
         )
+        chosen = replace(chosen, passes=today)
+        if kept not in (None, chosen):
+            self._tell(base, f"{_OTHER_RECIPE}, and goes on by that.")
+        recipe = kept or chosen
         made = {"new": new} if recipe.block_tokens == block else {}  # its epoch is encoded already
         streams = [
             (made.get(name) or stream(name, items, recipe.block_tokens), shares[name])
@@ -319,6 +359,14 @@ class Trainer:
                 "scored_with": "full header and title; the base with the title alone",
             },
         )
+
+
+def _recipe(facts: Mapping[str, Any]) -> Recipe | None:
+    """As a checkpoint has it; None where an older version said nothing of it, or another one."""
+    try:
+        return Recipe(**facts) if facts else None
+    except TypeError:
+        return None
 
 
 def _general_items(texts: Sequence[str], chars: int, seed: int) -> list[Item]:

@@ -236,7 +236,7 @@ def _follow(
             readers[1].join(1.0)
             said, mend = kind.died
             raise TrainingError(f"{said}: {exit_meaning(status, bytes(errors))}.", mend)
-        if frame.get("event") == "progress":
+        if frame.get("event") in ("progress", "say"):
             on_progress(cast(ProgressEvent, frame))
         elif frame.get("event") == "done":
             return dict(frame["report"])
