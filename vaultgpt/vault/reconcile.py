@@ -40,7 +40,7 @@ _UNTOUCHED = {
     "symlink": Judgement(False, "symlink", "It is a symbolic link, which is not followed."),
     "placeholder": Judgement(False, "placeholder", "It lies in the cloud, not on this machine."),
 }
-_READER = 5  # counted up when a note is read otherwise than before: then all are read anew
+_READER = 4  # counted up when a note is read otherwise than before: then all are read anew
 _HALF = re.compile("[\ud800-\udfff]")
 _SOME_NOTES = 500  # whose stamps are compared at once
 _PART_BYTES = 1 << 20

@@ -163,7 +163,7 @@ class RuleSet:
     def sources(self) -> tuple[object, ...]:
         """What these rules were made from, in a form that compares and prints the same."""
         patterns = tuple(pattern.pattern for pattern in self.ignored.patterns)
-        return self.rules, self.ignored.prefixes, patterns, self.templates
+        return self.rules, self.ignored.prefixes, patterns, self.templates, _UNSHOWN.pattern
 
     def judge_path(self, path: str) -> Judgement:
         """What the path alone decides. One that a pattern can't be tried on in time is left out."""
