@@ -148,7 +148,10 @@ class Mirror(Sampling):
         "auto", "Where it writes: auto, cpu, cuda, cuda:N or mps", "", r"auto|cpu|mps|cuda(:\d+)?"
     )
     dtype: str = option(
-        "auto", "Arithmetic: auto, float32, bfloat16 or int8", "", r"auto|float32|bfloat16|int8"
+        "auto",
+        "Arithmetic: auto, float32, bfloat16, float16 or int8",
+        "",
+        r"auto|float32|bfloat16|float16|int8",
     )
     threads: int = option(0, "CPU threads; 0 for the idle physical cores", "threads", "0..256")
     idle_minutes: float = option(

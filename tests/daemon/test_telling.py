@@ -63,8 +63,8 @@ def verdict(promoted: bool, kind: str = "incremental", why: str = "Because.") ->
         (Event("swap", {"active": "g000002"}), "swapped to g000002", "From now on g000002 writes."),
         (
             Event("swap", {"active": None}),
-            "swapped to the bare base",
-            "From now on the bare base writes.",
+            "swapped to the base alone",
+            "From now on the base alone writes.",
         ),
     ],
 )

@@ -23,6 +23,7 @@ from vaultgpt.arithmetic import (
     compiled,
     int8_way,
     make_linear,
+    multiplies_fp16,
     sixteen_bits,
 )
 from vaultgpt.errors import BaseModelError, GenerationError
@@ -315,10 +316,12 @@ def test_the_compiled_forward_pass_is_the_one_that_stands_here(
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "gpt_neox"])
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_logits_do_not_depend_on_how_a_prompt_is_cut(
     tiny_models: Callable[..., Path], family: str, dtype: Dtype
 ) -> None:
+    if dtype == "float16" and not multiplies_fp16():
+        pytest.skip("this processor multiplies by no weights in fp16")
     model = build(tiny_models(family), None, dtype, CPU)
     ids = list(range(5, 75))
     whole, once = model.empty(), model.empty()
@@ -329,7 +332,9 @@ def test_logits_do_not_depend_on_how_a_prompt_is_cut(
     for i in range(69):
         model.step(steps, [ids[i]], [i])
     rows = [model.step(cache, [ids[69]], [69]) for cache in (whole, once, steps)]
-    assert (torch.cat(rows) - rows[0]).abs().max() < 1e-4
+    # Of 127 steps one is 0.8 %, and attention's last bits decide which of two an activation takes.
+    rough = dtype == "int8" and arithmetic._steps() < 255
+    assert (torch.cat(rows) - rows[0]).abs().max() < (0.1 if rough else 1e-4)
 
 
 def test_the_arithmetic_that_writes_is_held_against_fp32(
@@ -359,9 +364,20 @@ def test_the_arithmetic_that_writes_is_held_against_fp32(
         assert shared is not None and asked.dtype == sixteen_bits(CPU), "whoever asked before"
 
 
-def test_dtype_follows_size_and_device() -> None:
+def test_dtype_follows_size_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_dtype("auto", CPU, 7_000_000) == "float32"
-    assert choose_dtype("auto", CPU, 124_000_000) == "int8"
+    cases: list[tuple[str, int, bool, Dtype]] = [
+        ("turned", 255, True, "int8"),
+        ("turned", 127, True, "float16"),  # 8-bit products overflow: AVX2 without VNNI
+        ("turned", 127, False, "int8"),
+        ("packed", 127, True, "int8"),
+    ]
+    for way, steps, halves, wanted in cases:
+        monkeypatch.setattr(arithmetic, "int8_way", lambda way=way: way)
+        monkeypatch.setattr(arithmetic, "_steps", lambda steps=steps: steps)
+        monkeypatch.setattr(arithmetic, "multiplies_fp16", lambda halves=halves: halves)
+        assert choose_dtype("auto", CPU, 124_000_000) == wanted
+        assert choose_dtype("float16", CPU, 7_000_000) == ("float16" if halves else "float32")
     assert choose_dtype("auto", torch.device("cuda"), 7_000_000) == "bfloat16"
     assert choose_dtype("auto", torch.device("mps"), 124_000_000) == "float16"
     assert choose_dtype("float32", CPU, 124_000_000) == "float32"

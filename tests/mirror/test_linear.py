@@ -1,4 +1,4 @@
-"""int8 products: both ways stay within a percent of fp32, and what reads them changes none."""
+"""Products in int8 and fp16: they stay near fp32, and what reads them changes none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from tests import tiny
 from tests.mirror.conftest import engine_of
 from vaultgpt import arithmetic
-from vaultgpt.arithmetic import Int8Way, int8_linear, int8_way
+from vaultgpt.arithmetic import Int8Way, int8_linear, int8_way, multiplies_fp16
 from vaultgpt.mirror.families import build
 from vaultgpt.mirror.lean import LeanModel
 
@@ -71,6 +71,21 @@ def test_as_written_is_what_the_product_holds(
     exact = torch.nn.functional.linear(x, weight)
     assert (got - wanted).abs().mean() < (got - exact).abs().mean()
     assert torch.equal(arithmetic.as_written(weight, "bfloat16"), weight.bfloat16().float())
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_weights_in_fp16_are_what_is_judged(biased: bool) -> None:
+    if not multiplies_fp16():
+        pytest.skip("this processor multiplies by no weights in fp16")
+    torch.manual_seed(0)
+    weight, bias = torch.randn(96, 64), torch.randn(96) if biased else None
+    product = arithmetic.make_linear(weight, bias, "float16", CPU)
+    for shape in ((1, 1, 64), (1, 17, 64), (5, 1, 64)):
+        x = torch.randn(shape)
+        wanted = torch.nn.functional.linear(x, arithmetic.as_written(weight, "float16"), bias)
+        got = product(x)
+        assert got.shape == wanted.shape and got.dtype == torch.float32
+        assert (got - wanted).abs().max() < 1e-4 < (got - x @ weight.T).abs().max() + biased
 
 
 def test_without_any_int8_operator_it_falls_back_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ def test_the_schedule_in_the_last_sentence_is_the_vaults_own(pebble: Base, tmp_p
     silent = with_option(off, "schedule.trigger_words", 0)
     for settings, words in (
         (off, "whenever 1,500 new words"),
-        (paused, "waits for your word"),
+        (paused, "training.pause is true"),
         (silent, "when you say `vaultgpt train`"),
     ):
         assert words in findings(counted(9000), tmp_path, pebble, settings)[-1]

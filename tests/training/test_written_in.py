@@ -12,16 +12,18 @@ from tests.training.conftest import MakeJob
 from tests.training.test_lora import CPU, IDS, random_adapter
 from tests.training.test_trainer import run
 from vaultgpt import arithmetic
-from vaultgpt.arithmetic import Dtype
+from vaultgpt.arithmetic import Dtype, multiplies_fp16
 from vaultgpt.mirror.families import build
 from vaultgpt.training.base_model import load_base
 from vaultgpt.training.lora import load_adapter, merged, save_adapter
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
 def test_the_weights_judged_are_those_that_write(family: str, dtype: Dtype, tmp_path: Path) -> None:
     """Beside the engine's own logits; afterwards the base is the pristine one."""
+    if dtype == "float16" and not multiplies_fp16():
+        pytest.skip("this processor multiplies by no weights in fp16")
     folder = tiny.tiny_model(tmp_path / "base", family, hidden=64)
     base = load_base(folder, CPU)
     learner, adapter = random_adapter(base)
@@ -45,7 +47,7 @@ def test_the_weights_judged_are_those_that_write(family: str, dtype: Dtype, tmp_
         return
     off, lost = float((judged - exact).norm()), float((written - exact).norm())
     assert lost / 3 <= off <= 3 * lost
-    assert lost > 1e-3 * float(exact.norm())
+    assert lost > (1e-4 if dtype == "float16" else 1e-3) * float(exact.norm())
 
 
 def test_a_round_is_judged_in_what_will_write(
@@ -57,7 +59,7 @@ def test_a_round_is_judged_in_what_will_write(
     monkeypatch.setattr(arithmetic, "SMALL", 0)
     first = run(make_job("exact", writing="float32", secret="ab" * 16))
     known = {"before": first.to_json()["segments"]}
-    second = run(make_job("int8", writing="auto", secret="ab" * 16, known=known))
+    second = run(make_job("int8", writing="int8", secret="ab" * 16, known=known))
     assert (first.written_in, second.written_in) == ("float32", "int8")
     one, other = (r.segments["held_out"] for r in (first, second))
     assert not set(one.keys) & set(other.keys)

@@ -43,7 +43,7 @@ def forget(
     if answer["generations"]:
         out.print(
             f"{', '.join(answer['generations'])} learned it and can't write again: until "
-            f"`vaultgpt train` has made a voice without it, {answer['writes'] or 'the bare base'} "
+            f"`vaultgpt train` has made a voice without it, {answer['writes'] or 'the base alone'} "
             "writes.",
             markup=False,
         )

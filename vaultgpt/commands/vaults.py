@@ -32,4 +32,7 @@ def _facts(row: VaultRow) -> str:
     facts = [f"serves as process {row['daemon']}"] if row["daemon"] else []
     if row["notes"] is not None:
         facts.append(f"{row['notes']:,} note{'s' * (row['notes'] != 1)}, {row['words']:,} words")
-    return ", ".join([*facts, f"writes as {row['active'] or 'the bare base'}"]) + "."
+    return (
+        ", ".join([*facts, f"writes as {row['active'] or 'the base alone, without your voice'}"])
+        + "."
+    )

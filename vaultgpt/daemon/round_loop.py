@@ -198,7 +198,7 @@ class RoundLoop:
     async def _facts(self) -> tuple[Facts, Due]:
         settings, now = self._settings(), self._now()
         self._held_since = min(self._held_since, now)  # a clock that was ahead holds nothing up
-        paused = self._pause() or "it learns when you ask (training.pause is set)." * (
+        paused = self._pause() or "it learns when you ask (training.pause is true)." * (
             settings.training.pause
         )
 

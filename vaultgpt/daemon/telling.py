@@ -112,7 +112,7 @@ def sentences(event: Event) -> tuple[str, str] | None:
         said = "waits for another one" if waits else "failed"
         return f"round {said}", f"The round {said}: {data['message']}"
     if event.name == "swap":
-        who = data["active"] or "the bare base"
+        who = data["active"] or "the base alone"
         return f"swapped to {who}", f"From now on {who} writes."
     return None
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaultgpt.arithmetic import STORED, Dtype, chunk_tokens, make_linear
+from vaultgpt.arithmetic import Dtype, chunk_tokens, make_linear, stored_in
 from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror.lean import Cache
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
@@ -63,11 +63,11 @@ class AnyModel:
         with torch.no_grad():
             if adapter:
                 _merge(self.net, adapter)
-        if dtype == "int8":
-            if sample:
-                self.exact = self._logits(list(sample))
-            _quantise(self.net)
-        self.net = self.net.to(device, STORED[dtype]).eval().requires_grad_(False)
+        if dtype == "int8" and sample:
+            self.exact = self._logits(list(sample))
+        if dtype in ("int8", "float16") and device.type == "cpu":
+            _pack(self.net, dtype)
+        self.net = self.net.to(device, stored_in(dtype, device)).eval().requires_grad_(False)
         self.cached = _has_plain_cache(self.net)
         named = inspect.signature(self.net.forward).parameters
         self._cache_name = "cache" if "cache" in named else "past_key_values"  # before 5.24
@@ -196,12 +196,12 @@ def _merge(net: Any, adapter: LoraFactors) -> None:
     adapter.merge_embedding(net.get_input_embeddings().weight)
 
 
-class _Quantised(torch.nn.Module):
-    """An nn.Linear or Conv1D in int8."""
+class _PackedLinear(torch.nn.Module):
+    """An nn.Linear or Conv1D in int8 or fp16."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: Dtype) -> None:
         super().__init__()
-        self.product = make_linear(weight, bias, "int8", torch.device("cpu"))
+        self.product = make_linear(weight, bias, dtype, torch.device("cpu"))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
@@ -209,7 +209,7 @@ class _Quantised(torch.nn.Module):
         return out
 
 
-def _quantise(net: Any) -> None:
+def _pack(net: Any, dtype: Dtype) -> None:
     """Replace the products of the blocks; a head tied to the embedding keeps its own weight."""
     from transformers.pytorch_utils import Conv1D
 
@@ -221,7 +221,8 @@ def _quantise(net: Any) -> None:
             weight = child.weight.detach()
             weight = weight.t().contiguous() if isinstance(child, Conv1D) else weight
             bias = getattr(child, "bias", None)
-            setattr(parent, name, _Quantised(weight, None if bias is None else bias.detach()))
+            bias = None if bias is None else bias.detach()
+            setattr(parent, name, _PackedLinear(weight, bias, dtype))
 
 
 def _has_plain_cache(net: Any) -> bool:

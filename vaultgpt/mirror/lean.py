@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaultgpt.arithmetic import STORED, Dtype, Linear, chunk_tokens, make_linear
+from vaultgpt.arithmetic import Dtype, Linear, chunk_tokens, make_linear, stored_in
 from vaultgpt.mirror.attention import Step
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors, Weights
 
@@ -140,7 +140,8 @@ class LeanModel(ABC):
         like: LeanModel | None = None,
     ) -> None:
         """`like` has the same files, and lends its ends where no voice has changed them."""
-        self.device, self.stored, self.dtype, self.once = device, STORED[dtype], dtype, once
+        self.device, self.dtype, self.once = device, dtype, once
+        self.stored = stored_in(dtype, device)
         self.cost: float | None = None
         self.weights = Weights(files, adapter)
         self._shape(files.config)
@@ -258,14 +259,15 @@ class LeanModel(ABC):
         return weight.to(self.device, self.stored)
 
     def _keep_ends(self, embedding: Tensor, head: Tensor, folded: Tensor | None = None) -> None:
-        """The tables of both ends; in int8 the embedding, of which rows are only read, in bf16.
+        """The tables of both ends; where products are packed the embedding, of which rows are only
+        read, in 16 bits.
 
         A norm that is `folded` goes into the head in its place, whose input comes turned: in int8
         alone, where the embedding is a copy even if both are one table.
         """
         self.vocab = head.shape[0]
-        dtype = torch.bfloat16 if self.dtype == "int8" else self.stored
-        self.embedding = embedding.to(self.device, dtype)
+        rows = {"int8": torch.bfloat16, "float16": torch.float16}.get(self.dtype, self.stored)
+        self.embedding = embedding.to(self.device, rows)
         if folded is not None:
             head.mul_(folded)
         self.head = self._linear(head, turned=folded is not None)
@@ -286,7 +288,7 @@ class LeanModel(ABC):
         """Bytes of weights, roughly; beside a model that others use too, its own alone."""
         if self.whole is not None:
             return self.own_bytes
-        size = 1 if self.dtype == "int8" else self.stored.itemsize
+        size = {"int8": 1, "float16": 2}.get(self.dtype, self.stored.itemsize)
         return self.parameters * size + self.embedding.nbytes
 
     def empty(self) -> KV:

@@ -41,7 +41,7 @@ class _GenerationList(TypedDict):
 
 
 class _Active(TypedDict):
-    """Which generation writes from now on; null for the bare base."""
+    """Which generation writes from now on; null for the base alone."""
 
     active: str | None
 

@@ -281,7 +281,7 @@ def _how_long(time: Estimate) -> str:
 def _when(settings: Settings) -> str:
     plan = settings.schedule
     if settings.training.pause:
-        return "waits for your word before it learns (training.pause is set)"
+        return "learns when you say `vaultgpt train` (training.pause is true)"
     if plan.nightly == "off":
         return (
             f"learns whenever {plan.trigger_words:,} new words are there"

@@ -57,7 +57,7 @@ def unread(base: str, language: str | None, chosen: str | None = None) -> str | 
     only = "only English" if read == ("en",) else f"no {said}"
     return (
         f"This looks like {said}, and {model}, the model that your voice is made from, has read "
-        f"{only}: what it writes here will look like {said} and make no sense. {mend}"
+        f"{only}: what it writes here will make no sense. {mend}"
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vaultgpt.ledger import Ledger, RoundRow
 
 # Only what starts by itself is paused.
-_BY_SETTING = "training.pause is set; `vaultgpt config training.pause false` ends that."
+_BY_SETTING = "training.pause is true; `vaultgpt config training.pause false` ends that."
 
 
 class Judged(TypedDict):
@@ -133,7 +133,7 @@ def silenced(ledger: Ledger) -> str | None:
     if active == writes:
         return None
     return (
-        f"{active} learned a note that was forgotten, so {writes or 'the bare base'} writes. "
+        f"{active} learned a note that was forgotten, so {writes or 'the base alone'} writes. "
         "`vaultgpt train` makes a voice without that note."
     )
 
