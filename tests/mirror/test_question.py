@@ -8,7 +8,7 @@ import pytest
 
 from tests import tiny
 from tests.mirror.conftest import engine_of, write
-from vaultgpt.mirror.question import is_question, language, make_stems
+from vaultgpt.mirror.question import _stems_of, is_question, make_stems
 from vaultgpt.wire import Prompt
 
 
@@ -29,9 +29,10 @@ def test_a_true_question_is_one_whole_new_sentence(text: str, true: bool) -> Non
 
 
 def test_stems_follow_the_language_of_the_note() -> None:
-    assert language("Ich war mit dem Hund am Fluss und es war nicht kalt") == "de"
-    assert language("I was at the river with my dog and it was not cold") == "en"
-    assert language("") == "en"
+    german = _stems_of("Ich war mit dem Hund am Fluss und es war nicht kalt")
+    assert german[0] == "Was hast du"
+    for text in ("I was at the river with my dog and it was not cold", "", "J'étais au bord de la"):
+        assert _stems_of(text)[0] == "What do you"
 
 
 def test_only_true_questions_come_back(tiny_llama: Path) -> None:

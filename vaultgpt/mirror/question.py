@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vaultgpt.corpus.words import norms
+from vaultgpt.corpus.words import language_of, norms
 from vaultgpt.mirror.sampling import Logits
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt
@@ -40,28 +40,6 @@ _STEMS = {
         "Wo warst du",
     ),
 }
-_GERMAN = frozenset(
-    (
-        "und",
-        "der",
-        "die",
-        "das",
-        "ich",
-        "nicht",
-        "ist",
-        "ein",
-        "mit",
-        "auf",
-        "war",
-        "wir",
-        "den",
-        "dem",
-        "zu",
-    )
-)
-_ENGLISH = frozenset(
-    ("and", "the", "of", "to", "i", "a", "in", "was", "that", "it", "my", "with", "not", "is", "we")
-)
 _LEAST_WORDS, _MOST_WORDS = 5, 30
 _FAIR_WORDS = 8  # a shorter question asks about little
 _KNOWN_BONUS = 0.4  # nats a token, for each word it takes up from the note; at most three count
@@ -88,11 +66,9 @@ class ScoredText:
     nats: float
 
 
-def language(text: str) -> str:
-    """The language of the stems: "de" where German function words prevail, else "en"."""
-    words = norms(text[-4000:])
-    german, english = (sum(w in known for w in words) for known in (_GERMAN, _ENGLISH))
-    return "de" if german > english else "en"
+def _stems_of(text: str) -> tuple[str, ...]:
+    """In the text's own language; English where that has none here or can't be told."""
+    return _STEMS.get(language_of(text, 1, 1) or "en", _STEMS["en"])
 
 
 def _paragraph(prompt: Prompt) -> str:
@@ -102,7 +78,7 @@ def _paragraph(prompt: Prompt) -> str:
 
 def make_stems(vocabulary: Vocabulary, prompt: Prompt, size: int) -> Stems:
     """Stems for n candidates; `size` is the model's vocabulary."""
-    known = _STEMS[language(prompt.text)]
+    known = _stems_of(prompt.text)
     shift = (prompt.seed or 0) % len(known)
     text = _paragraph(prompt)
     # Tokenised in place, since "\n\n" before a word is cut otherwise than at a text's end.

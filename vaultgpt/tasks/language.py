@@ -6,6 +6,7 @@ Knows nothing about terminals, HTTP or notes on the disk.
 from __future__ import annotations
 
 from vaultgpt.bases.catalogue import PEBBLE, known_base, reads_only_english
+from vaultgpt.corpus.words import language_of
 
 LANGUAGES = {
     "en": "English",
@@ -65,6 +66,4 @@ def unread_text(base: str, text: str, chosen: str | None = None) -> str | None:
     """The same of a text, where it is long enough to tell its language."""
     if not text or not _read_by(base):
         return None
-    from vaultgpt.vault.census import language_of  # 0.1 s, and only here
-
     return unread(base, language_of(text), chosen)
