@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ def prompt_ids(args: argparse.Namespace) -> list[int]:
 
 
 def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
-    """Every line of ours by name."""
+    """Every line of ours by name; on CUDA with captured steps, and with steps op by op."""
     found: Contenders = {}
     index = RunIndex(scratch / "runs", b"benchmark key 16")
     index.add([journal()])
-    for dtype in args.dtypes.split(","):
+    on_cuda = choose_device(args.device).type == "cuda"
+    for dtype, graphs in product(args.dtypes.split(","), (True, False) if on_cuda else (False,)):
         engine = Engine(Mirror(device=args.device, dtype=dtype), index.load())
         engine.load(args.base)
         if args.voice:
@@ -82,13 +84,23 @@ def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
         text = engine.vocabulary.bytes_of(prompt_ids(args)[1:]).decode("utf-8", "ignore")
         prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1, sampling=FULL)
         cost = "" if engine.cost is None else f" ({100 * engine.cost:.2f} % from fp32)"
-        name = f"vaultgpt {engine.dtype}{cost}: "
+        way = _way(engine, prompt, graphs) if on_cuda else ""
+        name = f"vaultgpt {engine.dtype}{cost}{way}: "
         found[name + "greedy"] = partial(answer, engine, replace(prompt, sampling=GREEDY))
         found[name + "as it writes"] = partial(answer, engine, prompt)
         found[name + "as it writes, n = 4"] = partial(answer, engine, replace(prompt, n=4))
         hit = replace(prompt, max_tokens=8)
         found[name + "prefix hit"] = partial(answer, engine, hit, cold=False)
     return found
+
+
+def _way(engine: Engine, prompt: Prompt, graphs: bool) -> str:
+    """How its steps are started, told after it has written."""
+    if not graphs:
+        engine._model(engine.active).graphs = None  # type: ignore[attr-defined]
+        return ", op by op"
+    answer(engine, prompt)
+    return f", op by op since {engine.slow}" if engine.slow else ", CUDA graphs"
 
 
 def transformers(args: argparse.Namespace, _: Path, /) -> Contenders:

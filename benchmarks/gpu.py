@@ -108,7 +108,8 @@ def rounds(base: Path, options: argparse.Namespace, found: dict[str, Any]) -> It
 
 
 def writing(base: Path, options: argparse.Namespace, found: dict[str, Any]) -> Iterator[Row]:
-    """decode.py's table: ours, transformers with a static cache, vLLM where it is installed."""
+    """decode.py's table: ours with CUDA graphs and op by op, transformers with the cache that
+    grows and with its static one, vLLM where it is installed."""
     with tempfile.TemporaryDirectory() as work:
         file = Path(work) / "writing.json"
         other("decode", "--base", str(base), "--device", options.device, "--json", str(file))

@@ -151,6 +151,7 @@ class Usage:
     sure: tuple[float, ...] = ()  # chance of the first one, two and three words of alternative 0
     engine: str = "own"  # who wrote: our own decoder, or "openai" for a completions server
     engine_problem: str = ""  # why it was not the one that the settings name
+    slow: str = ""  # why it wrote slower than its device could
 
     def to_json(self) -> Frame:
         """What of a message says it."""

@@ -74,7 +74,8 @@ while True:
         while text == "long" and n not in cancelled: time.sleep(0.005)
         say(event="piece", id=n, index=0, text=" two", finish="stop")
         say(event="usage", id=n, generation=active or "base", prompt_tokens=1, tokens=2,
-            cached_tokens=len(cancelled), first_token_ms=1.0, tokens_per_s=None, overtime=0)
+            cached_tokens=len(cancelled), first_token_ms=1.0, tokens_per_s=None, overtime=0,
+            slow="a captured step was 9 % off" if text == "slow" else "")
 """
 PROGRAM = [sys.executable, "-c", CHILD]
 
@@ -119,6 +120,15 @@ async def test_the_worker_starts_with_the_first_request_and_stays(mirror: Mirror
     assert (await words(mirror, "x"))[1].generation == "g000001"
     assert mirror.pid == pid and mirror.ready["device"] == "cpu"
     assert await mirror.warm(Prompt(text="x")) == 3
+
+
+async def test_why_it_writes_slower_than_it_could_stands_beside_the_device(
+    mirror: MirrorProcess,
+) -> None:
+    assert mirror.device is None
+    for text, told in (("x", ""), ("slow", ", slower than it could: a captured step was 9 % off")):
+        await words(mirror, text)
+        assert mirror.device == "cpu" + told
 
 
 async def test_no_word_of_a_prompt_stands_in_the_worker_s_arguments_or_environment(

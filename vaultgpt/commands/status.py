@@ -85,7 +85,9 @@ def _lines(s: Status) -> list[str]:
         lines.append("No daemon runs, so nothing is learned by itself.")
     worker = s["worker"]
     if worker and worker["dtype"]:
-        lines.append(f"Writes in {_arithmetic(worker['dtype'], worker['cost'])}.")
+        device = s["device"] or "cpu"
+        where = "" if device == "cpu" else f" on {device}"
+        lines.append(f"Writes in {_arithmetic(worker['dtype'], worker['cost'])}{where}.")
     if s["last_learned"]:
         lines.append(f"Last learned {_ago(now - s['last_learned'])}.")
     if s["training"]:

@@ -249,7 +249,7 @@ class Daemon:
             "training": training,
             "paused_round": None if training else told["paused_round"],
             "next_training": NextRound(when=decision.when, why=decision.why),
-            "device": ready.get("device"),
+            "device": self.writing.mirror.device,
             "problems": list(troubles.values()),
             "troubles": troubles,
             "worker": worker,

@@ -48,6 +48,7 @@ class VaultMirror:
         self._fell_back_to: tuple[str | None] | None = None  # what writes in place of a damaged one
         self._followed: tuple[object, ...] | None = None  # what the mirror was last told of
         self._base: tuple[str, str] | None = None  # the settings' when it was asked, what writes
+        self._slow = ""  # why it writes slower than it could, as it was last logged
 
     @property
     def problems(self) -> dict[str, str]:
@@ -153,6 +154,9 @@ class VaultMirror:
         with self._across_upgrades():
             async with contextlib.aclosing(self.mirror.generate(prompt)) as items:  # type: ignore[type-var]
                 async for item in items:
+                    if isinstance(item, Usage) and item.slow not in ("", self._slow):
+                        self._slow = item.slow
+                        log.warning("writes slower than it could: %s", item.slow)
                     yield item
 
     async def warm(self, prompt: Prompt) -> int:

@@ -33,7 +33,7 @@ class Step:
 
     rows: int
     tokens: int  # T, a row
-    start: int  # first position, when all rows share it
+    start: int  # first position, or one that no row is before
     seen: int  # keys to look at
     device: torch.device
     dtype: torch.dtype
@@ -49,8 +49,7 @@ class Step:
         return self._sights[window]
 
     def _sight(self, window: int, groups: int) -> tuple[int, Tensor | None]:
-        least = self.start if self.index is None else int(self.index.min())
-        first = max(0, least - window + 1)
+        first = max(0, self.start - window + 1)
         if self.tokens == 1 and self.index is None:
             return first, None
         at = self.index

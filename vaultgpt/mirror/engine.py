@@ -25,7 +25,7 @@ from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.copy_guard import NoRuns, Runs
 from vaultgpt.mirror.decoding import Cancelled, Guidance, Lane, PrefixStore
 from vaultgpt.mirror.families import Commons, build, stamps
-from vaultgpt.mirror.lean import Model
+from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.logprobs import prompt_chances
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
@@ -148,6 +148,13 @@ class Engine:
     def dtype(self) -> Dtype:
         """The arithmetic of the active generation."""
         return self._model(self.active).dtype if self._base else self._dtype
+
+    @property
+    def slow(self) -> str:
+        """Why the active generation writes slower on this device than it could; "" for nothing."""
+        model = self._models.get(self.active)
+        graphs = model.graphs if isinstance(model, LeanModel) else None
+        return graphs.refused if graphs else ""
 
     @property
     def cost(self) -> float | None:

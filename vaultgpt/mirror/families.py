@@ -20,6 +20,7 @@ from torch import Tensor
 from vaultgpt.arithmetic import Dtype, sixteen_bits
 from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror import gpt2, llama
+from vaultgpt.mirror.graphs import Graphs
 from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
@@ -85,6 +86,7 @@ class Commons:
             voice = whole.beside(files, adapter)
         except (KeyError, RuntimeError):  # it leaves a product out, or has another base's shapes
             return None
+        voice.graphs = Graphs.on(device)
         return voice if adapter.used else None
 
 
@@ -172,6 +174,7 @@ def _lean(
             _read_beside_exact(model, files, adapter, list(sample))
         else:
             model.hold(model.read_layer(index) for index in range(model.layers_count))
+        model.graphs = Graphs.on(device)
         return model
     except (KeyError, ValueError):  # tensors of another architecture
         return None

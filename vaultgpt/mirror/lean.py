@@ -21,6 +21,7 @@ from vaultgpt.mirror.weights import Checkpoint, LoraFactors, Weights
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig
+    from vaultgpt.mirror.graphs import Graphs
 
 _ROUND = 128  # positions; caches grow in steps of this
 
@@ -128,6 +129,7 @@ class LeanModel(ABC):
     whole: LeanModel | None = None  # whose weights it uses, an adapter beside them
     own_bytes = 0
     exact: Tensor | None = None  # what fp32 gave on a sample when it was read
+    graphs: Graphs | None = None  # steps captured on a GPU; of this voice alone
     delta: Tensor | None = None  # bf16 [vocab, hidden]: what is added to rows of the embedding
 
     def __init__(
@@ -233,7 +235,7 @@ class LeanModel(ABC):
         adapter that leaves out a product.
         """
         model = copy.copy(self)
-        model.whole, model.cost = self, None
+        model.whole, model.cost, model.graphs = self, None, None
         model.layers = [self._beside(each, i, adapter) for i, each in enumerate(self.layers)]
         model.ready = [self._ready(layer) for layer in model.layers]
         factors = sum(each.nbytes for pair in adapter.factors.values() for each in pair)
@@ -319,14 +321,34 @@ class LeanModel(ABC):
         """One token a row at its own position: logits fp32 [rows, vocab], on the CPU."""
         with torch.inference_mode():
             kv = _as_kv(cache)
-            rows, seen = len(ids), max(positions) + 1
-            kv.grow(seen)
-            step = Step(rows, 1, positions[0], seen, self.device, self.stored)
-            if min(positions) + 1 != seen:
-                step.index = torch.tensor(positions, device=self.device)
-                step.every = torch.arange(rows, device=self.device)
-            tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
-            return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
+            if self.graphs is not None:
+                return self.graphs.step(self, kv, ids, positions)
+            return self.step_by_op(kv, ids, positions)
+
+    def step_by_op(self, kv: KV, ids: list[int], positions: list[int]) -> Tensor:
+        """As `step`, each operation started by Python."""
+        rows, seen = len(ids), max(positions) + 1
+        kv.grow(seen)
+        step = Step(rows, 1, min(positions), seen, self.device, self.stored)
+        if step.start + 1 != seen:
+            step.index = torch.tensor(positions, device=self.device)
+            step.every = torch.arange(rows, device=self.device)
+        tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
+        return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
+
+    def step_by_tensors(self, kv: KV, ids: Tensor, at: Tensor) -> Tensor:
+        """As `step`, with no number that Python knows and the next token changes.
+
+        ids and at int64 [rows], tokens and their positions; all of the cache is looked at. Logits
+        fp32 [rows, vocab], all on the model's device.
+        """
+        step = Step(kv.rows, 1, 0, kv.capacity, self.device, self.stored, at)
+        step.every = torch.arange(kv.rows, device=self.device)
+        return self._head(self._hidden(ids.unsqueeze(1), step, kv))[:, 0].float()
+
+    def reserve(self, positions: int) -> object:
+        """Be ready for so many. What is returned stays as it is, and must live while it is read."""
+        return None
 
     def stack(self, caches: list[tuple[Cache, int]], rows: int) -> KV:
         """`rows` copies of each one-row cache's first positions, the first cache's rows first."""

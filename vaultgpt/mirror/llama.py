@@ -312,9 +312,14 @@ class Llama(LeanModel):
             norm if fold else None,
         )
 
+    def reserve(self, positions: int) -> object:
+        """The rope's tables."""
+        if positions > self._positions:
+            self._tables(2 * positions)
+        return self.turns
+
     def _hidden(self, ids: Tensor, step: Step, kv: KV) -> Tensor:
-        if step.seen > self._positions:
-            self._tables(2 * step.seen)
+        self.reserve(step.seen)
         turns = [self._turns_at(turn, step) for turn in self.turns]
         groups = self.heads // self.kv_heads
         sights = [step.sight(window, groups) for window in self.windows]

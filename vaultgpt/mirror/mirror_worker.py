@@ -213,7 +213,7 @@ class Worker:
             if isinstance(said, Piece):
                 self._send("piece", message, **said.to_json())
             else:
-                told = replace(said, engine_problem=engine.problem)
+                told = replace(said, engine_problem=engine.problem, slow=engine.slow)
                 self._send("usage", message, **told.to_json())
 
     def _warm(self, message: Frame) -> None:

@@ -60,6 +60,7 @@ class RemoteEngine:
         """`place` is the state's folder for voices in other engines. UsageError."""
         self.settings, self.runs, self.problem = settings, runs, ""
         self.device, self.dtype, self.cost = f"{_NAME} at {settings.engine_url}", None, None
+        self.slow = ""
         self._client = OpenAIClient(settings.engine_url, _key(settings.engine_key_file))
         self._place = Shelf(place, settings.engine_voices)
         self._make_own = make_own

@@ -240,7 +240,9 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     if found := find_daemon(state):
         if upgraded := _troubles(found).get("upgraded"):
             return Finding("daemon", False, upgraded, "`vaultgpt serve` again, where it does not.")
-        return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.")
+        device = found.get("/v1/status")["device"]
+        where = f" It writes on {device}." if device else ""
+        return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.{where}")
     if mend:
         state.runtime.unlink(missing_ok=True)
         return Finding("daemon", True, "Cleared away after a daemon that died.")

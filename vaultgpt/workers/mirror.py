@@ -167,7 +167,7 @@ class MirrorProcess:
         self._leaving: asyncio.Task[None] | None = None
         self._health = _Backoff()
         self._refused = ""  # why it writes beside the engine that the vaults share
-        self.ready: Frame = {}  # the worker's "ready" frame: device, dtype, cost, problem, load_ms
+        self.ready: Frame = {}  # the worker's: device, dtype, cost, problem, load_ms, and now slow
 
     @property
     def problem(self) -> str:
@@ -178,6 +178,12 @@ class MirrorProcess:
     def engine_problem(self) -> str:
         """Why our own decoder writes in place of the engine of the settings; "" where it should."""
         return str(self.ready.get("problem") or "")
+
+    @property
+    def device(self) -> str | None:
+        """Where it writes, and why slower than it could there; None before a worker is ready."""
+        slow = f", slower than it could: {why}" if (why := self.ready.get("slow")) else ""
+        return f"{self.ready['device']}{slow}" if "device" in self.ready else None
 
     @property
     def running(self) -> bool:
@@ -241,7 +247,7 @@ class MirrorProcess:
 
     def _heard(self, item: Piece | Usage) -> Piece | Usage:
         if isinstance(item, Usage):
-            self.ready = {**self.ready, "problem": item.engine_problem}
+            self.ready = {**self.ready, "problem": item.engine_problem, "slow": item.slow}
         return item
 
     async def warm(self, prompt: Prompt) -> int:
