@@ -89,26 +89,38 @@ def change(vault: Path, mark: str, words: int = 30) -> None:
     said: list[str] = []
     while len(said) < words:
         said += rng.choice(parts)
-    place = sorted(vault.rglob("*.md"))[0]
+    place = min((vault / "2005" / "0000").glob("*.md"))
     place.write_text(place.read_text("utf-8") + "\n" + " ".join(said) + ".\n", encoding="utf-8")
 
 
 # What is measured ---------------------------------------------------------------------------------
 
 
+# A process of its own counts in the memory of the one that forked it, so that a small one forks.
+_LAUNCH = """
+import json, os, sys, time
+began, quiet = time.perf_counter(), os.open(os.devnull, os.O_WRONLY)
+child = os.posix_spawnp(
+    sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 2)]
+)
+_, status, used = os.wait4(child, 0)
+told = (time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss)
+print(json.dumps([os.waitstatus_to_exitcode(status), *told]), file=sys.stderr)
+"""
+
+
 def measured(command: list[str], *, read: bool = False) -> Found:
     """A process's seconds of the clock and of processors (its children's too), its peak in MB."""
-    began, quiet = time.perf_counter(), subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=subprocess.PIPE if read else quiet, stderr=quiet)
-    said = process.stdout.read() if process.stdout else b"{}"
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
+    launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, *command]
+    done = subprocess.run(launch, capture_output=True, text=True, check=True)
+    status, seconds, cpu_s, peak_kb = json.loads(done.stderr)
+    if status:
         raise SystemExit(f"{' '.join(command[:4])} ended with {status}")
     return {
-        "s": round(time.perf_counter() - began, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_mb": round(usage.ru_maxrss / 1024, 1),
-        **json.loads(said),
+        "s": round(seconds, 2),
+        "cpu_s": round(cpu_s, 2),
+        "peak_mb": round(peak_kb / 1024, 1),
+        **(json.loads(done.stdout) if read else {}),
     }
 
 

@@ -81,7 +81,12 @@ class Schedule:
         2.0, "Quiet time after a change before the vault is read", "s", "0..60"
     )
     debounce_cap_s: float = option(15.0, "Longest delay of that reading", "s", "0..600")
-    reconcile_s: float = option(300.0, "The whole vault is compared this often", "s", "1..86400")
+    reconcile_s: float = option(
+        300.0,
+        "The whole vault is compared this often; rarer where that takes long",
+        "s",
+        "1..86400",
+    )
     deletion_days: float = option(
         7.0, "A deleted note is unlearned after this time", "days", "0..365"
     )

@@ -307,6 +307,21 @@ async def test_why_nothing_watches_is_told_and_the_timer_goes_on(
         await until(found)
 
 
+async def test_all_is_compared_rarely_where_that_takes_long_and_a_watcher_tells(
+    state: VaultState, settings: Settings
+) -> None:
+    async with watching(state, settings) as (loop, _, _seen):
+        for took_s, between_s in ((0.01, 300.0), (2.0, 800.0), (60.0, 3600.0)):
+            loop._whole_s = took_s
+            assert loop._between() == between_s
+        loop.settings = with_option(settings, "schedule.reconcile_s", 86_400)
+        assert loop._between() == 86_400
+        loop.settings = settings
+        assert isinstance(loop._hint, Deaf)
+        loop._hint.alive = False
+        assert loop._between() == 300.0
+
+
 async def test_a_key_that_means_nothing_is_told_and_the_rest_of_the_settings_holds(
     state: VaultState, settings: Settings
 ) -> None:

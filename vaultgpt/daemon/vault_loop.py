@@ -21,6 +21,10 @@ from vaultgpt.state import VaultState
 from vaultgpt.vault.watch import UNWATCHED, Watcher
 
 
+_SHARE = 0.0025  # of the time may go into comparing all, while a watcher tells what changes
+_RARELY_S = 3600.0  # however long it takes
+
+
 class Hint(Protocol):
     """What watches the folder; only a hint."""
 
@@ -61,6 +65,7 @@ class VaultLoop:
         self._flag = asyncio.Event()
         self.unsure = ""  # why the settings let nothing be learned
         self._whole, self._whole_at = True, 0.0  # what is compared next; when all was, loop's time
+        self._whole_s = 0.0  # what comparing all took when nothing had changed
         self._config: tuple[int, int] | None = self._config_stamp()
         with contextlib.suppress(VaultGPTError):  # it was bad when it was read, too
             self._tell_unknown(unknown_keys(state.config), unsure_rules(state.config))
@@ -80,7 +85,7 @@ class VaultLoop:
                 self._flag.clear()
                 await self._watch()
                 await self.look()
-                rest = self._whole_at + self.settings.schedule.reconcile_s - loop.time()
+                rest = self._whole_at + self._between() - loop.time()
                 try:
                     async with asyncio.timeout(max(0.0, rest)):
                         await self._flag.wait()
@@ -89,6 +94,13 @@ class VaultLoop:
         finally:
             if self._hint is not None:
                 self._hint.stop()
+
+    def _between(self) -> float:
+        """Seconds between two comparisons of all: rarer, where they take long and a watcher tells."""
+        every = self.settings.schedule.reconcile_s
+        if self._hint is None or not self._hint.healthy():
+            return every
+        return max(every, min(_RARELY_S, self._whole_s / _SHARE))
 
     async def look(self) -> None:
         """Compare the folder with the ledger, or what the watcher named of it; what fails becomes a
@@ -124,6 +136,8 @@ class VaultLoop:
         found = await self._ledger.do(
             lambda ledger: ledger.follow(rules, now, percent, folders=folders)
         )
+        if folders is None and not found.read and not found.gone:
+            self._whole_s = asyncio.get_running_loop().time() - self._whole_at
         if found.read:
             self.last_saved = max(min(self.last_saved, now), min(now, found.saved))
         self.scanned.set()
