@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.ledger.vaults import DAY, HOUR, NOW, Vault, body, copies, prose
+from tests.ledger.vaults import DAY, HOUR, NOW, Vault, body, copies, of_note, prose
 from vaultgpt.ledger import Ledger, recorder
+from vaultgpt.ledger.schema import given_id
 
 
 @pytest.fixture
@@ -293,3 +294,31 @@ def test_a_folder_that_is_renamed_keeps_its_entries_whatever_paragraph_they_shar
         assert sorted(after.values()) == sorted(before.values())
         assert len(looked) == 50 and max(looked) <= 7
         assert ledger.paused() is None
+
+
+def test_of_what_is_typed_the_earlier_forms_go_and_what_was_learned_stays(vault: Vault) -> None:
+    """1. A paragraph is typed, and read every few words. 2. All is learned. 3. It is written anew.
+    Result: no more than a form or two is kept of the first; what was learned of it is known still.
+    """
+    words = prose("what is typed", 120).split()
+
+    def left_over(ledger: Ledger) -> set[str]:
+        unused = "SELECT digest FROM texts WHERE n NOT IN (SELECT text FROM paragraphs)"
+        return {given_id(row["digest"]) for row in ledger._db.read(unused)}
+
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        for count in range(8, 121, 4):
+            vault.write("day.md", f"{body('earlier', 1)}\n{' '.join(words[:count])}", age_s=0)
+            vault.record(ledger, NOW + count)
+        assert len(left_over(ledger)) <= 2
+        learn_all(vault, ledger)
+        (entry,) = of_note(ledger, "day.md")
+        typed = ledger.entries.digests_of(entry.id)[-1][0]
+        vault.write("day.md", f"{body('earlier', 1)}\n{prose('another', 60)}", age_s=0)
+        vault.record(ledger, NOW + HOUR)
+        assert typed in left_over(ledger)
+        vault.write("day.md", f"{body('earlier', 1)}\n{' '.join(words)}", age_s=0)
+        vault.record(ledger, NOW + HOUR)
+        waiting = ledger.entries.named(ledger.pending(NOW + HOUR, 0).entries).values()
+        assert "day.md" not in {entry.path for entry in waiting}

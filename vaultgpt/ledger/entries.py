@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultgpt.corpus import np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TEMPLATE_ENTRIES = 5  # a paragraph in so many entries is a template's, not the author's voice
+_RECENT_TEXTS = 1_000
 SAME_RUNS = 0.75  # of 10 words: a changed word spoils ten of them, a quarter more than of 8 words
 _COLUMNS = (
     "e.id, n.path, e.heading, e.place, e.date, e.tags, e.words, e.held_out, e.held_digests, "
@@ -325,6 +327,27 @@ class Entries:
         sql.executemany(
             "INSERT INTO paragraphs SELECT ?, ?, n, 1 FROM texts WHERE digest=?",
             [(made.lastrowid, at, digest) for at, digest in enumerate(digests)],
+        )
+
+
+def drop_texts(sql: sqlite3.Connection, texts: Iterable[int]) -> None:
+    """Take out those that stand nowhere any more and nobody learned: what is typed for an hour was
+    seen in 240 forms. A first form stays where others are slight changes of it; of old ones, which
+    are not asked for at each saving, that is taken for granted."""
+    gone, first = sorted(texts), set[int]()
+    for some in in_parts(gone):
+        query = f"SELECT DISTINCT same_as FROM texts WHERE n IN ({some.marks}) AND same_as NOTNULL"
+        first |= {row[0] for row in sql.execute(query, some)}
+    newest = sql.execute("SELECT COALESCE(MAX(n), 0) FROM texts").fetchone()[0]
+    for some in chain(in_parts(gone), in_parts(sorted(first))):
+        sql.execute(
+            f"DELETE FROM texts WHERE n IN ({some.marks}) AND seen IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM paragraphs p WHERE p.text = texts.n) AND NOT EXISTS "
+            "(SELECT 1 FROM learned l WHERE l.digest = texts.digest) AND NOT EXISTS "
+            "(SELECT 1 FROM forgotten f WHERE f.digest = texts.digest) AND (same_as NOTNULL OR "
+            "(n > ? AND NOT EXISTS (SELECT 1 FROM texts o WHERE o.n > texts.n "
+            "AND o.same_as = texts.n)))",
+            [*some, newest - _RECENT_TEXTS],
         )
 
 

@@ -20,6 +20,7 @@ from vaultgpt.corpus.runs import (
 )
 from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
 from vaultgpt.ledger.database import in_parts
+from vaultgpt.ledger.entries import drop_texts
 from vaultgpt.ledger.notes import enter_notes
 from vaultgpt.ledger.paragraphs import (
     OlderTexts,
@@ -266,6 +267,7 @@ class Recorder:
         known = any(digests and set(digests) <= texts.keys() for digests in short)
         self.repeated = self.repeated or known or len(set(short)) < len(short)
         self._write_changed(self.fresh, numbers)
+        drop_texts(self.db, {n for _, was in changed for n, _ in was} - set(numbers.values()))
 
     def _new_texts(
         self,
