@@ -20,7 +20,6 @@ from vaultgpt.settings import Settings, load_settings, unknown_keys, unsure_rule
 from vaultgpt.state import VaultState
 from vaultgpt.vault.watch import UNWATCHED, Watcher
 
-
 _SHARE = 0.0025  # of the time may go into comparing all, while a watcher tells what changes
 _RARELY_S = 3600.0  # however long it takes
 
@@ -96,7 +95,7 @@ class VaultLoop:
                 self._hint.stop()
 
     def _between(self) -> float:
-        """Seconds between two comparisons of all: rarer, where they take long and a watcher tells."""
+        """Seconds between two comparisons of all: rarer, where they take long and are watched."""
         every = self.settings.schedule.reconcile_s
         if self._hint is None or not self._hint.healthy():
             return every

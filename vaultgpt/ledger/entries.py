@@ -302,6 +302,28 @@ class Entries:
             for nth in range(3)
         )
 
+    @staticmethod
+    def drop_texts(sql: sqlite3.Connection, texts: Iterable[int]) -> None:
+        """Take out those that stand nowhere any more and nobody learned: an hour's typing was kept
+        in 240 forms. A first form stays where others are slight changes of it, or may be."""
+        gone, first = sorted(texts), set[int]()
+        for some in in_parts(gone):
+            query = (
+                f"SELECT DISTINCT same_as FROM texts WHERE n IN ({some.marks}) AND same_as NOTNULL"
+            )
+            first |= {row[0] for row in sql.execute(query, some)}
+        newest = sql.execute("SELECT COALESCE(MAX(n), 0) FROM texts").fetchone()[0]
+        for some in chain(in_parts(gone), in_parts(sorted(first))):
+            sql.execute(
+                f"DELETE FROM texts WHERE n IN ({some.marks}) AND seen IS NOT NULL AND NOT EXISTS "
+                "(SELECT 1 FROM paragraphs p WHERE p.text = texts.n) AND NOT EXISTS "
+                "(SELECT 1 FROM learned l WHERE l.digest = texts.digest) AND NOT EXISTS "
+                "(SELECT 1 FROM forgotten f WHERE f.digest = texts.digest) AND (same_as NOTNULL OR "
+                "(n > ? AND NOT EXISTS (SELECT 1 FROM texts o WHERE o.n > texts.n "
+                "AND o.same_as = texts.n)))",
+                [*some, newest - _RECENT_TEXTS],
+            )
+
     def remembered(self, entry: str) -> RememberedEntry:
         """What memory.jsonl keeps of an entry, by which it can be found again."""
         row = self._db.read("SELECT place, words FROM entries WHERE id=?", (kept_id(entry),))[0]
@@ -327,27 +349,6 @@ class Entries:
         sql.executemany(
             "INSERT INTO paragraphs SELECT ?, ?, n, 1 FROM texts WHERE digest=?",
             [(made.lastrowid, at, digest) for at, digest in enumerate(digests)],
-        )
-
-
-def drop_texts(sql: sqlite3.Connection, texts: Iterable[int]) -> None:
-    """Take out those that stand nowhere any more and nobody learned: what is typed for an hour was
-    seen in 240 forms. A first form stays where others are slight changes of it; of old ones, which
-    are not asked for at each saving, that is taken for granted."""
-    gone, first = sorted(texts), set[int]()
-    for some in in_parts(gone):
-        query = f"SELECT DISTINCT same_as FROM texts WHERE n IN ({some.marks}) AND same_as NOTNULL"
-        first |= {row[0] for row in sql.execute(query, some)}
-    newest = sql.execute("SELECT COALESCE(MAX(n), 0) FROM texts").fetchone()[0]
-    for some in chain(in_parts(gone), in_parts(sorted(first))):
-        sql.execute(
-            f"DELETE FROM texts WHERE n IN ({some.marks}) AND seen IS NOT NULL AND NOT EXISTS "
-            "(SELECT 1 FROM paragraphs p WHERE p.text = texts.n) AND NOT EXISTS "
-            "(SELECT 1 FROM learned l WHERE l.digest = texts.digest) AND NOT EXISTS "
-            "(SELECT 1 FROM forgotten f WHERE f.digest = texts.digest) AND (same_as NOTNULL OR "
-            "(n > ? AND NOT EXISTS (SELECT 1 FROM texts o WHERE o.n > texts.n "
-            "AND o.same_as = texts.n)))",
-            [*some, newest - _RECENT_TEXTS],
         )
 
 

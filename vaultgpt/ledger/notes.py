@@ -133,6 +133,45 @@ class Notes:
         known: str | None = json.loads(self._db.meta(_LANGUAGE) or "[null, -1]")[0]
         return known
 
+    @staticmethod
+    def enter(
+        db: sqlite3.Connection, notes: Sequence[ScannedNote], key: bytes
+    ) -> list[tuple[int, ScannedNote]]:
+        """Notes with other bytes, read or judged otherwise, by row; of others the stamp."""
+        paths = [kept_text(scanned.note.path) for scanned in notes]
+        known = {
+            row["path"]: row
+            for row in _rows(
+                db,
+                "SELECT path, digest, used, code FROM notes WHERE gone_since IS NULL AND path IN",
+                paths,
+            )
+        }
+        stamps, others = [], []
+        for path, scanned in zip(paths, notes, strict=True):
+            row, read = known.get(path), [scanned.digest, scanned.read_by]
+            digest = kept_id(digest_of(read, key))
+            verdict = (digest, scanned.judgement.used, scanned.judgement.code)
+            if row and (row["digest"], bool(row["used"]), row["code"]) == verdict:
+                stamps.append((*_kept_stamp(scanned.stamp), path))
+            else:
+                others.append((path, scanned, verdict))
+        db.executemany("UPDATE notes SET mtime_ns=?, size=?, inode=? WHERE path=?", stamps)
+        db.executemany(
+            "INSERT INTO notes (path, mtime_ns, size, inode, digest, used, code, words, problem) "
+            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET mtime_ns=excluded."
+            "mtime_ns, size=excluded.size, inode=excluded.inode, digest=excluded.digest, "
+            "used=excluded.used, code=excluded.code, words=excluded.words, "
+            "problem=excluded.problem, gone_since=NULL",
+            [
+                (path, *_kept_stamp(s.stamp), *verdict, s.note.words, s.note.problem is not None)
+                for path, s, verdict in others
+            ],
+        )
+        rows = _rows(db, "SELECT n, path FROM notes WHERE path IN", [path for path, _, _ in others])
+        of_path = {row["path"]: row["n"] for row in rows}
+        return [(of_path[path], scanned) for path, scanned, _ in others]
+
     def totals(self) -> dict[str, int]:
         """Counts for status: notes, used notes, words of their prose as `scan` counts them.
 
@@ -159,45 +198,6 @@ def _plain(rows: list[tuple[Any, ...]]) -> Mapping[str, tuple[int, int, int]]:
 def _stamp(row: Sequence[Any]) -> tuple[str, FileStamp]:
     path, mtime_ns, size, inode = row
     return given_text(path), FileStamp(int(mtime_ns), int(size), int(inode))
-
-
-def enter_notes(
-    db: sqlite3.Connection, notes: Sequence[ScannedNote], key: bytes
-) -> list[tuple[int, ScannedNote]]:
-    """Notes with other bytes, read or judged otherwise, by row; of others the stamp."""
-    paths = [kept_text(scanned.note.path) for scanned in notes]
-    known = {
-        row["path"]: row
-        for row in _rows(
-            db,
-            "SELECT path, digest, used, code FROM notes WHERE gone_since IS NULL AND path IN",
-            paths,
-        )
-    }
-    stamps, others = [], []
-    for path, scanned in zip(paths, notes, strict=True):
-        row, read = known.get(path), [scanned.digest, scanned.read_by]
-        digest = kept_id(digest_of(read, key))
-        verdict = (digest, scanned.judgement.used, scanned.judgement.code)
-        if row and (row["digest"], bool(row["used"]), row["code"]) == verdict:
-            stamps.append((*_kept_stamp(scanned.stamp), path))
-        else:
-            others.append((path, scanned, verdict))
-    db.executemany("UPDATE notes SET mtime_ns=?, size=?, inode=? WHERE path=?", stamps)
-    db.executemany(
-        "INSERT INTO notes (path, mtime_ns, size, inode, digest, used, code, words, problem) "
-        "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET mtime_ns=excluded."
-        "mtime_ns, size=excluded.size, inode=excluded.inode, digest=excluded.digest, "
-        "used=excluded.used, code=excluded.code, words=excluded.words, "
-        "problem=excluded.problem, gone_since=NULL",
-        [
-            (path, *_kept_stamp(s.stamp), *verdict, s.note.words, s.note.problem is not None)
-            for path, s, verdict in others
-        ],
-    )
-    rows = _rows(db, "SELECT n, path FROM notes WHERE path IN", [path for path, _, _ in others])
-    of_path = {row["path"]: row["n"] for row in rows}
-    return [(of_path[path], scanned) for path, scanned, _ in others]
 
 
 def _rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[sqlite3.Row]:

@@ -20,8 +20,8 @@ from vaultgpt.corpus.runs import (
 )
 from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
 from vaultgpt.ledger.database import in_parts
-from vaultgpt.ledger.entries import drop_texts
-from vaultgpt.ledger.notes import enter_notes
+from vaultgpt.ledger.entries import Entries
+from vaultgpt.ledger.notes import Notes
 from vaultgpt.ledger.paragraphs import (
     OlderTexts,
     Read,
@@ -72,7 +72,7 @@ class Recorder:
     def part(self, notes: Sequence[ScannedNote]) -> None:
         """Record some notes."""
         self.touched, self.repeated, self._common = set(), False, {}
-        changed = enter_notes(self.db, notes, self.key)
+        changed = Notes.enter(self.db, notes, self.key)
         self.done.notes += len(changed)
         reads = self._reads(changed)
         texts = self._texts_of(reads)
@@ -267,7 +267,9 @@ class Recorder:
         known = any(digests and set(digests) <= texts.keys() for digests in short)
         self.repeated = self.repeated or known or len(set(short)) < len(short)
         self._write_changed(self.fresh, numbers)
-        drop_texts(self.db, {n for _, was in changed for n, _ in was} - set(numbers.values()))
+        Entries.drop_texts(
+            self.db, {n for _, was in changed for n, _ in was} - set(numbers.values())
+        )
 
     def _new_texts(
         self,

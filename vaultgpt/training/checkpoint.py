@@ -96,16 +96,6 @@ def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]
     return progress, tensors
 
 
-def begun(folder: Path, job: str) -> Progress | None:
-    """Where the checkpoint of this very job stands, its tensors unread; None without one."""
-    try:
-        with safe_open(folder / CHECKPOINT, framework="pt") as file:
-            header = file.metadata() or {}
-        return progress_from_json(json.loads(header["progress"])) if header["job"] == job else None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return None
-
-
 def _sum(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
     """Of what was trained with, all of it; an optimiser's state of 60 MB takes 0.1 s."""
     found = hashlib.blake2b(json.dumps(header, sort_keys=True).encode(), digest_size=16)

@@ -19,7 +19,13 @@ from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.checkpoint import LastWeights, begun, clear, load_last, save_last
+from vaultgpt.training.checkpoint import (
+    LastWeights,
+    clear,
+    load_last,
+    read_checkpoint,
+    save_last,
+)
 from vaultgpt.training.choose import Recipe, choose_block, choose_recipe, passes
 from vaultgpt.training.device import Device
 from vaultgpt.training.distributed import ALONE, Together
@@ -198,7 +204,8 @@ class Trainer:
         base, (train, validation) = measurer.base, self._texts()
         parent = load_adapter(Path(self.job.parent)) if self.job.parent else None
         last = self._last(parent)
-        earlier = begun(self.folder, self.digest)
+        begun = read_checkpoint(self.folder, self.digest)
+        earlier = begun[0] if begun else None
         kept = _recipe(earlier.recipe) if earlier else None
         recipe, mixture, epoch_tokens, total = self._mixture(
             base, parent, train, last.tokens if last else 0, kept
