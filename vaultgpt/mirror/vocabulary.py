@@ -22,7 +22,7 @@ from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
 
 if TYPE_CHECKING:
-    from vaultgpt.bases.kinds import TokenizerJson
+    from vaultgpt.bases.kinds import TokenizerStep
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _DIGIT = re.compile(rb"[0-9]")
@@ -33,11 +33,15 @@ _SPACE_MARK = "\u2581"
 _EOT_NAMES = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 
 
-def _byte_alphabet() -> dict[str, int]:
+def _byte_alphabet() -> dict[int, int]:
     """GPT-2's table: printable Latin-1 stands for itself, the other bytes for U+0100 upwards."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [b for b in range(256) if b not in shown]
-    return {**{chr(b): b for b in shown}, **{chr(256 + i): b for i, b in enumerate(hidden)}}
+    return {**{b: b for b in shown}, **{256 + i: b for i, b in enumerate(hidden)}}
+
+
+_ALPHABET = _byte_alphabet()
+_SHOWN = frozenset(map(chr, _ALPHABET))
 
 
 class Vocabulary:
@@ -52,20 +56,8 @@ class Vocabulary:
         self.ends = frozenset(ends)
         self.start = starts[0] if starts else ends[0]
         self.size = tokenizer.get_vocab_size(with_added_tokens=True)
-        self.written: list[bytes] = [b""] * (max(tokenizer.get_vocab().values()) + 1)
-        self._fill()
+        self.written = _written(tokenizer, self.ends)
         self.starting_with(b" ")  # sorts them now, not in the first request
-
-    def _fill(self) -> None:
-        state = json.loads(self.tokenizer.to_str())
-        alphabet = _byte_alphabet() if _is_byte_level(state) else None
-        added = {t["id"]: t for t in state.get("added_tokens", [])}
-        for token, i in self.tokenizer.get_vocab(with_added_tokens=True).items():
-            if i in added:
-                special = added[i]["special"] or i in self.ends
-                self.written[i] = b"" if special else token.encode()
-            elif i not in self.ends:
-                self.written[i] = _token_bytes(token, alphabet)
 
     @staticmethod
     def load(folder: Path) -> Vocabulary:
@@ -161,20 +153,43 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
 
 
-def _is_byte_level(state: TokenizerJson) -> bool:
-    parts = [state.get("decoder") or {}, state.get("pre_tokenizer") or {}]
-    flat = [
-        *parts,
-        *(p for part in parts for p in (part.get("decoders") or part.get("pretokenizers") or [])),
+def _written(tokenizer: Tokenizer, ends: frozenset[int]) -> list[bytes]:
+    """What each id writes, b"" where that is nothing."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    added = tokenizer.get_added_tokens_decoder()
+    read = _bytes_shown if _is_byte_level(tokenizer) else _bytes_of_piece
+    written = [b""] * (max(vocabulary.values()) + 1)
+    for token, i in vocabulary.items():
+        if i in ends:
+            continue
+        if i not in added:
+            written[i] = read(token)
+        elif not added[i].special:
+            written[i] = token.encode()
+    return written
+
+
+def _is_byte_level(tokenizer: Tokenizer) -> bool:
+    steps: list[TokenizerStep] = [
+        json.loads(step.__getstate__())
+        for step in (tokenizer.decoder, tokenizer.pre_tokenizer)
+        if step
     ]
-    return any(part.get("type") == "ByteLevel" for part in flat)
+    flat = [
+        *steps,
+        *(p for step in steps for p in (step.get("decoders") or step.get("pretokenizers") or [])),
+    ]
+    return any(step.get("type") == "ByteLevel" for step in flat)
 
 
-def _token_bytes(token: str, alphabet: dict[str, int] | None) -> bytes:
-    if alphabet is not None:
-        if all(c in alphabet for c in token):
-            return bytes(alphabet[c] for c in token)
-        return token.encode()
+def _bytes_shown(token: str) -> bytes:
+    """Of a byte-level token, each byte of which stands as a character."""
+    if _SHOWN.issuperset(token):
+        return token.translate(_ALPHABET).encode("latin-1")
+    return token.encode()
+
+
+def _bytes_of_piece(token: str) -> bytes:
     if match := _BYTE_TOKEN.fullmatch(token):
         return bytes([int(match.group(1), 16)])
     return token.replace(_SPACE_MARK, " ").encode("utf-8", "ignore")
