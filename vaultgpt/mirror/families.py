@@ -25,7 +25,7 @@ from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
 
-_PACKING = 4  # threads at most that put layers into int8
+_PACKING = 4  # threads at most that put layers into int8 or fp16
 _MOST_COST = 0.005  # of the nats in fp32 that int8 may add; beyond, 16 bits write
 
 
@@ -173,7 +173,7 @@ def _lean(
         if sample and dtype == "int8":
             _read_beside_exact(model, files, adapter, list(sample))
         else:
-            model.hold(model.read_layer(index) for index in range(model.layers_count))
+            _read_all(model)
         model.graphs = Graphs.on(device)
         return model
     except (KeyError, ValueError):  # tensors of another architecture
@@ -193,6 +193,21 @@ def _exact(files: Checkpoint, adapter: LoraFactors | None) -> LeanModel:
     return kind(files, adapter, "float32", torch.device("cpu"), once=True)
 
 
+def _packers() -> tuple[int, ThreadPoolExecutor]:
+    most = max(1, min(_PACKING, torch.get_num_threads()))
+    return most, ThreadPoolExecutor(most, thread_name_prefix="packing")
+
+
+def _read_all(model: LeanModel) -> None:
+    """Read `model`'s layers, on the CPU several at once: packing one takes one processor."""
+    every = range(model.layers_count)
+    if model.device.type != "cpu":
+        model.hold(map(model.read_layer, every))
+        return
+    with _packers()[1] as packing:
+        model.hold(packing.map(model.read_layer, every))
+
+
 def _read_beside_exact(
     model: LeanModel, files: Checkpoint, adapter: LoraFactors | None, sample: list[int]
 ) -> None:
@@ -203,8 +218,8 @@ def _read_beside_exact(
     """
     exact, made = _exact(files, adapter), list[Future[tuple[Any, Any]]]()
     exact.weights.hands = model.weights.takes = {}
-    most = max(1, min(_PACKING, torch.get_num_threads()))
-    with ThreadPoolExecutor(most, thread_name_prefix="packing") as packing:
+    most, pool = _packers()
+    with pool as packing:
 
         def packed(index: int) -> None:
             if index >= most:
