@@ -172,11 +172,18 @@ def test_a_call_with_settings_of_its_own_is_done_here_and_the_daemon_hears_of_it
     ("told", "finding"),
     [
         ({"troubles": {}}, ("daemon", True, "listens on port")),
+        ({"troubles": {}, "device": "cuda, slower than it could"}, ("daemon", True, "on cuda, sl")),
         ({"troubles": {"upgraded": "Begin anew."}}, ("daemon", False, "Begin anew.")),
         ({"version": "0.0.9"}, ("daemon", False, "It is vaultgpt 0.0.9")),
         ({"troubles": {"watch": "No more are given."}}, ("watching", False, "No more are given.")),
     ],
-    ids=["nothing", "an upgrade", "one of before there were keys", "the watcher"],
+    ids=[
+        "nothing",
+        "where it writes",
+        "an upgrade",
+        "one of before there were keys",
+        "the watcher",
+    ],
 )
 def test_doctor_knows_by_key_what_does_not_work_in_the_daemon(
     state: VaultState,

@@ -240,7 +240,7 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     if found := find_daemon(state):
         if upgraded := _troubles(found).get("upgraded"):
             return Finding("daemon", False, upgraded, "`vaultgpt serve` again, where it does not.")
-        device = found.get("/v1/status")["device"]
+        device = found.get("/v1/status").get("device")
         where = f" It writes on {device}." if device else ""
         return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.{where}")
     if mend:
