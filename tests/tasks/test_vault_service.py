@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from vaultgpt import __version__
-from vaultgpt.errors import NotFound, Unavailable
+from vaultgpt.errors import Conflict, NotFound, Unavailable
 from vaultgpt.files import write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import save_option
@@ -27,6 +27,7 @@ from vaultgpt.tasks.report import REPORT
 from vaultgpt.tasks.status import STATUS
 from vaultgpt.tasks.train import CANCEL
 from vaultgpt.tasks.vault_service import NOTHING, ByDaemon, Here, vault_service
+from vaultgpt.tasks.vaults import erasable, to_take_over
 
 
 class Listener:
@@ -201,3 +202,14 @@ def test_doctor_knows_by_key_what_does_not_work_in_the_daemon(
     name, ok, message = finding
     (found,) = [one for one in check_vault(state) if one.name == name]
     assert found.ok == ok and message in found.message
+
+
+def test_a_vault_whose_daemon_runs_is_not_erased(state: VaultState, listener: Listener) -> None:
+    listener.token = state.token()
+    say_it_listens(state, listener)
+    with pytest.raises(Conflict, match="runs for"):
+        erasable(state.vault)
+    with pytest.raises(Conflict, match="runs for"):
+        to_take_over(state.vault, state.vault)
+    state.runtime.unlink()
+    assert erasable(state.vault).folder == state.folder

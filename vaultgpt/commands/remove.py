@@ -15,8 +15,6 @@ from vaultgpt.commands.common import (
     out,
     print_json,
 )
-from vaultgpt.errors import Conflict
-from vaultgpt.tasks.client import find_daemon
 from vaultgpt.tasks.plugin import installed
 from vaultgpt.tasks.vaults import erasable, erase
 
@@ -30,11 +28,6 @@ def remove(
 ) -> None:
     """Erase all that vaultgpt keeps about a vault: what it learned, voices, logs. Notes stay."""
     state = erasable(vault or vault_argument)
-    if daemon := find_daemon(state):
-        raise Conflict(
-            f"The daemon (process {daemon.pid}) runs for this vault.",
-            "Stop it first (Ctrl-C where it runs).",
-        )
     confirm(f"Erase all state of {state.vault}? Its notes stay as they are.", yes)
     erase(state)
     if as_json:

@@ -134,11 +134,8 @@ def to_take_over(real: Path, old: Path) -> Path:
     if old not in vaults:
         raise NotFound(f"No vault was set up at {old}.", "`vaultgpt vaults` lists those that were.")
     for one in (old, real):
-        if one in vaults and (daemon := find_daemon(VaultState(one, vaults[one]))):
-            raise Conflict(
-                f"The daemon (process {daemon.pid}) runs for {one}.",
-                "Stop it first (Ctrl-C where it runs).",
-            )
+        if one in vaults:
+            _require_stopped(VaultState(one, vaults[one]))
     if real in vaults and real != old:
         own = VaultState(real, vaults[real])
         if own.generations.is_dir() and any(own.generations.glob("g*")):
@@ -150,13 +147,27 @@ def to_take_over(real: Path, old: Path) -> Path:
     return vaults[old]
 
 
+def _require_stopped(state: VaultState) -> None:
+    """Conflict while its daemon runs."""
+    if daemon := find_daemon(state):
+        raise Conflict(
+            f"The daemon (process {daemon.pid}) runs for {state.vault}.",
+            "Stop it first (Ctrl-C where it runs).",
+        )
+
+
 def erasable(given: Path | None) -> VaultState:
-    """What `remove` means: a vault, by its recorded path too, or a stray state folder."""
+    """What `remove` means: a vault, by its recorded path too, or a stray state folder.
+
+    Conflict while its daemon runs.
+    """
     if given is not None:
         folder = Path(os.path.abspath(given.expanduser()))
         if folder in _strays():
             return VaultState(folder, folder)
-    return find_state(given, gone_too=True)
+    state = find_state(given, gone_too=True)
+    _require_stopped(state)
+    return state
 
 
 def erase(state: VaultState) -> None:
