@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import vaultgpt
-from vaultgpt.tasks.plugin import BUILT, FILES
+from vaultgpt.tasks.plugin import _BUILT, _FILES
 
 ROOT = Path(__file__).parent.parent
 PLUGIN = ROOT / "obsidian-plugin"
@@ -40,7 +40,7 @@ def test_one_version_stands_everywhere() -> None:
         "lock": lock["version"],
         "lock's root": lock["packages"][""]["version"],
         "newest of versions": list(read_json(PLUGIN / "versions.json"))[-1],
-        "built": read_json(BUILT / "manifest.json")["version"],
+        "built": read_json(_BUILT / "manifest.json")["version"],
     }
     assert set(said.values()) == {vaultgpt.__version__}, said
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_the_tests_run_on_three_systems_and_three_pythons() -> None:
 
 def test_a_release_carries_what_obsidian_fetches() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(f"vaultgpt/plugin_build/{name}" in makefile for name in FILES)
+    assert all(f"vaultgpt/plugin_build/{name}" in makefile for name in _FILES)
 
 
 def test_the_other_yaml_parses() -> None:

@@ -21,7 +21,7 @@ from vaultgpt.errors import DiskFull
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
-LEAST_ROOM_BYTES = 1 << 20  # below it the state is taken for full
+_LEAST_ROOM_BYTES = 1 << 20  # below it the state is taken for full
 _BALLAST, _BALLAST_BYTES, _PLENTY_BYTES = "ballast", 4 << 20, 256 << 20
 _UNFINISHED = ".tmp"
 _WRITING_S = 600.0
@@ -62,7 +62,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def require_room(folder: Path, least_bytes: int = LEAST_ROOM_BYTES) -> None:
+def require_room(folder: Path, least_bytes: int = _LEAST_ROOM_BYTES) -> None:
     """DiskFull unless so much is free where `folder` lies."""
     if shutil.disk_usage(folder).free < least_bytes:
         raise DiskFull
@@ -72,7 +72,7 @@ def keep_ballast(folder: Path) -> None:
     """Hold some room while there is plenty, and give it up when there is none: enough for what a
     start must write on a full disk."""
     ballast, free = folder / _BALLAST, shutil.disk_usage(folder).free
-    if free < LEAST_ROOM_BYTES:
+    if free < _LEAST_ROOM_BYTES:
         ballast.unlink(missing_ok=True)
     elif free > _PLENTY_BYTES and not ballast.exists():
         with contextlib.suppress(OSError):

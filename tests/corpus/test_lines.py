@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.corpus.lines import BIN, Lines, by_tag, measure, of_generation, save, usual
+from vaultgpt.corpus.lines import _BIN, Lines, by_tag, measure, of_generation, save, usual
 
 POEM = "One green light.\nOne hum.\nRain on the yard,\nthe usual amount.\n\nSomebody is up.\n"
 HARD = "Monday she said she would be  \nas long as it took.\n\nShe has put up  \none shelf\n"
@@ -30,7 +30,7 @@ def test_the_lines_of_a_poem_are_counted_by_length_and_break() -> None:
     found = measure(POEM)
     assert (sum(found.lengths), found.breaks, found.blanks) == (5, 4, 1)
     assert found.longest == 18  # "Rain on the yard," has 17 characters
-    chances = [found.ends(column) for column in range(0, 18, BIN)]
+    chances = [found.ends(column) for column in range(0, 18, _BIN)]
     assert chances == sorted(chances) and chances[0] < 0.1 < 0.5 < chances[-1]
 
 

@@ -18,7 +18,7 @@ from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.to_gguf import write_adapter, write_model
-from vaultgpt.workers.mirror import ENGINE
+from vaultgpt.workers.mirror import _ENGINE
 
 SOMEWHERE = "http://192.0.2.7:8080"  # of the documentation's own network: nobody stands there
 
@@ -33,7 +33,7 @@ def with_voices(vault: Path, base: Path, tmp_path: Path) -> tuple[VaultState, li
     for seed in (1, 2):
         name = publish_voice(state, base, mild_adapter(base, tmp_path / f"staged{seed}", seed))
         voice = state.generations / name
-        called = Shelf(state.folder / ENGINE).name(name, voice, resolve(str(base), state).folder)
+        called = Shelf(state.folder / _ENGINE).name(name, voice, resolve(str(base), state).folder)
         loras.append(tmp_path / f"{called}.gguf")
         write_adapter(base, load_adapter(voice), loras[-1])
     with Ledger.open(state) as ledger:
@@ -73,7 +73,7 @@ def test_a_daemon_s_engine_writes_goes_comes_back_and_stays_on_this_machine(
             assert text.strip() and parts[-1][1]["vaultgpt"]["engine"] == "openai"
 
             daemon.client.post("/v1/generations/g000002/activate", {})
-            place = state.folder / ENGINE
+            place = state.folder / _ENGINE
             wait_for(lambda: list(place.glob("*g000002*.json")), 120)  # nobody has asked for text
             told = daemon.ask(**asked)["vaultgpt"]
             assert (told["engine"], told["generation"]) == ("openai", "g000002")

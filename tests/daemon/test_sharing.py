@@ -229,7 +229,7 @@ def test_who_waits_to_tell_a_vault_that_does_not_read_leaves_its_turn() -> None:
 
 
 def test_turns_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaultgpt.mirror.sharing.SLICE_S", 0.0)
+    monkeypatch.setattr("vaultgpt.mirror.sharing._SLICE_S", 0.0)
     turn, had = Turn(), list[str]()
 
     def work(name: str, steps: int) -> None:

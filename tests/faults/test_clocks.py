@@ -11,7 +11,7 @@ from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import run_round, what_is_due
-from vaultgpt.training.plan import RETRY_S, deleted_words
+from vaultgpt.training.plan import _RETRY_S, deleted_words
 
 YEAR = 365 * DAY
 
@@ -70,7 +70,7 @@ def test_rounds_are_not_held_back(vault: Vault) -> None:
     vault.write("new.md", body("new", 90), age_s=0, now=NOW + YEAR - DAY)
     assert learn(FakeTrainer(after=0.9, before=0.8), NOW + YEAR) == "incremental"
     assert kind_due(NOW + 2 * DAY) == "none"
-    assert kind_due(NOW + 2 * DAY + RETRY_S) == "incremental"
+    assert kind_due(NOW + 2 * DAY + _RETRY_S) == "incremental"
 
 
 def test_the_mirror_s_own_words_stay_its_own(vault: Vault) -> None:

@@ -20,7 +20,7 @@ from tests.rounds.fakes import train
 from vaultgpt.cli import app
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.errors import DiskFull, StateError, expected
-from vaultgpt.files import LEAST_ROOM_BYTES, keep_ballast
+from vaultgpt.files import _LEAST_ROOM_BYTES, keep_ballast
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import create_state
 from vaultgpt.tasks.status import STATUS
@@ -219,7 +219,7 @@ def test_what_could_not_be_remembered_pauses_learning_until_it_can(
 
 def test_the_ballast_is_given_up_when_there_is_no_room(small: Path) -> None:
     keep_ballast(small)
-    assert (small / "ballast").stat().st_size > 2 * LEAST_ROOM_BYTES
+    assert (small / "ballast").stat().st_size > 2 * _LEAST_ROOM_BYTES
     fill(small)
     keep_ballast(small)
     assert os.statvfs(small).f_bavail and not (small / "ballast").exists()

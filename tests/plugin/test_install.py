@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vaultgpt.errors import NotFound, VaultError
-from vaultgpt.tasks.plugin import BUILT, FILES, install_plugin
+from vaultgpt.tasks.plugin import _BUILT, _FILES, install_plugin
 
 PACKAGE = Path(__file__).parents[2] / "obsidian-plugin"
 
@@ -27,15 +27,15 @@ def test_the_files_in_the_vault_are_those_of_the_package(vault: Path) -> None:
     answer = install_plugin(vault)
     folder = vault / ".obsidian" / "plugins" / "vaultgpt"
     assert answer["folder"] == str(folder)
-    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
-    for name in FILES:
-        assert (folder / name).read_bytes() == (BUILT / name).read_bytes()
+    assert sorted(p.name for p in folder.iterdir()) == sorted(_FILES)
+    for name in _FILES:
+        assert (folder / name).read_bytes() == (_BUILT / name).read_bytes()
 
 
 def test_the_package_carries_the_manifest_and_styles_of_the_sources() -> None:
     for name in ("manifest.json", "styles.css"):
-        assert (BUILT / name).read_bytes() == (PACKAGE / name).read_bytes()
-    assert (BUILT / "main.js").stat().st_size < 90_000
+        assert (_BUILT / name).read_bytes() == (PACKAGE / name).read_bytes()
+    assert (_BUILT / "main.js").stat().st_size < 90_000
 
 
 def test_other_plugins_stay_listed_and_a_second_install_adds_nothing(vault: Path) -> None:

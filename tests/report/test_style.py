@@ -9,7 +9,7 @@ import numpy as np
 from tests.report.texts import ORNATE, PLAIN, text
 from vaultgpt.report.study import cut
 from vaultgpt.report.style import (
-    TOGETHER,
+    _TOGETHER,
     distances,
     make_profile,
     page_words,
@@ -95,6 +95,6 @@ def test_z_scores_are_in_the_author_s_own_deviations() -> None:
 
 def test_pages_are_drawn_by_weight_and_each_once() -> None:
     scores = np.diag(np.arange(1.0, 9.0))  # 8 pages, each strong in one word
-    weights = np.array([1.0] * TOGETHER + [0.0] * 3)
+    weights = np.array([1.0] * _TOGETHER + [0.0] * 3)
     found = distances(scores, weights, np.random.default_rng(1))
-    assert np.allclose(found, sum(range(1, TOGETHER + 1)) / TOGETHER / 8)
+    assert np.allclose(found, sum(range(1, _TOGETHER + 1)) / _TOGETHER / 8)

@@ -88,16 +88,16 @@ async def test_events_reach_a_listener_from_the_moment_its_answer_begins(api: Ap
 
 
 async def test_a_silent_listener_is_reminded_and_a_slow_one_loses_the_oldest() -> None:
-    from vaultgpt.server.events import BACKLOG, Broker
+    from vaultgpt.server.events import _BACKLOG, Broker
 
     broker = Broker()
     with broker.subscribe() as listener:
         assert await anext(listener.events(0.01)) is None
-        for number in range(BACKLOG + 5):
+        for number in range(_BACKLOG + 5):
             broker.publish("progress", {"n": number})
         broker.close()
         seen = [event.data["n"] async for event in listener.events() if event]
-    assert seen == list(range(5, BACKLOG + 5))
+    assert seen == list(range(5, _BACKLOG + 5))
 
 
 async def test_metrics_are_prometheus_text_without_prose(api: Api) -> None:

@@ -16,7 +16,7 @@ from vaultgpt.errors import BaseModelError
 from vaultgpt.training import base_model as base_module
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device
-from vaultgpt.training.loss import IGNORE, Batch, each_nats, total_nats
+from vaultgpt.training.loss import _IGNORE, Batch, each_nats, total_nats
 
 PACKAGE = Path(arithmetic.__file__).parent
 CPU = Device(torch.device("cpu"), torch.float32, 1)
@@ -72,16 +72,16 @@ def test_chunked_nats_equal_the_cross_entropy_of_whole_logits(
         CPU,
     )
     assert base.plain_head == (family == "llama")
-    monkeypatch.setattr("vaultgpt.training.loss.CHUNK_LOGITS", 512 * 7)
+    monkeypatch.setattr("vaultgpt.training.loss._CHUNK_LOGITS", 512 * 7)
     ids = torch.arange(40).reshape(2, 20) * 5
     targets = torch.roll(ids, -1, 1)
-    targets[:, -1] = IGNORE
-    targets[0, :4] = IGNORE
+    targets[:, -1] = _IGNORE
+    targets[0, :4] = _IGNORE
     batch = Batch(ids, None, targets)
     base.embedding.requires_grad_(True)
     logits = base.model(input_ids=ids, use_cache=False).logits.float()
     whole = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), targets, reduction="none", ignore_index=IGNORE
+        logits.transpose(1, 2), targets, reduction="none", ignore_index=_IGNORE
     )
     torch.testing.assert_close(each_nats(base, batch), whole.detach(), atol=1e-4, rtol=1e-4)
     whole.sum().backward()

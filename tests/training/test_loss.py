@@ -11,7 +11,7 @@ from tests.training.conftest import item
 from vaultgpt.training import loss as loss_module
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.evaluate import segments
-from vaultgpt.training.loss import IGNORE, Batch, make_batch, total_nats
+from vaultgpt.training.loss import _IGNORE, Batch, make_batch, total_nats
 
 
 def some_batch(base: BaseModel) -> Batch:
@@ -35,10 +35,10 @@ def test_nats_and_gradients_are_those_of_a_plain_cross_entropy(
         base.logits(batch.ids, batch.positions).flatten(0, 1),
         batch.targets.flatten(),
         reduction="sum",
-        ignore_index=IGNORE,
+        ignore_index=_IGNORE,
     )
     wanted = torch.autograd.grad(0.5 * plain, list(weights.values()))
-    monkeypatch.setattr(loss_module, "FUSED_LOGITS", chunk_rows * base.embedding.shape[0])
+    monkeypatch.setattr(loss_module, "_FUSED_LOGITS", chunk_rows * base.embedding.shape[0])
     fused = total_nats(base, batch)
     found = torch.autograd.grad(0.5 * fused, list(weights.values()))
     assert float(fused.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from tests.vault.helpers import note_of
 from vaultgpt.settings import Rules
 from vaultgpt.vault.at_cursor import (
-    MOST_BEFORE,
+    _MOST_BEFORE,
     AtCursor,
     EditorNote,
     from_utf16,
@@ -256,7 +256,7 @@ LONG = "\n\n".join(f"Paragraph {n} has some words in it, and then some more." fo
 
 def test_a_long_note_is_cut_at_a_paragraph_and_the_cut_rests_while_one_types_on() -> None:
     now = read(LONG).text
-    assert MOST_BEFORE // 2 < len(now) <= MOST_BEFORE
+    assert _MOST_BEFORE // 2 < len(now) <= _MOST_BEFORE
     assert now.startswith("Paragraph") and LONG.endswith(now)
     starts = {read(LONG + " word" * n).text[:40] for n in range(0, 4000, 40)}
     assert len(starts) <= 1 + -(-4000 * 5 // 4000), "the cut moved more than once in 4,000"

@@ -225,7 +225,7 @@ def test_a_vault_that_is_not_there_is_an_error_not_an_empty_vault(tmp_path: Path
 
 def test_a_file_of_many_megabytes_and_a_pipe_are_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "big.md", "wb") as stream:
-        stream.truncate(walking.MAX_NOTE_BYTES + 1)
+        stream.truncate(walking._MAX_NOTE_BYTES + 1)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.md")
     assert codes(read_vault(tmp_path, Rules())) == {"big.md": "unreadable"}

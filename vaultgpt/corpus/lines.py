@@ -15,7 +15,7 @@ from vaultgpt.corpus.habits import measure as habits_of
 from vaultgpt.files import read_json, write_json
 
 FILE = "lines.json"  # in a generation's folder
-BIN = 6  # characters, about a word
+_BIN = 6  # characters, about a word
 _BINS = 16  # the last one holds all longer lines
 _LEAST_LINES, _MOST_MEAN = 4, 50.0  # lines of an entry, and their mean length in characters
 _SINGLE_SHARE = 0.5  # of the breaks between lines, those that part no paragraphs
@@ -55,9 +55,9 @@ class Lines:
 
     @property
     def longest(self) -> int:
-        """Characters that the longest lines have, BIN * _BINS at most."""
+        """Characters that the longest lines have, _BIN * _BINS at most."""
         last = max(i for i, n in enumerate(self.lengths) if n)
-        return (last + 1) * BIN
+        return (last + 1) * _BIN
 
     @property
     def blank_share(self) -> float:
@@ -66,7 +66,7 @@ class Lines:
 
     def ends(self, column: int) -> float:
         """Chance that a line which has reached `column` characters ends at the next token."""
-        at = min(column // BIN, _BINS - 1)
+        at = min(column // _BIN, _BINS - 1)
         reached = sum(self.lengths[at:])
         here = (self.lengths[at] + 0.5) / (reached + 1.0)
         return float(1.0 - (1.0 - here) ** (1.0 / _TOKENS_A_BIN))
@@ -83,7 +83,7 @@ def measure(text: str) -> Lines:
         return Lines(entries=1, habits=habits_of(text))
     lengths = [0] * _BINS
     for length in lines:
-        lengths[min(length // BIN, _BINS - 1)] += 1
+        lengths[min(length // _BIN, _BINS - 1)] += 1
     return Lines(1, 1, tuple(lengths), breaks, blanks, habits_of(text))
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vaultgpt.mirror.engine import Engine
     from vaultgpt.mirror.families import Commons
 
-SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens, or one step
+_SLICE_S = 0.03  # a session that others wait for goes on so long: several tokens, or one step
 _READER_S = 1.0  # until a session's reader has seen that its socket is closed
 _SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
 _TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds nobody up
@@ -65,8 +65,8 @@ class Turn:
         called.release()
 
     def give_way(self) -> None:
-        """Let those who wait have their turns, once one's own has lasted SLICE_S."""
-        if self._mine and self._waiting and perf_counter() - self._since >= SLICE_S:
+        """Let those who wait have their turns, once one's own has lasted _SLICE_S."""
+        if self._mine and self._waiting and perf_counter() - self._since >= _SLICE_S:
             self.leave()
             self.take()
 

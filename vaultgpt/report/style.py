@@ -22,7 +22,7 @@ _PAGE_WORDS = (300, 200, 100)  # the longest of which there are enough pages is 
 LEAST_OWN, LEAST_TRAINING, LEAST_MIRROR = 20, 30, 10  # pages; from fewer no figure is made
 # One page says little of an author: of real journals of others, single pages of 300 words came out
 # at 25 to 58 %, five together at 0 to 12 %, other pages of the author's own at 46 to 70 %.
-TOGETHER = 5
+_TOGETHER = 5
 _DRAWS, _HALVED = 400, 100  # sets of pages on either side; half samples behind the interval
 
 
@@ -58,13 +58,13 @@ def z_scores(profile: _Profile, pages: Sequence[str]) -> _Array:
 
 
 def distances(scores: _Array, weights: _Array, rng: np.random.Generator) -> _Array:
-    """[_DRAWS]: delta of sets of TOGETHER different pages, each drawn by its weight.
+    """[_DRAWS]: delta of sets of _TOGETHER different pages, each drawn by its weight.
 
     Delta is the mean absolute z-score of the set's average page.
     """
     with np.errstate(divide="ignore"):
         keys = np.log(weights) + rng.gumbel(size=(_DRAWS, len(weights)))  # weighted, each once
-    chosen = np.argpartition(-keys, TOGETHER - 1, axis=1)[:, :TOGETHER]
+    chosen = np.argpartition(-keys, _TOGETHER - 1, axis=1)[:, :_TOGETHER]
     found: _Array = np.abs(scores[chosen].mean(1)).mean(1)
     return found
 
@@ -99,7 +99,7 @@ def style(
     words: int | None,
     seed: int = 1,
 ) -> StyleFigures:
-    """The share in % of draws of TOGETHER own pages that are farther from the average.
+    """The share in % of draws of _TOGETHER own pages that are farther from the average.
 
     Farther than as many of the mirror's: 50 means like the author. Pages have `words` words. With
     too few, `percentile` is None and `why` a sentence. `low` and `high` hold it in 95 of 100
@@ -112,7 +112,7 @@ def style(
         "low": None,
         "high": None,
         "page_words": words,
-        "together": TOGETHER,
+        "together": _TOGETHER,
         "own_pages": len(own),
         "mirror_pages": len(mirror),
         "why": None,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _HEARTBEAT_S = 15.0
-BACKLOG = 256
+_BACKLOG = 256
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Listener:
     """One reader's place in the stream."""
 
     closed: bool = False
-    waiting: deque[Event] = field(default_factory=lambda: deque(maxlen=BACKLOG))
+    waiting: deque[Event] = field(default_factory=lambda: deque(maxlen=_BACKLOG))
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def events(self, heartbeat_s: float | None = _HEARTBEAT_S) -> AsyncIterator[Event | None]:

@@ -14,8 +14,8 @@ from vaultgpt.errors import NotFound, VaultError
 from vaultgpt.files import write_atomic
 
 _PLUGIN_ID = "vaultgpt"
-BUILT = Path(vaultgpt.__file__).parent / "plugin_build"
-FILES = ("main.js", "manifest.json", "styles.css")
+_BUILT = Path(vaultgpt.__file__).parent / "plugin_build"
+_FILES = ("main.js", "manifest.json", "styles.css")
 _NOTE_MODE = 0o644  # the vault is the author's: sync tools must be able to read it
 
 
@@ -36,7 +36,7 @@ def installed(vault: Path) -> Path | None:
 
 def bundled() -> bool:
     """Whether this package carries the built plugin."""
-    return (BUILT / "main.js").exists() and (BUILT / "manifest.json").exists()
+    return (_BUILT / "main.js").exists() and (_BUILT / "manifest.json").exists()
 
 
 def install_plugin(vault: Path) -> _Installed:
@@ -59,9 +59,9 @@ def install_plugin(vault: Path) -> _Installed:
     enabled = _enabled(listed)
     folder = settings / "plugins" / _PLUGIN_ID
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if (BUILT / name).exists():
-            write_atomic(folder / name, (BUILT / name).read_bytes(), _NOTE_MODE)
+    for name in _FILES:
+        if (_BUILT / name).exists():
+            write_atomic(folder / name, (_BUILT / name).read_bytes(), _NOTE_MODE)
     first = _PLUGIN_ID not in enabled
     if first:
         write_atomic(listed, json.dumps([*enabled, _PLUGIN_ID], indent=2), _NOTE_MODE)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from vaultgpt.training.base_model import BaseModel
 
-CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
-FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold
+_CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
+_FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold
 _FEWEST = 64  # rows of a chunk that is only scored: fewer make slow products of a large vocabulary
 _STEP = 16  # chunks have a multiple of so many rows, for oneDNN: see training/written.py
-IGNORE = -100
+_IGNORE = -100
 _LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
 
 
@@ -31,7 +31,7 @@ class Batch:
 
     ids: Tensor
     positions: Tensor | None  # None for a family that is not packed
-    targets: Tensor  # the next token where it carries loss, else IGNORE
+    targets: Tensor  # the next token where it carries loss, else _IGNORE
 
 
 def make_batch(
@@ -41,13 +41,13 @@ def make_batch(
     length = max(len(ids) for ids, _, _ in rows)
     ids = np.full((len(rows), length), base.encoder.end, np.int64)
     positions = np.zeros((len(rows), length), np.int64)
-    targets = np.full((len(rows), length), IGNORE, np.int64)
+    targets = np.full((len(rows), length), _IGNORE, np.int64)
     for row, (tokens, places, mask) in enumerate(rows):
         n = len(tokens)
         ids[row, :n] = tokens
         positions[row, :n] = places
         positions[row, n:] = np.arange(length - n)
-        targets[row, : n - 1] = np.where(mask[1:], tokens[1:], IGNORE)
+        targets[row, : n - 1] = np.where(mask[1:], tokens[1:], _IGNORE)
     where = base.device.where
     return Batch(
         torch.from_numpy(ids).to(where),
@@ -58,7 +58,7 @@ def make_batch(
 
 def total_nats(base: BaseModel, batch: Batch) -> Tensor:
     """Sum of nats over all targets, float32, with a graph; the caller sets autocast."""
-    wanted = batch.targets != IGNORE  # [B, L]
+    wanted = batch.targets != _IGNORE  # [B, L]
     targets = batch.targets[wanted]  # [N]
     if not base.plain_head:
         return F.cross_entropy(
@@ -98,7 +98,7 @@ class _HeadNats(torch.autograd.Function):
         if weight.requires_grad:
             to_weight = torch.zeros_like(head, dtype=torch.float32)
             product, exact = torch.empty_like(head), torch.empty_like(to_weight)
-        most = FUSED_LOGITS if hidden.device.type == "cpu" else CHUNK_LOGITS
+        most = _FUSED_LOGITS if hidden.device.type == "cpu" else _CHUNK_LOGITS
         size = _rows(most, len(weight))
         # Allocated once: fresh memory for every chunk is slow to come by.
         slopes = rows.new_empty(size, len(head))
@@ -147,7 +147,7 @@ def each_nats(base: BaseModel, batch: Batch) -> Tensor:
     On a CPU in chunks that caches hold: 1,024 rows of SmolLM2's 49,152 logits took 441 ms at 128 MB
     a chunk, 214 at 16.
     """
-    wanted = batch.targets != IGNORE
+    wanted = batch.targets != _IGNORE
     targets = batch.targets[wanted]
     out = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
     if base.plain_head:
@@ -157,9 +157,9 @@ def each_nats(base: BaseModel, batch: Batch) -> Tensor:
         rows = base.logits(batch.ids, batch.positions)[wanted]  # [N, vocabulary]
         head = torch.nn.Identity()
     vocabulary = base.embedding.shape[0]
-    size = _rows(CHUNK_LOGITS, vocabulary)
+    size = _rows(_CHUNK_LOGITS, vocabulary)
     if batch.ids.device.type == "cpu":
-        size = min(size, max(_FEWEST, _rows(FUSED_LOGITS, vocabulary)))
+        size = min(size, max(_FEWEST, _rows(_FUSED_LOGITS, vocabulary)))
     count, more = len(rows), -len(rows) % _STEP
     rows, targets = F.pad(rows, (0, 0, 0, more)), F.pad(targets, (0, more))
     parts = [

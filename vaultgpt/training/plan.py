@@ -19,7 +19,7 @@ from vaultgpt.training.round import BY_ITSELF, Asked, Round
 from vaultgpt.training.selection import select, stratified
 
 _DAY_S = 86_400.0
-RETRY_S = 7 * _DAY_S  # a refused fresh round waits this long, or for so many new words
+_RETRY_S = 7 * _DAY_S  # a refused fresh round waits this long, or for so many new words
 # Of the gate's checks: whoever fails them went too far from the base, and is tried again at half
 # the rate the next night. Gemma 3 270M at 1.6 times today's: plain English 6.2 % worse.
 _TOO_FAR = ("general", "finite")
@@ -233,7 +233,7 @@ def _incremental(
     if not asked.nightly and settings.schedule.trigger_words == 0:
         return nothing
     if last is not None and last.kind == "incremental" and not last.promoted:
-        aged = last.ended is not None and now - last.ended >= RETRY_S
+        aged = last.ended is not None and now - last.ended >= _RETRY_S
         least += 0 if aged else last.pending_words  # refused text needs company to be tried again
     if pending.ready_words >= max(1, least):
         return Due("incremental", f"{pending.ready_words:,} new words wait to be learned.", "new")
@@ -353,7 +353,7 @@ def _tried_again(
     if cause in ("base", "rank") and refused.cause != cause:
         return ""  # it was refused for another base or rank
     grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= _RETRY_WORDS
-    patience = _FORGET_RETRY_S if cause == "forget" else RETRY_S
+    patience = _FORGET_RETRY_S if cause == "forget" else _RETRY_S
     own_rate = settings.training.learning_rate  # the author's is never changed
     if gentler := not own_rate and _too_far(refused) and _gentle_of(refused) < _GENTLEST:
         patience = _GENTLER_RETRY_S

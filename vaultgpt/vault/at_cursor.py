@@ -26,7 +26,7 @@ from vaultgpt.vault.rules import USED, RuleSet, not_read
 
 # What keeps a note from being learned but not from being written on: there is too little of it yet.
 WRITABLE = frozenset({"few words", "empty"})
-MOST_BEFORE = 12_000  # characters kept before the cursor
+_MOST_BEFORE = 12_000  # characters kept before the cursor
 _STEP = 4_000  # in which the cut moves while the author types on: the cached prompt stays good
 _MOST_AFTER = 1_000
 _MOST_TAGS = 16
@@ -234,9 +234,9 @@ def _before(entry: Entry, at: int, since: int) -> str:
 
 def _cut(text: str) -> str:
     """The end of a long text, from a paragraph's start; the cut rests while one types on."""
-    if len(text) <= MOST_BEFORE:
+    if len(text) <= _MOST_BEFORE:
         return text
-    at = -(-(len(text) - MOST_BEFORE) // _STEP) * _STEP
+    at = -(-(len(text) - _MOST_BEFORE) // _STEP) * _STEP
     window = text[at : at + _STEP // 2]
     found = _PARAGRAPH.search(window) or _BOUNDARY.search(window)
     return text[at + found.end() if found else at :]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from vaultgpt.errors import VaultError
 
 PLACEHOLDER = re.compile(r"^\.(.+\.(?:md|markdown))\.icloud$", re.IGNORECASE)
-MAX_NOTE_BYTES = 16 << 20
+_MAX_NOTE_BYTES = 16 << 20
 # A disk that keeps whole milliseconds or seconds (FAT two) may have one time for two savings.
 _COARSE_NS, _COARSE_S = 1_000_000, 2.1
 _SF_DATALESS = 0x40000000  # macOS, sys/stat.h
@@ -295,9 +295,9 @@ def read_bytes(way: Way, place: str) -> bytes:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a plain file")
-        if status.st_size > MAX_NOTE_BYTES:
+        if status.st_size > _MAX_NOTE_BYTES:
             raise OSError(errno.EFBIG, "too large")
-        return stream.read(MAX_NOTE_BYTES + 1)
+        return stream.read(_MAX_NOTE_BYTES + 1)
 
 
 def resolve(vault: Path, path: str) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,7 @@ from vaultgpt.workers.order import Precedence
 from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
-ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
+_ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
 SHARED = "VAULTGPT_SHARED_ENGINE"  # where the engine of `serve --all` listens, as its daemons know
 _LOAD_S = 600.0  # longest loading of a base
 _AT_ONCE = 2  # deaths in a row after which the next one waits: 2, 4, 8 ... seconds
@@ -93,7 +93,7 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     # How it samples goes with each prompt: a worker that is awake need not end for that.
     where = replace(settings.mirror, **asdict(Sampling()))
     return Opening(
-        base.folder, active, folders, where, state.runs, ledger.key, state.folder / ENGINE
+        base.folder, active, folders, where, state.runs, ledger.key, state.folder / _ENGINE
     )
 
 
