@@ -14,7 +14,7 @@ from tests.rounds.fakes import train
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import NotFound, StateError
-from vaultgpt.ledger import Ledger
+from vaultgpt.ledger import Ledger, memory_file
 from vaultgpt.ledger.memory_file import MemoryFile
 from vaultgpt.rounds.mend import repair
 
@@ -192,3 +192,26 @@ def test_two_ledgers_of_one_vault_take_turns(vault: Vault) -> None:
         assert len(two.emitted.lookup().lengths()) == 1 and one.meta("x") == "1"
     lines = [json.loads(line) for line in vault.state.memory.read_text().splitlines()]
     assert [line["n"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_a_file_that_is_as_the_tables_know_it_is_not_read_line_by_line(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepted text of years would make every command wait."""
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger)
+        ledger.emitted.accepted(prose("mine", 20), NOW)
+        last = ledger._db.memory.last
+    with monkeypatch.context() as patch:
+        patch.setattr(memory_file, "_parse", None)
+        with Ledger.open(vault.state) as ledger:
+            assert (ledger._db.memory.last, ledger._db.memory.damaged) == (last, 0)
+            ledger.emitted.accepted(prose("more", 20), NOW)
+    with Ledger.open(vault.state) as ledger:
+        lines = ledger._db.memory.read()
+        assert [line["n"] for line in lines] == [*range(1, last + 2)]
+        assert not ledger._db.memory.damaged
+    vault.state.memory.write_bytes(vault.state.memory.read_bytes().replace(b"emitted", b"omitted"))
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.meta("memory_repaired") == "1"
+        assert len(ledger.emitted.lookup()._hashes) == 26

@@ -56,6 +56,15 @@ class Database:
         self._lock = threading.RLock()
         self._depth = 0
 
+    @staticmethod
+    def known_memory(sql: sqlite3.Connection) -> tuple[str, int, str] | None:
+        """What the tables have of memory.jsonl: its digest, its last line's number and sum."""
+        found = dict(map(tuple, sql.execute("SELECT * FROM meta WHERE key LIKE 'memory_%'")))
+        try:
+            return found["memory_digest"], int(found["memory_line"]), found["memory_sum"]
+        except KeyError:
+            return None
+
     @contextlib.contextmanager
     def write(self, *, touch: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction; nested calls join it. On any exception nothing of it stands.

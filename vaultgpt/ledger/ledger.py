@@ -61,7 +61,9 @@ class Ledger:
     def __init__(self, state: VaultState, connection: sqlite3.Connection) -> None:
         self.state = state
         self._key: bytes | None = None
-        self._db = db = Database(connection, MemoryFile(state.memory))
+        self._db = db = Database(
+            connection, MemoryFile(state.memory, Database.known_memory(connection))
+        )
         self.notes = Notes(db)
         self.entries = Entries(db)
         self.held_out = HeldOut(db, self.entries, self._use_key)

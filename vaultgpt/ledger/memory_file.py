@@ -70,8 +70,10 @@ class MemoryFile:
     Nothing but `append` and `rewrite` changes it, with the ledger's write lock held.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, known: tuple[str, int, str] | None = None) -> None:
+        """`known`: digest, number and sum of the last line as the tables have them. A file of those
+        very bytes is not read line by line: of 3,000 lines that took 65 ms at each opening."""
+        self.path, self._known = path, known
         self.damaged = 0  # lines that could not be trusted, or are missing before another one
         self.last = 0
         self.sum = ""  # of the last good line
@@ -86,8 +88,19 @@ class MemoryFile:
 
     def refresh(self) -> None:
         """Notice what another process appended, or what befell the file."""
-        if self._stat() != self._stamp:
+        if self._stat() != self._stamp and not self._is_known():
             self.read()
+
+    def _is_known(self) -> bool:
+        stamp = self._stat()
+        if self._known is None or not stamp:
+            return False
+        body = hashlib.blake2b(self.path.read_bytes(), digest_size=16)
+        if body.hexdigest() != self._known[0]:
+            return False
+        self._stamp, self._body, self.damaged = stamp, body, 0
+        _, self.last, self.sum = self._known
+        return True
 
     def _stat(self) -> tuple[int, ...]:
         try:
