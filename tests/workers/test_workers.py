@@ -29,7 +29,7 @@ from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.mirror import MirrorProcess, Opening
-from vaultgpt.workers.order import Precedence
+from vaultgpt.workers.pipe import Precedence
 from vaultgpt.workers.process import RoundStopped, _classes, error_from_frame, idle_threads
 
 CHILD = """

@@ -22,8 +22,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Mirror, Settings
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Frame, Piece, Prompt, Sampling, TokenChance, Usage
-from vaultgpt.workers.order import Precedence
-from vaultgpt.workers.pipe import AskAgain, OtherVersion, WorkerPipe
+from vaultgpt.workers.pipe import AskAgain, OtherVersion, Precedence, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
 _ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load

@@ -1,4 +1,4 @@
-"""Framed JSON to and from a mirror's process, on an event loop: requests by number.
+"""Framed JSON to and from a mirror's process, on an event loop: requests by number, in their order.
 
 The process is a child of ours, or the engine that the vaults of `serve --all` share. Knows nothing
 about what the frames mean.
@@ -11,8 +11,9 @@ import contextlib
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
@@ -23,7 +24,9 @@ from vaultgpt.workers.process import HALTED_S, Stillness
 
 _LOOK_S, _MUTE_S = 1.0, 5.0  # how often we look after one that owes an answer; longest silence
 _STOP_S = 1.0  # the worker's time to leave by itself
+_PATIENCE_S = 5.0  # that work gives way for; then it takes one turn among the others
 _HELLO_S = 20.0  # until a shared engine that has to be started says that it is there
+_R = TypeVar("_R")
 
 
 class AskAgain(WorkerDied):
@@ -266,3 +269,49 @@ class _SharedPipe(WorkerPipe):
 
     async def _meaning(self) -> str:
         return "the engine that the vaults share ended"
+
+
+class Precedence:
+    """Counts who goes first. To be used from one event loop."""
+
+    def __init__(self, patience_s: float = _PATIENCE_S) -> None:
+        self._count, self._patience_s = 0, patience_s
+        self._none, self._some = asyncio.Event(), asyncio.Event()
+        self._none.set()
+
+    @contextlib.contextmanager
+    def first(self) -> Iterator[None]:
+        """Meanwhile nothing that gives way is done."""
+        self._count += 1
+        self._none.clear()
+        self._some.set()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._some.clear()
+                self._none.set()
+
+    async def last(self, work: Callable[[], Coroutine[Any, Any, _R]]) -> _R:
+        """What `work` gives; broken off when somebody goes first, and begun anew after that.
+
+        Where somebody always does, as who types without a pause, it gives way for `patience_s`.
+        """
+        now = asyncio.get_running_loop().time
+        until = now() + self._patience_s
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._none.wait()
+            doing = asyncio.ensure_future(work())
+            wanted = asyncio.ensure_future(self._some.wait())
+            gives_way = {doing, wanted} if now() < until else {doing}
+            try:
+                await asyncio.wait(gives_way, return_when=asyncio.FIRST_COMPLETED)
+                if doing.done():
+                    return doing.result()
+            finally:
+                doing.cancel()
+                wanted.cancel()
+                await asyncio.gather(doing, wanted, return_exceptions=True)
