@@ -77,7 +77,7 @@ def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
     index.add([journal()])
     on_cuda = choose_device(args.device).type == "cuda"
     for dtype, graphs in product(args.dtypes.split(","), (True, False) if on_cuda else (False,)):
-        engine = Engine(Mirror(device=args.device, dtype=dtype), index.load())
+        engine = Engine(Mirror(device=args.device, dtype=dtype, cuda_graphs=graphs), index.load())
         engine.load(args.base)
         if args.voice:
             engine.activate("voice", args.voice)
@@ -97,7 +97,6 @@ def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
 def _way(engine: Engine, prompt: Prompt, graphs: bool) -> str:
     """How its steps are started, told after it has written."""
     if not graphs:
-        engine._model(engine.active).graphs = None  # type: ignore[attr-defined]
         return ", op by op"
     answer(engine, prompt)
     return f", op by op since {engine.slow}" if engine.slow else ", CUDA graphs"

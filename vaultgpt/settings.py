@@ -158,6 +158,9 @@ class Mirror(Sampling):
         "",
         r"auto|float32|bfloat16|float16|int8",
     )
+    cuda_graphs: bool = option(
+        False, "On CUDA, start each token's step as one captured graph: not yet tried on a card"
+    )
     threads: int = option(0, "CPU threads; 0 for the idle physical cores", "threads", "0..256")
     idle_minutes: float = option(
         15.0, "The worker leaves after this long without a request", "minutes", "0.01..10000"

@@ -249,7 +249,7 @@ def test_the_text_is_that_of_an_engine_without(
     voice = adapters(tiny_writer, "llama", embedding=True)
 
     def texts(captures: bool) -> list[str]:
-        engine = engine_of(tiny_writer)
+        engine = engine_of(tiny_writer, cuda_graphs=captures)
         found: list[str] = []
 
         def said(text: str, n: int) -> None:
@@ -273,6 +273,16 @@ def test_the_text_is_that_of_an_engine_without(
         return found
 
     assert texts(True) == texts(False)
+
+
+def test_no_step_is_captured_unless_the_settings_ask(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Graphs, "on", staticmethod(lambda _: Graphs(TapeGraph)))
+    for asked in (False, True):
+        engine = engine_of(tiny_llama, cuda_graphs=asked)
+        model = engine._model(engine.active)
+        assert isinstance(model, LeanModel) and (model.graphs is not None) == asked
 
 
 def test_a_voice_beside_has_captures_of_its_own_which_go_with_it(

@@ -178,7 +178,7 @@ class Engine:
             with self.aside():
                 shares = self.commons is not None and not self.commons.alone(self)
                 self._merged = self._merged or not shares
-                self._models[gen_id] = build(
+                model = self._models[gen_id] = build(
                     self._base,
                     self._folders.get(gen_id),
                     self._dtype,
@@ -187,6 +187,8 @@ class Engine:
                     self.commons if shares else None,
                     self._other_voice(),
                 )
+            if isinstance(model, LeanModel) and not self.settings.cuda_graphs:
+                model.graphs = None
         self._models.move_to_end(gen_id)
         self._trim(gen_id)
         return self._models[gen_id]

@@ -19,8 +19,8 @@ from vaultgpt.training.base_model import BaseModel
 
 _CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
 _FUSED_LOGITS = 1 << 22  # of a chunk in training on the CPU: 16 MB, near what caches hold
-# In float32 so many times more: a chunk reads the head twice, 113 MB of SmolLM2's. Its products with
-# AVX2 take 154 ms for 64 rows and 401 for 256.
+# In float32 so many times more: a chunk reads the head twice, 113 MB of SmolLM2's. With AVX2 that
+# takes 154 ms for 64 rows and 401 for 256.
 _EXACT = 4
 _FEWEST = 64  # rows of a chunk that is only scored: fewer make slow products of a large vocabulary
 _STEP = 16  # chunks have a multiple of so many rows, for oneDNN: see training/written.py
