@@ -125,6 +125,20 @@ def test_fresh_is_due_when_enough_was_learned_since(vault: Vault) -> None:
     assert what(vault, NOW) == "fresh/grown"
 
 
+def test_more_new_words_than_were_learned_are_a_full_round_and_once_refused_a_small_one(
+    vault: Vault,
+) -> None:
+    """As after an import: a small round would read as much, and tell no hours."""
+    train(vault)
+    with Ledger.open(vault.state) as ledger:
+        learned = ledger.generations.lineage(ledger.generations.active())[-1].words
+    for number in range(12):
+        add(vault, f"imported {number}", learned // 8, NOW)
+    assert what(vault, NOW) == "fresh/grown"
+    assert train(vault, after=1.2)["kind"] == "fresh"
+    assert what(vault, NOW + DAY) == "incremental/new"
+
+
 @pytest.mark.parametrize(
     ("settings", "base", "cause"),
     [

@@ -189,6 +189,9 @@ def _fresh_cause(
             f"{since:,} words were learned since the last fresh round, more than 30 % of it.",
             "grown",
         )
+    quiet_s = 0.0 if patient else settings.schedule.quiet_s
+    if (new := ledger.pending(now, quiet_s, listed=False).ready_words) > root.words:
+        return Due("fresh", f"{new:,} new words are more than were ever learned.", "grown")
     if patient and (gone := deleted_words(ledger, settings, now)):
         return Due(
             "fresh",
