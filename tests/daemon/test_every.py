@@ -283,3 +283,25 @@ def wakes(pid: int) -> int:
     """How often its main thread gave the processor up by itself."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such sockets there")
+def test_a_folder_that_another_supervisor_sweeps_as_it_starts_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    real, swept = module._hold, list[str]()
+
+    def hold(folder: str) -> int | None:
+        if len(swept) < 2:
+            swept.append(folder)
+            os.rmdir(folder)
+        return real(folder)
+
+    monkeypatch.setattr(module, "_hold", hold)
+    engine = module.SharedEngine()
+    try:
+        assert Path(engine.place).is_socket() and len(swept) == 2
+    finally:
+        engine.stop()

@@ -249,7 +249,9 @@ def test_the_budget_takes_a_sample_with_every_year_and_tag_in_proportion(tmp_pat
         assert set(stratified(entries, 6_000, seed=4)) != chosen
 
 
-def test_a_first_voice_on_ten_million_words_has_the_budget_and_shares_of_a_small_vaults() -> None:
+def test_a_first_voice_on_ten_million_words_has_the_budget_and_shares_of_a_small_vaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """20,000 entries of 500 words over 40 years, under three tags and none, on a base of 135 M.
 
     Result: the first round reads as much of them as of a hundredth of them, within its seconds,
@@ -275,6 +277,7 @@ def test_a_first_voice_on_ten_million_words_has_the_budget_and_shares_of_a_small
         )
         for n in range(20_000)
     ]
+    monkeypatch.setattr(timing, "_multiplies_bf16", lambda: True)  # else it is eleven entries
     settings, base = Settings(), FakeBase(parameters=135_000_000)
     part = words_for_budget(10_000_000, settings, base)
     assert part == pytest.approx(words_for_budget(100_000, settings, base), abs=600)

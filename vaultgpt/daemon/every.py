@@ -58,14 +58,14 @@ class _SocketFolder:
         root = _runtime_root()
         _sweep(root)
         # A socket's name must be short, which that of a state folder need not be. Mode 0700.
-        self._folder = tempfile.mkdtemp(prefix=_PLACE, dir=root)
-        if (
-            held := _hold(self._folder)
-        ) is None:  # one that sweeps was quicker, or there are no locks
-            with contextlib.suppress(OSError):
+        for _ in range(5):
+            self._folder = tempfile.mkdtemp(prefix=_PLACE, dir=root)
+            if (held := _hold(self._folder)) is not None:
+                self._held, self.socket = held, os.path.join(self._folder, _SOCKET)
+                return
+            with contextlib.suppress(OSError):  # one that sweeps was quicker, or there are no locks
                 os.rmdir(self._folder)
-            raise OSError
-        self._held, self.socket = held, os.path.join(self._folder, _SOCKET)
+        raise OSError
 
     def leave(self) -> None:
         """Remove it."""

@@ -45,7 +45,7 @@ _CONFLICT = re.compile(
 _GIT_CONFLICT = "conflict-files-obsidian-git.md"  # the note in which obsidian-git lists them
 _CHATS = re.compile(r"(?:^|/)(?:copilot-conversations|copilot-custom-prompts|smart-chats)/")
 _CHAT_TAG = "copilot-conversation"
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # what no request may hold in a path
+_UNSHOWN = re.compile("\n")  # in a path: two lines of any list, and no request may hold it
 USED = Judgement(True, "", "It is used.")
 
 
@@ -175,9 +175,7 @@ class RuleSet:
     def _judge_path(self, path: str) -> Judgement:
         name = PurePosixPath(path).name
         if _UNSHOWN.search(path):  # it could not be forgotten again
-            return _no(
-                "name", "Its name or its folder's holds a line break or the like: rename it."
-            )
+            return _no("name", "Its name or its folder's holds a line break: rename it.")
         if _CONFLICT.search(name):
             return _no("conflict copy", "It is a copy that a sync tool left behind.")
         if name.lower() == _GIT_CONFLICT:
