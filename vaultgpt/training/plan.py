@@ -189,9 +189,10 @@ def _fresh_cause(
             f"{since:,} words were learned since the last fresh round, more than 30 % of it.",
             "grown",
         )
-    quiet_s = 0.0 if patient else settings.schedule.quiet_s
-    if (new := ledger.pending(now, quiet_s, listed=False).ready_words) > root.words:
-        return Due("fresh", f"{new:,} new words are more than were ever learned.", "grown")
+    if trainable_words(ledger) > 2 * root.words:  # else the new ones can hardly be more
+        quiet_s = 0.0 if patient else settings.schedule.quiet_s
+        if (new := ledger.pending(now, quiet_s, listed=False).ready_words) > root.words:
+            return Due("fresh", f"{new:,} new words are more than were ever learned.", "grown")
     if patient and (gone := deleted_words(ledger, settings, now)):
         return Due(
             "fresh",
