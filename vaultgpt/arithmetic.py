@@ -21,7 +21,7 @@ from vaultgpt.errors import Unavailable
 Linear = nn.Module  # [..., in] -> [..., out], in the dtype of its input
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 Int8Way = Literal["turned", "packed"]
-_STORED = {
+_STORED: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
@@ -51,10 +51,9 @@ def choose_dtype(wanted: str, device: torch.device, parameters: int) -> Dtype:
         return "bfloat16" if device.type == "cuda" else "float16"
     if wanted == "float16" and device.type == "cpu" and not multiplies_fp16():
         return "float32"
-    fixed: tuple[Dtype, ...] = ("int8", "bfloat16", "float16", "float32")
-    for dtype in fixed:
-        if wanted == dtype:
-            return dtype
+    fixed: dict[str, Dtype] = {dtype: dtype for dtype in _STORED}
+    if wanted in fixed:
+        return fixed[wanted]
     if device.type == "cuda":
         return "bfloat16"
     if parameters < SMALL:

@@ -6,9 +6,10 @@ Each finding says in one sentence what is wrong and what to do. Knows nothing ab
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vaultgpt import __version__
 from vaultgpt.bases.hashes import verify
@@ -20,7 +21,7 @@ from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings, unknown_keys
 from vaultgpt.state import VaultState, state_root
-from vaultgpt.tasks.client import DaemonClient, find_daemon
+from vaultgpt.tasks.client import find_daemon
 from vaultgpt.tasks.status import quarantine
 from vaultgpt.tasks.vaults import all_vaults
 from vaultgpt.vault.reconcile import closed_folders
@@ -131,7 +132,7 @@ def _settings(state: VaultState) -> str:
 def _watching(state: VaultState) -> str:
     """As the running daemon has it; else as it would be."""
     if daemon := find_daemon(state):
-        problem = _troubles(daemon).get("watch")
+        problem = _troubles(daemon.get("/v1/status")).get("watch")
     else:
         watcher = Watcher(state.vault, lambda: None, 1.0, 1.0)
         watcher.start()
@@ -238,10 +239,10 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     if not state.runtime.exists():
         return Finding("daemon", True, "Not running; `vaultgpt serve` starts it.")
     if found := find_daemon(state):
-        if upgraded := _troubles(found).get("upgraded"):
+        told = found.get("/v1/status")
+        if upgraded := _troubles(told).get("upgraded"):
             return Finding("daemon", False, upgraded, "`vaultgpt serve` again, where it does not.")
-        device = found.get("/v1/status").get("device")
-        where = f" It writes on {device}." if device else ""
+        where = f" It writes on {told['device']}." if told.get("device") else ""
         return Finding("daemon", True, f"Process {found.pid} listens on port {found.port}.{where}")
     if mend:
         state.runtime.unlink(missing_ok=True)
@@ -249,9 +250,8 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     return Finding("daemon", False, "It ended without saying so.", "Start `vaultgpt serve` again.")
 
 
-def _troubles(daemon: DaemonClient) -> dict[str, str]:
-    """What its `status` says does not work, by key; one without keys is an older vaultgpt."""
-    told = daemon.get("/v1/status")
+def _troubles(told: Mapping[str, Any]) -> dict[str, str]:
+    """What a daemon's `status` says does not work, by key; without keys it is an older vaultgpt."""
     if "troubles" not in told and told["version"] != __version__:
         said = f"It is vaultgpt {told['version']}; {__version__} is installed."
         return {"upgraded": said}
