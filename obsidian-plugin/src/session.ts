@@ -6,7 +6,7 @@ import type { EditorState, StateEffect } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import type { Completion, Label, Piece } from "./daemon/api.ts";
 import { isAbort } from "./daemon/problem.ts";
-import { ghostOf, type GhostHost } from "./editor/extension.ts";
+import { dismiss, ghostOf, type GhostHost } from "./editor/extension.ts";
 import { addPieces, dismissGhost, endStream, labelGhost, rest, restoreGhost, startGhost, type Ghost } from "./editor/ghost.ts";
 import { Branches, type Branch, SAME_CHARS as PLACE_CHARS } from "./note/branches.ts";
 import type { Keys } from "./editor/keys.ts";
@@ -103,13 +103,17 @@ export class Session implements GhostHost {
 		this.running.set(id, stopper);
 		this.notes.set(id, note);
 		this.notes.delete(id - MOST_KNOWN);
-		this.places.set(id, view.state.sliceDoc(Math.max(0, pos - PLACE_CHARS), pos));
+		this.place(view, id, pos);
 		this.places.delete(id - MOST_KNOWN);
 		this.lastRequest = body;
+		const { doc } = view.state;
+		let labelled = false;
 		view.dispatch({ selection: { anchor: pos }, effects: startGhost.of({ id, pos, count: body.n, note, begun }) });
 		try {
 			for await (const { index, text, done, label } of this.host.complete(body, stopper.signal)) {
 				if (stopper.signal.aborted) return;
+				if (label?.skip && !labelled) this.skip(view, id, view.state.doc === doc ? label.skip : null);
+				labelled ||= label !== undefined;
 				const named = label ? [labelGhost.of({ id, label: this.host.voice(label) })] : [];
 				view.dispatch({ effects: [...named, addPieces.of([{ id, index, text, done }])] });
 			}
@@ -123,6 +127,20 @@ export class Session implements GhostHost {
 		} finally {
 			this.running.delete(id);
 		}
+	}
+
+	/** Take ghost and cursor to where the text is to stand; null where the note has changed meanwhile. */
+	private skip(view: EditorView, id: number, by: number | null): void {
+		const ghost = ghostOf(view);
+		if (ghost?.id !== id) return;
+		if (by === null) return void dismiss(view);
+		const pos = ghost.pos + by;
+		this.place(view, id, pos);
+		view.dispatch({ selection: { anchor: pos }, effects: restoreGhost.of({ ...ghost, pos }) });
+	}
+
+	private place(view: EditorView, id: number, pos: number): void {
+		this.places.set(id, view.state.sliceDoc(Math.max(0, pos - PLACE_CHARS), pos));
 	}
 
 	/** End the stream; what has arrived stays up. False when none is under way. */

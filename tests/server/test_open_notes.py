@@ -21,7 +21,14 @@ from vaultgpt.wire import Piece, Usage
 PATH = "Dreams/2021-06-19 Lanes.md"
 NOTE = "---\ntags: [dream]\n---\n# Lanes\n\nLast night I was¦ in the pool"
 VOICE = {"tags": ["dream"], "date": "2021-06", "title": "Lanes"}
-FREE = {"refused": None, "lead": "", "line_prefix": "", "one_line": False, "warning": None}
+FREE = {
+    "refused": None,
+    "lead": "",
+    "line_prefix": "",
+    "one_line": False,
+    "skip": 0,
+    "warning": None,
+}
 
 
 def opened(marked: str = NOTE, path: str | None = PATH, **more: Any) -> dict[str, Any]:
@@ -165,6 +172,20 @@ async def test_the_text_comes_as_its_place_asks_and_is_kept_as_it_was_written(
     assert set(api.service.emitted) == {plain or "".join(pieces)}
 
 
+async def test_above_an_underline_the_label_tells_where_the_text_is_to_stand(api: Api) -> None:
+    """Only who says that it looks there; an older client is told why nothing is written."""
+    note = opened("😀\n\nLanes¦\n----\n\nIt was")
+    status, body, _ = await api.post("/v1/completions", {"vaultgpt": {"note": note}})
+    assert (status, body["error"]["code"]) == (403, "cursor in underline")
+    ours = {"vaultgpt": {"note": {**note, "may_skip": True}}}
+    _, whole, _ = await api.post("/v1/completions", ours)
+    _, warmed, _ = await api.post("/v1/warm", ours)
+    assert whole["vaultgpt"]["label"] == warmed["label"]
+    assert (warmed["label"]["skip"], warmed["label"]["lead"]) == (5, "\n\n")
+    for prompt in api.service.prompts:
+        assert prompt.text == "😀\n\nLanes\n----\n\n" and prompt.suffix == "\n\nIt was"
+
+
 async def test_in_a_table_the_engine_ends_at_the_cell(api: Api) -> None:
     await api.post("/v1/completions", {"stop": "END", "vaultgpt": {"note": opened("| a¦ |")}})
     assert api.service.prompts[0].stop == ("END", "\n", "|")
@@ -173,6 +194,7 @@ async def test_in_a_table_the_engine_ends_at_the_cell(api: Api) -> None:
 async def test_the_description_names_the_note_and_the_route(api: Api) -> None:
     _, document, _ = await api.get("/openapi.json")
     note = document["components"]["schemas"]["OpenNote"]["properties"]
+    assert "skip" in note["may_skip"]["description"]
     assert "UTF-16" in note["cursor"]["description"] and "/v1/label" in document["paths"]
 
 

@@ -11,8 +11,9 @@ from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.vault.place import Insertion, Place
 
 
-def read(marked: str) -> AtCursor:
-    note = EditorNote("A walk.md", marked.replace("¦", ""), marked.index("¦"))
+def read(marked: str, may_skip: bool = False) -> AtCursor:
+    text, at = marked.replace("¦", ""), marked.index("¦")
+    note = EditorNote("A walk.md", text, at, may_skip=may_skip)
     return read_editor(Path("/nowhere"), Rules(), note)
 
 
@@ -147,6 +148,43 @@ def test_nothing_is_written_where_no_prose_may_stand_and_the_reason_is_told(
     found = read(marked)
     assert not found.judgement.used and (found.text, found.suffix) == ("", "")
     assert why in found.judgement.why and found.judgement.why.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("marked", "after"),
+    [
+        ("A title¦\n===", "A title\n===\n\nRain."),
+        ("One.\n\nA title¦ \n---\n\nTwo.", "One.\n\nA title \n---\n\nRain.\n\nTwo."),
+        ("One.\r\n\r\nLater¦\r\n--- \r\n", "One.\r\n\r\nLater\r\n--- \n\nRain.\r\n"),
+        ("---\ntags: a\n---\nTitle¦\n=\nTwo", "---\ntags: a\n---\nTitle\n=\n\nRain.\nTwo"),
+        ("x\n\n2021-03-04 😀¦\n---\n\nY", "x\n\n2021-03-04 😀\n---\n\nRain.\n\nY"),
+    ],
+)
+def test_who_can_put_text_elsewhere_writes_on_below_a_heading_s_underline(
+    marked: str, after: str
+) -> None:
+    found, text = read(marked, may_skip=True), marked.replace("¦", "")
+    at = marked.index("¦") + found.place.skip
+    assert found.judgement.used and found.place.skip > 1
+    assert text[:at] + put(found.place, "Rain.") + text[at:] == after
+    assert found.text == read(f"{text[:at]}¦{text[at:]}").text
+    assert found.suffix == text[at:]
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "One.\n\n¦\n---\n",
+        "One\ntwo¦\n---\n",
+        "- one¦\n---\n",
+        "> one¦\n---\n",
+        "# A title¦\n---\n",
+        "A title\n===¦ \n",
+        "I woke.¦\n\n---\n",
+    ],
+)
+def test_elsewhere_the_text_stands_at_the_cursor(marked: str) -> None:
+    assert read(marked, may_skip=True) == read(marked) and read(marked).place.skip == 0
 
 
 def test_beside_such_a_place_the_text_goes_on() -> None:

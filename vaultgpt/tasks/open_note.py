@@ -47,10 +47,17 @@ class OpenNote(BaseModel):
         None, description="How much, where neither vaultgpt.length nor the note itself says"
     )
 
+    may_skip: bool = Field(
+        False,
+        description="The client puts the text where the label's skip says; else the end of a "
+        "heading's line above its underline is refused",
+    )
+
     def opened(self, path: str | None) -> EditorNote:
         """The same with offsets in characters; `path` as the index has it."""
         gap = None if self.gap is None else from_utf16(self.text, self.gap)
-        return EditorNote(path, self.text, from_utf16(self.text, self.cursor), gap)
+        at = from_utf16(self.text, self.cursor)
+        return EditorNote(path, self.text, at, gap, self.may_skip)
 
 
 class _Refused(BaseModel):
@@ -70,6 +77,10 @@ class Label(BaseModel):
     lead: str = Field(description="Put before the text, which has it already")
     line_prefix: str = Field(description="What every new line of prose begins with, likewise")
     one_line: bool = Field(description="No line break and no | is written, as in a table")
+    skip: int = Field(
+        description="The text stands so many UTF-16 units after the cursor, as below a heading's "
+        "underline; 0 unless the note's may_skip allows it"
+    )
     warning: str | None = Field(
         None, description="What to expect, as of a language that the base has not read"
     )
@@ -88,5 +99,6 @@ class Label(BaseModel):
             lead=note.place.lead,
             line_prefix=note.place.line_prefix,
             one_line=note.place.one_line,
+            skip=note.place.skip,
             warning=warning,
         )

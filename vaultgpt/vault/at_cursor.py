@@ -51,6 +51,7 @@ class EditorNote:
     text: str
     at: int  # characters before the cursor
     gap: int | None = None  # where characters of a very long note were left out
+    may_skip: bool = False  # the text can be put further on, where the place's `skip` says
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,12 @@ def read_at_cursor(given: EditorNote, rules: RuleSet, daily: DailyFormat) -> AtC
     if not judgement.used:
         return replace(voice, judgement=judgement)
     place = place_at(note, entry, at)
+    if isinstance(place, Place) and place.skip and not given.may_skip:
+        place = "underline"
     if isinstance(place, str):
         why = f"The cursor is in {NOWHERE[place]}."
         return replace(voice, judgement=Judgement(False, f"cursor in {place}", why))
+    at += place.skip
     since = max(note.head, given.gap or 0) - entry.start
     before = _before(entry, at - entry.start, max(0, since))
     if "\n" in place.lead:

@@ -7,7 +7,7 @@ form that its place asks for. Knows nothing about voices, rules or prompts.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vaultgpt.vault.entry import Entry, Note
 from vaultgpt.vault.markup import ITEM, heading, setext
@@ -61,6 +61,7 @@ class Place:
     indent: str = ""  # after it: the white space that keeps a line within its list item
     item: str | None = None  # the same of a line that begins an item; None where no list is
     one_line: bool = False  # no line break and no "|", as in a table's cell
+    skip: int = 0  # the text stands so many characters further on, as below a heading's underline
 
     @property
     def flows(self) -> bool:
@@ -210,8 +211,8 @@ def _before_mark(line: str, column: int) -> bool:
 
 
 def _underlined(note: Note, line: _CursorLine) -> Place | str | None:
-    """In either line of a heading that is underlined; None elsewhere. New text would stand above
-    the underline, or in it: it may begin at its end alone."""
+    """In either line of a heading that is underlined; None elsewhere. New text may begin at the
+    underline's end alone: at the end of the line above it, `skip` leads there."""
     if line.quote or not line.text.strip() or "|" in line.text:
         return None
     above = _start_above(note.text, line.start)
@@ -221,7 +222,10 @@ def _underlined(note: Note, line: _CursorLine) -> Place | str | None:
         if opens and (found := setext(note.text, start)) and line.start < found[0]:
             if not line.at_end:
                 return "title"
-            return "underline" if start == line.start else _paragraph(line)
+            if start != line.start:
+                return _paragraph(line)
+            until = len(note.text[: found[0]].rstrip("\r\n"))
+            return replace(_paragraph(line), skip=until - line.start - len(line.left))
     return None
 
 

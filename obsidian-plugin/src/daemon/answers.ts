@@ -51,8 +51,8 @@ export function whoseOf(value: Record<string, unknown>): Whose {
 }
 
 export function labelOf(value: unknown): Label {
-	const { tags, date, title, refused, warning } = record(value);
-	return { tags: strings(tags), date: text(date), title: text(title), refused: text(record(refused)["why"]), warning: text(warning) };
+	const { tags, date, title, refused, skip, warning } = record(value);
+	return { tags: strings(tags), date: text(date), title: text(title), refused: text(record(refused)["why"]), skip: figure(skip) ?? 0, warning: text(warning) };
 }
 
 export function statusOf(value: Record<string, unknown>): Status {

@@ -8,7 +8,8 @@ import type { Transport } from "./transport.ts";
 
 /** What a note is written on from, and how much. */
 export interface Asked {
-	readonly note: OpenNote & { readonly length: string };
+	/** With `may_skip` the text is put where the label's `skip` says. */
+	readonly note: OpenNote & { readonly length: string; readonly may_skip?: true };
 	readonly tags?: readonly string[];
 	/** Left out: the note's own. null: none. */
 	readonly date?: string | null;
@@ -32,6 +33,8 @@ export interface Label {
 	readonly title: string | null;
 	/** Why nothing is written there; null where something is. */
 	readonly refused: string | null;
+	/** How far after the cursor the text is to stand, as below a heading's underline. */
+	readonly skip: number;
 	/** What to expect there, as of a language that the base has not read. */
 	readonly warning: string | null;
 }

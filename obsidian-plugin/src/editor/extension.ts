@@ -24,7 +24,6 @@ import {
 	rest,
 	type Ghost,
 } from "./ghost.ts";
-import { belowUnderline } from "../note/syntax.ts";
 import { actOf, chordOf, type Act, type Keys } from "./keys.ts";
 import { bringIntoSight } from "./sight.ts";
 import { unitLength, type Unit } from "./units.ts";
@@ -123,14 +122,10 @@ export function takesText(view: EditorView): boolean {
 }
 
 /**
- * Where a continuation begins: after the selection, below the underline of a heading that has one. The cursor of Vim's normal mode stands on a
- * character; on a line's last one that means after it, where no cursor of this mode can stand.
+ * Where a continuation begins: after the selection. The cursor of Vim's normal mode stands on a character; on
+ * a line's last one that means after it, where no cursor of this mode can stand.
  */
 export function writingPoint(view: EditorView): number {
-	return belowUnderline(view.state, afterSelection(view));
-}
-
-function afterSelection(view: EditorView): number {
 	const { doc, selection } = view.state;
 	const vim = vimOf(view);
 	if (!vim || vim.insertMode || vim.visualMode || !selection.main.empty) return selection.main.to;

@@ -88,7 +88,8 @@ export class Writing extends Component {
 	/** What is asked for a continuation of the note in `view` at `at`. */
 	body(view: EditorView, at: number, ask: Ask = this.asks.get(fileOf(view.state) ?? view) ?? {}): Completion {
 		const seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-		return completion(openNote(view.state, at, fileOf(view.state)?.path ?? null), ask, this.core.settings, seed);
+		const asked = completion(openNote(view.state, at, fileOf(view.state)?.path ?? null), ask, this.core.settings, seed);
+		return { ...asked, vaultgpt: { ...asked.vaultgpt, note: { ...asked.vaultgpt.note, may_skip: true } } };
 	}
 
 	/** Whose voice a note is written on in, in words. */

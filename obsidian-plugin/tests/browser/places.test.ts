@@ -59,9 +59,13 @@ describe.runIf(browser)("at the cursor's place", () => {
 			await open(page, PATH, marked);
 			const text = await propose(page, daemon);
 			expect(text).toMatch(/^\n\n\S/);
+			const asked = (await page.evaluate(() => window.bench.lastRequest())) as { vaultgpt: { note: { cursor: number } } };
+			expect(asked.vaultgpt.note.cursor).toBe(marked.indexOf("¦")); // where it goes, the daemon tells
 			await page.keyboard.press("Tab");
 			const heading = /^(?:===|---)$/m;
 			await expect.poll(() => doc()).toBe(marked.replace("¦", "").replace(heading, (under) => under + text));
+			await page.keyboard.press("Control+z");
+			await expect.poll(() => doc()).toBe(marked.replace("¦", ""));
 		}
 	});
 

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { openNote } from "../../src/note/openNote.ts";
 import { completion, vaultTag } from "../../src/note/request.ts";
-import { belowUnderline } from "../../src/note/syntax.ts";
 import { parsed, PARSERS } from "./parsed.ts";
 
 describe("the note that is sent", () => {
@@ -105,27 +104,4 @@ describe("the request", () => {
 		expect(vaultTag("poem", { poem: 3, poetry: 2 })).toBe("poem");
 		expect(vaultTag("dream", {})).toBe("dream");
 	});
-});
-
-describe.each(PARSERS)("a heading above its underline, by the tree of %s", (parser) => {
-	const below = (marked: string) => {
-		const [doc, at] = [marked.replace(/[¦‖]/g, ""), marked.replace("‖", "").indexOf("¦")];
-		const to = marked.includes("‖") ? marked.replace("¦", "").indexOf("‖") : at;
-		return expect(belowUnderline(parsed(doc, parser), at)).toBe(to);
-	};
-
-	test.each(["A title¦\n===‖", "One.\n\nA title¦ \n---‖\n\nTwo.", "---\ntags: dream\n---\nA title¦\n=‖\nTwo"])("is written on below it: %s", below);
-
-	test.each([
-		"A ti¦tle\n===",
-		"One.\n\n¦\n---\n",
-		"One\ntwo¦\n---\n",
-		"- one¦\n---\n",
-		"> one¦\n---\n",
-		"| a |¦\n---\n",
-		"# A title¦\n---\n",
-		...(parser === "Lezer's" ? [] : ["---\n\ntags: dream¦\n---\n"]), // it knows no front matter
-		"```\n\nlet x¦\n---\n```",
-		"A title\n===¦\n",
-	])("and nothing else is: %s", below);
 });

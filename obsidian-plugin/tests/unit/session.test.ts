@@ -159,3 +159,31 @@ test("nothing is asked for a note that was closed, nor after the plugin was turn
 		expect(s.session.lastRequest).toBeNull();
 	}
 });
+
+test("where the label says that the text stands further on, ghost and cursor go there once", async () => {
+	const s = setup("A title|\n===\n\nMore.");
+	s.source.skip = 4;
+	const over = s.start();
+	s.source.give("\n\nIt rained");
+	s.source.give(" all day.");
+	s.source.give(null);
+	await over;
+	expect(s.shown()).toBe("\n\nIt rained all day.");
+	expect(s.view.state.selection.main.head).toBe("A title\n===".length);
+	accept(s.view, "all");
+	expect(s.doc()).toBe("A title\n===\n\nIt rained all day.\n\nMore.");
+	expect(s.source.kept).toEqual([["\n\nIt rained all day.", "n.md"]]);
+	expect(s.session.branches.of(s.file)[0]?.before).toBe("A title\n===");
+});
+
+test("and where the note was changed before that was known, there is no ghost", async () => {
+	const s = setup("A title|\n===\n\nMore.");
+	s.source.skip = 4;
+	const over = s.start();
+	s.type("s");
+	expect(s.ghost()).not.toBeNull();
+	s.source.give("\n\nIt rained.");
+	await over;
+	expect(s.ghost()).toBeNull();
+	expect([s.doc(), s.source.aborted]).toEqual(["A titles\n===\n\nMore.", 1]);
+});

@@ -6,13 +6,15 @@ import { Session } from "../../src/session.ts";
 import { bench, Heard } from "./editor.ts";
 
 export const BODY: Completion = { n: 1, seed: 1, stream: true, vaultgpt: { note: { path: "n.md", text: "", cursor: 0, length: "page" } } };
-const LABEL = { tags: ["dream"], date: null, title: null, refused: null, warning: null };
+const LABEL = { tags: ["dream"], date: null, title: null, refused: null, skip: 0, warning: null };
 
 /** A daemon at the seam of one completion: the test says what comes and when. */
 export class Source {
 	kept: [string, string | null][] = [];
 	said: string[] = [];
 	aborted = 0;
+	/** What the label says of it. */
+	skip = 0;
 	private readonly queue: (string | Error | null)[] = [];
 	private wake = () => undefined as void;
 
@@ -31,7 +33,7 @@ export class Source {
 			const next = this.queue.shift();
 			if (next === null) return;
 			if (next instanceof Error) throw next;
-			if (next !== undefined) yield { index: 0, text: next, done: false, label: LABEL };
+			if (next !== undefined) yield { index: 0, text: next, done: false, label: { ...LABEL, skip: this.skip } };
 			else await new Promise<void>((resolve) => (this.wake = resolve));
 		}
 	}
