@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from vaultgpt.corpus.runs import RunIndex, _RunHasher, run_hashes
+from vaultgpt.corpus.runs import RunIndex, _RunHasher, coarse, run_hashes
 
 KEY = b"k" * 32
 TEN = "one two three four five six seven eight nine ten"
@@ -72,3 +75,42 @@ def test_half_a_million_words_are_indexed_in_a_few_seconds(tmp_path: Path) -> No
     started = time.process_time()
     RunIndex(tmp_path, KEY).add([text])
     assert time.process_time() - started < 6.0
+
+
+_ASKED = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from vaultgpt.corpus.runs import RunIndex
+
+def peak_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+index, asked = RunIndex(Path(sys.argv[1]), b""), np.arange(0, 1 << 30, 1 << 14, dtype=np.uint64)
+index.on_disk(asked[:100] << np.uint64(34))
+before = peak_mb()
+assert index.on_disk(asked << np.uint64(34)).all()
+print(peak_mb() - before)
+"""
+
+
+def test_what_is_asked_of_the_files_is_what_is_in_them(tmp_path: Path) -> None:
+    index, rng = RunIndex(tmp_path, KEY), np.random.default_rng(1)
+    every = coarse(rng.integers(0, 2**64, 600_000, dtype=np.uint64, endpoint=False))
+    index.append(every[::2])
+    asked = np.concatenate([rng.permutation(every), np.array([0, 2**64 - 1], dtype=np.uint64)])
+    assert (index.on_disk(asked) == index.load().contains(asked)).all()
+    (name,) = index.names()
+    (tmp_path / name).write_bytes(b"no header")
+    assert index.on_disk(asked).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_asking_the_files_takes_no_memory_by_their_size(tmp_path: Path) -> None:
+    """1. A file of 4 million runs, 32 MB. 2. 65,000 spread over all of it are asked of it in a
+    process of its own. Result: its peak grows by less than 8 MB.
+    """
+    RunIndex(tmp_path, b"").append(np.arange(1 << 22, dtype=np.uint64) << np.uint64(42))
+    command = [sys.executable, "-c", _ASKED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 8

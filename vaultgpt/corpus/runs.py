@@ -254,8 +254,8 @@ class RunIndex:
         found = np.zeros(len(hashes), dtype=np.bool_)
         for name in self.names():
             try:
-                found |= among(hashes, np.load(self.folder / name, mmap_mode="r"))
-            except (OSError, *_NO_SEGMENT):
+                found |= _among_file(hashes, self.folder / name)
+            except (OSError, StateError, *_NO_SEGMENT):
                 found[:] = True
         return found
 
@@ -290,6 +290,27 @@ class RunIndex:
             np.lib.format.write_array_header_1_0(stream, header)
         (self.folder / f".{stem}").replace(self.folder / f"{stem}-{digest.hexdigest()}.npy")
         fsync_dir(self.folder)
+
+
+def _among_file(hashes: Hashes, path: Path) -> npt.NDArray[np.bool_]:
+    """`among` a segment file, of which one block at a time is mapped: what is mapped and looked at
+    counts as memory, and so much is asked that this was all of it, 75 MB at 100,000 notes.
+    StateError when it is no segment; OSError."""
+    found = np.zeros(len(hashes), dtype=np.bool_)
+    with open(path, "rb") as stream:
+        size = _length(stream)
+        edges = np.array([_hash_at(stream, at) for at in range(0, size, _BLOCK)], dtype=np.uint64)
+    blocks = np.searchsorted(coarse(edges), coarse(hashes), "right") - 1
+    for block in np.unique(blocks[blocks >= 0]).tolist():
+        at, asked = block * _BLOCK, blocks == block
+        place, count = _HEADER_BYTES + 8 * at, min(_BLOCK, size - at)
+        found[asked] = among(hashes[asked], np.memmap(path, "<u8", "r", place, (count,)))
+    return found
+
+
+def _hash_at(stream: IO[bytes], at: int) -> int:
+    stream.seek(_HEADER_BYTES + 8 * at)
+    return int.from_bytes(stream.read(8), "little")
 
 
 def _blocks(path: Path) -> Iterator[Hashes]:
