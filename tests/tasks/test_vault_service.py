@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from vaultgpt import __version__
+from vaultgpt.commands.status import status
 from vaultgpt.errors import Conflict, NotFound, Unavailable
 from vaultgpt.files import write_json
 from vaultgpt.ledger import Ledger
@@ -167,6 +169,39 @@ def test_a_call_with_settings_of_its_own_is_done_here_and_the_daemon_hears_of_it
         pass
     service.ask(ACTIVATE, ActivateRequest(id="base"))
     assert listener.paths[1:] == ["/v1/reload"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "said"),
+    [
+        ("float32", "cpu", "Writes in float32."),
+        ("float32", "cpu, slower than it could: so", "on cpu, slower than it could: so."),
+        (None, "openai at there, slower than it could: so", "Writes on openai at there, slower "),
+        (None, None, None),
+    ],
+    ids=["as fast as it can", "slower", "another engine, slower", "not started yet"],
+)
+def test_status_says_where_it_writes_and_why_slower_than_it_could(
+    state: VaultState,
+    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dtype: str | None,
+    device: str | None,
+    said: str | None,
+) -> None:
+    worker = {"running": True, "pid": 1, "dtype": dtype, "cost": None}
+    known: Any = vault_service(state).ask(STATUS, NOTHING)
+    told = {**known, "worker": worker, "device": device}
+    listener.token = state.token()
+    say_it_listens(state, listener)
+    health = listener.answer
+    monkeypatch.setattr(
+        listener, "answer", lambda path: told if path == STATUS.path else health(path)
+    )
+    status(state.vault)
+    out = capsys.readouterr().out
+    assert (said in out) if said else not re.search("Writes (in|on)", out)
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,10 @@ def _lines(s: Status) -> list[str]:
         lines.append(f"The daemon runs (process {s['daemon']['pid']}).")
     else:
         lines.append("No daemon runs, so nothing is learned by itself.")
-    worker = s["worker"]
-    if worker and worker["dtype"]:
-        device = s["device"] or "cpu"
-        where = "" if device == "cpu" else f" on {device}"
-        lines.append(f"Writes in {_arithmetic(worker['dtype'], worker['cost'])}{where}.")
+    worker, device = s["worker"], s["device"]
+    if worker and device:
+        how = f" in {_arithmetic(worker['dtype'], worker['cost'])}" if worker["dtype"] else ""
+        lines.append(f"Writes{how}{'' if device == 'cpu' else f' on {device}'}.")
     if s["last_learned"]:
         lines.append(f"Last learned {_ago(now - s['last_learned'])}.")
     if s["training"]:

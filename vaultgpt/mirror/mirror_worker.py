@@ -213,7 +213,8 @@ class Worker:
             if isinstance(said, Piece):
                 self._send("piece", message, **said.to_json())
             else:
-                told = replace(said, engine_problem=engine.problem, slow=engine.slow)
+                slow = engine.slow if said.engine == "own" else ""
+                told = replace(said, engine_problem=engine.problem, slow=slow)
                 self._send("usage", message, **told.to_json())
 
     def _warm(self, message: Frame) -> None:

@@ -60,7 +60,6 @@ class RemoteEngine:
         """`place` is the state's folder for voices in other engines. UsageError."""
         self.settings, self.runs, self.problem = settings, runs, ""
         self.device, self.dtype, self.cost = f"{_NAME} at {settings.engine_url}", None, None
-        self.slow = ""
         self._client = OpenAIClient(settings.engine_url, _key(settings.engine_key_file))
         self._place = Shelf(place, settings.engine_voices)
         self._make_own = make_own
@@ -92,6 +91,12 @@ class RemoteEngine:
         self._place.tidy(self._name)
         self._not_before = 0.0
         self._ready()
+
+    @property
+    def slow(self) -> str:
+        """Why our own decoder writes slower than it could; a server tells nothing of the kind."""
+        why = self._own_engine.slow if self._own_engine else ""
+        return f"vaultgpt's own decoder writes, and {why}" if why else ""
 
     @property
     def _voice(self) -> Path | None:
