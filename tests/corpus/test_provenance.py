@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.vaults import DAY, HOUR, NOW, Vault, prose
-from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.ledger import Ledger
 
 OWN = "the lamp went out and nobody in the kitchen said a single word about it until morning"
@@ -19,7 +18,7 @@ def vault(tmp_path: Path) -> Vault:
 
 
 def masked(ledger: Ledger, text: str, first_seen: float) -> list[str]:
-    return [text[s:e] for s, e in mask_ranges(text, first_seen, ledger.emitted.lookup())]
+    return [text[s:e] for s, e in ledger.emitted.lookup().mask_ranges(text, first_seen)]
 
 
 def test_accepted_text_masks_always_and_only_itself(vault: Vault) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
-from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import run_round, what_is_due
 from vaultgpt.training.plan import _RETRY_S, deleted_words
@@ -90,9 +89,7 @@ def test_the_mirror_s_own_words_stay_its_own(vault: Vault) -> None:
             for p in ledger.entries.paragraphs()[e.id]
         )
         text = "My own words. " + own
-        assert [text[s:e] for s, e in mask_ranges(text, seen, ledger.emitted.lookup())] == [
-            own[:-1]
-        ]
+        assert [text[s:e] for s, e in ledger.emitted.lookup().mask_ranges(text, seen)] == [own[:-1]]
 
 
 def test_a_deleted_note_is_unlearned_in_time(vault: Vault) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.ledger.vaults import DAY, NOW, Vault, prose, slight_changes
+from vaultgpt.corpus.runs import WordHashes
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.compact import pack_shingles
 from vaultgpt.ledger.paragraphs import OlderTexts, paragraphs_with_words, shingles_of
@@ -42,7 +43,7 @@ def test_a_slight_change_is_told_from_another_text() -> None:
 
     def one(text: str) -> np.ndarray:
         ((_, words),) = paragraphs_with_words(text, (), key)
-        return shingles_of([words], key)[0]
+        return shingles_of([WordHashes(key).of(words)], key)[0]
 
     texts = [one(prose(i, 40)) for i in range(50)]
     older = OlderTexts([(i, pack_shingles(shingles)) for i, shingles in enumerate(texts)])

@@ -1,8 +1,7 @@
-"""Keyed hashes of word runs, a persistent index of them, and which words are the mirror's own.
+"""Keyed hashes of words and of runs of them, and a persistent index of those.
 
-The copy guard (runs of 10), the copying figures and provenance (runs of 8) share it. Accepted text
-masks always, text only offered for 24 hours, so that the author's habitual phrases are not lost;
-words the author changed between two matches are the author's. Knows no ledger, notes or models.
+The copy guard (runs of 10), the copying figures and provenance (runs of 8) share it. Knows no
+ledger, notes or models.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ import io
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from vaultgpt.corpus import np
-from vaultgpt.corpus.words import norms, split_words
+from vaultgpt.corpus.words import norms
 from vaultgpt.errors import StateError
 from vaultgpt.files import atomic_writer, fsync_dir, make_private_dir
 
@@ -27,21 +26,12 @@ GUARD_WORDS = 10
 COPY_WORDS = 8
 _LOST_BITS = 24  # of a hash that is kept: of 10 million runs one check in 100,000 errs
 _GROWTH = 2  # a segment is merged into the one before while that is less than so many times as long
-_BLOCK = 1 << 18  # hashes of a segment that a merge holds at once
-_KEPT_WORDS = 50_000  # hashes of words that a _RunHasher remembers
+_BLOCK = 1 << 18  # hashes that are held at once, of a segment or of texts
+_KEPT_WORDS = 50_000  # hashes of words that WordHashes remembers
 _HEADER_BYTES = 128  # of a .npy file of one dimension
 _NO_SEGMENT = (ValueError, EOFError, SyntaxError, OverflowError, MemoryError, AttributeError)
 _U64 = (1 << 64) - 1
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))  # splitmix64
-
-
-def _word_hash(word: str, key: bytes) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(
-            word.encode("utf-8", "surrogatepass"), key=key[:64], digest_size=8
-        ).digest(),
-        "little",
-    )
 
 
 def _factor(n: int, key: bytes) -> int:
@@ -49,67 +39,94 @@ def _factor(n: int, key: bytes) -> int:
     return int.from_bytes(seed.digest(), "little") | 1
 
 
-def _word_hashes(words: Sequence[str], key: bytes) -> Hashes:
-    """uint64 [len(words)]; each distinct word is hashed once with keyed blake2b."""
-    known = {w: _word_hash(w, key) for w in set(words)}
-    return np.fromiter(map(known.__getitem__, words), dtype=np.uint64, count=len(words))
+class WordHashes(dict[str, int]):
+    """Keyed hashes of single words, each made when it is first asked for and kept a while."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self.key = key
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _KEPT_WORDS:
+            self.clear()
+        body = word.encode("utf-8", "surrogatepass")
+        made = hashlib.blake2b(body, key=self.key[:64], digest_size=8)
+        found = self[word] = int.from_bytes(made.digest(), "little")
+        return found
+
+    def of(self, words: Sequence[str]) -> Hashes:
+        """uint64 [len(words)]."""
+        return np.fromiter(map(self.__getitem__, words), dtype=np.uint64, count=len(words))
 
 
 def run_hashes(words: Sequence[str], n: int, key: bytes) -> Hashes:
     """uint64 [max(0, len(words) - n + 1)]: one keyed hash for every run of `n` words, in order."""
-    single = _word_hashes(words, key)
-    count = len(single) - n + 1
-    if count <= 0:
-        return np.zeros(0, dtype=np.uint64)
-    factor = np.uint64(_factor(n, key))
-    total = np.zeros(count, dtype=np.uint64)
+    return runs_of(WordHashes(key).of(words), n, key)
+
+
+def runs_of(words: Hashes, n: int, key: bytes) -> Hashes:
+    """run_hashes of words by their own hashes."""
+    count = max(0, len(words) - n + 1)
+    factor, total = np.uint64(_factor(n, key)), words[:count].copy()
     with np.errstate(over="ignore"):
-        for offset in range(n):  # Horner over the run, modulo 2^64
-            total = total * factor + single[offset : offset + count]
+        for offset in range(1, n):  # Horner over the run, modulo 2^64
+            total *= factor
+            total += words[offset : offset + count]
         for shift, multiplier in _MIX:
-            total = (total ^ (total >> np.uint64(shift))) * np.uint64(multiplier)
-    mixed: Hashes = total ^ (total >> np.uint64(31))
-    return mixed
+            total ^= total >> np.uint64(shift)
+            total *= np.uint64(multiplier)
+    total ^= total >> np.uint64(31)
+    return total
 
 
 class _RunHasher:
-    """run_hashes for one run at a time: 5 us where numpy takes 45. Word hashes are kept."""
+    """run_hashes for one run at a time: 5 us where numpy takes 45."""
 
     def __init__(self, n: int, key: bytes) -> None:
         self.key = key
         self.factor = _factor(n, key)
-        self._known: dict[str, int] = {}
+        self._known = WordHashes(key)
 
     def __call__(self, words: Sequence[str]) -> int:
         """run_hashes(words, len(words), key)[0]."""
         known, total = self._known, 0
         for word in words:
-            single = known.get(word)
-            if single is None:
-                if len(known) >= _KEPT_WORDS:
-                    known.clear()
-                single = known[word] = _word_hash(word, self.key)
-            total = (total * self.factor + single) & _U64
+            total = (total * self.factor + known[word]) & _U64
         for shift, multiplier in _MIX:
             total = ((total ^ (total >> shift)) * multiplier) & _U64
         return total ^ (total >> 31)
 
 
-def run_hashes_of(texts: Sequence[Sequence[str]], n: int, key: bytes) -> list[Hashes]:
-    """The `coarse` run_hashes of each of many lists of words, ascending, each once.
+def run_hashes_of(texts: Sequence[Hashes], n: int, key: bytes) -> list[Hashes]:
+    """The `coarse` run_hashes of each of many texts, by their words' hashes, ascending, each once.
 
-    All in one pass, for numpy's calls cost more than it: a list's number stands above its hashes'
-    bits, so that one sort does for all of them (24 bits, for 16 million lists).
+    Many in one pass, for numpy's calls cost more than it: a text's number stands above its hashes'
+    bits, so that one sort does for all of them (24 bits, for 16 million texts).
     """
-    lengths = np.array([len(words) for words in texts], dtype=np.int64)
-    every = run_hashes([word for words in texts for word in words], n, key)
-    owners = np.repeat(np.arange(len(texts)), lengths)[: len(every)]
-    inside = np.arange(len(every)) + n <= np.cumsum(lengths)[owners]
-    above = owners[inside].astype(np.uint64) << np.uint64(64 - _LOST_BITS)
-    ranked = ascending(above | (every[inside] >> np.uint64(_LOST_BITS)))
-    numbers = np.arange(1, len(texts), dtype=np.uint64) << np.uint64(64 - _LOST_BITS)
-    ends = np.searchsorted(ranked, numbers)
-    return np.split(ranked << np.uint64(_LOST_BITS), ends) if texts else []
+    out: list[Hashes] = []
+    some: list[Hashes] = []
+    count = 0
+    for text in texts:
+        some.append(text)
+        if (count := count + len(text)) >= _BLOCK:
+            out += _run_hashes_of(some, n, key)
+            some, count = [], 0
+    return out + (_run_hashes_of(some, n, key) if some else [])
+
+
+def _run_hashes_of(texts: Sequence[Hashes], n: int, key: bytes) -> list[Hashes]:
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    every = runs_of(np.concatenate(texts), n, key)
+    inside = np.ones(len(every), dtype=np.bool_)
+    past = np.cumsum(lengths)[:, None] - np.arange(1, n)  # where a run begins that leaves its text
+    inside[past[(past >= 0) & (past < len(every))]] = False
+    ranked = every[inside] >> np.uint64(_LOST_BITS)
+    numbers = np.arange(len(texts), dtype=np.uint64) << np.uint64(64 - _LOST_BITS)
+    ranked |= np.repeat(numbers, np.maximum(lengths - n + 1, 0))
+    ranked = ascending(ranked)
+    ends = np.searchsorted(ranked, numbers[1:])
+    ranked <<= np.uint64(_LOST_BITS)
+    return np.split(ranked, ends)
 
 
 def coarse(hashes: Hashes) -> Hashes:
@@ -119,11 +136,10 @@ def coarse(hashes: Hashes) -> Hashes:
 
 def ascending(hashes: Hashes) -> Hashes:
     """Sorted, each once; np.unique takes five times as long for a few."""
-    ranked = np.sort(hashes)
-    first = np.ones(len(ranked), dtype=np.bool_)
-    first[1:] = ranked[1:] != ranked[:-1]
-    found: Hashes = ranked[first]
-    return found
+    hashes = np.sort(hashes)
+    first = np.ones(len(hashes), dtype=np.bool_)
+    first[1:] = hashes[1:] != hashes[:-1]
+    return hashes if first.all() else hashes[first]
 
 
 def among(hashes: Hashes, segment: Hashes) -> npt.NDArray[np.bool_]:
@@ -254,7 +270,9 @@ class RunIndex:
         found = np.zeros(len(hashes), dtype=np.bool_)
         for name in self.names():
             try:
-                found |= _among_file(hashes, self.folder / name)
+                for at in range(0, len(hashes), _BLOCK):
+                    some = slice(at, at + _BLOCK)
+                    found[some] |= _among_file(hashes[some], self.folder / name)
             except (OSError, StateError, *_NO_SEGMENT):
                 found[:] = True
         return found
@@ -361,35 +379,3 @@ def _damaged() -> StateError:
     return StateError(
         "The copy guard's index is damaged.", "`vaultgpt doctor` makes it anew; ask again then."
     )
-
-
-class _EmittedLookup(Protocol):
-    """What the mirror emitted, as keyed hashes of runs."""
-
-    key: bytes
-
-    def matches(self, hashes: Hashes, first_seen: float) -> npt.NDArray[np.bool_]:
-        """bool [len(hashes)]: emitted before a text first seen then, and still counting."""
-
-    def lengths(self) -> tuple[int, ...]:
-        """Run lengths that occur: 8 for all texts, 4 to 7 for short accepted ones."""
-
-
-def mask_ranges(
-    text: str, first_seen: float, emitted: _EmittedLookup
-) -> tuple[tuple[int, int], ...]:
-    """Character ranges [start, end) of `text` that are the mirror's words, in order, apart."""
-    words = split_words(text)
-    own = np.zeros(len(words), dtype=np.bool_)
-    for n in emitted.lengths():
-        hashes = run_hashes([w.norm for w in words], n, emitted.key)
-        for at in np.flatnonzero(emitted.matches(hashes, first_seen)):
-            own[at : at + n] = True
-    ranges: list[tuple[int, int]] = []
-    for i in np.flatnonzero(own):
-        word = words[i]
-        if ranges and i > 0 and own[i - 1]:
-            ranges[-1] = (ranges[-1][0], word.end)
-        else:
-            ranges.append((word.start, word.end))
-    return tuple(ranges)

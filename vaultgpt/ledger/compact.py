@@ -23,8 +23,9 @@ def pack_runs(hashes: Hashes) -> bytes:
     kept, count = hashes >> np.uint64(_LOST_BITS), len(hashes)
     if count <= _PLAIN_RUNS:
         return kept.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :5].tobytes()
-    steps = np.zeros(256 + count, dtype=np.bool_)
-    steps[(kept >> np.uint64(32)).astype(np.int64) + np.arange(count)] = True
+    steps = np.ones(256 + count, dtype=np.bool_)
+    ends = np.searchsorted(kept, np.arange(1, 257, dtype=np.uint64) << np.uint64(32))
+    steps[ends + np.arange(256)] = False
     return kept.astype("<u4").tobytes() + np.packbits(steps).tobytes()
 
 

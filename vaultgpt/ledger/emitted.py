@@ -1,6 +1,8 @@
 """What the mirror itself emitted, so that it is never learned as the author's.
 
-Knows nothing about scans or rounds.
+Accepted text masks always, text only offered for 24 hours, so that the author's habitual phrases
+are not lost; words the author changed between two matches are the author's. Knows nothing about
+scans or rounds.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _SHORTEST_WORDS = 4  # an accepted text of 4 to 7 words matches as a whole
 
 
 class Emitted:
-    """A snapshot of what was emitted, for provenance.mask_ranges."""
+    """A snapshot of what was emitted."""
 
     def __init__(self, rows: list[tuple[int, int, float, bool]], key: bytes) -> None:
         self.key = key
@@ -46,7 +48,24 @@ class Emitted:
         """Run lengths that occur, ascending."""
         return self._lengths
 
-    def matches(self, hashes: Hashes, first_seen: float) -> npt.NDArray[np.bool_]:
+    def mask_ranges(self, text: str, first_seen: float) -> tuple[tuple[int, int], ...]:
+        """Character ranges [start, end) of `text` that are the mirror's words, in order, apart."""
+        words = split_words(text)
+        own = np.zeros(len(words), dtype=np.bool_)
+        for n in self._lengths:
+            hashes = run_hashes([w.norm for w in words], n, self.key)
+            for at in np.flatnonzero(self._matches(hashes, first_seen)):
+                own[at : at + n] = True
+        ranges: list[tuple[int, int]] = []
+        for i in np.flatnonzero(own):
+            word = words[i]
+            if ranges and i > 0 and own[i - 1]:
+                ranges[-1] = (ranges[-1][0], word.end)
+            else:
+                ranges.append((word.start, word.end))
+        return tuple(ranges)
+
+    def _matches(self, hashes: Hashes, first_seen: float) -> npt.NDArray[np.bool_]:
         """bool [len(hashes)]: emitted before a text first seen then, and still counting."""
         found: npt.NDArray[np.bool_] = np.isin(hashes, self._hashes)
         for at in np.flatnonzero(found):

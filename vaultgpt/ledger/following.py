@@ -19,7 +19,7 @@ from vaultgpt.corpus.runs import (
     Hashes,
     among,
     ascending,
-    run_hashes,
+    runs_of,
 )
 from vaultgpt.errors import StateError, VaultError
 from vaultgpt.ledger.database import Database, Key
@@ -28,7 +28,7 @@ from vaultgpt.ledger.entries import SAME_RUNS, Entries
 from vaultgpt.ledger.guard import Guard
 from vaultgpt.ledger.held_out import HeldOut
 from vaultgpt.ledger.notes import Notes
-from vaultgpt.ledger.paragraphs import Read, words_in
+from vaultgpt.ledger.paragraphs import Read
 from vaultgpt.ledger.recorder import Recorder
 from vaultgpt.ledger.rows import Recorded
 from vaultgpt.settings import Rules
@@ -165,7 +165,7 @@ def _marked(
 
 def _eight(reads: Sequence[Read], key: bytes) -> Hashes:
     """All 8-word runs of entries."""
-    return _together([run_hashes(words_in(read), COPY_WORDS, key) for read in reads])
+    return _together([runs_of(read.hashes, COPY_WORDS, key) for read in reads])
 
 
 def _together(hashes: Sequence[Hashes]) -> Hashes:

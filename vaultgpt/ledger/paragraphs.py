@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vaultgpt.corpus import np
-from vaultgpt.corpus.runs import Hashes, run_hashes_of
+from vaultgpt.corpus.runs import Hashes, WordHashes, run_hashes_of
 from vaultgpt.corpus.words import norms, split_words
 from vaultgpt.ledger.compact import as_unpacked, unpack_shingles
 from vaultgpt.ledger.schema import kept_id
@@ -23,7 +23,7 @@ _SAME_SHARE = 0.8  # of a paragraph's shingles that an older one must hold to be
 _BREAK = re.compile(r"(?:\r\n?|\n)(?:[ \t\f\v]*(?:\r\n?|\n))+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextParagraph:
     """One paragraph (for verse, stanza): characters [start, end) of the document."""
 
@@ -58,9 +58,9 @@ def split_paragraphs(
 
 def paragraphs_with_words(
     text: str, masked: Sequence[tuple[int, int]], key: bytes
-) -> list[tuple[TextParagraph, list[str]]]:
-    """The same, each with its normalised words."""
-    out = []
+) -> Iterator[tuple[TextParagraph, list[str]]]:
+    """The same one by one, each with its normalised words: of a long text they take twenty times
+    its own room."""
     for start, end in _ranges(text):
         near = [(s - start, e - start) for s, e in masked if s < end and e > start]
         if near:
@@ -71,12 +71,11 @@ def paragraphs_with_words(
             plain = norms(text[start:end])
             prose = len(plain)
         if plain:
-            out.append((TextParagraph(start, end, digest_of(plain, key), prose), plain))
-    return out
+            yield TextParagraph(start, end, digest_of(plain, key), prose), plain
 
 
-def shingles_of(paragraphs: Sequence[Sequence[str]], key: bytes) -> list[Hashes]:
-    """Each paragraph's sorted unique 5-word runs, from its normalised words."""
+def shingles_of(paragraphs: Sequence[Hashes], key: bytes) -> list[Hashes]:
+    """Each paragraph's sorted unique 5-word runs, from the hashes of its normalised words."""
     return run_hashes_of(paragraphs, _SHINGLE_WORDS, key)
 
 
@@ -143,7 +142,8 @@ class Read:
     entry: Entry
     place: bytes | str
     paragraphs: list[TextParagraph]
-    words_of: list[list[str]]  # normalised, a list a paragraph
+    hashes: Hashes  # of all its normalised words
+    lengths: list[int]  # in such words, of each paragraph
     mtime: float
     row: int = 0  # of the entry; 0 for a new one
     copy_of: int = 0  # an entry in the vault with the same text
@@ -153,10 +153,22 @@ class Read:
         return sum(p.words for p in self.paragraphs)
 
     @property
+    def pieces(self) -> list[Hashes]:
+        """The hashes of each paragraph's words."""
+        return np.split(self.hashes, np.cumsum(self.lengths)[:-1]) if self.lengths else []
+
+    @property
     def digests(self) -> list[bytes | str]:
         return [kept_id(p.digest) for p in self.paragraphs]
 
 
-def words_in(read: Read) -> list[str]:
-    """An entry's normalised words."""
-    return [word for words in read.words_of for word in words]
+def read_entry(
+    note: int, entry: Entry, place: bytes | str, mtime: float, words: WordHashes
+) -> Read:
+    """An entry as it is recorded, without its words."""
+    paragraphs, hashes = list[TextParagraph](), [np.zeros(0, dtype=np.uint64)]
+    for paragraph, plain in paragraphs_with_words(*entry.document(), words.key):
+        paragraphs.append(paragraph)
+        hashes.append(words.of(plain))
+    lengths = [len(each) for each in hashes[1:]]
+    return Read(note, entry, place, paragraphs, np.concatenate(hashes), lengths, mtime)

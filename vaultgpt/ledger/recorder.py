@@ -16,6 +16,7 @@ from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import (
     GUARD_WORDS,
     Hashes,
+    WordHashes,
     run_hashes_of,
 )
 from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
@@ -26,9 +27,8 @@ from vaultgpt.ledger.paragraphs import (
     OlderTexts,
     Read,
     entry_places,
-    paragraphs_with_words,
+    read_entry,
     shingles_of,
-    words_in,
 )
 from vaultgpt.ledger.rows import WAITING, Recorded
 from vaultgpt.ledger.schema import kept_id, kept_text
@@ -57,7 +57,7 @@ class Recorder:
         self.fresh: list[Read] = []  # those of the last part with new or other text
         self.runs: list[tuple[Hashes, Hashes]] = []  # their runs of 10 words, and those before
         self.repeated = False  # a short entry of the last part is all known, or one came back
-        self._seen = 0
+        self._words, self._seen = WordHashes(key), 0
         self._taken: set[int] = set()  # entries that were found again
         self._common: dict[int, bool] = {}  # text -> whether it stands in many entries
         self._passed: dict[tuple[int, int], int] = {}  # as _with_common is asked -> all until there
@@ -132,9 +132,7 @@ class Recorder:
             note, mtime = scanned.note, min(self.now, scanned.stamp.mtime_ns / 1e9)
             places = entry_places(note.entries, self.key)
             for entry, place in zip(note.entries, places, strict=True):
-                found = paragraphs_with_words(*entry.document(), self.key)
-                pieces, words = [p for p, _ in found], [w for _, w in found]
-                out.append(Read(n, entry, kept_id(place), pieces, words, mtime))
+                out.append(read_entry(n, entry, kept_id(place), mtime, self._words))
         return out
 
     def _texts_of(self, reads: Iterable[Read]) -> dict[bytes | str, sqlite3.Row]:
@@ -263,7 +261,7 @@ class Recorder:
                 changed.append((read, was))
         numbers = self._new_texts(changed, texts)
         self.fresh = [read for read, _ in changed]
-        short = [tuple(read.digests) for read in self.fresh if len(words_in(read)) < GUARD_WORDS]
+        short = [tuple(read.digests) for read in self.fresh if len(read.hashes) < GUARD_WORDS]
         known = any(digests and set(digests) <= texts.keys() for digests in short)
         self.repeated = self.repeated or known or len(set(short)) < len(short)
         self._write_changed(self.fresh, numbers)
@@ -279,9 +277,9 @@ class Recorder:
         """Note each new paragraph's first sight, and whether it is an older one slightly changed;
         the rows of all texts by their digests."""
         numbers = {d: int(row["n"]) for d, row in texts.items() if row["seen"] is not None}
-        new: dict[bytes | str, tuple[list[str], list[tuple[int, bytes | str]], Read]] = {}
+        new: dict[bytes | str, tuple[Hashes, list[tuple[int, bytes | str]], Read]] = {}
         for read, was in changed:
-            for digest, words in zip(read.digests, read.words_of, strict=True):
+            for digest, words in zip(read.digests, read.pieces, strict=True):
                 if digest not in numbers and digest not in new:
                     new[digest] = (words, was, read)
         seen = self._sighting() if new else 0
@@ -326,7 +324,7 @@ class Recorder:
 
     def _write_changed(self, reads: Sequence[Read], numbers: Mapping[bytes | str, int]) -> None:
         """Rows, paragraphs and runs of entries with new or other text."""
-        runs = run_hashes_of([words_in(read) for read in reads], GUARD_WORDS, self.key)
+        runs = run_hashes_of([read.hashes for read in reads], GUARD_WORDS, self.key)
         self.db.executemany(
             "DELETE FROM paragraphs WHERE entry=?", [(read.row,) for read in reads if read.row]
         )

@@ -12,7 +12,6 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from vaultgpt.corpus.runs import mask_ranges
 from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import Forbidden, NotFound, UsageError
 from vaultgpt.ledger.emitted import OFFERED_S, Emitted
@@ -51,7 +50,7 @@ class Provenance(TypedDict):
 def _own_spans(text: str, now: float, emitted: Emitted) -> list[_OwnSpan]:
     """What was accepted at any time until now, and the few words between that were changed."""
     # So long after an offer only what was accepted counts.
-    ranges = mask_ranges(text, now + OFFERED_S + 1, emitted)
+    ranges = emitted.mask_ranges(text, now + OFFERED_S + 1)
     spans: list[_OwnSpan] = []
     for start, end in ranges:
         if spans and _is_edit(gap := text[spans[-1]["end"] : start]):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vaultgpt.bases.estimate import BaseInfo
-from vaultgpt.corpus.runs import GUARD_WORDS, among, mask_ranges, run_hashes
+from vaultgpt.corpus.runs import GUARD_WORDS, among, run_hashes
 from vaultgpt.corpus.words import split_words
 from vaultgpt.ledger import EntryRow, LearnedParagraph, Ledger
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
@@ -343,7 +343,7 @@ class _Builder:
         seen = doc.seen.get(piece.digest)
         if seen is None or not self.emitted.lengths():
             return ()
-        return mask_ranges(doc.text[piece.start : piece.end], seen, self.emitted)
+        return self.emitted.mask_ranges(doc.text[piece.start : piece.end], seen)
 
 
 def _by_id(items: Iterable[Item]) -> list[Item]:

@@ -192,7 +192,8 @@ atexit.register(EDITOR_READER.close)
 
 def _put(stream: IO[bytes], message: object) -> None:
     data = pickle.dumps(message, protocol=5)
-    stream.write(_HEAD.pack(len(data)) + data)
+    stream.write(_HEAD.pack(len(data)))
+    stream.write(data)
     stream.flush()
 
 

@@ -292,10 +292,10 @@ def _inside(vault: Path, path: str) -> str:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file's bytes, on their way to the reader."""
+    """A file whose bytes are on their way to the reader, and their SHA-256."""
 
     found: FoundFile
-    data: bytes
+    digest: str
 
 
 class _VaultReader:
@@ -324,17 +324,21 @@ class _VaultReader:
         asked: tuple[list[ScannedNote | _Opened], Future[list[Note]]] | None = None
         with ThreadPoolExecutor(1) as pool:
             for part in _parts(files):
-                taken = self._take(part)
-                texts = [(o.found.path, o.data) for o in taken if isinstance(o, _Opened)]
+                texts: list[tuple[str, bytes]] = []
+                taken = self._take(part, texts)
                 reading = pool.submit(READER.read, self.daily, texts)
+                del texts  # the reader's alone: of one long note it is 16 MB
                 if asked:
                     yield self._judged(*asked)
                 asked = taken, reading
             if asked:
                 yield self._judged(*asked)
 
-    def _take(self, files: Sequence[FoundFile]) -> list[ScannedNote | _Opened]:
-        """The files' bytes; what needs no reading, or can't be opened, is judged already."""
+    def _take(
+        self, files: Sequence[FoundFile], texts: list[tuple[str, bytes]]
+    ) -> list[ScannedNote | _Opened]:
+        """The files' bytes, into `texts`; what needs no reading, or can't be opened, is judged
+        already."""
         out: list[ScannedNote | _Opened] = []
         with walking.Way(self.vault) as way:
             for found in files:
@@ -347,7 +351,9 @@ class _VaultReader:
                     out.append(ScannedNote(empty, barred, found.stamp, ""))
                     continue
                 try:
-                    out.append(_Opened(found, walking.read_bytes(way, found.place)))
+                    data = walking.read_bytes(way, found.place)
+                    texts.append((found.path, data))
+                    out.append(_Opened(found, hashlib.sha256(data).hexdigest()))
                 except FileNotFoundError:
                     continue
                 except OSError as error:
@@ -364,9 +370,9 @@ class _VaultReader:
             if isinstance(one, ScannedNote):
                 out.append(one)
                 continue
-            note, digest = next(notes), hashlib.sha256(one.data).hexdigest()
+            note = next(notes)
             judged = self.rules.judge(note)
-            out.append(ScannedNote(note, judged, one.found.stamp, digest, self._read_by))
+            out.append(ScannedNote(note, judged, one.found.stamp, one.digest, self._read_by))
         return out
 
 
