@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -70,6 +71,17 @@ def test_a_first_scan_holds_a_few_notes_however_many_there_are(vault: Vault) -> 
     with Ledger.open(vault.state) as ledger:
         assert ledger.follow(Rules(), NOW, heard=count).read == 60
     assert len(held) > 10 and max(held) <= 12  # three parts: told, recorded, read
+
+
+def test_a_folder_may_hold_more_notes_than_one_query_takes_values(vault: Vault) -> None:
+    """SQLite takes 32,766 as a rule, and one folder's notes were asked for at once."""
+    for number in range(700):
+        vault.write(f"flat/{number}.md", "")
+    with Ledger.open(vault.state) as ledger:
+        ledger.notes._db.sql.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 600)
+        assert ledger.follow(Rules(), NOW).read == 720
+        vault.write("flat/7.md", body("other"), age_s=0)
+        assert ledger.follow(Rules(), NOW + HOUR).read == 1
 
 
 def test_nothing_changed_opens_no_note_and_what_changed_is_known(

@@ -246,12 +246,12 @@ class Following:
         gone: list[str] = []
         if not same or changes.known < known:
             gone = changes.gone(self._notes.paths())
-        done = Followed(len(changes.files), len(gone), changes.said(), changes.closed())
+        done = Followed(changes.files.count, len(gone), changes.said(), changes.closed())
         if self._key_trouble():
             return replace(done, recorded=False)
         if not same:  # while some notes are judged by other rules, none are known
             self._db.note(RULES, "")
-        if changes.files or gone or self._recording.unfinished() or self.compared() is None:
+        if changes.files.count or gone or self._recording.unfinished() or self.compared() is None:
             parts = _told(changes, heard, done)
             empty = changes.count == 0
             found = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
@@ -288,8 +288,8 @@ class Following:
             return None
         if len(changes.left) >= self._notes.count():
             return None
-        done = Followed(len(changes.files), len(changes.left), compared[1])
-        if changes.files or changes.left:
+        done = Followed(changes.files.count, len(changes.left), compared[1])
+        if changes.files.count or changes.left:
             parts = _told(changes, heard, done)
             found = self._recording.record(changes.left, parts, now, vanished_percent, empty=False)
             done.changed = found.notes
@@ -316,7 +316,7 @@ def _unknown(paths: Sequence[str]) -> dict[str, FileStamp]:
 
 def _told(changes: Changes, heard: _Heard, done: Followed) -> Iterator[list[ScannedNote]]:
     """The parts of a scan, each told of when it is read."""
-    total, read = sum(file.stamp.size for file in changes.files), 0
+    total, read = changes.files.size, 0
     for part in changes.parts():
         yield part
         read += sum(note.stamp.size for note in part)

@@ -50,10 +50,12 @@ class Notes:
         return dict(map(_stamp, self._db.tuples(_STAMPS)))
 
     def some_stamps(self, paths: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:
-        """The same of those of `paths` that are recorded, as plain tuples; some hundred at once."""
-        marks = ",".join("?" * len(paths))
-        wanted = paths if "".join(paths).isascii() else [kept_text(path) for path in paths]
-        return _plain(self._db.tuples(f"{_STAMPS} AND path IN ({marks})", wanted))
+        """The same of those of `paths` that are recorded, as plain tuples."""
+        found: dict[str, tuple[int, int, int]] = {}
+        for some in in_parts(paths):
+            wanted = some if "".join(some).isascii() else [kept_text(path) for path in some]
+            found |= _plain(self._db.tuples(f"{_STAMPS} AND path IN ({some.marks})", wanted))
+        return found
 
     def stamps_in(self, folder: str) -> Mapping[str, tuple[int, int, int]]:
         """The same of the notes that lie in a folder itself, by its path with a "/",

@@ -23,7 +23,7 @@ from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Judgement, Note, unreadable
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.rules import RuleSet
-from vaultgpt.vault.walk import FileStamp, FoundFile
+from vaultgpt.vault.walk import FileStamp, FoundFile, FoundFiles
 
 __all__ = [
     "Changes",
@@ -112,7 +112,7 @@ class Changes:
         self._closed: list[str] = []
         self.count = self.known = 0  # notes that are here, and how many of them were known
         self.marks: list[str] = []  # of notes beside each other that are all as they were known
-        changed: list[FoundFile] = []
+        self.files = FoundFiles()  # new and changed ones
         for some in _some(walking.walk_folders(vault, self._closed)):
             mark = _mark(some)
             if mark in marks:
@@ -129,9 +129,7 @@ class Changes:
             if before == there:
                 self.marks.append(mark)
                 continue
-            for one in some:
-                changed += one.changed(before)
-        self.files = sorted(changed)
+            self.files.add(one.changed(before) for one in some)
 
     def gone(self, known: Iterable[str]) -> list[str]:
         """Which of all known paths are no longer here; what lies in a closed folder is. The folder
@@ -179,14 +177,13 @@ class SomeChanges(Changes):
     ) -> None:
         self._reader = _VaultReader(vault, rules)
         self._closed = []
-        self.files, self.left = [], list[str]()
+        self.files, self.left = FoundFiles(), list[str]()
         listings = walking.walk_some(vault, folders)
         self.sure = listings is not None and all(map(_is_text, listings))
         for one in listings if listings and self.sure else ():
             before = known(one.folder)
-            self.files += one.changed(before)
+            self.files.add([one.changed(before)])
             self.left += before.keys() - one.stamps.keys()
-        self.files.sort()
 
 
 def _is_text(listing: walking.Listing) -> bool:
@@ -319,7 +316,7 @@ class _VaultReader:
         """
         return [note for part in self.parts(files) for note in part]
 
-    def parts(self, files: Sequence[FoundFile]) -> Iterator[list[ScannedNote]]:
+    def parts(self, files: Iterable[FoundFile]) -> Iterator[list[ScannedNote]]:
         """The same, part by part."""
         asked: tuple[list[ScannedNote | _Opened], Future[list[Note]]] | None = None
         with ThreadPoolExecutor(1) as pool:
@@ -376,16 +373,18 @@ class _VaultReader:
         return out
 
 
-def _parts(files: Sequence[FoundFile]) -> Iterator[Sequence[FoundFile]]:
-    """Parts of a list of files that are read at once: 1 MB, or one file."""
-    begin = size = 0
-    for n, found in enumerate(files):
-        if n > begin and size + found.stamp.size > _PART_BYTES:
-            yield files[begin:n]
-            begin, size = n, 0
+def _parts(files: Iterable[FoundFile]) -> Iterator[list[FoundFile]]:
+    """Parts of some files that are read at once: 1 MB, or one file."""
+    part: list[FoundFile] = []
+    size = 0
+    for found in files:
+        if part and size + found.stamp.size > _PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(found)
         size += found.stamp.size
-    if files:
-        yield files[begin:]
+    if part:
+        yield part
 
 
 def _reason(error: OSError) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import marshal
 import os
 import re
 import stat
 import time
 import unicodedata
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,14 +80,45 @@ class Listing:
         if code or path != self.folder + name:
             self._odd[path] = (name, code)
 
-    def changed(self, known: Mapping[str, tuple[int, int, int]]) -> list[FoundFile]:
-        """Its notes whose stamp is another than the known one."""
-        return [self.found(path) for path, s in self.stamps.items() if known.get(path) != s]
+    def changed(self, known: Mapping[str, tuple[int, int, int]]) -> Listing:
+        """The same with those of its notes alone whose stamp is another than the known one."""
+        found = Listing(self.folder, self.place)
+        found.stamps = {path: s for path, s in self.stamps.items() if known.get(path) != s}
+        found._odd = {path: odd for path, odd in self._odd.items() if path in found.stamps}
+        return found
 
     def found(self, path: str) -> FoundFile:
         """One of its notes."""
         name, code = self._odd.get(path) or (path[len(self.folder) :], "")
         return FoundFile(path, f"{self.place}{os.sep}{name}", FileStamp(*self.stamps[path]), code)
+
+
+class FoundFiles:
+    """Files that were found, folder by folder, in a tenth of the room that FoundFile takes: of a
+    first scan these are all there are."""
+
+    def __init__(self, listings: Iterable[Listing] = ()) -> None:
+        self.count = self.size = 0  # of files; bytes in them
+        self._packed: list[bytes] = []
+        self.add(listings)
+
+    def add(self, listings: Iterable[Listing]) -> None:
+        """Some more, a few hundred at once."""
+        some = [one for one in listings if one.stamps]
+        for one in some:
+            self.count += len(one.stamps)
+            self.size += sum(size for _, size, _ in one.stamps.values())
+        if some:
+            told = [(one.folder, one.place, one.stamps, one._odd) for one in some]
+            self._packed.append(zlib.compress(marshal.dumps(told), 1))
+
+    def __iter__(self) -> Iterator[FoundFile]:
+        """One by one, those of a folder by their names."""
+        for packed in self._packed:
+            for folder, place, stamps, odd in marshal.loads(zlib.decompress(packed)):
+                one = Listing(folder, place)
+                one.stamps, one._odd = stamps, odd
+                yield from map(one.found, sorted(stamps))
 
 
 def note_id(path: str) -> str:
@@ -165,7 +198,7 @@ def _listings(
                 continue
             waiting += [
                 (path + "/", own)
-                for path, own in found.folders.items()
+                for path, own in sorted(found.folders.items(), reverse=True)
                 if wanted is None or own in wanted
             ]
             yield found
@@ -222,12 +255,15 @@ def _lies_in(place: str, root: str) -> bool:
     return real == home or real.startswith(home.rstrip(os.sep) + os.sep)
 
 
-def _ordered(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
-    """Names in NFC first: they keep their path when another form of the same name lies beside."""
+def _ordered(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """Names in NFC first: they keep their path when another form of the same name lies beside.
+    One that was given is let go of: asked for its status, it keeps that, 600 bytes."""
     found = list(entries)
     if not "".join([entry.name for entry in found]).isascii():
         found.sort(key=lambda e: (not unicodedata.is_normalized("NFC", e.name), e.name))
-    return found
+    found.reverse()
+    while found:
+        yield found.pop()
 
 
 def _fill(found: Listing, entries: Iterable[os.DirEntry[str]]) -> None:
