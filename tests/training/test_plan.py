@@ -13,9 +13,12 @@ from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.bases import estimate as timing
 from vaultgpt.ledger import EntryRow, Ledger
+from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Schedule, Settings, Training
+from vaultgpt.tasks.status import STATUS
+from vaultgpt.tasks.vault_service import NOTHING, Here
 from vaultgpt.training.plan import due, plan, words_for_budget
 from vaultgpt.training.round import Asked
 from vaultgpt.training.selection import stratified
@@ -28,22 +31,33 @@ def vault(tmp_path: Path) -> Vault:
     return made
 
 
-@pytest.mark.parametrize("ask", [due, plan])
-def test_what_is_due_reads_the_rounds_once(
+def told_by_status(ledger: Ledger, *_: Any) -> None:
+    Here(ledger.state).ask(STATUS, NOTHING)
+
+
+@pytest.mark.parametrize("ask", [due, plan, told_by_status])
+def test_what_is_due_reads_the_rounds_and_sums_the_words_once(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, ask: Any
 ) -> None:
     train(vault)
-    asked, real = list[Rounds](), Rounds.all
+    vault.write("more.md", body("more", 60), age_s=0)
+    asked, rounds, words = Counter[str](), Rounds.all, Entries.usable_words
 
-    def counted(rounds: Rounds) -> Any:
-        asked.append(rounds)
-        return real(rounds)
+    def counted(of: Rounds) -> Any:
+        asked["rounds"] += 1
+        return rounds(of)
+
+    def summed(of: Entries, copies: bool = True, most: int = 2**62) -> int:
+        asked["words"] += not copies
+        return words(of, copies, most)
 
     monkeypatch.setattr(Rounds, "all", counted)
+    monkeypatch.setattr(Entries, "usable_words", summed)
     with Ledger.open(vault.state) as ledger:
         for how in (Asked(), Asked(nightly=True), Asked(fresh=True)):
+            asked.clear()
             ask(ledger, vault.settings, FakeBase(), NOW + DAY, how)
-    assert len(asked) == 3
+            assert asked == {"rounds": 1, "words": 1}
 
 
 def what(vault: Vault, now: float, settings: Settings | None = None, **more: Any) -> str:

@@ -5,6 +5,7 @@ The figures are the ledger's; what runs is only known to a daemon. Knows nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
@@ -138,13 +139,13 @@ def silenced(ledger: Ledger) -> str | None:
     )
 
 
-def figures(desk: Desk) -> Figures:
-    """The ledger's part of `status`. Blocks."""
+def figures(desk: Desk, rounds: Sequence[RoundRow] | None = None) -> Figures:
+    """The ledger's part of `status`; `rounds` are its own, where they have been read. Blocks."""
     ledger, settings = desk.ledger, desk.settings
+    rounds = ledger.rounds.all() if rounds is None else rounds  # two a day: 0.08 s in a year
     totals = ledger.notes.totals()
     pending = ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)
     compared = ledger.compared()
-    rounds = ledger.rounds.all()
     last = next((r for r in rounds if r.promoted is not None and r.verdict), None)
     learned = next((r.ended for r in rounds if r.promoted), None)
     return Figures(
@@ -214,7 +215,7 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
         from vaultgpt.training.plan import due
 
         state, ledger = desk.state, desk.ledger
-        compared = ledger.compared()
+        compared, rounds = ledger.compared(), ledger.rounds.all()
         said = unknown_keys(state.config)
         troubles = {"settings": " ".join(said)} if said else {}
         troubles |= {f"vault {n}": one for n, one in enumerate(compared[1] if compared else ())}
@@ -224,11 +225,11 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
             troubles["vault"] = str(error)
         try:
             base = resolve(desk.settings.base, state)
-            why = due(ledger, desk.settings, base, desk.now).why
+            why = due(ledger, desk.settings, base, desk.now, rounds=rounds).why
         except VaultGPTError as error:  # the base can't be used: the rest is told all the same
             why = ""
             troubles["base"] = str(error)
-        told, training = figures(desk), under_way(state)
+        told, training = figures(desk, rounds), under_way(state)
         troubles = {**told_problems(told), **troubles}
         return {
             **told,

@@ -21,7 +21,7 @@ from vaultgpt.ledger import EntryRow, LearnedParagraph, Ledger
 from vaultgpt.ledger.held_out import COPY_LEAST, ENTRY_WORDS, MOST_WORDS
 from vaultgpt.ledger.paragraphs import TextParagraph, entry_places, split_paragraphs
 from vaultgpt.settings import Rules, Settings
-from vaultgpt.training.plan import fresh_entries, trainable_words
+from vaultgpt.training.plan import fresh_entries
 from vaultgpt.training.round import Item, Job, Role, Round
 from vaultgpt.training.selection import Selection, select
 from vaultgpt.vault.entry import Entry
@@ -134,7 +134,7 @@ def build_job(
         general_heldout=_there(places.general_heldout),
         general_replay=_there(places.general_replay),
         settings=settings.training,
-        words=trainable_words(ledger),
+        words=ledger.entries.usable_words(copies=False),
         out=str(places.out),
         secret=ledger.key.hex(),
         writing=settings.mirror.dtype,

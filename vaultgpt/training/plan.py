@@ -49,9 +49,11 @@ def due(
     base: BaseInfo,
     now: float,
     asked: Asked = BY_ITSELF,
+    rounds: Sequence[RoundRow] | None = None,
 ) -> Due:
-    """What to do now."""
-    found = _due(ledger, settings, base, now, asked, ledger.rounds.all())
+    """What to do now; `rounds` are the ledger's, where they have been read already."""
+    rounds = ledger.rounds.all() if rounds is None else rounds
+    found = _due(ledger, settings, base, now, asked, rounds)
     return replace(found, stood=_standing(ledger))
 
 
@@ -69,7 +71,7 @@ def _due(
 ) -> Due:
     if (paused := ledger.paused()) and not (asked.fresh and asked.manual):
         return Due("none", paused, "paused")
-    words = trainable_words(ledger)
+    words = ledger.entries.usable_words(copies=False)
     if words < LEAST_WORDS:
         copies = ", copies not counted" if words < ledger.entries.usable_words() else ""
         return Due(
@@ -80,12 +82,12 @@ def _due(
         )
     if asked.fresh:
         wanted = Due("fresh", "You asked for a fresh round.", "asked")
-        return _with_time(wanted, ledger, settings, base, rounds)
+        return _with_time(wanted, ledger, settings, base, rounds, words)
     if (paused_one := _goes_on(ledger, settings, base)) is not None:
         return paused_one
     last = next((r for r in rounds if r.promoted is not None and r.report), None)
     patient = asked.manual or asked.nightly
-    if (found := _fresh_cause(ledger, settings, base, now, rounds, patient)) is not None:
+    if found := _fresh_cause(ledger, settings, base, now, rounds, words, patient):
         if why := _tried_again(ledger, settings, found.cause, now, asked.manual, rounds):
             wait = Due("none", why, "refused")
             if found.cause in ("first", "forget", "base"):
@@ -93,7 +95,7 @@ def _due(
             if found.cause == "sampled" and (gave := _last_fresh(rounds)) and gave.given_up:
                 return wait  # a small round of all the rest would take as long
             return _incremental(ledger, settings, now, last, asked, wait)
-        return _with_time(found, ledger, settings, base, rounds)
+        return _with_time(found, ledger, settings, base, rounds, words)
     return _incremental(ledger, settings, now, last, asked, None)
 
 
@@ -107,12 +109,17 @@ def _goes_on(ledger: Ledger, settings: Settings, base: BaseInfo) -> Due | None:
 
 
 def _with_time(
-    found: Due, ledger: Ledger, settings: Settings, base: BaseInfo, rounds: Sequence[RoundRow]
+    found: Due,
+    ledger: Ledger,
+    settings: Settings,
+    base: BaseInfo,
+    rounds: Sequence[RoundRow],
+    words: int,
 ) -> Due:
     """A fresh round, and its hours where it is long and they are known; a first has a budget."""
     if _is_first(ledger, rounds):
         return found
-    foreseen = full_round(ledger, settings, base, rounds)
+    foreseen = full_round(ledger, settings, base, rounds, words)
     if not foreseen.measured or foreseen.full_s < LONG_S:
         return found
     why = f"{found.why} That takes {human(foreseen.full_s)}."
@@ -124,14 +131,13 @@ def full_round(
     settings: Settings,
     base: BaseInfo,
     rounds: Sequence[RoundRow] | None = None,
+    words: int | None = None,
 ) -> Estimate:
-    """What a full round over the vault takes, by the pace of earlier `rounds` if there were some.
-
-    They are the ledger's where they are not given.
-    """
+    """What a full round over so many words takes, by the pace of earlier `rounds`; both are the
+    ledger's where they are not given."""
     rounds = ledger.rounds.all() if rounds is None else rounds
     return estimate(
-        trainable_words(ledger),
+        ledger.entries.usable_words(copies=False) if words is None else words,
         base.parameters,
         vocab=base.vocab,
         training=settings.training,
@@ -165,6 +171,7 @@ def _fresh_cause(
     base: BaseInfo,
     now: float,
     rounds: Sequence[RoundRow],
+    words: int,
     patient: bool,
 ) -> Due | None:
     """Why a fresh round would be due, whether or not an earlier one was refused."""
@@ -189,7 +196,7 @@ def _fresh_cause(
             f"{since:,} words were learned since the last fresh round, more than 30 % of it.",
             "grown",
         )
-    if trainable_words(ledger) > 2 * root.words:  # else the new ones can hardly be more
+    if words > 2 * root.words:  # else the new ones can hardly be more
         quiet_s = 0.0 if patient else settings.schedule.quiet_s
         if (new := ledger.pending(now, quiet_s, listed=False).ready_words) > root.words:
             return Due("fresh", f"{new:,} new words are more than were ever learned.", "grown")
@@ -242,12 +249,7 @@ def _incremental(
     if pending.ready_words >= max(1, least):
         return Due("incremental", f"{pending.ready_words:,} new words wait to be learned.", "new")
     if pending.words:
-        waiting = Due(
-            "none",
-            _waiting(pending.words, least, settings),
-            "waiting",
-        )
-        return otherwise or waiting
+        return otherwise or Due("none", _waiting(pending.words, least, settings), "waiting")
     return nothing
 
 
@@ -258,11 +260,6 @@ def _waiting(words: int, least: int, settings: Settings) -> str:
     if settings.schedule.nightly == "off" or night >= least:
         return f"{said} round."
     return f"{said} round, and {night:,} are enough at night."
-
-
-def trainable_words(ledger: Ledger) -> int:
-    """Words of usable prose in the vault, duplicates counted once."""
-    return ledger.entries.usable_words(copies=False)
 
 
 def plan(
