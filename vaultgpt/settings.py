@@ -159,7 +159,9 @@ class Mirror(Sampling):
         r"auto|float32|bfloat16|float16|int8",
     )
     cuda_graphs: bool = option(
-        False, "On CUDA, start each token's step as one captured graph: not yet tried on a card"
+        False,
+        "On CUDA, start each token's step as one captured graph; a base without a voice that "
+        "vaults share does so where one of them asks: not yet tried on a card",
     )
     threads: int = option(0, "CPU threads; 0 for the idle physical cores", "threads", "0..256")
     idle_minutes: float = option(

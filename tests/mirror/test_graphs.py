@@ -21,11 +21,13 @@ from tests.mirror.conftest import PLAIN, engine_of, write
 from tests.mirror.tape import Address, TapeGraph
 from vaultgpt.arithmetic import Dtype
 from vaultgpt.mirror import graphs
+from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons, build
 from vaultgpt.mirror.graphs import Graphs
 from vaultgpt.mirror.lean import KV, LeanModel
 from vaultgpt.mirror.mirror_worker import Inbox, Worker
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
+from vaultgpt.settings import Mirror
 from vaultgpt.wire import Prompt, Sampling, read_frame
 
 CPU = torch.device("cpu")
@@ -283,6 +285,26 @@ def test_no_step_is_captured_unless_the_settings_ask(
         engine = engine_of(tiny_llama, cuda_graphs=asked)
         model = engine._model(engine.active)
         assert isinstance(model, LeanModel) and (model.graphs is not None) == asked
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_base_that_vaults_share_captures_its_steps_where_one_of_them_asks(
+    tiny_llama: Path, adapters: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Whichever writes first; a voice beside it follows its own vault's settings."""
+    monkeypatch.setattr(Graphs, "on", staticmethod(lambda _: Graphs(TapeGraph)))
+    commons, voice = Commons(), adapters(tiny_llama, "llama")
+    engines = [Engine(Mirror(device="cpu", cuda_graphs=asked)) for asked in (first, not first)]
+    for engine in engines:
+        engine.commons = commons
+        engine.load(tiny_llama)
+    one, other = (engine._model("base") for engine in engines)
+    assert isinstance(one, LeanModel) and one is other and one.graphs is not None
+    for engine, asked in zip(engines, (first, not first), strict=True):
+        engine.activate("g000001", voice)
+        beside = engine._model("g000001")
+        assert isinstance(beside, LeanModel) and beside.whole is one
+        assert (beside.graphs is not None) == asked
 
 
 def test_a_voice_beside_has_captures_of_its_own_which_go_with_it(

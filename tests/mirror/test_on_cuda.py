@@ -86,7 +86,8 @@ def test_a_prompt_is_warmed_there(tiny_llama: Path) -> None:
 
 def lean(base: Path, voice: Path | None = None, dtype: Dtype = "float32") -> LeanModel:
     model = build(base, voice, dtype, torch.device(CARD))
-    assert isinstance(model, LeanModel) and model.graphs is not None
+    assert isinstance(model, LeanModel)
+    model.graphs = Graphs.on(torch.device(CARD))
     return model
 
 

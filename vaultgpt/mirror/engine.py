@@ -25,6 +25,7 @@ from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.copy_guard import NoRuns, Runs
 from vaultgpt.mirror.decoding import Cancelled, Guidance, Lane, PrefixStore
 from vaultgpt.mirror.families import Commons, build, stamps
+from vaultgpt.mirror.graphs import Graphs
 from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.logprobs import prompt_chances
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
@@ -187,8 +188,9 @@ class Engine:
                     self.commons if shares else None,
                     self._other_voice(),
                 )
-            if isinstance(model, LeanModel) and not self.settings.cuda_graphs:
-                model.graphs = None
+            # A base that others write on too may have them already, by their settings.
+            if isinstance(model, LeanModel) and model.graphs is None and self.settings.cuda_graphs:
+                model.graphs = Graphs.on(model.device)
         self._models.move_to_end(gen_id)
         self._trim(gen_id)
         return self._models[gen_id]

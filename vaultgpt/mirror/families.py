@@ -20,7 +20,6 @@ from torch import Tensor
 from vaultgpt.arithmetic import Dtype, sixteen_bits
 from vaultgpt.errors import BaseModelError
 from vaultgpt.mirror import gpt2, llama
-from vaultgpt.mirror.graphs import Graphs
 from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
@@ -86,7 +85,6 @@ class Commons:
             voice = whole.beside(files, adapter)
         except (KeyError, RuntimeError):  # it leaves a product out, or has another base's shapes
             return None
-        voice.graphs = Graphs.on(device)
         return voice if adapter.used else None
 
 
@@ -174,7 +172,6 @@ def _lean(
             _read_beside_exact(model, files, adapter, list(sample))
         else:
             _read_all(model)
-        model.graphs = Graphs.on(device)
         return model
     except (KeyError, ValueError):  # tensors of another architecture
         return None
@@ -193,9 +190,13 @@ def _exact(files: Checkpoint, adapter: LoraFactors | None) -> LeanModel:
     return kind(files, adapter, "float32", torch.device("cpu"), once=True)
 
 
-def _packers() -> tuple[int, ThreadPoolExecutor]:
-    most = max(1, min(_PACKING, torch.get_num_threads()))
-    return most, ThreadPoolExecutor(most, thread_name_prefix="packing")
+def _at_once() -> int:
+    """Layers that are packed at a time: each takes a processor."""
+    return max(1, min(_PACKING, torch.get_num_threads()))
+
+
+def _packers(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="packing")
 
 
 def _read_all(model: LeanModel) -> None:
@@ -204,7 +205,7 @@ def _read_all(model: LeanModel) -> None:
     if model.device.type != "cpu":
         model.hold(map(model.read_layer, every))
         return
-    with _packers()[1] as packing:
+    with _packers(_at_once()) as packing:
         model.hold(packing.map(model.read_layer, every))
 
 
@@ -218,8 +219,8 @@ def _read_beside_exact(
     """
     exact, made = _exact(files, adapter), list[Future[tuple[Any, Any]]]()
     exact.weights.hands = model.weights.takes = {}
-    most, pool = _packers()
-    with pool as packing:
+    most = _at_once()
+    with _packers(most) as packing:
 
         def packed(index: int) -> None:
             if index >= most:
