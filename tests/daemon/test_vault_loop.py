@@ -177,6 +177,33 @@ async def test_what_the_watcher_did_not_name_is_found_on_time_though_somebody_wr
         await until(known)
 
 
+async def test_a_note_that_was_told_is_known_before_all_is_compared(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. A note is saved, and told, just when all is to be compared. Result: it is read and said so
+    first, by its folder alone; the comparison of all follows and finds nothing more.
+    """
+
+    class Names(Deaf):
+        told = frozenset[str]()
+
+        def changed(self) -> Any:
+            told, Names.told = Names.told, frozenset()
+            return told
+
+    async with watching(state, settings, Names) as (loop, _, seen):
+        (state.vault / "told.md").write_text("It rained, and I was glad of it.\n")
+        Names.told = frozenset({""})
+        seen.clear()
+        loop.poke()
+
+        async def both() -> bool:
+            return len(seen) == 2
+
+        await until(both)
+        assert seen == [(1, 0), (0, 0)]
+
+
 async def test_a_watcher_whose_emitter_died_is_made_anew(
     state: VaultState, settings: Settings
 ) -> None:

@@ -102,18 +102,18 @@ class VaultLoop:
         return max(every, min(_RARELY_S, self._whole_s / _SHARE))
 
     async def look(self) -> None:
-        """Compare the folder with the ledger, or what the watcher named of it; what fails becomes a
-        problem."""
+        """Compare with the ledger what the watcher named of the folder, and where it is time all of
+        it, which keeps no note waiting that was told; what fails becomes a problem."""
         await self.reload()
         with contextlib.suppress(OSError):
             await in_thread(lambda: keep_ballast(self._state.folder))
         told = self._hint.changed() if self._hint is not None else None
-        folders = None if self._whole else told
-        self._whole = False
-        if folders is None:
-            self._whole_at = asyncio.get_running_loop().time()
+        whole, self._whole = self._whole or told is None, False
         try:
-            said = await self._follow(folders)
+            said = await self._follow(told) if told or not whole else []
+            if whole:
+                self._whole_at = asyncio.get_running_loop().time()
+                said = await self._follow(None)
             self.problems.pop("vault", None)
             self.problems |= {f"vault {n}": sentence for n, sentence in enumerate(said)}
             for n in range(len(said), 9):
