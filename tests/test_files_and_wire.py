@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vaultgpt.files import atomic_writer, write_atomic
-from vaultgpt.wire import Piece, Prompt, Sampling, read_frame, write_frame
+from vaultgpt.wire import Piece, Prompt, Sampling, TokenChance, Usage, read_frame, write_frame
 
 
 def test_a_write_that_fails_leaves_the_old_bytes_and_no_litter(tmp_path: Path) -> None:
@@ -50,4 +50,7 @@ def test_a_prompt_survives_the_wire() -> None:
         sampling=Sampling(temperature=0.5),
     )
     assert Prompt.from_json(prompt.to_json()) == prompt
-    assert Piece(0, "x", "stop").to_json() == {"index": 0, "text": "x", "finish": "stop"}
+    piece = Piece(0, "x", "stop", (TokenChance("x", -1.5, {"y": -2.0}),))
+    assert Piece.from_answer(piece.answer(3)) == piece and piece.answer(3)["id"] == 3
+    usage = Usage("base", 1, 2, 3, 4.0, None, sure=(0.5,))
+    assert Usage.from_answer(usage.answer(3)) == usage

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import IO, TypedDict
 
 from vaultgpt import __version__
 
@@ -161,6 +161,16 @@ def spawn_options() -> _SpawnOptions:
         flags |= getattr(subprocess, "CREATE_NO_WINDOW", 0)
         return {"cwd": root, "creationflags": flags, "process_group": None}
     return {"cwd": root, "creationflags": 0, "process_group": 0}
+
+
+def private_stdout() -> IO[bytes]:
+    """A copy of standard output for messages; descriptor 1 becomes standard error.
+
+    What libraries print goes with the errors, never between two messages.
+    """
+    copy = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return copy
 
 
 def no_core() -> None:

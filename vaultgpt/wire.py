@@ -6,19 +6,20 @@ Knows nothing about HTTP, models or training. A frame is a 4-byte big-endian len
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Literal, NotRequired
+from typing import IO, TYPE_CHECKING, Any, Literal, NotRequired, Required
 
 from typing_extensions import TypedDict
 
 from vaultgpt.options import option
 
+if TYPE_CHECKING:
+    from asyncio import StreamReader
+
 _MAX_FRAME_BYTES = 64 << 20
-HEAD_BYTES = 4
-Frame = dict[str, Any]  # a message between processes; "op" or "event" says which
+_HEAD_BYTES = 4
 Length = Literal["clause", "sentence", "paragraph", "page", "tokens"]
 Finish = Literal["stop", "length", "cancelled"]
 
@@ -32,10 +33,7 @@ class Sampling:
     )
     top_p: float = option(0.9, "Keep the likeliest tokens up to this share", "", "0.0001..1")
     min_p: float = option(
-        0.0,
-        "Drop tokens this much rarer than the likeliest: tamer, and less like you",
-        "",
-        "0..1",
+        0.0, "Drop tokens this much rarer than the likeliest: tamer, and less like you", "", "0..1"
     )
     dry_multiplier: float = option(
         0.8,
@@ -49,18 +47,10 @@ class Sampling:
     dry_allowed: int = option(
         3, "Longest repetition it lets pass; 6 under a tag of verse", "tokens", "1..1000"
     )
-    voice: float = option(
-        0.0,  # a in adapter + a (adapter - base)
-        "Voice strength beyond the adapter's own",
-        "",
-        "0..2",
-    )
-    tag_strength: float = option(
-        1.0,  # g in u + g (c - u), u without the header; for prompts with tags
-        "How strongly tags are obeyed; above 1 is slower",
-        "",
-        "0..5",
-    )
+    # a in adapter + a (adapter - base)
+    voice: float = option(0.0, "Voice strength beyond the adapter's own", "", "0..2")
+    # g in u + g (c - u), u without the header; for prompts with tags
+    tag_strength: float = option(1.0, "How strongly tags are obeyed; above 1 is slower", "", "0..5")
     sure: float = option(
         0.6,  # at 0.5 half of what is shown is wrong (docs/http.md)
         "A clause is written only as far as the chance of its words together is this",
@@ -91,14 +81,14 @@ class Prompt:
     logprobs: int | None = None  # tell each token's log probability, and of so many likeliest
     echo: bool = False  # with logprobs: tell those of the prompt's own tokens first
 
-    def to_json(self) -> Frame:
+    def to_json(self) -> Mapping[str, object]:
         """What of a message says it."""
         return asdict(self)
 
     @staticmethod
-    def from_json(value: Frame) -> Prompt:
+    def from_json(value: Mapping[str, object]) -> Prompt:
         """The inverse of to_json; unknown keys are an error."""
-        fields = dict(value)
+        fields: Any = dict(value)
         fields["sampling"] = Sampling(**fields.get("sampling", {}))
         fields["tags"] = tuple(fields.get("tags", ()))
         fields["stop"] = tuple(fields.get("stop", ()))
@@ -123,16 +113,21 @@ class Piece:
     finish: Finish | None = None
     tokens: tuple[TokenChance, ...] = ()  # those that end in it, where they were asked for
 
-    def to_json(self) -> Frame:
-        """What of a message says it."""
-        value = {"index": self.index, "text": self.text, "finish": self.finish}
-        return value | ({"tokens": [asdict(t) for t in self.tokens]} if self.tokens else {})
+    def answer(self, request: int) -> _PieceAnswer:
+        """The message that says it; from_answer is the inverse."""
+        said = _PieceAnswer(
+            event="piece", id=request, index=self.index, text=self.text, finish=self.finish
+        )
+        if self.tokens:
+            said["tokens"] = [asdict(token) for token in self.tokens]
+        return said
 
     @staticmethod
-    def from_json(value: Frame) -> Piece:
-        """The inverse of to_json; other keys mean nothing."""
-        tokens = tuple(TokenChance(**one) for one in value.get("tokens", ()))
-        return Piece(int(value.get("index", 0)), str(value["text"]), value.get("finish"), tokens)
+    def from_answer(said: _PieceAnswer) -> Piece:
+        """What a message says."""
+        tokens: Any = said.get("tokens", ())
+        chances = tuple(TokenChance(**one) for one in tokens)
+        return Piece(said["index"], said["text"], said["finish"], chances)
 
 
 @dataclass(frozen=True)
@@ -144,30 +139,123 @@ class Usage:
     tokens: int  # of all alternatives
     cached_tokens: int  # of the prompt, found in the KV cache
     first_token_ms: float
-    tokens_per_s: (
-        float | None
-    )  # tokens after the first over the seconds after the first, one sequence
+    tokens_per_s: float | None  # after the first over the seconds after it, one sequence
     overtime: int = 0  # of `tokens`, those beyond max_tokens that ended a word
     sure: tuple[float, ...] = ()  # chance of the first one, two and three words of alternative 0
     engine: str = "own"  # who wrote: our own decoder, or "openai" for a completions server
     engine_problem: str = ""  # why it was not the one that the settings name
     slow: str = ""  # why it wrote slower than its device could
 
-    def to_json(self) -> Frame:
-        """What of a message says it."""
-        return asdict(self)
+    def answer(self, request: int) -> _UsageAnswer:
+        """The message that says it; from_answer is the inverse."""
+        return {"event": "usage", "id": request, "usage": asdict(self)}
 
     @staticmethod
-    def from_json(value: Frame) -> Usage:
-        """The inverse of to_json; other keys are left."""
-        known = {k: v for k, v in value.items() if k in Usage.__dataclass_fields__}
-        return Usage(**known | {"sure": tuple(known.get("sure", ()))})
+    def from_answer(said: _UsageAnswer) -> Usage:
+        """What a message says."""
+        fields: Any = said["usage"]
+        return Usage(**{**fields, "sure": tuple(fields.get("sure", ()))})
+
+
+class OpenOrder(TypedDict):
+    """To a mirror: load this base, and write with that generation."""
+
+    op: Literal["open"]
+    base: str
+    active: str | None
+    generations: Mapping[str, str]  # the folder of each that can be asked for
+    settings: Mapping[str, object]  # of [mirror]
+    runs: str | None  # the copy guard's index, and the secret that it is keyed with
+    secret: str
+    engine: str | None  # where voices lie for another engine
+    threads: int
+
+
+class ActivateOrder(TypedDict):
+    """To a mirror: write with another generation of the same base."""
+
+    op: Literal["activate"]
+    active: str | None
+    folder: str | None
+    generations: Mapping[str, str]
+
+
+class WriteOrder(TypedDict):
+    """To a mirror: write on, or prefill and cache alone. Pieces and a usage, or warmed."""
+
+    op: Literal["generate", "warm"]
+    id: int
+    prompt: Mapping[str, object]  # Prompt.to_json
+
+
+class _BareOrder(TypedDict):
+    """To a mirror: read the copy guard's index again, end a request, say that you are there, leave;
+    to oneself: another session has come to the same base."""
+
+    op: Literal["runs", "cancel", "ping", "stop", "regroup"]
+    id: NotRequired[int]
+
+
+MirrorOrder = OpenOrder | ActivateOrder | WriteOrder | _BareOrder
+
+
+class _ReadyAnswer(TypedDict):
+    """From a mirror: it writes, with these means."""
+
+    event: Literal["ready", "activated"]
+    device: NotRequired[str]  # these two when it is ready
+    load_ms: NotRequired[float]
+    active: NotRequired[str | None]  # once that was activated
+    dtype: str | None
+    cost: float | None  # what int8 adds to the nats of fp32, as a share of them
+    problem: str  # why our own decoder writes in place of the engine of the settings
+
+
+class _PieceAnswer(TypedDict):
+    """From a mirror: a Piece."""
+
+    event: Literal["piece"]
+    id: int
+    index: int
+    text: str
+    finish: Finish | None
+    tokens: NotRequired[list[dict[str, object]]]
+
+
+class _UsageAnswer(TypedDict):
+    """From a mirror: the end of an answer."""
+
+    event: Literal["usage"]
+    id: int
+    usage: Mapping[str, object]  # of Usage
+
+
+class _BareAnswer(TypedDict):
+    """From a mirror: done, or there."""
+
+    event: Literal["warmed", "runs", "pong"]
+    id: NotRequired[int]
+    cached_tokens: NotRequired[int]  # of a prompt that was to be warmed
+
+
+class ErrorAnswer(TypedDict):
+    """From any worker: a VaultGPTError."""
+
+    event: Literal["error"]
+    id: NotRequired[int]
+    code: str
+    message: str
+    mend: str
+    status: NotRequired[int]
+
+
+MirrorAnswer = _ReadyAnswer | _PieceAnswer | _UsageAnswer | _BareAnswer | ErrorAnswer
 
 
 class ProgressEvent(TypedDict, total=False):
     """How far a long job is, as its worker tells it; "say" is a sentence in place of figures."""
 
-    event: str  # "progress" or "say"
+    event: Required[Literal["progress", "say", "piece"]]  # a piece is text that was written
     phase: str
     fraction: float  # of the phase
     step: int
@@ -175,6 +263,13 @@ class ProgressEvent(TypedDict, total=False):
     loss: float
     tokens_per_s: float
     text: str
+
+
+class DoneAnswer(TypedDict):
+    """From a trainer, or who measures: what came of it."""
+
+    event: Literal["done"]
+    report: Mapping[str, object]
 
 
 class CheckRow(TypedDict):
@@ -263,16 +358,15 @@ def frame_of(message: Mapping[str, object]) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-def size_of(head: bytes) -> int:
-    """Bytes that follow a frame's first HEAD_BYTES. ValueError when they are too many."""
+def _size_of(head: bytes) -> int:
+    """Bytes that follow a frame's head. ValueError when they are too many."""
     (size,) = struct.unpack(">I", head)
     if size > _MAX_FRAME_BYTES:
         raise ValueError("frame too long")
     return int(size)
 
 
-def message_of(body: bytes) -> Frame:
-    """The message in a frame. ValueError when it is none."""
+def _message_of(body: bytes) -> Any:
     message = json.loads(body)
     if not isinstance(message, dict):
         raise ValueError("frame is not an object")
@@ -285,21 +379,16 @@ def write_frame(stream: IO[bytes], message: Mapping[str, object]) -> None:
     stream.flush()
 
 
-def read_frame(stream: IO[bytes]) -> Frame | None:
-    """The next message; None at the end of the stream. ValueError when it is no message."""
-    head = stream.read(HEAD_BYTES)
-    if len(head) < HEAD_BYTES:
+def read_frame(stream: IO[bytes]) -> Any:
+    """The next message, as both ends know its kind; None at the end. ValueError when it is none."""
+    head = stream.read(_HEAD_BYTES)
+    if len(head) < _HEAD_BYTES:
         return None
-    size = size_of(head)
+    size = _size_of(head)
     body = stream.read(size)
-    return message_of(body) if len(body) == size else None
+    return _message_of(body) if len(body) == size else None
 
 
-def private_stdout() -> IO[bytes]:
-    """A copy of standard output for frames; descriptor 1 becomes standard error.
-
-    What libraries print goes with the errors, never between two frames.
-    """
-    copy = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return copy
+async def receive(reader: StreamReader) -> Any:
+    """As read_frame, but IncompleteReadError at the end."""
+    return _message_of(await reader.readexactly(_size_of(await reader.readexactly(_HEAD_BYTES))))

@@ -15,7 +15,7 @@ from tests import tiny
 from tests.bases.gguf_files import TURN_END, write_gguf
 from vaultgpt.bases.fetch import download
 from vaultgpt.bases.gguf import read_gguf
-from vaultgpt.bases.names import base_of_generation, models_root, remarks, resolve
+from vaultgpt.bases.names import NamedBase, base_of_generation, models_root, remarks, resolve
 from vaultgpt.errors import BaseModelError
 from vaultgpt.state import VaultState
 
@@ -72,7 +72,7 @@ def test_a_plain_file_becomes_the_model_it_was_made_from(
     assert one(text).input_ids == other(text).input_ids and one.eos_token == other.eos_token
     file.unlink()
     assert resolve(base.name, state) == base == download(base.name, state)
-    manifest = {"base": base.name, "revision": base.revision, "base_sha256": base.sha256}
+    manifest: NamedBase = {"base": base.name, "revision": base.revision, "base_sha256": base.sha256}
     assert base_of_generation(state, manifest) == base
     shutil.rmtree(base.folder)
     with pytest.raises(BaseModelError, match="is not on this machine any more"):

@@ -46,7 +46,7 @@ def copy(tmp_path: Path, tiny_llama: Path) -> Path:
     return Path(shutil.copytree(tiny_llama, tmp_path / "model"))
 
 
-def manifest(base: Base) -> dict[str, Any]:
+def manifest(base: Base) -> names.NamedBase:
     return {"base": base.name, "revision": base.revision, "base_sha256": base.sha256}
 
 
@@ -327,7 +327,11 @@ def test_a_generation_refuses_a_folder_that_has_changed(copy: Path, state: Vault
 
 
 def test_a_generation_names_the_command_that_brings_its_base_back(state: VaultState) -> None:
-    gone = {"base": "org/tiny", "revision": "c3" * 20, "base_sha256": {"config.json": "0"}}
+    gone: names.NamedBase = {
+        "base": "org/tiny",
+        "revision": "c3" * 20,
+        "base_sha256": {"config.json": "0"},
+    }
     with pytest.raises(BaseModelError) as error:
         base_of_generation(state, gone)
     assert f"vaultgpt base org/tiny@{'c3' * 20}" in str(error.value)

@@ -119,7 +119,7 @@ async def test_the_first_vault_shares_its_weights_when_a_second_opens(two: list[
     assert [text for text, _ in again] == [text for text, _ in wanted]
     first.opening = replace(first.opening, active=None)
     await first.mirror.activate()
-    assert first.mirror.ready["dtype"] == "float32" and first.mirror.active is None
+    assert first.mirror.ready.dtype == "float32" and first.mirror.active is None
 
 
 async def test_a_vault_that_asks_without_a_pause_does_not_starve_another(

@@ -36,7 +36,17 @@ from vaultgpt.mirror.sequences import Sequences
 from vaultgpt.mirror.sharing import _Sessions
 from vaultgpt.mirror.weights import LoraFactors
 from vaultgpt.settings import Mirror
-from vaultgpt.wire import Frame, Piece, Prompt, Sampling, Usage, frame_of, read_frame
+from vaultgpt.wire import (
+    MirrorAnswer,
+    MirrorOrder,
+    Piece,
+    Prompt,
+    Sampling,
+    Usage,
+    WriteOrder,
+    frame_of,
+    read_frame,
+)
 from vaultgpt.workers.mirror import SHARED, Opening
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")
@@ -357,7 +367,7 @@ async def play(vault: Vault, number: int, secret: str) -> list[object]:
                 await vault.write(replace(prompt, model="g000009"))
         except VaultGPTError as error:
             heard.append((error.code, str(error)))
-    heard += [vault.mirror.problem, vault.mirror.ready.get("dtype"), vault.mirror.active]
+    heard += [vault.mirror.problem, vault.mirror.ready.dtype, vault.mirror.active]
     return heard
 
 
@@ -399,12 +409,14 @@ async def test_nothing_that_one_vault_does_changes_a_word_of_what_another_hears(
     assert not any(s in str(worlds) for s in ("marzipanorchard", "quincejelly"))
 
 
-def ask(line: socket.socket, stream: IO[bytes], frame: Frame, last: str) -> list[Frame]:
-    """Send a frame; all that is answered, up to the event `last`."""
-    line.sendall(frame_of(frame))
-    heard: list[Frame] = []
+def ask(
+    line: socket.socket, stream: IO[bytes], order: MirrorOrder, last: str
+) -> list[MirrorAnswer]:
+    """Send an order; all that is answered, up to the event `last`."""
+    line.sendall(frame_of(order))
+    heard: list[MirrorAnswer] = []
     while not heard or heard[-1]["event"] != last:
-        found = read_frame(stream)
+        found: MirrorAnswer | None = read_frame(stream)
         assert found is not None and found["event"] != "error", found
         heard.append(found)
     return heard
@@ -451,14 +463,14 @@ def test_nothing_of_a_session_that_has_left_is_held_by_anything(
         assert (read_frame(stream) or {})["event"] == "hello"
         runs, secret = tmp_path / f"runs{number}", b"k" * 32
         opening = Opening(tiny_llama, "g000001", {"g000001": voice}, THREADS, runs, secret)
-        ask(line, stream, opening.frame(1), "ready")
+        ask(line, stream, opening.order(1), "ready")
         return line, stream
 
     def write(of: tuple[socket.socket, IO[bytes]], text: str) -> None:
         for n in (1, 3):
             asked = replace(ASKED, text=text, title=text, tags=(words[1],), n=n, max_tokens=12)
-            frame = {"op": "generate", "id": n, "prompt": asked.to_json()}
-            ask(*of, frame, "usage")
+            order: WriteOrder = {"op": "generate", "id": n, "prompt": asked.to_json()}
+            ask(*of, order, "usage")
 
     with contextlib.chdir(tmp_path), socket.socket(socket.AF_UNIX) as listener:
         listener.bind("s")

@@ -412,7 +412,7 @@ def test_the_figures_of_a_request(tiny_llama: Path) -> None:
     usage = write(engine_of(tiny_llama), Prompt(text="We saw", seed=1, **TOKENS))[2]
     assert usage.generation == "base" and usage.tokens >= 20
     assert usage.first_token_ms > 0 and usage.tokens_per_s is not None and usage.tokens_per_s > 0
-    assert Usage.from_json(usage.to_json()) == usage
+    assert Usage.from_answer(usage.answer(1)) == usage
 
 
 @pytest.mark.parametrize("text", ["We walked along the", "We walked alo", "We walked along "])
@@ -442,7 +442,7 @@ def test_the_chance_of_the_first_words_is_the_models_own(tiny_llama: Path, text:
         done = max(done, last + 1)
         wanted.append(np.exp(nats))
     assert sure == pytest.approx(wanted, abs=2e-4)
-    assert Usage.from_json(writing.usage().to_json()) == writing.usage()
+    assert Usage.from_answer(writing.usage().answer(1)) == writing.usage()
 
 
 def _clause(base: Path, text: str, sure: float) -> tuple[str, Usage, tuple[float, ...]]:

@@ -223,11 +223,11 @@ def test_what_does_not_do_the_same_never_writes_and_is_told(
     out = io.BytesIO()
     worker = Worker(Inbox(io.BytesIO(), lambda: None), out)
     worker.engine, told = engine, []
-    worker._generate({"id": 1, "prompt": prompt.to_json(), "received": 0.0})
+    worker._generate({"op": "generate", "id": 1, "prompt": prompt.to_json()}, 0.0)
     out.seek(0)
     while (frame := read_frame(out)) is not None:
         told.append(frame)
-    assert told[-1]["slow"] == captured.refused == engine.slow
+    assert told[-1]["usage"]["slow"] == captured.refused == engine.slow
 
 
 def test_one_that_would_take_too_much_memory_is_not_captured(

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Process:
 
     def hear(self) -> dict[str, Any]:
         assert self.child.stdout
-        message = read_frame(self.child.stdout)
+        message: dict[str, Any] | None = read_frame(self.child.stdout)
         assert message is not None
         return message
 
@@ -68,7 +68,7 @@ def worker() -> Iterator[Process]:
                 pipe.close()
 
 
-def prompt(text: str = "We saw", **fields: Any) -> dict[str, Any]:
+def prompt(text: str = "We saw", **fields: Any) -> Mapping[str, object]:
     return Prompt(text=text, seed=1, **{"max_tokens": 20, "length": "tokens", **fields}).to_json()
 
 
@@ -87,13 +87,13 @@ def test_a_life_of_the_worker(
     worker.say(op="generate", id=3, prompt=prompt(n=2))
     first, second = worker.until("usage"), worker.until("usage")
     assert {m["id"] for m in first} == {2} and {m["id"] for m in second} == {3}
-    assert first[-1]["cached_tokens"] == warmed["cached_tokens"]
+    assert first[-1]["usage"]["cached_tokens"] == warmed["cached_tokens"]
     assert [m["finish"] for m in second if m["event"] == "piece" and m["finish"]]
     worker.say(op="activate", active="g000001", folder=str(generation))
     writes = {"dtype": "float32", "cost": None, "problem": ""}
     assert worker.hear() == {"event": "activated", "active": "g000001", **writes}
     worker.say(op="generate", id=4, prompt=prompt())
-    assert worker.until("usage")[-1]["generation"] == "g000001"
+    assert worker.until("usage")[-1]["usage"]["generation"] == "g000001"
     worker.say(op="runs")
     assert worker.hear() == {"event": "runs"}
     worker.say(op="stop")
@@ -182,7 +182,7 @@ def test_in_a_forward_pass_that_never_ends_it_leaves_too(tmp_path: Path) -> None
     script = tmp_path / "hang.py"
     script.write_text(
         "import threading, vaultgpt.mirror.mirror_worker as w\n"
-        "w.Worker._warm = lambda self, message: (self._send('in', message), "
+        "w.Worker._warm = lambda self, order: (self._send({'event': 'in', 'id': order['id']}), "
         "threading.Event().wait())\n"
         "w.main()\n"
     )
@@ -202,7 +202,7 @@ def test_what_libraries_print_does_not_reach_the_frames(tmp_path: Path) -> None:
     script.write_text(
         "import os, vaultgpt.mirror.mirror_worker as w\n"
         "w.Worker._runs = lambda self, m: (print('noise', flush=True), os.write(1, b'x'), "
-        "self._send('runs', m))\n"
+        "self._send({'event': 'runs'}))\n"
         "w.main()\n"
     )
     child = _run(script)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from tests.ledger.vaults import NOW, FakeBase, Vault
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Training
-from vaultgpt.training.round import Item, Job, Report, SegmentScores, job_from_json
-from vaultgpt.wire import ForetoldRow, Frame, Hear
+from vaultgpt.training.round import Item, Job, Report, SegmentScores
+from vaultgpt.wire import ForetoldRow, Hear
 
 
 def scores(items: list[Item], models: dict[str, float], seed: int = 1) -> SegmentScores:
@@ -63,9 +63,9 @@ class FakeTrainer:
         stop: threading.Event,
         *,
         settings: Training,
-    ) -> Frame:
+    ) -> Mapping[str, object]:
         self.texts.append(job_path.read_text(encoding="utf-8"))
-        job = job_from_json(json.loads(self.texts[-1]))
+        job = Job.from_json(json.loads(self.texts[-1]))
         self.jobs.append(job)
         on_progress({"event": "progress", "phase": "train", "fraction": 0.5})
         self.before_answer(job_path.parent)
@@ -75,7 +75,7 @@ class FakeTrainer:
         )
         (out / "adapter_config.json").write_text('{"r": 8}')
         (out / "README.md").write_text("peft's own")
-        return dict(self.report(job).to_json())
+        return self.report(job).to_json()
 
     def report(self, job: Job) -> Report:
         models = {m: v for m, v in self.held.items() if m != "before" or "before" in job.compare}

@@ -16,7 +16,7 @@ from tests.training.conftest import MakeJob, item, some_items
 from vaultgpt.settings import Training
 from vaultgpt.training.distributed import Together
 from vaultgpt.training.lora import load_adapter
-from vaultgpt.training.round import Report, report_from_json
+from vaultgpt.training.round import Report
 from vaultgpt.training.trainer import run_job
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.process import RoundStopped
@@ -51,11 +51,11 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob) -> None:
     with suppress(psutil.NoSuchProcess):
         assert not psutil.wait_procs(children, timeout=10)[1]
     done = run_trainer(jobs[1], told.append, threading.Event(), settings=TWO)
-    both = report_from_json(json.loads(json.dumps(done)))
+    both = Report.from_json(json.loads(json.dumps(done)))
     assert next(m["step"] for m in told if m["phase"] == "train") > 3
     parts = replace(TWO, whole_params=0)  # it goes with the machine, whatever the job says
     done = run_trainer(jobs[2], told.append, threading.Event(), settings=parts)
-    apart = report_from_json(json.loads(json.dumps(done)))
+    apart = Report.from_json(json.loads(json.dumps(done)))
     assert any("FSDP" in note for note in apart.notes)
     for report, job in ((both, jobs[1]), (apart, jobs[2])):
         _same(alone, report)

@@ -20,7 +20,7 @@ from vaultgpt.training.copying import copying
 from vaultgpt.training.evaluate import SCORING_SHARE, Segment, fair_order, segments, sketch
 from vaultgpt.training.gate import judge
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.round import Item, report_from_json
+from vaultgpt.training.round import Item, Report
 from vaultgpt.training.trainer import read_job, run_job
 
 TOKENS = 100
@@ -108,7 +108,7 @@ def test_half_of_the_budget_is_for_learning_though_all_of_it_is_gone(
     assert len(report.segments["general"].entry) == 2
     assert report.learning["held_out_entries"] == 14
     assert {"base", "after"} == set(report.segments["held_out"].nats)
-    verdict = judge(report_from_json(report.to_json()), kind="fresh", first=True)
+    verdict = judge(Report.from_json(report.to_json()), kind="fresh", first=True)
     assert "by 8 of 14 entries it never saw, give or take " in verdict.why
 
 

@@ -25,7 +25,7 @@ from vaultgpt.training.evaluate import only_new, own_parts
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.measure import Measurer
-from vaultgpt.training.round import Report, report_from_json
+from vaultgpt.training.round import Report
 from vaultgpt.training.trainer import read_job, run_job
 from vaultgpt.wire import ProgressEvent
 
@@ -72,7 +72,7 @@ def test_a_fresh_round_beats_its_base_and_reports_it(make_job: MakeJob, tmp_path
     assert {n: kept["entries"] for n, kept in lines.items()} == {"": 12, "journal": 6, "dream": 6}
     assert "lines" not in report.learning
     assert report.learning["rank"] == 4 and report.device == "cpu"
-    assert report_from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert Report.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
     assert {m["phase"] for m in progress} == {"load", "evaluate", "train", "measure"}
     assert all(0 <= m["fraction"] <= 1 for m in progress)
     step = next(m for m in progress if m["phase"] == "train")
@@ -462,7 +462,7 @@ def test_every_first_tag_is_judged(make_job: MakeJob, base: BaseModel) -> None:
 def test_an_older_report_without_that_count_can_be_read(make_job: MakeJob) -> None:
     value = run(make_job()).to_json()
     del value["scored_tokens"]
-    assert report_from_json(value).scored_tokens == 0
+    assert Report.from_json(value).scored_tokens == 0
 
 
 def test_a_budget_is_kept(make_job: MakeJob) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.conftest import MakeJob, some_items
 from vaultgpt.settings import Training
-from vaultgpt.training.round import of_machine, report_from_json
+from vaultgpt.training.round import Report, of_machine
 from vaultgpt.wire import read_frame, write_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,8 +89,8 @@ def test_a_stopped_worker_started_again_ends_with_the_losses_of_a_whole_run(
     assert not (path.parent / "out" / "adapter_model.safetensors").exists()
     seen = list(frames(start(path)))
     assert min(m["step"] for m in seen if m.get("phase") == "train") > 3
-    report = report_from_json(seen[-1]["report"])
-    losses = report_from_json(whole["report"]).losses
+    report = Report.from_json(seen[-1]["report"])
+    losses = Report.from_json(whole["report"]).losses
     assert max(abs(a - b) for a, b in zip(report.losses, losses, strict=True)) < 1e-4
 
 

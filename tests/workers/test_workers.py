@@ -25,7 +25,7 @@ from vaultgpt.errors import (
     WorkerDied,
 )
 from vaultgpt.settings import Mirror, Training
-from vaultgpt.wire import Piece, Prompt, Usage
+from vaultgpt.wire import ErrorAnswer, Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.mirror import MirrorProcess, Opening
@@ -38,6 +38,7 @@ from vaultgpt.wire import read_frame, write_frame
 out = os.fdopen(os.dup(1), "wb")
 cancelled = set()
 inbox = []
+WRITES = dict(dtype="float32", cost=None, problem="")
 lock = threading.Condition()
 def say(**frame): write_frame(out, frame)
 def reader():
@@ -59,9 +60,9 @@ while True:
             say(event="error", code="base_model", message="No base.", mend="Get one.", status=503)
             continue
         active = frame["active"]
-        say(event="ready", device="cpu", dtype="float32", load_ms=1.0, threads=frame["threads"])
+        say(event="ready", device="cpu", load_ms=1.0, **WRITES)
     if op == "activate":
-        active = frame["active"]; say(event="activated", active=active)
+        active = frame["active"]; say(event="activated", active=active, **WRITES)
     if op == "warm": say(event="warmed", id=frame["id"], cached_tokens=3)
     if op == "generate":
         text, n = frame["prompt"]["text"], frame["id"]
@@ -73,9 +74,9 @@ while True:
         say(event="piece", id=n, index=0, text="one", finish=None)
         while text == "long" and n not in cancelled: time.sleep(0.005)
         say(event="piece", id=n, index=0, text=" two", finish="stop")
-        say(event="usage", id=n, generation=active or "base", prompt_tokens=1, tokens=2,
+        say(event="usage", id=n, usage=dict(generation=active or "base", prompt_tokens=1, tokens=2,
             cached_tokens=len(cancelled), first_token_ms=1.0, tokens_per_s=None, overtime=0,
-            slow="a captured step was 9 % off" if text == "slow" else "")
+            slow="a captured step was 9 % off" if text == "slow" else ""))
 """
 PROGRAM = [sys.executable, "-c", CHILD]
 
@@ -118,7 +119,7 @@ async def test_the_worker_starts_with_the_first_request_and_stays(mirror: Mirror
     assert (await words(mirror, "x"))[0] == "one two"
     pid = mirror.pid
     assert (await words(mirror, "x"))[1].generation == "g000001"
-    assert mirror.pid == pid and mirror.ready["device"] == "cpu"
+    assert mirror.pid == pid and mirror.ready.device == "cpu"
     assert await mirror.warm(Prompt(text="x")) == 3
 
 
@@ -447,12 +448,20 @@ def test_exit_statuses_have_meanings() -> None:
 
 def test_every_kind_of_failure_comes_through_a_frame() -> None:
     for code, kind in _classes(VaultGPTError).items():
-        error = error_from_frame({"code": code, "message": "It is so.", "mend": "Do this."})
+        sent: ErrorAnswer = {
+            "event": "error",
+            "code": code,
+            "message": "It is so.",
+            "mend": "Do this.",
+        }
+        error = error_from_frame(sent)
         assert type(error) is kind and (error.message, error.mend) == ("It is so.", "Do this.")
 
 
 def test_an_unknown_code_keeps_its_status() -> None:
-    error = error_from_frame({"code": "odd", "message": "m", "status": 418})
+    error = error_from_frame(
+        {"event": "error", "code": "odd", "message": "m", "mend": "", "status": 418}
+    )
     assert (error.code, error.http_status) == ("odd", 418)
 
 

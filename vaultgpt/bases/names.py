@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 import vaultgpt
 from vaultgpt.bases.catalogue import (
     HYBRID,
@@ -235,7 +237,15 @@ def keep_embedded(state: VaultState) -> Path:
     return target
 
 
-def base_of_generation(state: VaultState | None, manifest: Mapping[str, Any]) -> Base:
+class NamedBase(TypedDict):
+    """Of a manifest, and of a round that another machine learns: the very base."""
+
+    base: str
+    revision: str | None
+    base_sha256: dict[str, str]
+
+
+def base_of_generation(state: VaultState | None, manifest: NamedBase) -> Base:
     """The very base a generation was trained on, by its manifest's hashes. BaseModelError.
 
     `state` is the vault's, which keeps earlier pebbles.

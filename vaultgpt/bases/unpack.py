@@ -14,9 +14,10 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, Required
 
 import psutil
+from typing_extensions import TypedDict
 
 from vaultgpt.bases.failures import megabytes, no_room
 from vaultgpt.bases.gguf import Gguf, read_gguf
@@ -27,7 +28,7 @@ from vaultgpt.bases.names import name_unpacked, unpacked_folder
 from vaultgpt.children import command, environment, failed_with, spawn_options
 from vaultgpt.errors import BaseModelError, Conflict, require_package
 from vaultgpt.files import locked, make_private_dir, put_folder, sha256_file, write_json
-from vaultgpt.wire import Frame, read_frame, write_frame
+from vaultgpt.wire import read_frame, write_frame
 
 _CHILD = "vaultgpt.training.expand"
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -44,6 +45,15 @@ class UnpackJob(TypedDict):
     dtype: str
     start: int | None  # the token that begins a text
     end: int | None
+
+
+class UnpackAnswer(TypedDict, total=False):
+    """What it tells: bytes done, or the class of what failed; unknown of a form it can't read."""
+
+    event: Required[Literal["progress", "unknown", "failed"]]
+    done: int
+    total: int
+    kind: str
 
 
 def unpack(name: str, file: Path, stem: str, on_progress: Callable[[int, int], None]) -> str:
@@ -127,26 +137,28 @@ def _run(job: UnpackJob, name: str, found: Gguf, on_progress: Callable[[int, int
     """Let the child do the job, and follow it; BaseModelError in one line when it can't."""
     with tempfile.TemporaryFile() as errors, _child(errors) as child:
         assert child.stdin and child.stdout
-        failure: Frame = {}
+        reason = ""
+        unknown = False
         with contextlib.suppress(OSError, ValueError):  # its end says what happened
             write_frame(child.stdin, job)
-            while (frame := read_frame(child.stdout)) is not None:
-                if frame.get("event") == "progress":
-                    on_progress(int(frame["done"]), int(frame["total"]))
+            answer: UnpackAnswer | None
+            while (answer := read_frame(child.stdout)) is not None:
+                if answer["event"] == "progress":
+                    on_progress(answer["done"], answer["total"])
                 else:
-                    failure = frame
+                    reason, unknown = answer["kind"], answer["event"] == "unknown"
         status = child.wait()
         if status == 0:
             return
         errors.seek(0)
         crash = failed_with(errors.read())
-    reason = str(failure.get("class") or crash or f"status {status}")
+    reason = reason or crash or f"status {status}"
     if (os.name == "posix" and status == -signal.SIGKILL) or reason == "MemoryError":
         raise BaseModelError(
             f"There was not enough memory to unpack {name}.",
             "Close other programs, or choose a smaller base.",
         )
-    if failure.get("event") == "unknown":
+    if unknown:
         raise BaseModelError(
             f"{name} is a {found.architecture} model, which the installed transformers can't read "
             "from GGUF.",

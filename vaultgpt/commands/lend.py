@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from vaultgpt.children import private_stdout
 from vaultgpt.commands.common import command
-from vaultgpt.wire import private_stdout
 from vaultgpt.workers.lending import lend as lend_this_machine
 
 

@@ -42,15 +42,12 @@ from vaultgpt.tasks.likeness import LIKENESS, LikenessAnswer, LikenessRequest, j
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
 from vaultgpt.tasks.status import (
     STATUS,
-    DaemonPlace,
     Figures,
-    MirrorWorker,
-    NextRound,
     Status,
     figures,
     told_problems,
 )
-from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
+from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, Started, TrainRequest
 from vaultgpt.tasks.vault_service import NOTHING, Desk, Nothing, Task
 from vaultgpt.tasks.why import check_path, check_tags
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
@@ -237,23 +234,22 @@ class Daemon:
         self._figures = told
         decision, ready = self.rounds.decision, self.writing.mirror.ready
         troubles = {**told_problems(told), **self._problems()}
-        worker = MirrorWorker(
-            running=self.writing.mirror.running,
-            pid=self.writing.mirror.pid,
-            dtype=ready.get("dtype"),
-            cost=ready.get("cost"),
-        )
         training = self.rounds.progress or under_way(self.state)
         return {
             **told,
             "training": training,
             "paused_round": None if training else told["paused_round"],
-            "next_training": NextRound(when=decision.when, why=decision.why),
+            "next_training": {"when": decision.when, "why": decision.why},
             "device": self.writing.mirror.device,
             "problems": list(troubles.values()),
             "troubles": troubles,
-            "worker": worker,
-            "daemon": DaemonPlace(pid=os.getpid(), port=self.port),
+            "worker": {
+                "running": self.writing.mirror.running,
+                "pid": self.writing.mirror.pid,
+                "dtype": ready.dtype,
+                "cost": ready.cost,
+            },
+            "daemon": {"pid": os.getpid(), "port": self.port},
         }
 
     def _problems(self) -> dict[str, str]:
@@ -276,9 +272,9 @@ class Daemon:
             raise Conflict("The voice is being measured.", "Ask again in a minute.")
         return await self.rounds.ask(asked.fresh)
 
-    async def _cancel(self, _asked: Nothing) -> CancelAnswer:
+    async def _cancel(self, _asked: Nothing) -> Mapping[str, bool]:
         self.rounds.cancel()
-        return CancelAnswer(cancelled=True)
+        return {"cancelled": True}
 
     async def _give_up(self, asked: Nothing) -> object:
         await self.rounds.end()

@@ -12,16 +12,27 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, cast
 
-from vaultgpt.children import no_core
+from vaultgpt.children import no_core, private_stdout
 from vaultgpt.errors import Unavailable, UsageError, VaultGPTError, is_memory
 from vaultgpt.options import with_option
 from vaultgpt.settings import Mirror, Settings
-from vaultgpt.wire import Frame, Piece, Prompt, private_stdout, read_frame, write_frame
+from vaultgpt.wire import (
+    ActivateOrder,
+    ErrorAnswer,
+    MirrorAnswer,
+    MirrorOrder,
+    OpenOrder,
+    Piece,
+    Prompt,
+    WriteOrder,
+    read_frame,
+    write_frame,
+)
 
 if TYPE_CHECKING:
     from vaultgpt.corpus.runs import RunIndex
@@ -29,30 +40,39 @@ if TYPE_CHECKING:
     from vaultgpt.mirror.remote import RemoteEngine
 
 _GRACE_S = 1.0  # between the end of the input and a hard exit
+_UNKNOWN = UsageError("The mirror does not know this operation.")
 _NO_MEMORY = Unavailable(
     "There is not enough memory for this request.",
     "Close other programs or choose a smaller base.",
 )
 
 
+@dataclass(frozen=True)
+class Taken:
+    """An order as it came."""
+
+    order: MirrorOrder
+    at: float  # perf_counter
+
+
 class Inbox:
     """What the reader thread shares with the main thread."""
 
     def __init__(self, stream: IO[bytes], leave: Callable[[], None]) -> None:
-        self.queue: queue.Queue[Frame | None] = queue.Queue()
+        self.queue: queue.Queue[Taken | None] = queue.Queue()
         self.stopping = threading.Event()
         self.done = threading.Event()
         self.on_ping: Callable[[], None] = lambda: None
         self._stream, self._leave = stream, leave
-        self._cancelled: set[Any] = set()
-        self._waiting: set[Any] = set()
+        self._cancelled: set[object] = set()
+        self._waiting: set[object] = set()
         self._lock = threading.Lock()
 
     def read(self) -> None:
         """The reader thread: until the input ends or says stop, then out within GRACE_S."""
         try:
-            while (message := read_frame(self._stream)) is not None and message.get("op") != "stop":
-                self._take(message)
+            while (order := read_frame(self._stream)) is not None and order.get("op") != "stop":
+                self._take(order)
         except (OSError, ValueError):
             pass  # an input that can't be read is one that has ended
         self.stopping.set()
@@ -60,24 +80,25 @@ class Inbox:
         if not self.done.wait(_GRACE_S):
             self._leave()
 
-    def _take(self, message: Frame) -> None:
-        if message.get("op") == "ping":
+    def _take(self, order: MirrorOrder) -> None:
+        if order.get("op") == "ping":
             self.on_ping()
             return
         with self._lock:
-            if message.get("op") == "cancel":
-                if message.get("id") in self._waiting:
-                    self._cancelled.add(message["id"])
+            number = order.get("id")
+            if order.get("op") == "cancel":
+                if number in self._waiting:
+                    self._cancelled.add(number)
                 return
-            if "id" in message:
-                self._waiting.add(message["id"])
-        self.queue.put({**message, "received": perf_counter()})
+            if number is not None:
+                self._waiting.add(number)
+        self.queue.put(Taken(order, perf_counter()))
 
-    def is_cancelled(self, request: Any) -> bool:
+    def is_cancelled(self, request: object) -> bool:
         """Whether this request is to stop."""
         return self.stopping.is_set() or request in self._cancelled
 
-    def finished(self, request: Any) -> None:
+    def finished(self, request: object) -> None:
         """The request has been answered; a late cancel of it means nothing."""
         with self._lock:
             self._waiting.discard(request)
@@ -92,37 +113,44 @@ class Worker:
     ) -> None:
         """`pen` is held while a frame is written."""
         self.inbox, self.out, self._writing = inbox, out, pen or threading.Lock()
-        inbox.on_ping = lambda: self._send("pong", {})  # from the reader, whatever the engine does
+        inbox.on_ping = lambda: self._send({"event": "pong"})  # from the reader: at once
         self.engine: Engine | RemoteEngine | None = None
         self.index: RunIndex | None = None
         self._threads = 0
-        self._ops = {
-            "open": self._open,
-            "generate": self._generate,
-            "warm": self._warm,
-            "activate": self._activate,
-            "runs": self._runs,
-        }
 
     def run(self) -> None:
         """Until the input ends."""
-        while (message := self.inbox.queue.get()) is not None and not self.inbox.stopping.is_set():
-            self._answer(message)
-            self.inbox.finished(message.get("id"))
+        while (taken := self.inbox.queue.get()) is not None and not self.inbox.stopping.is_set():
+            self._answer(taken)
+            self.inbox.finished(taken.order.get("id"))
 
-    def _answer(self, message: Frame) -> None:
+    def _do(self, order: MirrorOrder, at: float) -> None:
+        if "op" not in order:
+            raise _UNKNOWN
+        elif order["op"] == "open":
+            self._open(order, at)
+        elif order["op"] == "generate":
+            self._generate(order, at)
+        elif order["op"] == "warm":
+            self._warm(order)
+        elif order["op"] == "activate":
+            self._activate(order)
+        elif order["op"] == "runs":
+            self._runs(order.get("id"))
+        else:
+            raise _UNKNOWN
+
+    def _answer(self, taken: Taken) -> None:
+        order = taken.order
         try:
-            op = self._ops.get(str(message.get("op")))
-            if op is None:
-                raise UsageError("The mirror does not know this operation.")
-            op(message)
+            self._do(order, taken.at)
         except VaultGPTError as error:
-            self._error(message, error)
+            self._error(order, error)
         except BrokenPipeError:
             self.inbox.stopping.set()
         except Exception as error:  # the process's own border: the class alone, never its text
             self._error(
-                message,
+                order,
                 _NO_MEMORY
                 if is_memory(error)
                 else VaultGPTError(
@@ -131,47 +159,49 @@ class Worker:
                 ),
             )
 
-    def _send(self, event: str, to: Frame, /, **fields: Any) -> None:
-        head = {"event": event, **({"id": to["id"]} if "id" in to else {})}
+    def _send(self, answer: MirrorAnswer) -> None:
         with self._writing:
-            write_frame(self.out, {**head, **fields})
+            write_frame(self.out, answer)
 
-    def _error(self, message: Frame, error: VaultGPTError) -> None:
+    def _error(self, order: MirrorOrder, error: VaultGPTError) -> None:
+        told: ErrorAnswer = {
+            "event": "error",
+            "code": error.code,
+            "message": error.message,
+            "mend": error.mend,
+            "status": error.http_status,
+        }
+        if (number := order.get("id")) is not None:
+            told["id"] = cast(int, number)
         try:
-            self._send(
-                "error",
-                message,
-                code=error.code,
-                message=error.message,
-                mend=error.mend,
-                status=error.http_status,
-            )
+            self._send(told)
         except BrokenPipeError:
             self.inbox.stopping.set()
 
-    def _open(self, message: Frame) -> None:
+    def _open(self, order: OpenOrder, at: float) -> None:
         from vaultgpt.corpus.runs import RunIndex
 
-        settings = _settings(message)
-        self._threads = int(message.get("threads") or settings.threads)
-        if message.get("runs"):
-            self.index = RunIndex(Path(message["runs"]), bytes.fromhex(message["secret"])).load()
+        settings = _settings(order)
+        self._threads = order.get("threads") or settings.threads
+        if runs := order.get("runs"):
+            self.index = RunIndex(Path(runs), bytes.fromhex(order["secret"])).load()
         self.engine = None
-        engine = self._engine(settings, message)
-        engine.load(Path(message["base"]))
-        engine.activate(message.get("active"), None, _folders(message))
+        engine = self._engine(settings, order)
+        engine.load(Path(order["base"]))
+        engine.activate(order.get("active"), None, _folders(order))
         self.engine = engine
         self._send(
-            "ready",
-            message,
-            device=str(engine.device),
-            dtype=engine.dtype,
-            cost=engine.cost,
-            problem=engine.problem,
-            load_ms=round((perf_counter() - message["received"]) * 1000, 1),
+            {
+                "event": "ready",
+                "device": str(engine.device),
+                "load_ms": round((perf_counter() - at) * 1000, 1),
+                "dtype": engine.dtype,
+                "cost": engine.cost,
+                "problem": engine.problem,
+            }
         )
 
-    def _engine(self, settings: Mirror, message: Frame) -> Engine | RemoteEngine:
+    def _engine(self, settings: Mirror, order: OpenOrder) -> Engine | RemoteEngine:
         """The body that the settings ask for; ours where they may not have the other one."""
         if settings.engine == "own":
             return self._own(settings)
@@ -183,7 +213,7 @@ class Worker:
         from vaultgpt.mirror.remote import RemoteEngine
 
         runs = NoRuns() if self.index is None else self.index
-        return RemoteEngine(settings, runs, Path(message["engine"]), self._own)
+        return RemoteEngine(settings, runs, Path(order["engine"] or ""), self._own)
 
     def _own(self, settings: Mirror) -> Engine:
         import torch
@@ -199,62 +229,59 @@ class Worker:
             raise Unavailable("The mirror has no base open yet.")
         return self.engine
 
-    def _prompt(self, message: Frame) -> Prompt:
+    def _prompt(self, order: WriteOrder) -> Prompt:
         try:
-            return Prompt.from_json(message["prompt"])
+            return Prompt.from_json(order["prompt"])
         except (KeyError, TypeError, AttributeError):
             raise UsageError("The prompt is not one that the mirror understands.") from None
 
-    def _generate(self, message: Frame) -> None:
-        engine, prompt = self._opened(), self._prompt(message)
-        for said in engine.generate(
-            prompt, lambda: self.inbox.is_cancelled(message.get("id")), message["received"]
-        ):
+    def _generate(self, order: WriteOrder, at: float) -> None:
+        engine, prompt, number = self._opened(), self._prompt(order), order["id"]
+        for said in engine.generate(prompt, lambda: self.inbox.is_cancelled(number), at):
             if isinstance(said, Piece):
-                self._send("piece", message, **said.to_json())
+                self._send(said.answer(number))
             else:
                 slow = engine.slow if said.engine == "own" else ""
                 told = replace(said, engine_problem=engine.problem, slow=slow)
-                self._send("usage", message, **told.to_json())
+                self._send(told.answer(number))
 
-    def _warm(self, message: Frame) -> None:
-        cached = self._opened().warm(
-            self._prompt(message), lambda: self.inbox.is_cancelled(message.get("id"))
-        )
-        self._send("warmed", message, cached_tokens=cached)
+    def _warm(self, order: WriteOrder) -> None:
+        engine, prompt, number = self._opened(), self._prompt(order), order["id"]
+        cached = engine.warm(prompt, lambda: self.inbox.is_cancelled(number))
+        self._send({"event": "warmed", "id": number, "cached_tokens": cached})
 
-    def _activate(self, message: Frame) -> None:
-        folder = message.get("folder")
-        self._opened().activate(
-            message.get("active"),
+    def _activate(self, order: ActivateOrder) -> None:
+        engine, folder = self._opened(), order.get("folder")
+        engine.activate(
+            order.get("active"),
             Path(folder) if folder else None,
-            _folders(message) if "generations" in message else None,
+            _folders(order) if "generations" in order else None,
         )
-        engine = self._opened()
         self._send(
-            "activated",
-            message,
-            active=message.get("active"),
-            dtype=engine.dtype,
-            cost=engine.cost,
-            problem=engine.problem,
+            {
+                "event": "activated",
+                "active": order.get("active"),
+                "dtype": engine.dtype,
+                "cost": engine.cost,
+                "problem": engine.problem,
+            }
         )
 
-    def _runs(self, message: Frame) -> None:
+    def _runs(self, number: int | None) -> None:
         if self.index is not None:
             self.index.load()
-        self._send("runs", message)
+        self._send({"event": "runs"} if number is None else {"event": "runs", "id": number})
 
 
-def _settings(message: Frame) -> Mirror:
+def _settings(order: OpenOrder) -> Mirror:
     settings = Settings()
-    for name, value in (message.get("settings") or {}).items():
+    for name, value in (order.get("settings") or {}).items():
         settings = with_option(settings, f"mirror.{name}", value)
     return settings.mirror
 
 
-def _folders(message: Frame) -> dict[str, Path]:
-    return {g: Path(folder) for g, folder in (message.get("generations") or {}).items()}
+def _folders(order: OpenOrder | ActivateOrder) -> dict[str, Path]:
+    return {g: Path(folder) for g, folder in (order.get("generations") or {}).items()}
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from vaultgpt.children import leave_with_parent, no_core, own_code, trim_heap
-from vaultgpt.mirror.mirror_worker import Inbox, Worker
+from vaultgpt.mirror.mirror_worker import Inbox, Taken, Worker
 from vaultgpt.settings import Mirror
-from vaultgpt.wire import Frame, write_frame
+from vaultgpt.wire import write_frame
 
 if TYPE_CHECKING:
     from vaultgpt.mirror.engine import Engine
@@ -31,7 +31,7 @@ _SLICE_S = 0.03  # a session that others wait for goes on so long: several token
 _READER_S = 1.0  # until a session's reader has seen that its socket is closed
 _SWITCH_S = 0.0005  # a vocabulary being read hands the interpreter to who writes; Python's is 5 ms
 _TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds nobody up
-_REGROUP: Frame = {"op": "regroup"}  # from ourselves: another session has come to the same base
+_REGROUP = Taken({"op": "regroup"}, 0.0)  # from ourselves: one more came to the same base
 
 
 class Turn:
@@ -137,7 +137,7 @@ class _YieldingInbox(Inbox):
         super().__init__(stream, lambda: None)
         self._turn = turn
 
-    def is_cancelled(self, request: Any) -> bool:
+    def is_cancelled(self, request: object) -> bool:
         self._turn.give_way()
         return super().is_cancelled(request)
 
@@ -180,19 +180,19 @@ class _Session(Worker):
                 reader.join(_READER_S)  # it holds on to what is to be let go of
             self._connection.close()
 
-    def _answer(self, message: Frame) -> None:
-        if message is _REGROUP:
+    def _answer(self, taken: Taken) -> None:
+        if taken is _REGROUP:
             with contextlib.suppress(
                 Exception
             ):  # nobody asked: the next request meets it and tells
                 cast("Engine", self.engine).regroup()
             return
-        if message.get("op") not in _TURNS:
-            super()._answer(message)
+        if taken.order.get("op") not in _TURNS:
+            super()._answer(taken)
             return
         self._turn.take()
         try:
-            super()._answer(message)
+            super()._answer(taken)
         finally:
             self._turn.leave()
 

@@ -18,8 +18,8 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import read_json
 from vaultgpt.settings import Mirror, Training
 from vaultgpt.training import trainer_worker
-from vaultgpt.training.round import Item, item_from_json
-from vaultgpt.wire import Frame, Hear
+from vaultgpt.training.round import Item, TrainerOrder
+from vaultgpt.wire import Hear
 
 
 class StyleFigures(TypedDict):
@@ -127,7 +127,7 @@ def read_voice_job(path: Path) -> VoiceJob:
     try:
         fields = dict(read_json(path))
         for key in ("learned", "held_out"):
-            fields[key] = tuple(map(item_from_json, fields[key]))
+            fields[key] = tuple(map(Item.from_json, fields[key]))
         fields |= {"settings": Training(**fields["settings"]), "mirror": Mirror(**fields["mirror"])}
         return VoiceJob(**fields)
     except (OSError, ValueError, KeyError, TypeError):
@@ -136,14 +136,14 @@ def read_voice_job(path: Path) -> VoiceJob:
         ) from None
 
 
-def study(order: Frame, say: Hear, stop: threading.Event, _began: float) -> Any:
+def study(order: TrainerOrder, say: Hear, stop: threading.Event, _began: float) -> Any:
     """The figures of the VoiceJob that the order names."""
     from vaultgpt.report.study import Study
 
     def tell(phase: str, fraction: float) -> None:
         say({"event": "progress", "phase": phase, "fraction": fraction})
 
-    return Study(read_voice_job(Path(str(order["job"]))), tell, stop).run()
+    return Study(read_voice_job(Path(order["job"])), tell, stop).run()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,6 @@ from vaultgpt.training.round import (
     Round,
     SegmentScores,
     Verdict,
-    report_from_json,
 )
 from vaultgpt.wire import Hear, ProgressEvent, ReportRow
 from vaultgpt.workers.elsewhere import Lender, run_elsewhere
@@ -378,7 +377,7 @@ class _Run:
             verify(self.base)  # bytes that rotted since would be learned on
         answer = trainer(folder / "job.json", on_progress, stop, settings=self.settings.training)
         try:
-            return report_from_json(cast(ReportRow, answer))
+            return Report.from_json(cast(ReportRow, answer))
         except (KeyError, TypeError):
             raise TrainingError("The trainer's report can't be read.", "Run it again.") from None
 

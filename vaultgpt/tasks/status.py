@@ -72,14 +72,14 @@ class Figures(TypedDict):
     as_of: float | None  # when the folder was last compared with the ledger, since the epoch
 
 
-class NextRound(TypedDict):
+class _NextRound(TypedDict):
     """When the next round starts, seconds since the epoch, and why."""
 
     when: float | None
     why: str
 
 
-class MirrorWorker(TypedDict):
+class _MirrorWorker(TypedDict):
     """The daemon's mirror worker."""
 
     running: bool
@@ -88,7 +88,7 @@ class MirrorWorker(TypedDict):
     cost: float | None  # what int8 adds to the nats of fp32, as a share of them
 
 
-class DaemonPlace(TypedDict):
+class _DaemonPlace(TypedDict):
     """The running daemon's process."""
 
     pid: int
@@ -99,12 +99,12 @@ class Status(Figures):
     """CONTRACT's `status`."""
 
     training: RoundProgress | None  # of the round under way
-    next_training: NextRound
+    next_training: _NextRound
     device: str | None
     problems: list[str]
     troubles: dict[str, str]  # the same by what is in trouble: "watch", "settings", "upgraded"
-    worker: MirrorWorker | None
-    daemon: DaemonPlace | None  # None where none runs
+    worker: _MirrorWorker | None
+    daemon: _DaemonPlace | None  # None where none runs
 
 
 class _TagsAndYears(TypedDict):
@@ -235,7 +235,7 @@ def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
             **told,
             "training": training,
             "paused_round": None if training else told["paused_round"],
-            "next_training": NextRound(when=None, why=why),
+            "next_training": _NextRound(when=None, why=why),
             "device": desk.settings.mirror.device,
             "problems": [*troubles.values()],
             "troubles": troubles,

@@ -47,7 +47,7 @@ class Started(TypedDict):
     takes_s: float | None  # of a full round over ten minutes, or what is left of a paused one
 
 
-class CancelAnswer(TypedDict):
+class _CancelAnswer(TypedDict):
     """The running round is told to end."""
 
     cancelled: bool
@@ -164,8 +164,8 @@ TRAIN: Task[TrainRequest, RoundAnswer] = Task(
     writes="voice",
     status=202,
 )
-CANCEL: Task[Nothing, CancelAnswer] = Task(
-    "POST", "/v1/train/cancel", "End the running round", Nothing, CancelAnswer
+CANCEL: Task[Nothing, _CancelAnswer] = Task(
+    "POST", "/v1/train/cancel", "End the running round", Nothing, _CancelAnswer
 )
 GIVE_UP: Task[Nothing, _GiveUpAnswer] = Task(
     "POST",

@@ -50,11 +50,11 @@ class Progress:
     notes: list[str] = field(default_factory=list)
     recipe: dict[str, float] = field(default_factory=dict)  # by which it was begun; {} of old
 
-
-def progress_from_json(value: Mapping[str, Any]) -> Progress:
-    """The inverse of asdict. KeyError, TypeError, ValueError."""
-    checks = [(int(step), float(bits)) for step, bits in value["checks"]]
-    return Progress(**{**value, "checks": checks})
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Progress:
+        """The inverse of asdict. KeyError, TypeError, ValueError."""
+        checks = [(int(step), float(bits)) for step, bits in value["checks"]]
+        return Progress(**{**value, "checks": checks})
 
 
 def write_checkpoint(
@@ -86,7 +86,7 @@ def read_checkpoint(folder: Path, job: str) -> tuple[Progress, dict[str, Tensor]
             raise ValueError("damaged")
         if header["job"] != job:
             return None
-        read = progress_from_json(json.loads(header["progress"]))
+        read = Progress.from_json(json.loads(header["progress"]))
         progress = replace(read, earlier_s=read.seconds)
         torch.set_rng_state(tensors.pop("rng"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):

@@ -13,15 +13,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from vaultgpt.children import leave_with_parent, no_core
+from vaultgpt.children import leave_with_parent, no_core, private_stdout
 from vaultgpt.training.trainer_worker import Channel
-from vaultgpt.wire import Frame, private_stdout, read_frame
+from vaultgpt.wire import read_frame
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import Rope
-    from vaultgpt.bases.unpack import UnpackJob
+    from vaultgpt.bases.unpack import UnpackAnswer, UnpackJob
 
 _Tell = Callable[[int, int], None]  # done, in all
 _LATER = 1.3  # the bar's end over the tensors read: writing and the tokenizer come after them
@@ -136,22 +136,23 @@ def main() -> int:
     """The exit status: 0, or 1 after a frame that says what kind of failure it was."""
     no_core()
     channel = Channel(private_stdout())
-    job = read_frame(sys.stdin.buffer)
+    job: UnpackJob | None = read_frame(sys.stdin.buffer)
     if job is None:
         return 1
     leave_with_parent(130)
     try:
-        _expand(cast("UnpackJob", job), lambda done, total: channel.send(_progress(done, total)))
+        _expand(job, lambda done, total: channel.send(_progress(done, total)))
     except Exception as error:
         # The process boundary: libraries raise a dozen kinds, and no text of theirs is shown.
         unknown = "is not supported" in str(error) or isinstance(error, NotImplementedError)
-        event = "unknown" if unknown else "failed"
-        channel.send({"event": event, "class": type(error).__name__})
+        kind = type(error).__name__
+        failure: UnpackAnswer = {"event": "unknown" if unknown else "failed", "kind": kind}
+        channel.send(failure)
         return 1
     return 0
 
 
-def _progress(done: int, total: int) -> Frame:
+def _progress(done: int, total: int) -> UnpackAnswer:
     return {"event": "progress", "done": done, "total": total}
 
 

@@ -27,7 +27,7 @@ from vaultgpt.errors import TrainingError
 from vaultgpt.files import write_atomic
 from vaultgpt.settings import Training
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.checkpoint import LastWeights, Progress, progress_from_json
+from vaultgpt.training.checkpoint import LastWeights, Progress
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device, release
 from vaultgpt.training.distributed import ALONE, Together
@@ -227,7 +227,7 @@ def unpack_learned(data: bytes) -> Learned:
         return Learned(
             adapter,
             parcel.last(),
-            progress_from_json(parcel.facts["progress"]),
+            Progress.from_json(parcel.facts["progress"]),
             str(device),
             str(dtype),
             int(threads),

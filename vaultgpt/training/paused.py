@@ -19,7 +19,7 @@ from vaultgpt.bases.estimate import human
 from vaultgpt.files import read_json, write_atomic, write_json
 from vaultgpt.ledger import LearnedParagraph, Ledger, RoundRow
 from vaultgpt.settings import Training
-from vaultgpt.training.round import CHECKPOINT, OF_MACHINE, Job, job_from_json
+from vaultgpt.training.round import CHECKPOINT, OF_MACHINE, Job
 
 LONG_S = 600.0  # a fresh round foreseen to take longer is fixed, and goes on another night
 _FIXED, _TAUGHT = "fixed.json", "taught.json"
@@ -149,7 +149,7 @@ def unfix(folder: Path) -> tuple[Job, list[LearnedParagraph]] | None:
     try:
         taught: _Taught = read_json(folder / _TAUGHT)
         learned = [(str(e), str(d), int(w)) for e, d, w in taught["learned"]]
-        return job_from_json(read_json(folder / "job.json")), learned
+        return Job.from_json(read_json(folder / "job.json")), learned
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -7,19 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NotRequired, TypeVar, cast
+
+from typing_extensions import TypedDict
 
 from vaultgpt.settings import Training
-from vaultgpt.wire import CheckRow, ForetoldRow, Frame, LearningRow, ReportRow, SegmentsRow
+from vaultgpt.wire import CheckRow, ForetoldRow, LearningRow, ReportRow, SegmentsRow
 
 _T = TypeVar("_T")
 LESSON, LEARNED = "lesson.sealed", "learned.sealed"  # files of a round that another machine learns
 CHECKPOINT = "checkpoint.safetensors"  # in its staging folder, of one that learns here
-# Of [training], what is about the machine: as it is set when a process starts, whatever a job of
-# another night says. The number of processes counts where they are started.
 WRITES = "writes.json"  # of a round of many nights: in which arithmetic is written by now
-OF_MACHINE = ("device", "threads", "whole_params")
 Role = Literal["train", "replay", "held_out", "new_held_out", "score"]
+
+
+class MachineSettings(TypedDict):
+    """Of [training], what is about the machine: as it is set when a process starts, whatever a job
+    of another night says. The number of processes counts where they are started."""
+
+    device: str
+    threads: int
+    whole_params: int
+
+
+class RoundPart(TypedDict, total=False):
+    """To a trainer, of a round that another machine learns: what of it is to be done here."""
+
+    part: Literal["pack", "sealed", "finish"]
+    key: str  # that the lesson is sealed with
+    base: str  # folder of the base, of a sealed one
+    spent_s: float  # before this part
+
+
+class TrainerOrder(RoundPart):
+    """To a trainer, or who measures."""
+
+    job: str  # the job's file; of a sealed one its folder
+    polite: NotRequired[bool]
+    machine: NotRequired[MachineSettings]
+
+
+OF_MACHINE = tuple(MachineSettings.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +62,18 @@ class Item:
     date: str | None
     tags: tuple[str, ...]
     new_ranges: tuple[tuple[int, int], ...] = ()  # for role "train" of an incremental round
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Item:
+        """An Item from its dictionary."""
+        return Item(
+            **{
+                **value,
+                "masked": tuple(map(tuple, value["masked"])),
+                "tags": tuple(value["tags"]),
+                "new_ranges": tuple(map(tuple, value["new_ranges"])),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +108,12 @@ class Round:
     sampled: bool = False  # a budgeted sample of a larger vault: the full round is still due
     gentle: int = 0  # times that its rate is halved: the ones before went too far from the base
 
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Round:
+        """The inverse of asdict."""
+        asked = Asked(**value.get("asked", {}))
+        return Round(**{**value, "entry_ids": tuple(value["entry_ids"]), "asked": asked})
+
 
 @dataclass(frozen=True)
 class Job:
@@ -92,6 +138,16 @@ class Job:
     secret: str = ""  # hex key of hashes of the author's words
     writing: str = "auto"  # [mirror] dtype and device: what is learned is judged as it will write
     writing_on: str = "auto"
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Job:
+        """The inverse of asdict; a setting that another version has is left, or as by default."""
+        made = dict(value)
+        known = {f.name for f in fields(Training)}
+        made["settings"] = Training(**{k: v for k, v in made["settings"].items() if k in known})
+        made["round"] = Round.from_json(made["round"])
+        made["items"] = tuple(map(Item.from_json, made["items"]))
+        return Job(**made)
 
 
 @dataclass(frozen=True)
@@ -159,47 +215,24 @@ class Report:
     # one goes on, and "base_nats"
 
     def to_json(self) -> ReportRow:
-        """As a frame and a file have it; the inverse is report_from_json."""
+        """As a frame and a file have it; the inverse is from_json."""
         return cast(ReportRow, asdict(self))
 
+    @staticmethod
+    def from_json(value: ReportRow) -> Report:
+        """The inverse of to_json. KeyError and TypeError where it is no whole report."""
+        segments = {name: SegmentScores(**one) for name, one in value["segments"].items()}
+        made: Any = {**value, "segments": segments}
+        return Report(**made)
 
-def report_from_json(value: ReportRow) -> Report:
-    """The inverse of to_json. KeyError and TypeError where it is no whole report."""
-    segments = {name: SegmentScores(**one) for name, one in value["segments"].items()}
-    made: Any = {**value, "segments": segments}
-    return Report(**made)
 
-
-def of_machine(settings: Training) -> Frame:
+def of_machine(settings: Training) -> MachineSettings:
     """What a trainer is told of the machine that it is started on."""
-    return {name: getattr(settings, name) for name in OF_MACHINE}
-
-
-def job_from_json(value: Mapping[str, Any]) -> Job:
-    """The inverse of asdict; a setting that another version has is left, or as by default."""
-    made = dict(value)
-    known = {f.name for f in fields(Training)}
-    made["settings"] = Training(**{k: v for k, v in made["settings"].items() if k in known})
-    made["round"] = _round_from_json(made["round"])
-    made["items"] = tuple(map(item_from_json, made["items"]))
-    return Job(**made)
-
-
-def _round_from_json(value: Mapping[str, Any]) -> Round:
-    asked = Asked(**value.get("asked", {}))
-    return Round(**{**value, "entry_ids": tuple(value["entry_ids"]), "asked": asked})
-
-
-def item_from_json(value: Mapping[str, Any]) -> Item:
-    """An Item from its dictionary."""
-    return Item(
-        **{
-            **value,
-            "masked": tuple(map(tuple, value["masked"])),
-            "tags": tuple(value["tags"]),
-            "new_ranges": tuple(map(tuple, value["new_ranges"])),
-        }
-    )
+    return {
+        "device": settings.device,
+        "threads": settings.threads,
+        "whole_params": settings.whole_params,
+    }
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from vaultgpt.bases.kinds import ModelConfig, Rope
-from vaultgpt.children import no_core
+from vaultgpt.children import no_core, private_stdout
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
 from vaultgpt.training.gguf_words import INSTEAD, add_tokenizer
 from vaultgpt.training.lora import Adapter, load_adapter, merged_model
-from vaultgpt.wire import private_stdout, read_frame
+from vaultgpt.wire import read_frame
 
 _LARGEST_HALF = 65504.0
 # Model types that are written; --mlx takes all but gpt2.

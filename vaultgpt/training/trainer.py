@@ -19,13 +19,7 @@ from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
 from vaultgpt.files import make_private_dir, read_json, write_atomic
 from vaultgpt.training.base_model import BaseModel, load_base
-from vaultgpt.training.checkpoint import (
-    LastWeights,
-    clear,
-    load_last,
-    read_checkpoint,
-    save_last,
-)
+from vaultgpt.training.checkpoint import LastWeights, clear, load_last, read_checkpoint, save_last
 from vaultgpt.training.choose import Recipe, choose_block, choose_recipe, passes
 from vaultgpt.training.device import Device
 from vaultgpt.training.distributed import ALONE, Together
@@ -49,8 +43,8 @@ from vaultgpt.training.round import (
     WRITES,
     Item,
     Job,
+    MachineSettings,
     Report,
-    job_from_json,
 )
 from vaultgpt.training.sealing import seal, unseal
 from vaultgpt.training.streams import Mixture, Stream, read_general, split_validation
@@ -75,7 +69,7 @@ def read_job(path: Path) -> Job:
     """
     try:
         now = path.with_name(WRITES)
-        return job_from_json(read_json(path) | (read_json(now) if now.exists() else {}))
+        return Job.from_json(read_json(path) | (read_json(now) if now.exists() else {}))
     except (OSError, ValueError, KeyError, TypeError):
         raise TrainingError(
             "The round's job file can't be read.", "Start the round again with `vaultgpt train`."
@@ -88,7 +82,7 @@ def run_job(
     stop: threading.Event,
     began: float | None = None,
     together: Together = ALONE,
-    machine: Mapping[str, Any] | None = None,
+    machine: MachineSettings | None = None,
 ) -> Report:
     """Run the round in `path`, going on from a checkpoint beside it; fill job.out; the Report.
 
@@ -109,7 +103,7 @@ class Trainer:
         stop: threading.Event,
         began: float | None = None,
         together: Together = ALONE,
-        machine: Mapping[str, Any] | None = None,
+        machine: MachineSettings | None = None,
     ) -> None:
         self.job, self.folder, self.stop, self.together = (
             read_job(path),
@@ -122,7 +116,8 @@ class Trainer:
         self.on_progress = on_progress
         self.fresh = self.job.round.kind == "fresh"
         self.seed = self.job.round.seed
-        self.settings = replace(self.job.settings, **(machine or {}))
+        settings = self.job.settings
+        self.settings = replace(settings, **machine) if machine else settings
 
     def run(self) -> Report:
         measurer = self._measured()

@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from vaultgpt.children import no_core
+from vaultgpt.children import no_core, private_stdout
 from vaultgpt.errors import TrainingError, VaultGPTError, expected, is_memory
-from vaultgpt.wire import Frame, Hear, private_stdout, read_frame, write_frame
+from vaultgpt.training.round import TrainerOrder
+from vaultgpt.wire import DoneAnswer, ErrorAnswer, Hear, read_frame, write_frame
 
 _GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
 _LOWEST = 19
 _Answer = Mapping[str, object]
-_Work = Callable[[Frame, Hear, threading.Event, float], _Answer]  # order, say, stop, began
+_Work = Callable[[TrainerOrder, Hear, threading.Event, float], _Answer]  # order, say, stop, began
 
 
 class Channel:
@@ -62,7 +63,7 @@ def main(work: _Work | None = None, what: str = "round") -> int:
     if os.environ.get("RANK", "0") != "0":
         return _beside()
     try:
-        order = read_frame(source)
+        order: TrainerOrder | None = read_frame(source)
     except ValueError:
         order = None
     if order is None or "job" not in order:
@@ -75,13 +76,13 @@ def main(work: _Work | None = None, what: str = "round") -> int:
     return _answer(lambda: (work or _round)(order, channel.send, stop, began), channel, what)
 
 
-def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Answer:
+def _round(order: TrainerOrder, say: Hear, stop: threading.Event, began: float) -> _Answer:
     """A round whole, or the part of it that the order names."""
     from vaultgpt.training import distributed, learning, trainer
 
-    job, part, key = Path(str(order["job"])), order.get("part"), str(order.get("key"))
+    job, part, key = Path(order["job"]), order.get("part"), order.get("key", "")
     machine = order.get("machine")
-    began -= float(order.get("spent_s", 0.0))
+    began -= order.get("spent_s", 0.0)
     if part in ("pack", "finish"):
         halved = trainer.Trainer(job, say, stop, began, distributed.ALONE, machine)
         if part == "finish":
@@ -90,7 +91,7 @@ def _round(order: Frame, say: Hear, stop: threading.Event, began: float) -> _Ans
         return {}
     others = distributed.join()
     if part == "sealed":
-        learning.learn_sealed(job, Path(str(order["base"])), key, say, stop, others)
+        learning.learn_sealed(job, Path(order["base"]), key, say, stop, others)
         return {}
     return trainer.run_job(job, say, stop, began, others, machine).to_json()
 
@@ -127,11 +128,16 @@ def _answer(work: Callable[[], _Answer], channel: Channel, what: str) -> int:
                 f"The {what} failed ({type(error).__name__}).", "Run `vaultgpt doctor`."
             )
     else:
-        channel.send({"event": "done", "report": report})
+        done: DoneAnswer = {"event": "done", "report": report}
+        channel.send(done)
         return 0
-    channel.send(
-        {"event": "error", "message": failure.message, "mend": failure.mend, "code": failure.code}
-    )
+    told: ErrorAnswer = {
+        "event": "error",
+        "message": failure.message,
+        "mend": failure.mend,
+        "code": failure.code,
+    }
+    channel.send(told)
     return 1
 
 

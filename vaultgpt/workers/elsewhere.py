@@ -14,21 +14,22 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vaultgpt import __version__
+from vaultgpt.bases.names import NamedBase
 from vaultgpt.children import environment, program, spawn_options
 from vaultgpt.errors import Conflict, TrainingError, UsageError, VaultGPTError
 from vaultgpt.files import appending, read_json, write_json
 from vaultgpt.settings import Training
-from vaultgpt.training.round import LEARNED, LESSON
+from vaultgpt.training.round import LEARNED, LESSON, RoundPart
 from vaultgpt.training.sealing import new_key, unseal
-from vaultgpt.wire import Frame, Hear, read_frame, write_frame
+from vaultgpt.wire import ErrorAnswer, Hear, ProgressEvent, ReportRow, read_frame, write_frame
 from vaultgpt.workers.jobs import run_trainer
+from vaultgpt.workers.lending import LendAnswer, LendOrder
 from vaultgpt.workers.process import RoundStopped, error_from_frame
 
 _SSH = "VAULTGPT_SSH"  # in place of `ssh`, with its options, as GIT_SSH_COMMAND is for git
@@ -92,28 +93,37 @@ class _SshConnection:
                 self._process.kill()
                 return
 
-    def ask(self, frame: Frame) -> Frame:
-        """The next frame after this one."""
+    def ask(self, order: LendOrder, on_progress: Hear = lambda _: None) -> LendAnswer:
+        """The answer to this order, and what is told before it."""
         assert self._process.stdin is not None
         try:
-            write_frame(self._process.stdin, frame)
+            write_frame(self._process.stdin, order)
         except OSError:
             raise self._broken() from None
-        return self.hear()
+        return self.hear(on_progress)
 
-    def hear(self) -> Frame:
-        """The next frame; the error that it tells is raised."""
+    def hear(self, on_progress: Hear = lambda _: None) -> LendAnswer:
+        """The next answer, and what is told before it."""
+        while True:
+            answer = self._next()
+            if answer["event"] not in ("progress", "say"):
+                return cast(LendAnswer, answer)
+            on_progress(answer)
+
+    def _next(self) -> LendAnswer | ProgressEvent:
+        """What is said next; an error is raised."""
         assert self._process.stdout is not None
+        answer: LendAnswer | ProgressEvent | ErrorAnswer | None
         try:
-            frame = read_frame(self._process.stdout)
+            answer = read_frame(self._process.stdout)
         except (OSError, ValueError):
-            frame = None
-        if frame is None:
+            answer = None
+        if answer is None:
             raise self._broken()
         self._heard = time.monotonic()
-        if frame.get("event") == "error":
-            raise error_from_frame(frame)
-        return frame
+        if answer["event"] == "error":
+            raise error_from_frame(answer)
+        return answer
 
     def _broken(self) -> _Broken:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -141,13 +151,16 @@ def run_elsewhere(
     settings: Training,
     machine: Lender,
     polite: Callable[[], bool] = lambda: True,
-) -> Frame:
+) -> Mapping[str, object]:
     """As run_trainer, but for the learning itself. TrainingError where that machine fails.
 
     What lies there is erased in the end, whatever it is. Where it could not be reached, the next
     round of the same job goes on from there; a machine erases by itself what is a day old.
     """
-    local = partial(run_trainer, job_path, on_progress, stop, settings=settings, polite=polite)
+
+    def local(part: RoundPart) -> Mapping[str, object]:
+        return run_trainer(job_path, on_progress, stop, settings=settings, polite=polite, part=part)
+
     return _Errand(job_path, on_progress, stop, settings, machine, local).run()
 
 
@@ -161,14 +174,14 @@ class _Errand:
         stop: threading.Event,
         settings: Training,
         machine: Lender,
-        local: Callable[..., Frame],
+        local: Callable[[RoundPart], Mapping[str, object]],
     ) -> None:
         self.folder, self.hear, self.stop = job_path.parent, on_progress, stop
         self.settings, self.machine, self.local = settings, machine, local
         self.lesson, self.learned = self.folder / LESSON, self.folder / LEARNED
         self.part = self.folder / f"{LEARNED}.part"
         job = read_json(job_path)
-        self.base = {
+        self.base: NamedBase = {
             "base": job["base_name"],
             "revision": job["base_revision"],
             "base_sha256": job["base_sha256"],
@@ -177,12 +190,12 @@ class _Errand:
         self.reached = False
         self.id, self.key = self._name_and_key()
 
-    def run(self) -> Frame:
+    def run(self) -> ReportRow:
         began, left = time.monotonic(), ""
         try:
             self._over_lines(self._open)  # before minutes of measuring
             if not self.lesson.exists():
-                self.local(order={"part": "pack", "key": self.key})
+                self.local({"part": "pack", "key": self.key})
             self._over_lines(self._there_and_back)
         except RoundStopped:
             raise
@@ -193,7 +206,8 @@ class _Errand:
                 raise
             left = f"what {self.machine.host} was lent, sealed, could not be erased there yet"
         spent_s = time.monotonic() - began
-        report = self.local(order={"part": "finish", "key": self.key, "spent_s": spent_s})
+        finished = self.local({"part": "finish", "key": self.key, "spent_s": spent_s})
+        report = cast(ReportRow, finished)
         report["learning"]["machine"] = self.machine.host
         report["notes"] += [left] if left else []
         return report
@@ -258,19 +272,19 @@ class _Errand:
             f"See that `ssh {host} true` works without asking or printing anything.",
         )
 
-    def _open(self, line: _SshConnection) -> Frame:
+    def _open(self, line: _SshConnection) -> LendAnswer:
         return line.ask({"op": "open", "id": self.id, "base": self.base})
 
     def _there_and_back(self, line: _SshConnection) -> None:
         if not self.learned.exists():
             here = self._open(line)
-            if not (size := int(here["learned"])):
-                self._send(line, int(here["lesson"]))
+            if not (size := here["learned"]):
+                self._send(line, here["lesson"])
                 size = self._learn(line)
             self._fetch(line, size)
         self._wipe(line)
 
-    def _wipe(self, line: _SshConnection) -> Frame:
+    def _wipe(self, line: _SshConnection) -> LendAnswer:
         return line.ask({"op": "wipe", "id": self.id})
 
     def _send(self, line: _SshConnection, at: int) -> None:
@@ -279,7 +293,7 @@ class _Errand:
             while at < size:
                 stream.seek(at)
                 data = stream.read(_CHUNK).decode("ascii")
-                sent = int(line.ask({"op": "put", "at": at, "data": data})["lesson"])
+                sent = line.ask({"op": "put", "at": at, "data": data})["lesson"]
                 self._moved("send", sent - at, sent / size)
                 at = sent
 
@@ -292,11 +306,8 @@ class _Errand:
         host, mend = self.machine.host, "Nothing here has changed: run it again, there or here."
         try:
             answer = line.ask(
-                {"op": "learn", "key": self.key, "processes": self.settings.processes}
+                {"op": "learn", "key": self.key, "processes": self.settings.processes}, self.hear
             )
-            while answer["event"] == "progress":
-                self.hear(answer)  # type: ignore[arg-type]
-                answer = line.hear()
         except _Broken:
             if self.stop.is_set():
                 raise
@@ -304,12 +315,12 @@ class _Errand:
         except VaultGPTError as error:
             raise TrainingError(f"On {host}: {error.message}", mend) from None
         self.part.unlink(missing_ok=True)  # of an earlier learning
-        return int(answer["learned"])
+        return answer["learned"]
 
     def _fetch(self, line: _SshConnection, size: int) -> None:
         with appending(self.part) as stream:
             while (at := stream.tell()) < size:
-                data = str(line.ask({"op": "get", "at": at, "most": _CHUNK})["data"]).encode()
+                data = line.ask({"op": "get", "at": at, "most": _CHUNK})["data"].encode()
                 stream.write(data)
                 self._moved("fetch", len(data), (at + len(data)) / size)
         unseal(self.part.read_bytes(), self.key)

@@ -11,10 +11,10 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import psutil
 
@@ -22,8 +22,8 @@ from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import command, environment, exit_meaning, spawn_options
 from vaultgpt.errors import TrainingError
 from vaultgpt.settings import Training
-from vaultgpt.training.round import of_machine
-from vaultgpt.wire import Frame, Hear, ProgressEvent, read_frame, write_frame
+from vaultgpt.training.round import RoundPart, TrainerOrder, of_machine
+from vaultgpt.wire import DoneAnswer, ErrorAnswer, Hear, ProgressEvent, read_frame, write_frame
 from vaultgpt.workers.process import RoundStopped, error_from_frame
 
 _TERMINATE_AFTER_S = 2.0
@@ -31,6 +31,9 @@ _KILL_AFTER_S = 5.0
 _LOOK_S, _STOPPED_S = 0.1, 8.0
 _SILENT_S = 1800.0  # longest time between two frames; a large base loads in minutes
 _LOWEST_NICE = 19
+
+
+_JobAnswer = ProgressEvent | DoneAnswer | ErrorAnswer
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class JobRunner(Protocol):
 
     def __call__(
         self, job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
-    ) -> Frame: ...
+    ) -> Mapping[str, object]: ...
 
 
 def run_voice(
@@ -96,7 +99,7 @@ def run_voice(
     *,
     settings: Training,
     program: Sequence[str] | None = None,
-) -> Frame:
+) -> Mapping[str, object]:
     """Measure a generation's voice and return the figures. Raises as run_trainer does."""
     return _run(_VOICE, job_path, on_progress, stop, settings, program)
 
@@ -109,17 +112,17 @@ def run_trainer(
     settings: Training,
     program: Sequence[str] | None = None,
     polite: Callable[[], bool] = _always,
-    order: Frame | None = None,
-) -> Frame:
-    """Carry out the job, or the part of it that `order` names; its Report as a dictionary.
+    part: RoundPart | None = None,
+) -> Mapping[str, object]:
+    """Carry out the job, or a part of it; its ReportRow, as far as one can trust a process.
 
     It runs at the lowest priority from the moment that `polite` says so; there is no way back.
     RoundStopped once `stop` was set; the worker's own VaultGPTError; TrainingError when it died.
     """
-    learns = order is None or order["part"] == "sealed"
+    learns = part is None or part["part"] == "sealed"
     if program is None and learns and settings.processes > 1:
         program = _several(settings.processes, command(_TRAINER.module))
-    return _run(_TRAINER, job_path, on_progress, stop, settings, program, polite, order)
+    return _run(_TRAINER, job_path, on_progress, stop, settings, program, polite, part)
 
 
 def _several(processes: int, program: Sequence[str]) -> list[str]:
@@ -136,8 +139,8 @@ def _run(
     settings: Training,
     program: Sequence[str] | None,
     polite: Callable[[], bool] = _always,
-    order: Frame | None = None,
-) -> Frame:
+    part: RoundPart | None = None,
+) -> Mapping[str, object]:
     process = subprocess.Popen(
         program or command(kind.module),
         stdin=subprocess.PIPE,
@@ -151,8 +154,12 @@ def _run(
         manners.look()
         with contextlib.suppress(OSError):  # it died already: its exit status tells
             assert process.stdin is not None
-            first = {"job": str(job_path), "polite": manners.lowered, **(order or {})}
-            first["machine"] = of_machine(settings)
+            first: TrainerOrder = {
+                "job": str(job_path),
+                "polite": manners.lowered,
+                "machine": of_machine(settings),
+                **(part or {}),
+            }
             write_frame(process.stdin, first)
         return _follow(kind, process, on_progress, stop, manners)
     finally:
@@ -206,8 +213,8 @@ def _follow(
     on_progress: Hear,
     stop: threading.Event,
     manners: _Manners,
-) -> Frame:
-    frames: queue.Queue[Frame | None] = queue.Queue()
+) -> Mapping[str, object]:
+    frames: queue.Queue[_JobAnswer | None] = queue.Queue()
     errors = bytearray()
     readers = [
         threading.Thread(target=_pump, args=(process, frames), daemon=True),
@@ -236,12 +243,11 @@ def _follow(
             readers[1].join(1.0)
             said, mend = kind.died
             raise TrainingError(f"{said}: {exit_meaning(status, bytes(errors))}.", mend)
-        if frame.get("event") in ("progress", "say"):
-            on_progress(cast(ProgressEvent, frame))
-        elif frame.get("event") == "done":
-            return dict(frame["report"])
-        elif frame.get("event") == "error":
+        if frame["event"] == "done":
+            return frame["report"]
+        if frame["event"] == "error":
             raise error_from_frame(frame)
+        on_progress(frame)
 
 
 def _is_stopped(pid: int) -> bool:
@@ -252,7 +258,7 @@ def _is_stopped(pid: int) -> bool:
         return False
 
 
-def _pump(process: subprocess.Popen[bytes], frames: queue.Queue[Frame | None]) -> None:
+def _pump(process: subprocess.Popen[bytes], frames: queue.Queue[_JobAnswer | None]) -> None:
     assert process.stdout is not None
     with contextlib.suppress(ValueError, OSError):
         while (frame := read_frame(process.stdout)) is not None:

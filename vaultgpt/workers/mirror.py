@@ -9,29 +9,35 @@ import asyncio
 import contextlib
 import itertools
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from vaultgpt.bases.names import base_of_generation, resolve
 from vaultgpt.children import command
-from vaultgpt.errors import Unavailable, VaultGPTError, WorkerDied
+from vaultgpt.errors import VaultGPTError, WorkerDied
 from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Mirror, Settings
 from vaultgpt.state import VaultState
-from vaultgpt.wire import Frame, Piece, Prompt, Sampling, TokenChance, Usage
-from vaultgpt.workers.pipe import AskAgain, OtherVersion, Precedence, WorkerPipe
+from vaultgpt.wire import (
+    ActivateOrder,
+    MirrorAnswer,
+    OpenOrder,
+    Piece,
+    Prompt,
+    Sampling,
+    TokenChance,
+    Usage,
+    WriteOrder,
+)
+from vaultgpt.workers.pipe import AskAgain, Backoff, OtherVersion, Precedence, WorkerPipe
 from vaultgpt.workers.process import error_from_frame, idle_threads
 
 _ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
 SHARED = "VAULTGPT_SHARED_ENGINE"  # where the engine of `serve --all` listens, as its daemons know
 _LOAD_S = 600.0  # longest loading of a base
-_AT_ONCE = 2  # deaths in a row after which the next one waits: 2, 4, 8 ... seconds
-_MOST_WAIT_S = 300.0
-_SHOWN_S = 600.0  # how long a death is told of
-_CHANGING = ("dtype", "cost", "problem")  # of "ready", with another generation
 _ANSWER_S = 300.0  # longest time between two frames of an answer; prefill of a large base
 
 
@@ -47,21 +53,23 @@ class Opening:
     secret: bytes = b""
     engine: Path | None = None  # where voices lie for another engine
 
-    def swap_frame(self) -> Frame:
-        """What changes when another generation becomes active."""
+    def swap(self) -> ActivateOrder:
+        """What a worker is told when another generation becomes active."""
         folder = self.generations.get(self.active) if self.active else None
         return {
+            "op": "activate",
             "active": self.active,
             "folder": str(folder) if folder else None,
             "generations": {k: str(v) for k, v in self.generations.items()},
         }
 
-    def frame(self, threads: int) -> Frame:
-        """The worker's first frame."""
+    def order(self, threads: int) -> OpenOrder:
+        """What a worker is told first."""
         return {
             "op": "open",
             "base": str(self.base),
-            **self.swap_frame(),
+            "active": self.active,
+            "generations": {k: str(v) for k, v in self.generations.items()},
             "settings": asdict(self.settings),
             "runs": str(self.runs) if self.runs else None,
             "secret": self.secret.hex(),
@@ -96,51 +104,38 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     )
 
 
-class _Backoff:
-    """How often workers died one after the other, and when the next may be started."""
+@dataclass(frozen=True)
+class _Readiness:
+    """How the worker that runs, or ran last, writes."""
 
-    def __init__(self) -> None:
-        self._deaths, self._not_before, self._said, self._until = 0, 0.0, "", 0.0
+    device: str | None = None  # None before one was ready
+    dtype: str | None = None
+    cost: float | None = None
+    problem: str = ""  # why our own decoder writes in place of the engine of the settings
+    slow: str = ""  # why it writes slower than its device could
 
-    @property
-    def problem(self) -> str:
-        """What is told of it in a sentence; "" for nothing."""
-        return self._said if time.monotonic() < self._until else ""
-
-    @property
-    def over(self) -> bool:
-        """Whether so many died in a row that the next one waits."""
-        return self._deaths > _AT_ONCE
-
-    def died(self, error: WorkerDied) -> None:
-        """One more died before it had answered. The first two are replaced at once."""
-        self._deaths += 1
-        wait_s = min(_MOST_WAIT_S, 2.0 ** (self._deaths - _AT_ONCE)) if self.over else 0.0
-        self._not_before = time.monotonic() + wait_s
-        self._until = self._not_before + _SHOWN_S
-        times = f" That was {self._deaths} times in a row." if self.over else ""
-        self._said = f"{error.message}{times}"
-
-    def answered(self) -> None:
-        """One has answered: what crashed over and over is well again."""
-        if self.over:
-            self._until = 0.0
-        self._deaths = 0
-
-    def check(self) -> None:
-        """Unavailable until the next may be started."""
-        wait_s = self._not_before - time.monotonic()
-        if wait_s > 0:
-            mend = "`vaultgpt doctor` looks for the cause."
-            raise Unavailable(f"{self._said} It is started again later.", mend, wait_s)
+    def told(self, answer: MirrorAnswer) -> _Readiness:
+        """With what a worker has just said."""
+        if answer["event"] not in ("ready", "activated"):
+            return self
+        return replace(
+            self,
+            device=answer.get("device", self.device),
+            dtype=answer["dtype"],
+            cost=answer["cost"],
+            problem=answer["problem"],
+        )
 
 
-async def _items(answers: Callable[[], Awaitable[Frame]]) -> AsyncIterator[Piece | Usage]:
-    """The frames of an answer, as what they say."""
-    while (answer := await answers())["event"] != "usage":
+async def _items(answers: Callable[[], Awaitable[MirrorAnswer]]) -> AsyncIterator[Piece | Usage]:
+    """What the messages of an answer say; the usage ends it."""
+    while True:
+        answer = await answers()
         if answer["event"] == "piece":
-            yield Piece.from_json(answer)
-    yield Usage.from_json(answer)
+            yield Piece.from_answer(answer)
+        elif answer["event"] == "usage":
+            yield Usage.from_answer(answer)
+            return
 
 
 class MirrorProcess:
@@ -158,15 +153,15 @@ class MirrorProcess:
         # alone, falls between two requests and comes before all that wait.
         self._door, self._turn = asyncio.Lock(), asyncio.Lock()
         self._ids = itertools.count(1)
-        self._order = Precedence()
+        self._precedence = Precedence()
         self._channel: WorkerPipe | None = None
         self._starting: asyncio.Task[WorkerPipe] | None = None
         self._opened: Opening | None = None
         self._leave: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self._health = _Backoff()
+        self._health = Backoff()
         self._refused = ""  # why it writes beside the engine that the vaults share
-        self.ready: Frame = {}  # the worker's: device, dtype, cost, problem, load_ms, and now slow
+        self.ready = _Readiness()
 
     @property
     def problem(self) -> str:
@@ -176,13 +171,13 @@ class MirrorProcess:
     @property
     def engine_problem(self) -> str:
         """Why our own decoder writes in place of the engine of the settings; "" where it should."""
-        return str(self.ready.get("problem") or "")
+        return self.ready.problem
 
     @property
     def device(self) -> str | None:
         """Where it writes, and why slower than it could there; None before a worker is ready."""
-        slow = f", slower than it could: {why}" if (why := self.ready.get("slow")) else ""
-        return f"{self.ready['device']}{slow}" if "device" in self.ready else None
+        slow = f", slower than it could: {self.ready.slow}" if self.ready.slow else ""
+        return f"{self.ready.device}{slow}" if self.ready.device else None
 
     @property
     def running(self) -> bool:
@@ -199,25 +194,24 @@ class MirrorProcess:
         """The worker's process id."""
         return self._channel.pid if self.running and self._channel else None
 
-    async def open(self) -> Frame:
-        """Start the worker if none runs; its "ready" frame. VaultGPTError, WorkerDied."""
+    async def open(self) -> None:
+        """Start the worker if none runs. VaultGPTError, WorkerDied."""
         async with self._turn:
             await self._ensure()
-        return self.ready
 
     async def generate(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
         """Pieces, then one Usage. Closing the iterator, or cancelling its task, ends the work."""
-        with self._order.first():
+        with self._precedence.first():
             async with contextlib.aclosing(self._generated(prompt)) as items:  # type: ignore[type-var]
                 async for item in items:
                     yield item
 
     async def _generated(self, prompt: Prompt) -> AsyncIterator[Piece | Usage]:
-        frame = {"op": "generate", "id": next(self._ids), "prompt": prompt.to_json()}
+        order = self._order_of("generate", prompt)
         said = False
         async with self._door, self._turn:
             try:
-                async with self._asked(frame) as answers:
+                async with self._asked(order) as answers:
                     async for item in _items(answers):
                         said = True
                         yield self._heard(item)
@@ -225,7 +219,7 @@ class MirrorProcess:
             except AskAgain:
                 if said:
                     raise
-            async with self._asked(frame) as answers:  # by the one that takes its place
+            async with self._asked(order) as answers:  # by the one that takes its place
                 async for item in _items(answers):
                     yield self._heard(item)
 
@@ -242,19 +236,23 @@ class MirrorProcess:
                     tokens += item.tokens if isinstance(item, Piece) else ()
             return tuple(tokens), writes
 
-        return await self._order.last(told)
+        return await self._precedence.last(told)
 
     def _heard(self, item: Piece | Usage) -> Piece | Usage:
         if isinstance(item, Usage):
-            self.ready = {**self.ready, "problem": item.engine_problem, "slow": item.slow}
+            self.ready = replace(self.ready, problem=item.engine_problem, slow=item.slow)
         return item
 
     async def warm(self, prompt: Prompt) -> int:
         """Prefill and cache the prompt; how many of its tokens the cache held. Cancellable."""
-        frame = {"op": "warm", "id": next(self._ids), "prompt": prompt.to_json()}
-        with self._order.first():
-            async with self._door, self._turn, self._asked(frame) as answers:
-                return int((await answers()).get("cached_tokens", 0))
+        order = self._order_of("warm", prompt)
+        with self._precedence.first():
+            async with self._door, self._turn, self._asked(order) as answers:
+                answer = await answers()
+                return answer.get("cached_tokens", 0) if answer["event"] == "warmed" else 0
+
+    def _order_of(self, op: Literal["generate", "warm"], prompt: Prompt) -> WriteOrder:
+        return {"op": op, "id": next(self._ids), "prompt": prompt.to_json()}
 
     async def activate(self) -> None:
         """Take over what the ledger says is active, and the guard's index, between two requests.
@@ -273,12 +271,12 @@ class MirrorProcess:
                 await self._end()
                 return
             assert self._channel is not None
-            self._channel.send({"op": "activate", **opening.swap_frame()})
+            self._channel.send(opening.swap())
             answer = await self._channel.answer(None, _LOAD_S)
             if answer["event"] == "error":
                 await self._end()  # nobody knows what it holds now: the next request starts anew
                 raise error_from_frame(answer)
-            self.ready = {**self.ready, **{key: answer.get(key) for key in _CHANGING}}
+            self.ready = self.ready.told(answer)
             self._opened = opening
             self._rest(opening)
 
@@ -303,12 +301,14 @@ class MirrorProcess:
             await self._leaving
 
     @contextlib.asynccontextmanager
-    async def _asked(self, frame: Frame) -> AsyncIterator[Callable[[], Awaitable[Frame]]]:
-        """Send a request; yields the function that awaits its next frame. Cancels what is left."""
-        channel, number = await self._ensure(), frame["id"]
+    async def _asked(
+        self, order: WriteOrder
+    ) -> AsyncIterator[Callable[[], Awaitable[MirrorAnswer]]]:
+        """Send a request; yields the function that awaits its next answer. Cancels what is left."""
+        channel, number = await self._ensure(), order["id"]
         done = False
 
-        async def answer() -> Frame:
+        async def answer() -> MirrorAnswer:
             nonlocal done
             try:
                 got = await channel.answer(number, _ANSWER_S)
@@ -323,7 +323,7 @@ class MirrorProcess:
             return got
 
         try:
-            channel.ask(number, frame)
+            channel.ask(number, order)
             yield answer
         finally:
             if not done:
@@ -348,10 +348,11 @@ class MirrorProcess:
         threads = opening.settings.threads or await asyncio.to_thread(idle_threads)
         channel = await self._process(opening.settings)
         try:
-            channel.send(opening.frame(threads))
-            self.ready = await channel.answer(None, _LOAD_S)
-            if self.ready["event"] == "error":
-                raise error_from_frame(self.ready)
+            channel.send(opening.order(threads))
+            answer = await channel.answer(None, _LOAD_S)
+            self.ready = _Readiness().told(answer)
+            if answer["event"] == "error":
+                raise error_from_frame(answer)
         except BaseException as error:
             if isinstance(error, WorkerDied):
                 self._health.died(error)

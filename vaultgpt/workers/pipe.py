@@ -18,14 +18,23 @@ from typing import Any, TypeVar
 import psutil
 
 from vaultgpt.children import environment, exit_meaning, own_code, spawn_options
-from vaultgpt.errors import WorkerDied
-from vaultgpt.wire import HEAD_BYTES, Frame, frame_of, message_of, size_of
+from vaultgpt.errors import Unavailable, WorkerDied
+from vaultgpt.wire import (
+    MirrorAnswer,
+    MirrorOrder,
+    WriteOrder,
+    frame_of,
+    receive,
+)
 from vaultgpt.workers.process import HALTED_S, Stillness
 
 _LOOK_S, _MUTE_S = 1.0, 5.0  # how often we look after one that owes an answer; longest silence
 _STOP_S = 1.0  # the worker's time to leave by itself
 _PATIENCE_S = 5.0  # that work gives way for; then it takes one turn among the others
 _HELLO_S = 20.0  # until a shared engine that has to be started says that it is there
+_AT_ONCE = 2  # deaths in a row after which the next one waits: 2, 4, 8 ... seconds
+_MOST_WAIT_S = 300.0
+_SHOWN_S = 600.0  # how long a death is told of
 _R = TypeVar("_R")
 
 
@@ -45,7 +54,9 @@ class WorkerPipe(ABC):
     ) -> None:
         self.pid = pid
         self._reader, self._writer = reader, writer
-        self._answers: dict[int | None, asyncio.Queue[Frame | None]] = {None: asyncio.Queue()}
+        self._answers: dict[int | None, asyncio.Queue[MirrorAnswer | None]] = {
+            None: asyncio.Queue()
+        }
         self._died = ""
         self._heard, self._answers_pings, self._still = time.monotonic(), False, Stillness()
         self._tasks = [asyncio.create_task(self._read())]
@@ -70,7 +81,7 @@ class WorkerPipe(ABC):
             async with asyncio.timeout(_HELLO_S):
                 _require_own(place.parent)
                 reader, writer = await asyncio.open_unix_connection(place)
-                hello = await _frame(reader)
+                hello = await receive(reader)
                 pid = int(hello["pid"])
             _require_version(str(hello.get("version", "an older version")))
         except BaseException as error:
@@ -86,26 +97,26 @@ class WorkerPipe(ABC):
         """Whether the process still runs and listens."""
         return not self._died
 
-    def send(self, frame: Frame) -> None:
-        """Hand a frame to the pipe; never waits, and says nothing when the process has gone."""
+    def send(self, order: MirrorOrder) -> None:
+        """Hand an order to the pipe; never waits, and says nothing when the process has gone."""
         if self._writer.is_closing():
             return
         with contextlib.suppress(OSError, RuntimeError):
-            self._writer.write(frame_of(frame))
+            self._writer.write(frame_of(order))
 
-    def ask(self, number: int, frame: Frame) -> None:
+    def ask(self, number: int, order: WriteOrder) -> None:
         """Send a request whose answers are to be awaited."""
         self._answers[number] = asyncio.Queue()
         if not self.alive:
             self._answers[number].put_nowait(None)
-        self.send(frame)
+        self.send(order)
 
     def forget(self, number: int) -> None:
         """Answers to this request are no longer wanted."""
         self._answers.pop(number, None)
 
-    async def answer(self, number: int | None, limit_s: float) -> Frame:
-        """The next frame for this request. WorkerDied when the process ends or is long silent."""
+    async def answer(self, number: int | None, limit_s: float) -> MirrorAnswer:
+        """The next answer to this request. WorkerDied when the process ends or is long silent."""
         frame, end = None, time.monotonic() + limit_s
         self._heard = max(self._heard, time.monotonic())
         while True:
@@ -151,7 +162,7 @@ class WorkerPipe(ABC):
     async def _read(self) -> None:
         try:
             while True:
-                frame = await _frame(self._reader)
+                frame = await receive(self._reader)
                 self._heard = time.monotonic()
                 if frame.get("event") == "pong":
                     self._answers_pings = True
@@ -185,12 +196,6 @@ def _require_version(theirs: str) -> None:
             " writes in a process of its own.",
             "Start `vaultgpt serve --all` anew.",
         )
-
-
-async def _frame(reader: asyncio.StreamReader) -> Frame:
-    """The next frame. IncompleteReadError at the end, ValueError when it is none."""
-    size = size_of(await reader.readexactly(HEAD_BYTES))
-    return message_of(await reader.readexactly(size))
 
 
 class _ChildPipe(WorkerPipe):
@@ -269,6 +274,45 @@ class _SharedPipe(WorkerPipe):
 
     async def _meaning(self) -> str:
         return "the engine that the vaults share ended"
+
+
+class Backoff:
+    """How often workers died one after the other, and when the next may be started."""
+
+    def __init__(self) -> None:
+        self._deaths, self._not_before, self._said, self._until = 0, 0.0, "", 0.0
+
+    @property
+    def problem(self) -> str:
+        """What is told of it in a sentence; "" for nothing."""
+        return self._said if time.monotonic() < self._until else ""
+
+    @property
+    def over(self) -> bool:
+        """Whether so many died in a row that the next one waits."""
+        return self._deaths > _AT_ONCE
+
+    def died(self, error: WorkerDied) -> None:
+        """One more died before it had answered. The first two are replaced at once."""
+        self._deaths += 1
+        wait_s = min(_MOST_WAIT_S, 2.0 ** (self._deaths - _AT_ONCE)) if self.over else 0.0
+        self._not_before = time.monotonic() + wait_s
+        self._until = self._not_before + _SHOWN_S
+        times = f" That was {self._deaths} times in a row." if self.over else ""
+        self._said = f"{error.message}{times}"
+
+    def answered(self) -> None:
+        """One has answered: what crashed over and over is well again."""
+        if self.over:
+            self._until = 0.0
+        self._deaths = 0
+
+    def check(self) -> None:
+        """Unavailable until the next may be started."""
+        wait_s = self._not_before - time.monotonic()
+        if wait_s > 0:
+            mend = "`vaultgpt doctor` looks for the cause."
+            raise Unavailable(f"{self._said} It is started again later.", mend, wait_s)
 
 
 class Precedence:

@@ -12,7 +12,7 @@ import psutil
 from vaultgpt import errors
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.errors import TrainingError, VaultGPTError
-from vaultgpt.wire import Frame
+from vaultgpt.wire import ErrorAnswer
 
 HALTED_S = 2.0  # a process that SIGSTOP holds for so long is ended
 
@@ -51,13 +51,13 @@ def _classes(root: type[VaultGPTError]) -> dict[str, type[VaultGPTError]]:
     return found
 
 
-def error_from_frame(frame: Frame) -> VaultGPTError:
-    """The error that a worker sent: {"code", "message", "mend", "status"}."""
-    code = str(frame.get("code") or "error")
+def error_from_frame(answer: ErrorAnswer) -> VaultGPTError:
+    """The error that a worker sent."""
+    code = answer.get("code") or "error"
     kind = _classes(VaultGPTError).get(code, VaultGPTError)
-    error = kind(str(frame.get("message") or "The worker failed."), str(frame.get("mend") or ""))
+    error = kind(answer.get("message") or "The worker failed.", answer.get("mend") or "")
     error.code = code
-    if isinstance(status := frame.get("status"), int):
+    if (status := answer.get("status")) is not None:
         error.http_status = status
     return error
 
