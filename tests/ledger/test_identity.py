@@ -322,3 +322,23 @@ def test_of_what_is_typed_the_earlier_forms_go_and_what_was_learned_stays(vault:
         vault.record(ledger, NOW + HOUR)
         waiting = ledger.entries.named(ledger.pending(NOW + HOUR, 0).entries).values()
         assert "day.md" not in {entry.path for entry in waiting}
+
+
+def test_moments_at_which_no_kept_text_was_first_seen_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A paragraph is typed, saved and recorded sixty times, beside a note that stays. Result: a
+    few moments are kept, among them the first and the last, and each paragraph still has its own.
+    """
+    monkeypatch.setattr(recorder, "_SIGHTINGS", 10)
+    vault = Vault(tmp_path)
+    vault.write("stays.md", body("stays"))
+    with Ledger.open(vault.state) as ledger:
+        vault.record(ledger, NOW)
+        for second in range(1, 61):
+            vault.write("typed.md", prose(f"typed {second}"), age_s=-second)
+            vault.record(ledger, NOW + second)
+        rows = ledger._db.read("SELECT time FROM sightings ORDER BY n")
+        assert len(rows) <= 12 and (rows[0]["time"], rows[-1]["time"]) == (NOW, NOW + 60)
+        told = ledger.entries.paragraphs().values()
+        assert sorted({p.first_seen for of in told for p in of}) == [NOW, NOW + 60]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vaultgpt.vault.reconcile import ScannedNote
 
 _COMMON = 50  # entries; a paragraph that stands in more, as a template's, tells none from another
+_SIGHTINGS = 500  # after two hours' typing all texts are looked through for those they need
 _SAME_ENTRY = 0.5  # share of words in common paragraphs that makes two entries the same
 
 
@@ -57,7 +58,7 @@ class Recorder:
         self.fresh: list[Read] = []  # those of the last part with new or other text
         self.runs: list[tuple[Hashes, Hashes]] = []  # their runs of 10 words, and those before
         self.repeated = False  # a short entry of the last part is all known, or one came back
-        self._words, self._seen = WordHashes(key), 0
+        self._words = WordHashes(key)
         self._taken: set[int] = set()  # entries that were found again
         self._common: dict[int, bool] = {}  # text -> whether it stands in many entries
         self._passed: dict[tuple[int, int], int] = {}  # as _with_common is asked -> all until there
@@ -306,11 +307,13 @@ class Recorder:
         return numbers | {row["digest"]: row["n"] for row in found}
 
     def _sighting(self) -> int:
-        """The row of this scan's moment."""
-        if not self._seen:
-            made = self.db.execute("INSERT INTO sightings (time) VALUES (?)", (self.now,))
-            self._seen = int(made.lastrowid or 0)
-        return self._seen
+        """A row for this moment. Those of texts that are kept no more go, many at once."""
+        made = self.db.execute("INSERT INTO sightings (time) VALUES (?)", (self.now,))
+        seen = int(made.lastrowid or 0)
+        if seen % _SIGHTINGS == 0:
+            kept = "SELECT seen FROM texts WHERE seen IS NOT NULL"
+            self.db.execute(f"DELETE FROM sightings WHERE n < ? AND n NOT IN ({kept})", (seen,))
+        return seen
 
     def _roots(self, texts: Iterable[int]) -> list[tuple[int, bytes]]:
         """The first forms of these paragraphs, so that small edits can't add up to a new text."""

@@ -21,6 +21,8 @@ _LARGE_BYTES, _DAY_S = 16 << 20, 86_400.0
 _PAGE_BYTES = 2048  # of 4096 a small vault leaves more empty: 0.025 of its prose
 
 # Rows are named by small numbers; ids and digests, 16 hex digits outside, are 8 bytes here.
+# `sightings` are the moments at which texts were first seen (their `seen`): what the mirror wrote
+# before may stand in them.
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes (
