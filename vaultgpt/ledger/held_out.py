@@ -9,9 +9,13 @@ notes gives its 2,000 and counts for no more: the notes are not given up for its
 from __future__ import annotations
 
 import json
+import sqlite3
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger.database import Database, Key
@@ -29,7 +33,6 @@ MOST_WORDS = 50_000
 ENTRY_WORDS = 2_000
 _COUNTED_WORDS = int(ENTRY_WORDS / _SHARE)  # of one entry: those that its share is taken of
 _TAG_ENTRIES = 3
-_FEW = 5_000  # entries; of so many the paragraphs of all are looked at
 COPY_LEAST = 4  # words of a held-out paragraph whose copies are not learned either
 
 
@@ -41,7 +44,7 @@ class Candidate:
     words: int
     tags: tuple[str, ...]
     draw: float
-    paragraphs: tuple[tuple[str, int], ...] = ()  # (digest, words) in order, for long entries
+    paragraphs: Callable[[], tuple[tuple[str, int], ...]] = tuple  # (digest, words) in order
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_
     """
     want, got = wanted_words(total), held
     chosen: dict[str, _Choice] = {}
-    short = [one.words for one in candidates if one.words <= ENTRY_WORDS]
-    room = int(1.1 * _MOST_SHARE * sum(short))
+    short = sum(one.words for one in candidates if one.words <= ENTRY_WORDS)
+    room = int(1.1 * _MOST_SHARE * short)
 
     def add(one: Candidate, choice: _Choice | None, most: int) -> None:
         nonlocal got, room
@@ -79,11 +82,11 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_
             got += choice.words
             room -= choice.words * is_short
 
-    for one in sorted(candidates, key=lambda c: (c.draw, c.id)):
+    for one in _drawn(candidates):
         if got >= want:
             break
         add(one, _take(one), want + want // 10 - got)
-    for one in sorted(candidates, key=lambda c: (c.draw, c.id)):  # a vault of a few long entries
+    for one in _drawn(candidates):  # a vault of a few long entries
         if got >= want * 3 // 4:
             break
         if one.id not in chosen:
@@ -91,6 +94,12 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_
     for choice in _for_tags(candidates, set(chosen), int(_MOST_SHARE * total) - got):
         chosen[choice.id] = choice
     return list(chosen.values())
+
+
+def _drawn(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """In the order of their draw; of many none is held."""
+    for at in sorted(range(len(candidates)), key=lambda at: candidates[at].draw):
+        yield candidates[at]
 
 
 def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False) -> _Choice | None:
@@ -120,7 +129,7 @@ def _take(one: Candidate) -> _Choice | None:
 def _part(one: Candidate, most: int) -> _Choice | None:
     """The last paragraphs of an entry, at most that many words."""
     got, digests = 0, []
-    for digest, words in reversed(one.paragraphs):
+    for digest, words in reversed(one.paragraphs()):
         if got + words > most:
             break
         digests.append(digest)
@@ -130,23 +139,60 @@ def _part(one: Candidate, most: int) -> _Choice | None:
 
 def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> list[_Choice]:
     """The shortest entry of each tag that has three entries or more and none among the chosen."""
-    with_tag: dict[str, list[Candidate]] = {}
+    counts, shortest = Counter[str](), dict[str, tuple[tuple[bool, int, float], Candidate]]()
+    covered: set[str] = set()
     for one in candidates:
+        key = (one.words < 30, one.words, one.draw)
         for tag in set(one.tags):
-            with_tag.setdefault(tag, []).append(one)
-    covered = {tag for one in candidates if one.id in chosen for tag in one.tags}
+            counts[tag] += 1
+            if one.words > 0 and (tag not in shortest or key < shortest[tag][0]):
+                shortest[tag] = key, one
+        if one.id in chosen:
+            covered.update(one.tags)
     extra: list[_Choice] = []
-    for tag, those in sorted(with_tag.items()):
-        if len(those) < _TAG_ENTRIES or tag in covered:
+    for tag, count in sorted(counts.items()):
+        if count < _TAG_ENTRIES or tag in covered:
             continue
-        written = [one for one in those if one.words > 0]
-        first = min(written, key=lambda c: (c.words < 30, c.words, c.draw), default=None)
+        _, first = shortest.get(tag, (None, None))
         choice = _take(first) if first else None
         if first and choice and choice.words <= room:
             extra.append(choice)
             room -= choice.words
             covered.update(first.tags)
     return extra
+
+
+class _Waiting(Sequence[Candidate]):
+    """Entries that were never decided on, in thirty bytes each: after a first scan all there are.
+
+    Each is made when it is looked at, by its row for an id.
+    """
+
+    def __init__(self, rows: Iterable[sqlite3.Row], key: bytes, entries: Entries) -> None:
+        self._entries = entries
+        self._rows, self._words, self._draws = array("q"), array("q"), array("d")
+        self._tags, self._kinds = array("q"), dict[str, int]()  # tags in JSON -> their number
+        for row in rows:
+            self._rows.append(row["n"])
+            self._words.append(row["words"])
+            self._draws.append(chance(given_id(row["place"]), key))
+            self._tags.append(self._kinds.setdefault(row["tags"], len(self._kinds)))
+        self._told = [tuple(json.loads(tags)) for tags in self._kinds]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        name, words, draw = str(self._rows[at]), self._words[at], self._draws[at]
+        paragraphs = partial(self._paragraphs, name)
+        return Candidate(name, words, self._told[self._tags[at]], draw, paragraphs)
+
+    def _paragraphs(self, name: str) -> tuple[tuple[str, int], ...]:
+        return self._entries.digests_of(self.name(name))
+
+    def name(self, row: str) -> str:
+        """The id of an entry by its row."""
+        return self._entries.where("e.n = ?", [int(row)])[0].id
 
 
 class HeldOut:
@@ -167,6 +213,7 @@ class HeldOut:
         else:
             choices = self._keep_choosing(candidates, total)
         self._db.sql.execute(f"UPDATE entries AS e SET decided=1 WHERE NOT e.decided AND {LIVE}")
+        choices = [replace(choice, id=candidates.name(choice.id)) for choice in choices]
         for choice in choices:
             self._hold(choice.id, choice.digests)
         if choices:
@@ -175,23 +222,12 @@ class HeldOut:
             )
         self._db.set_meta("held_out_chosen", "1")
 
-    def _candidates(self) -> list[Candidate]:
-        """Entries that were never decided on; in large vaults only long ones with paragraphs."""
-        key, digests_of = self._key(), self._entries.digests_of
-        which = f"FROM entries e WHERE NOT e.decided AND {LIVE}"
-        count = self._db.read(f"SELECT COUNT(*) AS n {which}")[0]["n"]
-        rows = self._db.rows(f"SELECT e.id, e.words, e.tags, e.place {which} ORDER BY e.n")
-        least = 0 if count <= _FEW else ENTRY_WORDS
-        return [
-            Candidate(
-                (name := given_id(row["id"])),
-                row["words"],
-                tuple(json.loads(row["tags"])),
-                chance(given_id(row["place"]), key),
-                digests_of(name) if row["words"] > least else (),
-            )
-            for row in rows
-        ]
+    def _candidates(self) -> _Waiting:
+        rows = self._db.rows(
+            "SELECT e.n, e.words, e.tags, e.place FROM entries e "
+            f"WHERE NOT e.decided AND {LIVE} ORDER BY e.n"
+        )
+        return _Waiting(rows, self._key(), self._entries)
 
     def _hold(self, entry: str, digests: Sequence[str]) -> None:
         self._db.sql.execute(
@@ -216,7 +252,7 @@ class HeldOut:
             self._hold(one["entry"], one["held"])
         self._db.set_meta("held_out_chosen", "1")
 
-    def _keep_choosing(self, candidates: list[Candidate], total: int) -> list[_Choice]:
+    def _keep_choosing(self, candidates: Sequence[Candidate], total: int) -> list[_Choice]:
         counts, covered = Counter[str](), set[str]()
         for row in self._db.read(
             f"SELECT e.tags, e.held_out > 0 AS held, COUNT(*) AS n FROM entries e WHERE {LIVE} "
@@ -226,7 +262,7 @@ class HeldOut:
             counts.update(dict.fromkeys(tags, row["n"]))
             covered |= tags if row["held"] else set()
         held, choices = self._words(), []
-        for one in sorted(candidates, key=lambda c: c.draw):
+        for one in _drawn(candidates):
             lacks = any(counts[t] >= _TAG_ENTRIES and t not in covered for t in one.tags)
             if choice := keep_choosing(one, total, held, lacks):
                 choices.append(choice)
