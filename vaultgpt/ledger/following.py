@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _LEAST_GONE = 3  # notes that must vanish at once before that is taken for an accident
 _UNFINISHED = "scan_unfinished"  # set while some parts of a scan are recorded and others not yet
-_MARKS = "marks"  # of notes that were as the ledger has them, after the version that it had then
 _COPIED_RUNS = 4  # of others in an entry, from which on it may be a copy, or have one
 RULES, COMPARED = "daemon_rules", "compared"
 _Heard = Callable[[int, int], None]
@@ -52,14 +51,15 @@ class Recording:
     def __init__(
         self,
         db: Database,
+        notes: Notes,
         entries: Entries,
         held_out: HeldOut,
         emitted: EmittedText,
         guard: Guard,
         key: Key,
     ) -> None:
-        self._db, self._entries, self._held_out, self._emitted = db, entries, held_out, emitted
-        self._guard, self._key = guard, key
+        self._db, self._notes, self._entries = db, notes, entries
+        self._held_out, self._emitted, self._guard, self._key = held_out, emitted, guard, key
 
     def unfinished(self) -> bool:
         """Whether a scan was stopped between two of its parts."""
@@ -86,9 +86,11 @@ class Recording:
                     words = self._entries.usable_words()
                     recorder = Recorder(sql, self._key(), now, gone, words)
                 recorder.part(part)
+                self._notes.unmark([scanned.note.path for scanned in part])
                 self._enter(recorder, now)
                 if last:
                     recorder.leave()
+                    self._notes.unmark(gone)
                     self._held_out.decide(now)
                     self._vanished(recorder.done, vanished_percent)
                 self._entries.touch_copies(sorted(recorder.touched), recorder.lengths())
@@ -239,7 +241,7 @@ class Following:
         same = self._db.meta(RULES) == mark
         version = self._db.meta("version")
         if same and not anew:
-            marks = self._marks(version)
+            marks = frozenset(self._notes.marks().values())
             changes = Changes(self._state.vault, rules, self._notes.some_stamps, marks)
         else:
             changes = Changes(self._state.vault, rules, _unknown)
@@ -251,22 +253,16 @@ class Following:
             return replace(done, recorded=False)
         if not same:  # while some notes are judged by other rules, none are known
             self._db.note(RULES, "")
+        elif not anew and self._db.meta("version") == version:  # nobody else recorded meanwhile
+            self._notes.mark(changes.marks)
         if changes.files.count or gone or self._recording.unfinished() or self.compared() is None:
             parts = _told(changes, heard, done)
             empty = changes.count == 0
             found = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
             done.changed = found.notes
-        elif self._db.meta("version") == version:
-            self._db.note(_MARKS, " ".join([str(version), *changes.marks]))
         self._db.note(RULES, mark)
         self._db.note(COMPARED, json.dumps([now, done.said]))
         return done
-
-    def _marks(self, version: str | None) -> frozenset[str]:
-        """What the last comparison said of the notes that were as they are known, where no row
-        changed since."""
-        of, *marks = (self._db.meta(_MARKS) or "").split(" ")
-        return frozenset(marks if of == version else ())
 
     def _some(
         self,

@@ -74,7 +74,8 @@ class Ledger:
         self.rounds = Rounds(db, self.generations)
         self._pending = PendingText(db, self.entries, self.held_out, self.generations)
         self._recording = Recording(
-            db, self.entries, self.held_out, self.emitted, self.guard, self._use_key
+            *(db, self.notes, self.entries, self.held_out, self.emitted, self.guard),
+            self._use_key,
         )
         self._following = Following(state, db, self.notes, self._recording, self._key_trouble)
         db.restate = self._restate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -33,7 +34,7 @@ _ALIKE = (
     f"FROM notes WHERE gone_since IS NULL AND n NOT IN {_SOME_FORGOTTEN} "
     "GROUP BY folder, used, code, problem"
 )
-_LANGUAGE = "language"
+_LANGUAGE, _MARKS = "language", "marks"
 _SOME_NOTES = 300  # that tell the language
 _GROWN = 0.2  # share of its words by which a vault changes until they are asked again
 _STAMPS = "SELECT path, mtime_ns, size, inode FROM notes WHERE gone_since IS NULL"
@@ -65,6 +66,26 @@ class Notes:
             inside = "path > ? AND path < ? AND instr(substr(path, ?), '/') = 0"
             values = [folder, folder[:-1] + "0", len(folder) + 1]  # "0" comes after "/"
         return _plain(self._db.tuples(f"{_STAMPS} AND {inside}", values))
+
+    def marks(self) -> dict[str, str]:
+        """Of notes beside each other that are here as they were when the folder was compared, the
+        digest of them then, by the first one's folder in the order of the walk; of others ""."""
+        try:
+            return dict(json.loads(self._db.meta(_MARKS) or "{}"))
+        except (ValueError, TypeError):  # as an older vaultgpt kept them
+            return {}
+
+    def mark(self, marks: Mapping[str, str]) -> None:
+        """Keep what a comparison told; `unmark` takes back what no longer holds."""
+        self._db.note(_MARKS, json.dumps(marks))
+
+    def unmark(self, paths: Sequence[str]) -> None:
+        """These notes are no longer as they were, or gone; inside `write`."""
+        if marks := self.marks():
+            firsts = [folder.split("/")[:-1] for folder in marks]
+            wrong = {bisect_right(firsts, path.split("/")[:-1]) - 1 for path in paths}
+            left = {f: "" if n in wrong else m for n, (f, m) in enumerate(marks.items())}
+            self._db.set_meta(_MARKS, json.dumps(left))
 
     def count(self) -> int:
         """How many notes there are, used or not."""

@@ -111,14 +111,15 @@ class Changes:
         self._reader = _VaultReader(vault, rules)
         self._closed: list[str] = []
         self.count = self.known = 0  # notes that are here, and how many of them were known
-        self.marks: list[str] = []  # of notes beside each other that are all as they were known
+        # Of notes beside each other by the first one's folder; "" where one is not as it was known.
+        self.marks: dict[str, str] = {}
         self.files = FoundFiles()  # new and changed ones
         for some in _some(walking.walk_folders(vault, self._closed)):
             mark = _mark(some)
             if mark in marks:
                 count = sum(len(one.stamps) for one in some)
                 self.count, self.known = self.count + count, self.known + count
-                self.marks.append(mark)
+                self.marks[some[0].folder] = mark
                 continue
             there: dict[str, tuple[int, int, int]] = {}
             for one in some:
@@ -127,8 +128,9 @@ class Changes:
             self.known += len(before)
             self.count += len(there)
             if before == there:
-                self.marks.append(mark)
+                self.marks[some[0].folder] = mark
                 continue
+            self.marks[some[0].folder] = ""
             self.files.add(one.changed(before) for one in some)
 
     def gone(self, known: Iterable[str]) -> list[str]:
