@@ -15,6 +15,7 @@ from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
+from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.notes import Notes
 from vaultgpt.settings import Rules
 from vaultgpt.tasks import status
@@ -149,6 +150,22 @@ def test_notes_that_were_as_they_are_known_are_not_asked_for_until_one_beside_th
         vault.write("in/1/other.md", body("other"), age_s=0)
         found = ledger.follow(Rules(), NOW + HOUR)
         assert (found.read, found.gone) == (1, 1)
+
+
+def test_a_changed_note_does_not_have_the_words_of_all_summed(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are asked where notes vanished, or one that is new may be held out."""
+    vault.fill(60, prefix="more")
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        assert ledger.meta("held_out_chosen") == "1"
+        vault.write("note003.md", body("other"), age_s=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Entries, "usable_words", None)
+            assert ledger.follow(Rules(), NOW + HOUR).changed == 1
+        vault.write("new.md", body("new"), age_s=0)
+        assert ledger.follow(Rules(), NOW + HOUR).changed == 1
 
 
 def test_odd_names_and_times_are_compared_as_they_were_kept(vault: Vault) -> None:

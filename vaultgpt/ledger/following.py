@@ -83,7 +83,8 @@ class Recording:
                 if recorder is None:
                     self._db.tell_time(now)
                     self._db.set_meta("told_time", str(now))
-                    words = self._entries.usable_words()
+                    some = len(gone) >= _LEAST_GONE  # else nobody asks: a pass over all entries
+                    words = self._entries.usable_words() if some else 0
                     recorder = Recorder(sql, self._key(), now, gone, words)
                 recorder.part(part)
                 self._notes.unmark([scanned.note.path for scanned in part])

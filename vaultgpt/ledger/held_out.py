@@ -203,10 +203,11 @@ class HeldOut:
 
     def decide(self, now: float) -> None:
         """Choose held-out entries among those first seen, once there is enough text."""
+        if not (candidates := self._candidates()):
+            return
         total = self._entries.usable_words(most=_COUNTED_WORDS)
         first = self._db.meta("held_out_chosen") is None
-        candidates = self._candidates()
-        if not candidates or (first and total < LEAST_WORDS):
+        if first and total < LEAST_WORDS:
             return
         if first:
             choices = choose(candidates, total, self._words())

@@ -126,4 +126,4 @@ class Recorded:
     changed: int = 0  # entries with new or other text
     gone_notes: int = 0
     gone_words: int = 0  # of usable entries that are nowhere in the vault any more
-    words_before: int = 0
+    words_before: int = 0  # of usable entries, where enough notes are gone to ask
