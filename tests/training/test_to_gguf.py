@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tests import tiny
 from tests.mirror.conftest import make_adapter
 from tests.mirror.test_families import LLAMA3
+from vaultgpt.bases.kinds import ModelConfig, ropes_of
 from vaultgpt.errors import BaseModelError
 from vaultgpt.training.lora import load_adapter, merged_model
 from vaultgpt.training.to_gguf import write_adapter, write_model
@@ -142,6 +143,23 @@ def test_what_llama_cpp_would_read_otherwise_is_refused_in_a_sentence(
     with pytest.raises(BaseModelError, match=why) as caught:
         write_model(base, None, tmp_path / "x.gguf")
     assert "--merged" in caught.value.mend and not (tmp_path / "x.gguf").exists()
+
+
+def test_a_gemma_3_of_the_older_form_turns_its_windows_by_their_own_base() -> None:
+    """As the hub has it; the newer form is what transformers writes of it."""
+    older: ModelConfig = {
+        "model_type": "gemma3_text",
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+    }
+    newer: ModelConfig = {
+        "model_type": "gemma3_text",
+        "rope_parameters": {
+            "full_attention": {"rope_theta": 1e6, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+        },
+    }
+    assert ropes_of(older) == ropes_of(newer)
 
 
 def test_a_way_of_splitting_that_has_no_name_is_refused(tmp_path: Path) -> None:

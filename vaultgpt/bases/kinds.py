@@ -156,6 +156,35 @@ class TokenizerJson(TypedDict, total=False):
     decoder: TokenizerStep | None
 
 
+def activation_of(config: ModelConfig) -> str:
+    """Between a block's two products, by the name that it has or that its family takes."""
+    kind = config.get("model_type", "")
+    if kind == "gpt2":
+        return config.get("activation_function", "gelu_new")
+    name = config.get("hidden_activation") or config.get("hidden_act")
+    return name or ("gelu_pytorch_tanh" if kind.startswith("gemma") else "silu")
+
+
+def ropes_of(config: ModelConfig) -> tuple[Rope, Rope]:
+    """The parameters of layers that see everything, and of those with a window."""
+    named = config.get("rope_parameters") or {}
+    if "full_attention" in named:
+        return _rope(config, named["full_attention"]), _rope(config, named["sliding_attention"])
+    whole = _rope(config, named)
+    local = config.get("rope_local_base_freq")
+    if config.get("model_type") == "gemma3_text":
+        whole["rope_theta"] = config.get("rope_theta", 1e6)
+        return whole, {"rope_theta": local or 1e4, "rope_type": "default"}
+    return whole, whole
+
+
+def _rope(config: ModelConfig, named: Rope) -> Rope:
+    scaling: Rope = config.get("rope_scaling") or {}
+    rope: Rope = {"rope_theta": config.get("rope_theta", 10000.0), **scaling, **named}
+    rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
+    return rope
+
+
 def check_config(config: Mapping[str, Any], name: str) -> None:
     """BaseModelError unless it is a causal, unquantised text model that transformers knows."""
     if isinstance(quantised := config.get("quantization_config"), dict):

@@ -13,19 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaultgpt.corpus.words import split_words
 from vaultgpt.mirror.logprobs import chance, log_softmax
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.prompting import Healing
 from vaultgpt.mirror.sampling import Dry, Logits, Sampler, Verse
 from vaultgpt.mirror.stopping import OVERTIME, Ending
 from vaultgpt.mirror.vocabulary import Vocabulary
-from vaultgpt.mirror.wording import Wording
+from vaultgpt.mirror.wording import MOST_BARS, Wording
 from vaultgpt.wire import Finish, Piece, TokenChance
 
-_MOST_BARS = 32  # tokens barred at one place before the answer ends there
 _MOST_REWINDS = 400
-_SURE_WORDS, _SURE_TOKENS = 3, 24  # the chance of so many first words is kept
+_SURE_TOKENS = 24  # whose chance is kept
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,8 @@ class Answer:
 
     def sure(self) -> tuple[float, ...]:
         """The chance that the model gave to the first word, to the first two, and to three."""
-        found, words = [], split_words(self.wording.text)[:_SURE_WORDS]
-        for word in words:
+        found = []
+        for word in self.wording.first_words():
             last = self._token_at(word.end - 1)
             if last < len(self._nats):
                 found.append(math.exp(sum(self._nats[: last + 1])))
@@ -237,7 +235,7 @@ class Answer:
             self._barred_ways.add(self._way)
             tried = len(self._barred_ways)
             self._cut(0)
-            if tried > _MOST_BARS or not (self.frame.healing and self._heal(self.frame.healing)):
+            if tried > MOST_BARS or not (self.frame.healing and self._heal(self.frame.healing)):
                 return self.wording.end(0, "stop")
         else:
             bars = self._bars.setdefault(i, set())
@@ -246,7 +244,7 @@ class Answer:
             self._cut(i)
         self._bars = {place: bars for place, bars in self._bars.items() if place <= i}
         self._tried = {place: times for place, times in self._tried.items() if place <= i}
-        if tried > _MOST_BARS or self._rewinds > _MOST_REWINDS:
+        if tried > MOST_BARS or self._rewinds > _MOST_REWINDS:
             if fault.kind == "copied":
                 return self.wording.end(len(self.wording.text), "stop")
             self.wording.pardon()

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
+from vaultgpt.bases.kinds import activation_of
 from vaultgpt.mirror.attention import Step, attend
 from vaultgpt.mirror.lean import KV, LeanModel
 from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
@@ -40,7 +41,7 @@ def fits(config: ModelConfig) -> bool:
     return (
         config.get("model_type") == "gpt2"
         and not set(config) - NEUTRAL - _READ
-        and config.get("activation_function", "gelu_new") in _ACTIVATIONS
+        and activation_of(config) in _ACTIVATIONS
         and config.get("scale_attn_weights", True) is True
         and not any(config.get(key) for key in odd)
     )
@@ -69,7 +70,7 @@ class GPT2(LeanModel):
         self.layers_count = config.get("n_layer", 12)
         self.context = config.get("n_positions", 1024)
         self.eps = config.get("layer_norm_epsilon", 1e-5)
-        self.activation = _ACTIVATIONS[config.get("activation_function", "gelu_new")]
+        self.activation = _ACTIVATIONS[activation_of(config)]
         # openai-community/gpt2 stores "h.0...", save_pretrained "transformer.h.0..."
         self._under = "transformer." if "transformer.wte.weight" in self.weights else ""
         masks = (".attn.bias", ".attn.masked_bias")

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Linear, compiled, turn_by, turn_of
+from vaultgpt.bases.kinds import activation_of, ropes_of
 from vaultgpt.mirror.attention import Step
 from vaultgpt.mirror.lean import KV, LeanModel
 from vaultgpt.mirror.llama_layer import Layer, Parts
@@ -52,12 +53,6 @@ _ROPE_KEYS = keys(
 )
 
 
-def _activation(config: ModelConfig) -> str:
-    gemma = str(config["model_type"]).startswith("gemma")
-    name = config.get("hidden_activation") or config.get("hidden_act")
-    return str(name or (_GELU if gemma else _SILU)[0])
-
-
 def _windows(config: ModelConfig) -> list[int | None]:
     """Each layer's window; None where all positions are seen."""
     count, window = config["num_hidden_layers"], config.get("sliding_window")
@@ -71,26 +66,6 @@ def _windows(config: ModelConfig) -> list[int | None]:
     return [None if kind == "full_attention" else window for kind in kinds]
 
 
-def _ropes(config: ModelConfig) -> tuple[Rope, Rope]:
-    """The parameters of layers that see everything, and of those with a window."""
-    named = config.get("rope_parameters") or {}
-    if "full_attention" in named:
-        return _rope(config, named["full_attention"]), _rope(config, named["sliding_attention"])
-    whole = _rope(config, named)
-    local = config.get("rope_local_base_freq")
-    if config["model_type"] == "gemma3_text":
-        whole["rope_theta"] = config.get("rope_theta", 1e6)
-        return whole, {"rope_theta": local or 1e4, "rope_type": "default"}
-    return whole, whole
-
-
-def _rope(config: ModelConfig, named: Rope) -> Rope:
-    scaling: Rope = config.get("rope_scaling") or {}
-    rope: Rope = {"rope_theta": config.get("rope_theta", 10000.0), **scaling, **named}
-    rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
-    return rope
-
-
 def fits(config: ModelConfig) -> bool:
     """Whether this forward pass is the whole truth about such a configuration."""
     kind = config.get("model_type")
@@ -100,12 +75,12 @@ def fits(config: ModelConfig) -> bool:
     odd = ("final_logit_softcapping", "attn_logit_softcapping", "use_bidirectional_attention")
     kinds = {"full_attention", "sliding_attention"}
     return (
-        _activation(config) in (_GELU if gemma else _SILU)
+        activation_of(config) in (_GELU if gemma else _SILU)
         and config.get("pretraining_tp", 1) == 1
         and not config.get("rope_interleaved")
         and not any(config.get(key) for key in odd)
         and not set(config.get("layer_types") or []) - kinds
-        and all(_turns_plainly(rope) for rope in _ropes(config))
+        and all(_turns_plainly(rope) for rope in ropes_of(config))
     )
 
 
@@ -148,8 +123,8 @@ class Llama(LeanModel):
         self.layers_count = config["num_hidden_layers"]
         self.context = config.get("max_position_embeddings", 2048)
         self.eps = config.get("rms_norm_eps", 1e-6)
-        self.gelu = _activation(config) in _GELU
-        self.windows, self.ropes = _windows(config), _ropes(config)
+        self.gelu = activation_of(config) in _GELU
+        self.windows, self.ropes = _windows(config), ropes_of(config)
         self.residual_scale = config.get("residual_multiplier", 1.0)
         scalar = config.get("query_pre_attn_scalar", self.head_dim)
         attention = config.get("attention_multiplier", scalar**-0.5)

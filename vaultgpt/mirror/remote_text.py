@@ -13,18 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
-from vaultgpt.corpus.words import split_words
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.openai_client import Chunk, Fields, OpenAIClient
 from vaultgpt.mirror.stopping import OVERTIME, Ending
 from vaultgpt.mirror.vocabulary import Vocabulary
-from vaultgpt.mirror.wording import Wording
+from vaultgpt.mirror.wording import MOST_BARS, Wording
 from vaultgpt.wire import Piece
 
-_MOST_BARS = 32  # tokens barred at one place before the answer ends there
 _IGNORED = 8  # as many are counted where a server writes again what was barred
 _MOST_REWINDS = 60  # each is a request
-_SURE_WORDS = 3  # the chance of so many first words is told
 _SPACES = re.compile(r"(?<=\S)[ \t]+\Z")
 _BROKEN = "\ufffd"  # what servers write for a part of a character
 
@@ -177,7 +174,7 @@ class RemoteText:
         step = _IGNORED if bars.issuperset(tokens) else 1
         bars.update(tokens)
         self._tried[start] = tried = self._tried.get(start, 0) + step
-        if tried > _MOST_BARS or self._rewinds > _MOST_REWINDS:
+        if tried > MOST_BARS or self._rewinds > _MOST_REWINDS:
             if fault.kind == "copied" or self._owes_space:
                 return self.wording.end(len(self.wording.text), "stop")
             self.wording.pardon(to_come=self._rewinds > _MOST_REWINDS)
@@ -204,7 +201,7 @@ class RemoteText:
     def sure(self) -> tuple[float, ...]:
         """The chance of the first word, of two and of three, where the server told it."""
         found = []
-        for word in split_words(self.wording.text)[:_SURE_WORDS]:
+        for word in self.wording.first_words():
             told = self._nats[: self._chunk_at(word.end - 1) + 1]
             if told and None not in told:
                 found.append(round(math.exp(sum(n for n in told if n is not None)), 4))

@@ -10,12 +10,14 @@ import re
 import sys
 
 from vaultgpt.corpus.habits import Habits
-from vaultgpt.corpus.words import split_words
+from vaultgpt.corpus.words import Word, split_words
 from vaultgpt.mirror.copy_guard import CopyGuard, Runs
 from vaultgpt.mirror.manner import Fault, Manner
 from vaultgpt.mirror.stopping import MAY_BE_SHORT, Ending, StoppingCriteria
 from vaultgpt.wire import Finish, Piece, Prompt
 
+MOST_BARS = 32  # tokens barred at one place before the answer ends there
+_SURE_WORDS = 3  # the chance of so many first words is told
 _LEAST_WORDS = 3  # of an answer that ends by itself; a shorter one is written anew
 _MOST_SHORT = 4  # times, before a short one stands
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -109,6 +111,10 @@ class Wording:
     def _enough(self, upto: int) -> bool:
         any_length = self._stopping.length in MAY_BE_SHORT
         return any_length or len(split_words(self.text[:upto])) >= _LEAST_WORDS
+
+    def first_words(self) -> list[Word]:
+        """Those whose chance is told."""
+        return split_words(self.text)[:_SURE_WORDS]
 
     # What is given away -----------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import gguf
 import torch
 from torch import Tensor
 
-from vaultgpt.bases.kinds import ModelConfig, Rope
+from vaultgpt.bases.kinds import ModelConfig, Rope, activation_of, ropes_of
 from vaultgpt.children import no_core, private_stdout
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
@@ -55,35 +55,23 @@ def _unlike(kind: str, config: ModelConfig) -> str:
             return "its attention has a scale of its own"
         if kind == "gemma2" and _period(config) != 2:
             return "its windows do not alternate"
-    if not _activation(kind, config):
+    if not _activates_as_expected(kind, config):
         return "its activation is another than its family's"
     if any(config.get(key) for key in _ODD):
         return "its attention is scaled by layers"
     if kind == "qwen2" and config.get("use_sliding_window"):
         return "it has sliding windows"
-    rope = _rope(config)
-    if rope.get("rope_type", "default") not in ("default", "linear", "llama3"):
+    rope, _ = ropes_of(config)
+    if rope["rope_type"] not in ("default", "linear", "llama3"):
         return f"its positions are stretched ({rope['rope_type']})"
     return "" if rope.get("partial_rotary_factor", 1.0) == 1.0 else "its positions are partial"
 
 
-def _activation(kind: str, config: ModelConfig) -> bool:
-    """Whether it is the one that llama.cpp takes for granted."""
-    name = config.get("hidden_activation") or config.get("hidden_act")
-    name = config.get("activation_function", "gelu_new") if kind == "gpt2" else name
-    smooth = ("gelu_new", "gelu_pytorch_tanh", None)
-    return name in (smooth if kind == "gpt2" or kind in _SHIFTED else ("silu", "swish", None))
-
-
-def _rope(config: ModelConfig, sliding: bool = False) -> Rope:
-    """How the layers' positions turn, those with a window if `sliding`."""
-    named = config.get("rope_parameters") or config.get("rope_scaling") or Rope()
-    if "full_attention" in named:
-        named = named["sliding_attention" if sliding else "full_attention"]
-    found: Rope = {**named}
-    found.setdefault("rope_theta", config.get("rope_theta", 10000.0))
-    found["rope_type"] = found.get("rope_type", found.get("type", "default"))
-    return found
+def _activates_as_expected(kind: str, config: ModelConfig) -> bool:
+    """Whether its activation is the one that llama.cpp takes for granted."""
+    smooth = ("gelu_new", "gelu_pytorch_tanh")
+    wanted = smooth if kind == "gpt2" or kind in _SHIFTED else ("silu", "swish")
+    return activation_of(config) in wanted
 
 
 def _period(config: ModelConfig) -> int:
@@ -159,7 +147,7 @@ def _add_facts(writer: Any, config: ModelConfig, half: bool) -> None:
     writer.add_value_length(width)
     writer.add_rope_dimension_count(width)
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    _add_rope(writer, _rope(config), width)
+    _add_rope(writer, ropes_of(config)[0], width)
     _add_own(writer, config)
 
 
@@ -198,7 +186,7 @@ def _add_own(writer: Any, config: ModelConfig) -> None:
         writer.add_sliding_window(config["sliding_window"])
     if kind == "gemma3_text":
         writer.add_sliding_window_pattern(_period(config))
-        writer.add_rope_freq_base_swa(_rope(config, sliding=True)["rope_theta"])
+        writer.add_rope_freq_base_swa(ropes_of(config)[1]["rope_theta"])
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
         writer.add_final_logit_softcapping(config["final_logit_softcapping"])

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 
+from vaultgpt.bases.kinds import activation_of
 from vaultgpt.training.written_block import DecoderLayer, Norm, Pass, hold
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class _WrittenBackbone:
         if config.model_type == "gemma3_text":
             self.kinds = list(config.layer_types)
         self.blocks = [
-            DecoderLayer(layer, kind, _activation(config), self.dtype)
+            DecoderLayer(layer, kind, activation_of(config.to_dict()), self.dtype)
             for layer, kind in zip(self.backbone.layers, self.kinds, strict=True)
         ]
         self.norm = Norm(self.backbone.norm)
@@ -158,7 +159,7 @@ def write_out(base: BaseModel, whole: bool = True) -> _WrittenBackbone | None:
         return None
     if not (base.packs and base.plain_head):
         return None
-    if _activation(config) not in _ACTIVATIONS:
+    if activation_of(config.to_dict()) not in _ACTIVATIONS:
         return None
     if not all(isinstance(layer, LoraLinear) for layer in _linears(base)):
         return None
@@ -177,10 +178,6 @@ def write_out(base: BaseModel, whole: bool = True) -> _WrittenBackbone | None:
         written.close()
         return None
     return written
-
-
-def _activation(config: Any) -> str:
-    return str(getattr(config, "hidden_activation", None) or config.hidden_act)
 
 
 def _linears(base: BaseModel) -> Iterator[Any]:

@@ -18,9 +18,9 @@ _QUERIES = frozenset(
 )
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^\n]*)")
 _HEADING = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(?=\S)([^\n]*)")
-_PICTURE = r"[\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f\u200d]"
+PICTURE = r"[\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f\u200d]"
 _FIELD = re.compile(
-    rf"[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__|_|\*)?(?:[^\W_]|{_PICTURE})(?:[\w /-]|{_PICTURE}){{0,40}}"
+    rf"[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__|_|\*)?(?:[^\W_]|{PICTURE})(?:[\w /-]|{PICTURE}){{0,40}}"
     r"(?:\*\*|__|_|\*)?"
     r"::(?=[ \t\r\n]|\Z)[ \t]*"
 )
@@ -244,9 +244,9 @@ LINK_TARGET = re.compile(
     r"(?:[ \t]{1,8}(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)"
 )
 INLINE_FIELD = re.compile(
-    rf"\[(?:[^\W_]|{_PICTURE})(?:[\w /-]|{_PICTURE}){{0,40}}::"
+    rf"\[(?:[^\W_]|{PICTURE})(?:[\w /-]|{PICTURE}){{0,40}}::"
     r"(?:[^\[\]\n]|\[\[[^\[\]\n]{0,200}\]\]|\[[^\[\]\n]{0,200}\]){0,300}\]"
-    rf"|\((?:[^\W_]|{_PICTURE})(?:[\w /-]|{_PICTURE}){{0,40}}::"
+    rf"|\((?:[^\W_]|{PICTURE})(?:[\w /-]|{PICTURE}){{0,40}}::"
     r"(?:[^()\n]|\([^()\n]{0,200}\)){0,300}\)"
 )
 BLOCK_REFERENCE = re.compile(r"\(\([0-9a-fA-F-]{36}\)\)")  # Logseq's
