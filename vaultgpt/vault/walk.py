@@ -255,21 +255,22 @@ def _lies_in(place: str, root: str) -> bool:
     return real == home or real.startswith(home.rstrip(os.sep) + os.sep)
 
 
-def _ordered(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
-    """Names in NFC first: they keep their path when another form of the same name lies beside.
-    One that was given is let go of: asked for its status, it keeps that, 600 bytes."""
+def _ordered(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    """To be taken from the end, names in NFC first: they keep their path when another form of the
+    same name lies beside."""
     found = list(entries)
     if not "".join([entry.name for entry in found]).isascii():
         found.sort(key=lambda e: (not unicodedata.is_normalized("NFC", e.name), e.name))
     found.reverse()
-    while found:
-        yield found.pop()
+    return found
 
 
-def _fill(found: Listing, entries: Iterable[os.DirEntry[str]]) -> None:
-    """File a folder's entries, notes and folders."""
+def _fill(found: Listing, entries: list[os.DirEntry[str]]) -> None:
+    """File a folder's entries, notes and folders, from the end. Each is let go of then: one that
+    was asked for its status keeps that, 600 bytes."""
     folder, stamps = found.folder, found.stamps
-    for entry in entries:
+    while entries:
+        entry = entries.pop()
         name = entry.name
         try:
             if (
