@@ -10,7 +10,7 @@ import re
 import shutil
 import threading
 import weakref
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -645,6 +645,34 @@ def test_a_paused_round_goes_on_where_the_settings_say_by_now(paused: Vault) -> 
     trainer = Heard(after=0.79)
     assert go(paused, trainer, base=BIG, now=NOW + DAY)["round"] == 2
     assert trainer.texts == [job] and told == [anew]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["a new key", "a key that is gone"])
+def test_a_paused_round_goes_on_after_an_upgrade_whose_settings_are_others(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """1. A full round is paused. 2. An upgrade, whose [training] has a key more, or one fewer.
+    3. A round. Result: it goes on by the job of its beginning."""
+    one_more = [("patience", int, 3)]
+    other: Any = make_dataclass("Training", one_more, bases=(Training,), frozen=True)
+
+    def have_the_key(patch: pytest.MonkeyPatch) -> None:
+        for module in ("paused", "round"):
+            patch.setattr(f"vaultgpt.training.{module}.Training", other)
+        vault.settings = replace(vault.settings, training=other())
+
+    with monkeypatch.context() as first:
+        if before:
+            have_the_key(first)
+        pause(vault, monkeypatch)
+    job = (vault.state.staging / "r000002" / "job.json").read_text()
+    assert ("patience" in job) == before
+    vault.settings = replace(vault.settings, training=Training())
+    if not before:
+        have_the_key(monkeypatch)
+    trainer = FakeTrainer(after=0.79)
+    assert go(vault, trainer, base=BIG, now=NOW + DAY)["round"] == 2
+    assert trainer.texts == [job]
 
 
 def test_a_paused_round_is_judged_in_the_arithmetic_that_writes_by_now(paused: Vault) -> None:

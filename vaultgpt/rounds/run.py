@@ -7,8 +7,6 @@ Knows nothing about torch; the trainer is another process.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import shutil
 import threading
 import time
@@ -24,7 +22,7 @@ from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import TrainingError, UsageError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
-from vaultgpt.ledger import LearnedParagraph, Ledger
+from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
 from vaultgpt.rounds.ending import busy, end_lost, give_up, must_stop
 from vaultgpt.rounds.mend import repair
@@ -39,6 +37,7 @@ from vaultgpt.training.paused import (
     LONG_S,
     PausedRound,
     begun_round,
+    digest_of,
     fix,
     lost,
     overtaken,
@@ -50,7 +49,6 @@ from vaultgpt.training.round import (
     BY_ITSELF,
     WRITES,
     Asked,
-    Job,
     Report,
     Round,
     SegmentScores,
@@ -231,8 +229,8 @@ class _Run:
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
         """What was staged in its first night; None where that is not what lies there."""
-        kept = unfix(found.folder)
-        if kept is None or self._digest(*kept) != found.row.plan_digest:
+        kept = unfix(found, self.ledger.key)
+        if kept is None:
             return None
         job, learned = kept
         if (Path(job.base), Path(job.out)) != (self.base.folder, found.folder / "out"):
@@ -305,22 +303,7 @@ class _Run:
             manual=round_.asked.manual,
         )
         self.ledger.forgotten.bar(made.barred)
-        return made, folder, self._digest(made.job, made.learned)
-
-    def _digest(self, job: Job, learned: list[LearnedParagraph]) -> str:
-        """Of all that a round is to do and to enter, keyed, for it tells of the author's text."""
-        body = json.dumps(
-            {
-                **job.__dict__,
-                "round": job.round.__dict__ | {"why": "", "cause": "", "asked": None},
-                "items": [i.__dict__ for i in job.items],
-                "learned": learned,
-            },
-            sort_keys=True,
-            default=str,
-        )
-        text = body.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, key=self.ledger.key, digest_size=16).hexdigest()
+        return made, folder, digest_of(asdict(made.job), made.learned, self.ledger.key)
 
     def _begin(self, round_: Round, made: Assembled, folder: Path, digest: str, now: float) -> None:
         shutil.rmtree(folder, ignore_errors=True)

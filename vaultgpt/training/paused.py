@@ -7,6 +7,7 @@ about torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -134,24 +135,48 @@ def fix(
 def _fixed(
     ledger: Ledger, sha256: Mapping[str, str], settings: Mapping[str, Any], compare: dict[str, str]
 ) -> _Fixed:
-    known = asdict(Training()) | dict(settings)  # what an older version did not have yet
-    kept = {key: value for key, value in known.items() if key not in _FREE}
     return _Fixed(
         base_sha256=dict(sha256),
-        settings=kept,
+        settings=_binding(settings),
         compare=compare,
         forgot_at=ledger.meta("forgot_at"),
     )
 
 
-def unfix(folder: Path) -> tuple[Job, list[LearnedParagraph]] | None:
-    """The job as it was begun and what it teaches; None where they can't be read."""
+def _binding(settings: Mapping[str, Any]) -> dict[str, object]:
+    """What of them says what is learned; of a key that another version has, the default or none."""
+    known = asdict(Training())
+    return {key: settings.get(key, known[key]) for key in known if key not in _FREE}
+
+
+def unfix(found: PausedRound, key: bytes) -> tuple[Job, list[LearnedParagraph]] | None:
+    """The job as it was begun and what it teaches; None where that is not what lies there."""
     try:
-        taught: _Taught = read_json(folder / _TAUGHT)
+        taught: _Taught = read_json(found.folder / _TAUGHT)
         learned = [(str(e), str(d), int(w)) for e, d, w in taught["learned"]]
-        return Job.from_json(read_json(folder / "job.json")), learned
-    except (OSError, ValueError, KeyError, TypeError):
+        job = read_json(found.folder / "job.json")
+        if digest_of(job, learned, key) != found.row.plan_digest:
+            return None
+        return Job.from_json(job), learned
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def digest_of(job: Mapping[str, Any], learned: list[LearnedParagraph], key: bytes) -> str:
+    """Of all that a round is to do and to enter, as the job's file has it or as `asdict` makes it.
+
+    Keyed, for it tells of the author's text. Of the file itself: to another version's `Training`
+    the settings of a paused round would be others.
+    """
+    settings = ", ".join(f"{name}={value!r}" for name, value in job["settings"].items())
+    body = {
+        **job,
+        "round": job["round"] | {"why": "", "cause": "", "asked": None},
+        "settings": f"Training({settings})",  # as it says itself, and was entered from the first
+        "learned": learned,
+    }
+    text = json.dumps(body, sort_keys=True).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, key=key, digest_size=16).hexdigest()
 
 
 def overtaken(
@@ -168,6 +193,7 @@ def overtaken(
     try:
         then: _Fixed = read_json(found.folder / _FIXED)
         beside = then["compare"] if compare is None else compare
+        then["settings"] = _binding(then["settings"])
         now = _fixed(ledger, sha256, json.loads(json.dumps(asdict(training))), beside)
         causes = {
             "forgot_at": "a note was forgotten",
