@@ -198,6 +198,7 @@ def test_an_unknown_generation_is_one_clear_line(trained: Trained) -> None:
     for args in (("activate", "g000999"), ("continue", "--text", "x", "--generation", "g000999")):
         done = trained(*args)
         assert done.status == 1 and "g000999" in done.err
+        assert len(done.err.strip().splitlines()) == 1, "it is refused before anything is loaded"
 
 
 def test_config_shows_every_option_and_sets_one(trained: Trained) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from vaultgpt.commands import continue_
 from vaultgpt.commands.common import locate_note
 from vaultgpt.errors import NotFound, VaultGPTError
 from vaultgpt.settings import Rules
@@ -76,7 +79,9 @@ class Service:
         self.asked = request
         for letter in self.texts[0]:
             hear({"event": "piece", "text": letter})
-        return {"text": self.texts[0], "texts": self.texts}
+        answer: dict[str, Any] = {"text": self.texts[0], "texts": self.texts, "tags": []}
+        nothing = {"tokens_per_s": None, "engine_problem": None}
+        return {**answer, **nothing, "generation": "g000001"}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +113,36 @@ def test_a_table_s_cell_stays_one_line(state: VaultState) -> None:
 def test_a_text_comes_as_it_was_written(state: VaultState) -> None:
     service = Service(state, ["> a\n\n- b"])
     assert write(cast(Any, service), Request(text="And then"))["text"] == "> a\n\n- b"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "asked", "shown"),
+    [
+        (True, {"text": "I went hi"}, "I went highway.\n"),
+        (True, {"text": "One.\n\nI went hi"}, "I went highway.\n"),
+        (True, {"text": "One.\n\n"}, "ghway.\n"),
+        (True, {"text": "hi", "n": 2}, "highway.\n\n---\n\nhill.\n"),
+        (True, {"text": "hi", "form": "question"}, "ghway.\n"),
+        (True, {"note": "plain"}, f"{PROSE}\nghway.\n"),
+        (False, {"text": "I went hi"}, "ghway.\n"),
+        (False, {"text": "hi", "n": 2}, "ghway.\n\n---\n\nll.\n"),
+    ],
+)
+def test_a_terminal_shows_what_a_text_goes_on_from_and_a_pipe_has_new_text_alone(
+    state: VaultState,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    asked: dict[str, Any],
+    shown: str,
+) -> None:
+    """Result: a word that was begun is read whole."""
+    texts = ["ghway.", "ll."][: asked.get("n", 1)]
+    monkeypatch.setattr(continue_, "vault_service", lambda *_: Service(state, texts))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    note = state.vault / f"{asked.pop('note')}.md" if "note" in asked else None
+    continue_.continue_(vault=state.vault, note=note, **asked)
+    assert re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out) == shown
 
 
 def test_a_note_that_is_not_there_is_looked_for_in_the_vault_that_its_path_leads_into(

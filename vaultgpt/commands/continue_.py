@@ -37,7 +37,7 @@ from vaultgpt.tasks.continue_ import (
 from vaultgpt.tasks.language import unread_text
 from vaultgpt.tasks.schemas import MAX_SEED
 from vaultgpt.tasks.status import silenced
-from vaultgpt.tasks.vault_service import Here, vault_service
+from vaultgpt.tasks.vault_service import vault_service
 from vaultgpt.wire import Prompt, Sampling
 
 
@@ -101,20 +101,12 @@ def continue_(
     checked(request)  # what has no meaning is refused before anything else is said
     for said in _beforehand(state, request):
         err.print(said, style="yellow", markup=False)
-    live = not as_json and n == 1 and sys.stdout.isatty()
     service = vault_service(state, others)
-    if isinstance(service, Here) and not as_json:
-        said = "Loading the model; under a running `vaultgpt serve` it would write at once."
-        err.print(said, style="dim", markup=False)
-    answer = write(
-        service,
-        request,
-        (lambda piece: out.print(piece, end="", markup=False)) if live else None,
-    )
     if as_json:
-        print_json(answer)
-    else:
-        _show(answer, live)
+        print_json(write(service, request))
+        return
+    shown = _Screen(request, live=n == 1)
+    shown.end(write(service, request, shown.hear, shown.say))
 
 
 def _meant(note: Path | None, text: str | None, vault: Path | None) -> tuple[VaultState, Request]:
@@ -138,17 +130,46 @@ def _beforehand(state: VaultState, request: Request) -> list[str]:
     return [each for each in said if each]
 
 
-def _show(answer: Continued, live: bool) -> None:
-    """The texts, if they did not stand there as they came; then who wrote them, and how fast."""
-    if live:
+class _Screen:
+    """What is printed: into a pipe new text alone, on a terminal after what it goes on from.
+
+    A text that ends within a word is else only the rest of that word.
+    """
+
+    def __init__(self, request: Request, live: bool) -> None:
+        """`live` shows text as it comes, where a terminal does."""
+        terminal = sys.stdout.isatty()
+        self._live, self._begun = live and terminal, False
+        goes_on = terminal and request.form != "question"
+        self._given = request.text.rpartition("\n\n")[2] if goes_on else ""
+
+    def hear(self, piece: str) -> None:
+        """The next piece of the first text."""
+        if self._live:
+            if not self._begun:
+                self._print_given()
+            self._begun = True
+            out.print(piece, end="", markup=False)
+
+    def say(self, sentence: str) -> None:
+        """What is waited for."""
+        err.print(sentence, style="dim", markup=False)
+
+    def _print_given(self) -> None:
+        out.print(self._given, end="", style="dim", markup=False)
+
+    def end(self, answer: Continued) -> None:
+        """The texts, if they did not stand there as they came; then who wrote, and how fast."""
+        for at, text in enumerate([] if self._live else answer["texts"]):
+            out.print("\n\n---\n\n" if at else "", end="", markup=False)
+            self._print_given()
+            out.print(text, end="", markup=False)
         out.print()
-    else:
-        out.print("\n\n---\n\n".join(answer["texts"]), markup=False)
-    if answer["engine_problem"]:
-        err.print(answer["engine_problem"], style="yellow", markup=False)
-    voice = " ".join(f"#{t}" for t in answer["tags"]) or "no tag"
-    speed = f", {answer['tokens_per_s']:.0f} tokens/s" if answer["tokens_per_s"] else ""
-    err.print(f"{answer['generation']} · {voice}{speed}", style="dim", markup=False)
+        if answer["engine_problem"]:
+            err.print(answer["engine_problem"], style="yellow", markup=False)
+        voice = " ".join(f"#{t}" for t in answer["tags"]) or "no tag"
+        speed = f", {answer['tokens_per_s']:.0f} tokens/s" if answer["tokens_per_s"] else ""
+        err.print(f"{answer['generation']} · {voice}{speed}", style="dim", markup=False)
 
 
 def _tags(given: str | None) -> tuple[str, ...] | None:

@@ -39,7 +39,8 @@ from vaultgpt.vault.reconcile import read_one
 from vaultgpt.wire import Hear, Piece, ProgressEvent, Prompt, Sampling, Usage
 from vaultgpt.workers.mirror import MirrorProcess, Opening, mirror_opening
 
-_OnPiece = Callable[[str], None]
+_Say = Callable[[str], None]
+_LOADS = "Loading the model; under a running `vaultgpt serve` it would write at once."
 
 
 class Continued(TypedDict):
@@ -165,12 +166,21 @@ def checked(request: Request) -> CompletionRequest:
         raise UsageError(_first_problem(error)) from None
 
 
-def write(service: VaultService, request: Request, on_piece: _OnPiece | None = None) -> Continued:
-    """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes."""
+def write(
+    service: VaultService,
+    request: Request,
+    on_piece: _Say | None = None,
+    on_say: _Say = lambda sentence: None,
+) -> Continued:
+    """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes,
+    `on_say` what the author waits for."""
     asked, shown = checked(request), Insertion(request.place)
 
     def hear(event: ProgressEvent) -> None:
-        tell(shown.add(event["text"]))
+        if event["event"] == "say":
+            on_say(event["text"])
+        else:
+            tell(shown.add(event["text"]))
 
     def tell(text: str) -> None:
         if on_piece is not None and text:
@@ -267,6 +277,12 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> Continued:
     prompt = to_prompt(asked, service.settings.mirror)
     require_room(service.state.folder)  # to remember that the text is ours
     opening = service.with_desk(lambda desk: mirror_opening(desk.state, desk.settings, desk.ledger))
+    if prompt.model not in ("mirror", "base", *opening.generations):
+        raise NotFound(
+            f"There is no voice {prompt.model} on the base in use.",
+            "`vaultgpt generations` lists them.",
+        )
+    hear({"event": "say", "text": _LOADS})
     texts, usage = asyncio.run(_by_worker(opening, prompt, hear))
 
     def keep(desk: Desk) -> None:
@@ -289,12 +305,6 @@ def _here(service: Here, asked: CompletionRequest, hear: Hear) -> Continued:
 
 
 async def _by_worker(opening: Opening, prompt: Prompt, hear: Hear) -> tuple[list[str], Usage]:
-    if prompt.model not in ("mirror", "base", *opening.generations):
-        raise NotFound(
-            f"There is no voice {prompt.model} on the base in use.",
-            "`vaultgpt generations` lists them.",
-        )
-
     async def ask() -> Opening:
         return opening
 
