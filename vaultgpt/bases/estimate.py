@@ -183,11 +183,15 @@ def _one(word: str) -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """Decimal gigabytes: memory in all, free disk where models lie, the largest card's memory."""
+    """Decimal gigabytes: memory in all, free disk where models lie, the largest card's memory.
+
+    `bf16`: its processor multiplies bfloat16, and learning takes less memory.
+    """
 
     memory_gb: float
     disk_gb: float
     card_gb: float = 0.0
+    bf16: bool = True
 
 
 def this_machine() -> Machine:
@@ -195,7 +199,7 @@ def this_machine() -> Machine:
     import psutil
 
     memory = psutil.virtual_memory().total / 1e9
-    return Machine(memory, free_bytes(models_root()) / 1e9, _card_gb())
+    return Machine(memory, free_bytes(models_root()) / 1e9, _card_gb(), _multiplies_bf16())
 
 
 def _card_gb() -> float:
@@ -213,8 +217,8 @@ def _card_gb() -> float:
 
 def _misfit(known: Known, machine: Machine) -> str:
     """Why a base does not fit, as the end of "it ..."; "" when it does."""
-    if known.learning_gb > max(machine.memory_gb, machine.card_gb):
-        return f"needs {known.learning_gb:.0f} GB of memory"
+    if (needs := known.learning_gb(bf16=machine.bf16)) > max(machine.memory_gb, machine.card_gb):
+        return f"needs {needs:.0f} GB of memory"
     if known.gigabytes + _KEPT_GB > machine.disk_gb and not _is_here(known):
         return f"needs {known.gigabytes + _KEPT_GB:.0f} GB of disk"
     return ""
@@ -233,10 +237,10 @@ def advised(language: str | None, machine: Machine) -> Known | None:
     return next((k for k in fitting if not k.languages or language in (None, *k.languages)), None)
 
 
-def fitting() -> list[tuple[Known, str]]:
-    """The catalogue beside why each does not fit this machine."""
-    machine = this_machine()
-    return [(known, _misfit(known, machine)) for known in ADVISED]
+def fitting() -> list[tuple[Known, float, str]]:
+    """The catalogue; the gigabytes that each learns in here, and why it does not fit, or ""."""
+    here = this_machine()
+    return [(known, known.learning_gb(bf16=here.bf16), _misfit(known, here)) for known in ADVISED]
 
 
 def require_disk_and_memory(
@@ -252,7 +256,7 @@ def require_disk_and_memory(
         )
     if not learns_here or guess_device(training.device) != "cpu":
         return
-    memory, free_gb = _foreseen_gb(base), _free_gb()
+    memory, free_gb = _foreseen_gb(base, training.dtype), _free_gb()
     if free_gb < _CERTAIN * memory:
         raise StateError(
             f"A round on {base.name} takes about {memory:.1f} GB of memory, and {free_gb:.1f} GB "
@@ -261,11 +265,13 @@ def require_disk_and_memory(
         )
 
 
-def _foreseen_gb(base: BaseInfo) -> float:
+def _foreseen_gb(base: BaseInfo, dtype: str) -> float:
+    bf16 = _multiplies_bf16() if dtype == "auto" else dtype == "bfloat16"
     known = known_base(base.name)
     if known is not None:
-        return known.learning_gb
-    return learning_gb(base.parameters, base.vocab * base.hidden * (1 if base.tied else 2))
+        return known.learning_gb(bf16=bf16)
+    embedding = base.vocab * base.hidden * (1 if base.tied else 2)
+    return learning_gb(base.parameters, embedding, bf16=bf16)
 
 
 def _free_gb() -> float:

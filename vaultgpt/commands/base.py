@@ -115,14 +115,14 @@ def _list(state: VaultState | None, as_json: bool) -> None:
             gigabytes=known.gigabytes,
             licence=known.licence,
             languages=known.reads,
-            memory_gb=round(known.learning_gb, 2),
+            memory_gb=round(memory_gb, 2),
             fits=not why,
             why=why or None,
             package=known.packed,
             tried=known.tried,
             note=known.note or None,
         )
-        for known, why in fitting()
+        for known, memory_gb, why in fitting()
     ]
     if as_json:
         facts = _facts(found) if found else {"base": None}
@@ -190,7 +190,7 @@ def _print_rows(rows: list[_CatalogueRow], used: str | None) -> None:
     out.print(f"{mark} {'pebble':<13}   12 M    none English comes along   the demonstration")
     for row in rows:
         mark = "*" if used and used.split("@")[0] in (row["id"], row["package"]) else " "
-        fits = f"learns in {row['memory_gb']:.0f} GB of memory" if row["fits"] else row["why"]
+        fits = f"learns in {row['memory_gb']:.1f} GB of memory" if row["fits"] else row["why"]
         size = f"{row['parameters'] / 1e6:,.0f} M"
         out.print(
             f"{mark} {row['name']:<13} {size:>6} {row['gigabytes']:>4} GB "
