@@ -46,8 +46,8 @@ _MEMORY = (b"MemoryError", b"OutOfMemoryError", b"bad_alloc", b"allocate memory"
 _SET_DUMPABLE = 4  # of prctl(2)
 _STARTED_IN = os.path.abspath(os.curdir)
 _RESTS_S = 2.0  # that an upgrade must lie there unchanged: it is written file by file
-_BEGINNINGS = (["vaultgpt.daemon.serving"], ["vaultgpt", "serve", "--help"])  # of a daemon
-_BEGIN_S = 60.0  # for one of them
+_BEGINNING = ("vaultgpt", "serve", "--check")  # of a daemon, whatever its modules are called
+_BEGIN_S = 60.0  # for it
 
 
 class _Code:
@@ -79,7 +79,7 @@ class _Code:
         if not self.changed() or time.monotonic() - self._since < _RESTS_S:
             return False
         if not self._tried:
-            self._starts, self._tried = all(map(_ends_well, _BEGINNINGS)), True
+            self._starts, self._tried = _ends_well(*_BEGINNING), True
         return self._starts
 
     def _look(self) -> dict[str, tuple[int, int]]:
@@ -108,7 +108,7 @@ def own_code() -> _Code:
     return _Code(Path(__file__).resolve().parent)
 
 
-def _ends_well(line: list[str]) -> bool:
+def _ends_well(*line: str) -> bool:
     """Whether what is started so ends with status 0."""
     try:
         return not subprocess.run(

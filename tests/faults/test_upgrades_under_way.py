@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.daemon.conftest import state  # noqa: F401
@@ -25,6 +27,7 @@ from vaultgpt.tasks.doctor import check_vault
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there a daemon can't begin anew")
 WORKER = Path("mirror") / "mirror_worker.py"
+SHARING = Path("mirror") / "sharing.py"
 
 
 @pytest.fixture
@@ -57,14 +60,20 @@ def daemon(
         yield serving
 
 
-def upgrade(package: Path, **more: str) -> None:
-    """Another version, whose mirror's worker is another module: with the old name none starts."""
-    for path in [package / "__init__.py", *package.rglob("*.py")]:
+def upgrade(package: Path, *renamed: Path) -> None:
+    """Another version, whose mirror's worker is another module, as are those that are `renamed`:
+    with the old name none starts."""
+    modules = [WORKER, *renamed]
+    for path in package.rglob("*.py"):
         text = path.read_text("utf-8")
-        changed = text.replace('"0.1.0"', '"0.1.1"').replace("mirror_worker", "other_worker")
+        changed = text.replace('"0.1.0"', '"0.1.1"')
+        for module in modules:
+            folder = module.parent.name
+            changed = changed.replace(f"{folder}.{module.stem}", f"{folder}.other_{module.stem}")
         if changed != text:
             path.write_text(changed, "utf-8")
-    (package / WORKER).rename(package / WORKER.with_name("other_worker.py"))
+    for module in modules:
+        (package / module).rename(package / module.with_name(f"other_{module.name}"))
 
 
 def test_the_daemon_begins_anew_and_nobody_is_kept_out(daemon: Serving, package: Path) -> None:
@@ -146,6 +155,64 @@ def test_one_that_does_not_start_is_said_and_the_daemon_goes_on(
     serving.write_text(f"{kept}\n# other\n", "utf-8")
     wait_for(lambda: "listening" in daemon_log(daemon)[1:], 90)
     assert daemon.ask(prompt="I walked", max_tokens=3)["choices"][0]["text"]
+
+
+def test_one_whose_daemon_is_made_of_other_modules_is_taken_for_one_that_starts(
+    package: Path,
+) -> None:
+    """1. A process of a daemon's. 2. An upgrade, with other names for the modules of daemon,
+    service and engine. Result: it is found whole: nobody waits for a name that is gone.
+    """
+    boot = (
+        "from vaultgpt import children; own = children.own_code(); children._RESTS_S = 0.0; "
+        "print(flush=True); input(); print(own.replaced())"
+    )
+    env = {**os.environ, "PYTHONPATH": str(package.parent)}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", boot], cwd=package.parent, env=env, **pipes)
+    assert process.stdout is not None and process.stdout.readline()
+    upgrade(package, *(Path("daemon", f"{name}.py") for name in ("serving", "every")), SHARING)
+    told, _ = process.communicate("\n", timeout=90)
+    assert told.strip() == "True"
+
+
+def test_daemons_and_engine_of_serve_all_follow_one_that_renames_their_modules(
+    state: VaultState,  # noqa: F811
+    package: Path,
+) -> None:
+    """1. `serve --all`, and a vault that writes in its engine. 2. An upgrade calls the modules of
+    daemon and engine otherwise. 3. Somebody asks again and again.
+
+    Result: the service's process is the same; daemon and engine are the new version's, and write.
+    """
+    save_option(state.config, "training.pause", True)
+    service = subprocess.Popen(
+        [sys.executable, "-m", "vaultgpt", "serve", "--all"],
+        cwd=package.parent,
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def writes(version: str) -> bool:
+        """Whether a daemon of that version has no problem and writes in the service's engine."""
+        with contextlib.suppress(VaultGPTError, OSError, psutil.Error):
+            if (daemon := find_daemon(state)) is not None:
+                asked = {"prompt": "I walked", "max_tokens": 3}
+                assert daemon.post("/v1/completions", asked)["choices"][0]["text"]
+                told = daemon.get("/v1/status")
+                engine = psutil.Process(told["worker"]["pid"])
+                shared = engine.ppid() == service.pid
+                return shared and not told["problems"] and told["version"] == version
+        return False
+
+    try:
+        wait_for(lambda: writes("0.1.0"), 60)
+        upgrade(package, Path("daemon", "serving.py"), SHARING)
+        wait_for(lambda: writes("0.1.1"), 120)
+    finally:
+        service.terminate()
+        assert service.wait(30) == 0
 
 
 def daemon_log(daemon: Serving) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vaultgpt.commands.become_daemon import ToServe, begin
+from vaultgpt.commands.become_daemon import ToServe, begin, check
 from vaultgpt.commands.common import JsonOption, VaultArgument, VaultOption, command, locate
 from vaultgpt.errors import UsageError
 from vaultgpt.tasks.service import log_path
@@ -29,8 +29,12 @@ def serve(
     ] = False,
     home: Annotated[Path | None, typer.Option("--home", hidden=True)] = None,
     as_json: JsonOption = False,
+    checks: Annotated[bool, typer.Option("--check", hidden=True)] = False,
 ) -> None:
     """Watch the vault, learn at night, and answer on 127.0.0.1 until Ctrl-C."""
+    if checks:
+        check()
+        return
     if home is not None:  # a task of Windows has no environment of its own
         os.environ["VAULTGPT_HOME"] = str(home)
     logs = str(log_path().parent)
