@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
+import psutil
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +15,7 @@ from tests.training.conftest import item
 from vaultgpt.training import loss as loss_module
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.evaluate import segments
-from vaultgpt.training.loss import _IGNORE, Batch, make_batch, total_nats
+from vaultgpt.training.loss import _IGNORE, Batch, each_nats, make_batch, total_nats
 
 
 def some_batch(base: BaseModel) -> Batch:
@@ -61,3 +65,24 @@ def test_bfloat16_stays_near_float32(base: BaseModel) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = float(total_nats(base, batch))
     assert rough == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's heap that fills with holes")
+def test_scoring_takes_the_memory_of_one_chunk_however_many_there_are(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, vocabulary = 80, 49_152
+    held: list[int] = []
+
+    class Wide(torch.nn.Linear):
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            held.append(psutil.Process().memory_info().rss)
+            return super().forward(hidden)
+
+    model: Any = base.model
+    model.set_output_embeddings(Wide(base.embedding.shape[1], vocabulary, bias=False))
+    monkeypatch.setattr(loss_module, "_FUSED_LOGITS", rows * base.embedding.shape[0])
+    one = some_batch(base)
+    each_nats(base, Batch(one.ids.repeat(8, 1), None, one.targets.repeat(8, 1)))
+    assert len(held) >= 24
+    assert held[-1] - held[8] < 4 * (4 * rows * vocabulary), "bytes of four chunks, not of all"
