@@ -21,8 +21,7 @@ _PROCESS_GB, _SCORING_GB = 1.0, 0.7
 # 106 million parameters beside its embedding; through autograd twice as many.
 _KEPT_BYTES, _KEPT_PARAMETERS, _KEPT_POWER = 600e3, 106e6, 0.75
 _PASS_TOKENS = 1024
-# In float32, where the processor multiplies no bfloat16, weights that are learned on have 2 bytes
-# more a number and a token keeps half as much again: SmolLM2-135M took 3.3 in place of 2.46.
+# In float32 weights have 2 bytes more, a token keeps half as much again: SmolLM2 took 3.3.
 _EXACT_WEIGHTS, _EXACT_KEPT = 2.0, 0.5
 _WHOLE_PARAMETERS = 2e9  # larger bases are held in 2 bytes a number throughout
 

@@ -183,15 +183,12 @@ def _one(word: str) -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """Decimal gigabytes: memory in all, free disk where models lie, the largest card's memory.
-
-    `bf16`: its processor multiplies bfloat16, and learning takes less memory.
-    """
+    """Decimal gigabytes: memory in all, free disk where models lie, the largest card's memory."""
 
     memory_gb: float
     disk_gb: float
     card_gb: float = 0.0
-    bf16: bool = True
+    bf16: bool = True  # its processor multiplies it
 
 
 def this_machine() -> Machine:
@@ -267,8 +264,7 @@ def require_disk_and_memory(
 
 def _foreseen_gb(base: BaseInfo, dtype: str) -> float:
     bf16 = _multiplies_bf16() if dtype == "auto" else dtype == "bfloat16"
-    known = known_base(base.name)
-    if known is not None:
+    if (known := known_base(base.name)) is not None:
         return known.learning_gb(bf16=bf16)
     embedding = base.vocab * base.hidden * (1 if base.tied else 2)
     return learning_gb(base.parameters, embedding, bf16=bf16)

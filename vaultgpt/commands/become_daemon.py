@@ -33,13 +33,6 @@ def begin(wanted: ToServe) -> None:
     _serve(wanted)
 
 
-def check() -> None:
-    """Load what a daemon is made of, as the one before an upgrade asks of that before it begins
-    anew: it knows no module of the other version. Any exception is a no."""
-    import vaultgpt.daemon.every
-    import vaultgpt.daemon.serving  # noqa: F401
-
-
 def _serve(wanted: ToServe) -> None:
     if wanted.vault is None:
         from vaultgpt.daemon.every import serve_all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,8 @@ from vaultgpt.tasks.schemas import MAX_SEED
 from vaultgpt.tasks.status import silenced
 from vaultgpt.tasks.vault_service import vault_service
 from vaultgpt.wire import Prompt, Sampling
+
+_say = partial(err.print, style="dim", markup=False)
 
 
 @command("Write")
@@ -101,12 +104,24 @@ def continue_(
     checked(request)  # what has no meaning is refused before anything else is said
     for said in _beforehand(state, request):
         err.print(said, style="yellow", markup=False)
+    terminal = sys.stdout.isatty() and not as_json
+    live, given = terminal and n == 1, _given(request) if terminal else ""
+    before = [given]
+
+    def hear(piece: str) -> None:
+        out.print((before.pop() if before else "") + piece, end="", markup=False)
+
     service = vault_service(state, others)
+    answer = write(service, request, hear if live else None, None if as_json else _say)
     if as_json:
-        print_json(write(service, request))
-        return
-    shown = _Screen(request, live=n == 1)
-    shown.end(write(service, request, shown.hear, shown.say))
+        print_json(answer)
+    else:
+        _show(answer, live, given)
+
+
+def _given(request: Request) -> str:
+    """What a terminal shows before new text, which may be only the rest of a word."""
+    return "" if request.form == "question" else request.text.rpartition("\n\n")[2]
 
 
 def _meant(note: Path | None, text: str | None, vault: Path | None) -> tuple[VaultState, Request]:
@@ -130,46 +145,17 @@ def _beforehand(state: VaultState, request: Request) -> list[str]:
     return [each for each in said if each]
 
 
-class _Screen:
-    """What is printed: into a pipe new text alone, on a terminal after what it goes on from.
-
-    A text that ends within a word is else only the rest of that word.
-    """
-
-    def __init__(self, request: Request, live: bool) -> None:
-        """`live` shows text as it comes, where a terminal does."""
-        terminal = sys.stdout.isatty()
-        self._live, self._begun = live and terminal, False
-        goes_on = terminal and request.form != "question"
-        self._given = request.text.rpartition("\n\n")[2] if goes_on else ""
-
-    def hear(self, piece: str) -> None:
-        """The next piece of the first text."""
-        if self._live:
-            if not self._begun:
-                self._print_given()
-            self._begun = True
-            out.print(piece, end="", markup=False)
-
-    def say(self, sentence: str) -> None:
-        """What is waited for."""
-        err.print(sentence, style="dim", markup=False)
-
-    def _print_given(self) -> None:
-        out.print(self._given, end="", style="dim", markup=False)
-
-    def end(self, answer: Continued) -> None:
-        """The texts, if they did not stand there as they came; then who wrote, and how fast."""
-        for at, text in enumerate([] if self._live else answer["texts"]):
-            out.print("\n\n---\n\n" if at else "", end="", markup=False)
-            self._print_given()
-            out.print(text, end="", markup=False)
+def _show(answer: Continued, live: bool, given: str) -> None:
+    """The texts, if they did not stand there as they came; then who wrote them, and how fast."""
+    if live:
         out.print()
-        if answer["engine_problem"]:
-            err.print(answer["engine_problem"], style="yellow", markup=False)
-        voice = " ".join(f"#{t}" for t in answer["tags"]) or "no tag"
-        speed = f", {answer['tokens_per_s']:.0f} tokens/s" if answer["tokens_per_s"] else ""
-        err.print(f"{answer['generation']} · {voice}{speed}", style="dim", markup=False)
+    else:
+        out.print("\n\n---\n\n".join(given + text for text in answer["texts"]), markup=False)
+    if answer["engine_problem"]:
+        err.print(answer["engine_problem"], style="yellow", markup=False)
+    voice = " ".join(f"#{t}" for t in answer["tags"]) or "no tag"
+    speed = f", {answer['tokens_per_s']:.0f} tokens/s" if answer["tokens_per_s"] else ""
+    _say(f"{answer['generation']} · {voice}{speed}")
 
 
 def _tags(given: str | None) -> tuple[str, ...] | None:

@@ -229,8 +229,7 @@ class _Run:
 
     def _unfixed(self, found: PausedRound) -> tuple[Round, Assembled, Path] | None:
         """What was staged in its first night; None where that is not what lies there."""
-        kept = unfix(found, self.ledger.key)
-        if kept is None:
+        if (kept := unfix(found, self.ledger.key)) is None:
             return None
         job, learned = kept
         if (Path(job.base), Path(job.out)) != (self.base.folder, found.folder / "out"):

@@ -170,17 +170,16 @@ def write(
     service: VaultService,
     request: Request,
     on_piece: _Say | None = None,
-    on_say: _Say = lambda sentence: None,
+    on_say: _Say | None = None,
 ) -> Continued:
-    """CONTRACT's `continue`. `on_piece` hears the text of the first alternative as it comes,
-    `on_say` what the author waits for."""
+    """CONTRACT's `continue`; the first text as it comes, and what is waited for, are told."""
     asked, shown = checked(request), Insertion(request.place)
 
     def hear(event: ProgressEvent) -> None:
-        if event["event"] == "say":
-            on_say(event["text"])
-        else:
+        if event["event"] == "piece":
             tell(shown.add(event["text"]))
+        elif on_say is not None:
+            on_say(event["text"])
 
     def tell(text: str) -> None:
         if on_piece is not None and text:

@@ -169,8 +169,7 @@ def each_nats(base: BaseModel, batch: Batch) -> Tensor:
     rows, targets = F.pad(rows, (0, 0, 0, more)), F.pad(targets, (0, more))
     nats = out.new_empty(len(rows))
     for i in range(0, len(rows), size):
-        # No chunk's own result is kept: on glibc's heap each would hold its logits' place, which no
-        # later chunk fits into, and all of them were there at last (SmolLM2: 0.4 GB).
+        # Its own result is not kept, which would hold its logits' place on glibc's heap (0.4 GB).
         part = head(rows[i : i + size]).float()
         nats[i : i + size] = F.cross_entropy(part, targets[i : i + size], reduction="none")
     out[wanted] = nats[:count]

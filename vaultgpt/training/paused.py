@@ -135,12 +135,8 @@ def fix(
 def _fixed(
     ledger: Ledger, sha256: Mapping[str, str], settings: Mapping[str, Any], compare: dict[str, str]
 ) -> _Fixed:
-    return _Fixed(
-        base_sha256=dict(sha256),
-        settings=_binding(settings),
-        compare=compare,
-        forgot_at=ledger.meta("forgot_at"),
-    )
+    forgot, binding = ledger.meta("forgot_at"), _binding(settings)
+    return _Fixed(base_sha256=dict(sha256), settings=binding, compare=compare, forgot_at=forgot)
 
 
 def _binding(settings: Mapping[str, Any]) -> dict[str, object]:
@@ -155,26 +151,18 @@ def unfix(found: PausedRound, key: bytes) -> tuple[Job, list[LearnedParagraph]] 
         taught: _Taught = read_json(found.folder / _TAUGHT)
         learned = [(str(e), str(d), int(w)) for e, d, w in taught["learned"]]
         job = read_json(found.folder / "job.json")
-        if digest_of(job, learned, key) != found.row.plan_digest:
-            return None
-        return Job.from_json(job), learned
+        same = digest_of(job, learned, key) == found.row.plan_digest
+        return (Job.from_json(job), learned) if same else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def digest_of(job: Mapping[str, Any], learned: list[LearnedParagraph], key: bytes) -> str:
-    """Of all that a round is to do and to enter, as the job's file has it or as `asdict` makes it.
-
-    Keyed, for it tells of the author's text. Of the file itself: to another version's `Training`
-    the settings of a paused round would be others.
-    """
+    """Of all that a round does and enters, as its file has it; keyed, for it tells of the text."""
     settings = ", ".join(f"{name}={value!r}" for name, value in job["settings"].items())
-    body = {
-        **job,
-        "round": job["round"] | {"why": "", "cause": "", "asked": None},
-        "settings": f"Training({settings})",  # as it says itself, and was entered from the first
-        "learned": learned,
-    }
+    round_ = job["round"] | {"why": "", "cause": "", "asked": None}
+    # As Training says itself, and was entered from the first; another version's would say more.
+    body = {**job, "round": round_, "settings": f"Training({settings})", "learned": learned}
     text = json.dumps(body, sort_keys=True).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, key=key, digest_size=16).hexdigest()
 
