@@ -20,13 +20,13 @@ from vaultgpt.bases.estimate import human
 from vaultgpt.files import read_json, write_atomic, write_json
 from vaultgpt.ledger import LearnedParagraph, Ledger, RoundRow
 from vaultgpt.settings import Training
-from vaultgpt.training.round import CHECKPOINT, OF_MACHINE, Job
+from vaultgpt.training.round import CHECKPOINT, Job, MachineSettings
 
 LONG_S = 600.0  # a fresh round foreseen to take longer is fixed, and goes on another night
 _FIXED, _TAUGHT = "fixed.json", "taught.json"
 _MOST_HEADER = 64 << 20
 # What may change between two nights: nothing of it says what is learned.
-_FREE = (*OF_MACHINE, "processes", "first_round_s", "seed", "keep", "pause")
+_FREE = (*MachineSettings.__annotations__, "processes", "first_round_s", "seed", "keep", "pause")
 
 
 class _ProgressRow(TypedDict):

@@ -47,9 +47,6 @@ class TrainerOrder(RoundPart):
     machine: NotRequired[MachineSettings]
 
 
-OF_MACHINE = tuple(MachineSettings.__annotations__)
-
-
 @dataclass(frozen=True)
 class Item:
     """One entry as a round needs it. Text is the author's: it lies only in the staging folder."""

@@ -87,7 +87,7 @@ def run_job(
     """Run the round in `path`, going on from a checkpoint beside it; fill job.out; the Report.
 
     `began` is the monotonic second at which the process started: a budget counts from there.
-    `machine` are settings of round.OF_MACHINE as they are now, where the job's may be of old.
+    `machine` are settings of round.MachineSettings as they are now, where the job's may be of old.
     loop.Stopped when `stop` is set; a VaultGPTError for every expected failure.
     """
     return Trainer(path, on_progress, stop, began, together, machine).run()
