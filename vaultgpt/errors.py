@@ -10,6 +10,9 @@ import importlib.util
 import shlex
 import sqlite3
 import sys
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EIO, errno.EROFS)
@@ -30,6 +33,27 @@ class VaultGPTError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.mend}".strip()
+
+    def answer(self) -> ErrorAnswer:
+        """The message that says it; error_of is the inverse."""
+        return ErrorAnswer(
+            event="error",
+            code=self.code,
+            message=self.message,
+            mend=self.mend,
+            status=self.http_status,
+        )
+
+
+class ErrorAnswer(TypedDict):
+    """From any worker: a VaultGPTError."""
+
+    event: Literal["error"]
+    id: NotRequired[int]  # of the request that it answers
+    code: str
+    message: str
+    mend: str
+    status: NotRequired[int]
 
 
 class UsageError(VaultGPTError):
@@ -148,6 +172,24 @@ class DiskFull(StateError):
         mend: str = "Free some room there (`vaultgpt doctor` shows where), then try again.",
     ) -> None:
         super().__init__(message, mend)
+
+
+def _classes(root: type[VaultGPTError]) -> dict[str, type[VaultGPTError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        if child.__module__ == __name__:
+            found = _classes(child) | found
+    return found
+
+
+def error_of(answer: ErrorAnswer) -> VaultGPTError:
+    """What a worker's message says: as the class of its code, where there is one."""
+    code = answer.get("code") or "error"
+    kind = _classes(VaultGPTError).get(code, VaultGPTError)
+    error = kind(answer.get("message") or "The worker failed.", answer.get("mend") or "")
+    error.code = code
+    error.http_status = answer.get("status") or error.http_status
+    return error
 
 
 def require_package(name: str, doing: str, kind: type[VaultGPTError]) -> None:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NotRequired, Required
 
 from typing_extensions import TypedDict
 
+from vaultgpt.errors import ErrorAnswer
 from vaultgpt.options import option
 
 if TYPE_CHECKING:
@@ -236,17 +237,6 @@ class _BareAnswer(TypedDict):
     event: Literal["warmed", "runs", "pong"]
     id: NotRequired[int]
     cached_tokens: NotRequired[int]  # of a prompt that was to be warmed
-
-
-class ErrorAnswer(TypedDict):
-    """From any worker: a VaultGPTError."""
-
-    event: Literal["error"]
-    id: NotRequired[int]
-    code: str
-    message: str
-    mend: str
-    status: NotRequired[int]
 
 
 MirrorAnswer = _ReadyAnswer | _PieceAnswer | _UsageAnswer | _BareAnswer | ErrorAnswer

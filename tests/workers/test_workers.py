@@ -23,14 +23,16 @@ from vaultgpt.errors import (
     TrainingError,
     VaultGPTError,
     WorkerDied,
+    _classes,
+    error_of,
 )
 from vaultgpt.settings import Mirror, Training
-from vaultgpt.wire import ErrorAnswer, Piece, Prompt, Usage
+from vaultgpt.wire import Piece, Prompt, Usage
 from vaultgpt.workers import jobs
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.mirror import MirrorProcess, Opening
 from vaultgpt.workers.pipe import Precedence
-from vaultgpt.workers.process import RoundStopped, _classes, error_from_frame, idle_threads
+from vaultgpt.workers.process import RoundStopped, idle_threads
 
 CHILD = """
 import os, sys, threading, time
@@ -448,20 +450,15 @@ def test_exit_statuses_have_meanings() -> None:
 
 def test_every_kind_of_failure_comes_through_a_frame() -> None:
     for code, kind in _classes(VaultGPTError).items():
-        sent: ErrorAnswer = {
-            "event": "error",
-            "code": code,
-            "message": "It is so.",
-            "mend": "Do this.",
-        }
-        error = error_from_frame(sent)
-        assert type(error) is kind and (error.message, error.mend) == ("It is so.", "Do this.")
+        sent = VaultGPTError("It is so.", "Do this.").answer()
+        sent |= {"code": code, "status": kind.http_status}
+        error = error_of(sent)
+        assert type(error) is kind and error.http_status == kind.http_status
+        assert (error.message, error.mend) == ("It is so.", "Do this.")
 
 
 def test_an_unknown_code_keeps_its_status() -> None:
-    error = error_from_frame(
-        {"event": "error", "code": "odd", "message": "m", "mend": "", "status": 418}
-    )
+    error = error_of({"event": "error", "code": "odd", "message": "m", "mend": "", "status": 418})
     assert (error.code, error.http_status) == ("odd", 418)
 
 

@@ -31,7 +31,6 @@ from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.base import fetch_base
 from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress, show_on
 from vaultgpt.errors import NotFound, Unavailable, VaultGPTError
-from vaultgpt.files import make_private_dir
 from vaultgpt.report.sentences import round_sentences
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.settings import load_settings, save_option
@@ -331,7 +330,7 @@ def _share_models(base: Base) -> None:
     while root.name != "models" and root != root.parent:
         root = root.parent
     if root.name == "models":
-        make_private_dir(state_root())
+        state_root().mkdir(mode=0o700, parents=True, exist_ok=True)
         (state_root() / "models").symlink_to(root, target_is_directory=True)
 
 

@@ -23,7 +23,6 @@ from vaultgpt.options import with_option
 from vaultgpt.settings import Mirror, Settings
 from vaultgpt.wire import (
     ActivateOrder,
-    ErrorAnswer,
     MirrorAnswer,
     MirrorOrder,
     OpenOrder,
@@ -164,13 +163,7 @@ class Worker:
             write_frame(self.out, answer)
 
     def _error(self, order: MirrorOrder, error: VaultGPTError) -> None:
-        told: ErrorAnswer = {
-            "event": "error",
-            "code": error.code,
-            "message": error.message,
-            "mend": error.mend,
-            "status": error.http_status,
-        }
+        told = error.answer()
         if (number := order.get("id")) is not None:
             told["id"] = cast(int, number)
         try:

@@ -18,7 +18,7 @@ from typing import IO
 from vaultgpt.children import no_core, private_stdout
 from vaultgpt.errors import TrainingError, VaultGPTError, expected, is_memory
 from vaultgpt.training.round import TrainerOrder
-from vaultgpt.wire import DoneAnswer, ErrorAnswer, Hear, read_frame, write_frame
+from vaultgpt.wire import DoneAnswer, Hear, read_frame, write_frame
 
 _GRACE_S = 1.0  # between being told to stop and leaving whatever is under way
 _LOWEST = 19
@@ -131,13 +131,7 @@ def _answer(work: Callable[[], _Answer], channel: Channel, what: str) -> int:
         done: DoneAnswer = {"event": "done", "report": report}
         channel.send(done)
         return 0
-    told: ErrorAnswer = {
-        "event": "error",
-        "message": failure.message,
-        "mend": failure.mend,
-        "code": failure.code,
-    }
-    channel.send(told)
+    channel.send(failure.answer())
     return 1
 
 

@@ -22,15 +22,22 @@ from typing import Any, cast
 from vaultgpt import __version__
 from vaultgpt.bases.names import NamedBase
 from vaultgpt.children import environment, program, spawn_options
-from vaultgpt.errors import Conflict, TrainingError, UsageError, VaultGPTError
+from vaultgpt.errors import (
+    Conflict,
+    ErrorAnswer,
+    TrainingError,
+    UsageError,
+    VaultGPTError,
+    error_of,
+)
 from vaultgpt.files import appending, read_json, write_json
 from vaultgpt.settings import Training
 from vaultgpt.training.round import LEARNED, LESSON, RoundPart
 from vaultgpt.training.sealing import new_key, unseal
-from vaultgpt.wire import ErrorAnswer, Hear, ProgressEvent, ReportRow, read_frame, write_frame
+from vaultgpt.wire import Hear, ProgressEvent, ReportRow, read_frame, write_frame
 from vaultgpt.workers.jobs import run_trainer
 from vaultgpt.workers.lending import LendAnswer, LendOrder
-from vaultgpt.workers.process import RoundStopped, error_from_frame
+from vaultgpt.workers.process import RoundStopped
 
 _SSH = "VAULTGPT_SSH"  # in place of `ssh`, with its options, as GIT_SSH_COMMAND is for git
 _OPTIONS = ("-T", "-oBatchMode=yes", "-oServerAliveInterval=15", "-oServerAliveCountMax=4")
@@ -122,7 +129,7 @@ class _SshConnection:
             raise self._broken()
         self._heard = time.monotonic()
         if answer["event"] == "error":
-            raise error_from_frame(answer)
+            raise error_of(answer)
         return answer
 
     def _broken(self) -> _Broken:

@@ -20,11 +20,11 @@ import psutil
 
 from vaultgpt.bases.estimate import usable_cores
 from vaultgpt.children import command, environment, exit_meaning, spawn_options
-from vaultgpt.errors import TrainingError
+from vaultgpt.errors import ErrorAnswer, TrainingError, error_of
 from vaultgpt.settings import Training
 from vaultgpt.training.round import RoundPart, TrainerOrder, of_machine
-from vaultgpt.wire import DoneAnswer, ErrorAnswer, Hear, ProgressEvent, read_frame, write_frame
-from vaultgpt.workers.process import RoundStopped, error_from_frame
+from vaultgpt.wire import DoneAnswer, Hear, ProgressEvent, read_frame, write_frame
+from vaultgpt.workers.process import RoundStopped
 
 _TERMINATE_AFTER_S = 2.0
 _KILL_AFTER_S = 5.0
@@ -246,7 +246,7 @@ def _follow(
         if frame["event"] == "done":
             return frame["report"]
         if frame["event"] == "error":
-            raise error_from_frame(frame)
+            raise error_of(frame)
         on_progress(frame)
 
 

@@ -19,13 +19,13 @@ from typing_extensions import TypedDict
 
 from vaultgpt import __version__
 from vaultgpt.bases.names import NamedBase, base_of_generation
-from vaultgpt.errors import BaseModelError, Conflict, VaultGPTError
+from vaultgpt.errors import BaseModelError, Conflict, ErrorAnswer, VaultGPTError
 from vaultgpt.files import appending, locked, make_private_dir
 from vaultgpt.settings import Training
 from vaultgpt.state import state_root
 from vaultgpt.training.round import LEARNED, LESSON, RoundPart
 from vaultgpt.training.sealing import require_sealing
-from vaultgpt.wire import ErrorAnswer, ProgressEvent, read_frame, write_frame
+from vaultgpt.wire import ProgressEvent, read_frame, write_frame
 from vaultgpt.workers.jobs import run_trainer
 
 _LOCK = "lock"
@@ -76,7 +76,7 @@ def lend(source: IO[bytes], out: IO[bytes]) -> None:
         with locked(folder / _LOCK, _BUSY):
             _Lent(folder, asked, out).answer(first)
     except VaultGPTError as error:
-        _say(out, _as_frame(error))
+        _say(out, error.answer())
     except OSError:
         pass  # the line is gone
     finally:
@@ -105,16 +105,6 @@ def _sweep(now: float) -> None:
 def _say(out: IO[bytes], answer: ErrorAnswer | ProgressEvent) -> None:
     with contextlib.suppress(OSError):
         write_frame(out, answer)
-
-
-def _as_frame(error: VaultGPTError) -> ErrorAnswer:
-    return {
-        "event": "error",
-        "message": error.message,
-        "mend": error.mend,
-        "code": error.code,
-        "status": error.http_status,
-    }
 
 
 class _Orders:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from vaultgpt.bases.names import base_of_generation, resolve
 from vaultgpt.children import command
-from vaultgpt.errors import VaultGPTError, WorkerDied
+from vaultgpt.errors import VaultGPTError, WorkerDied, error_of
 from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Mirror, Settings
@@ -33,7 +33,7 @@ from vaultgpt.wire import (
     WriteOrder,
 )
 from vaultgpt.workers.pipe import AskAgain, Backoff, OtherVersion, Precedence, WorkerPipe
-from vaultgpt.workers.process import error_from_frame, idle_threads
+from vaultgpt.workers.process import idle_threads
 
 _ENGINE = "engine"  # folder of a state: the voice that writes, in the forms other engines load
 SHARED = "VAULTGPT_SHARED_ENGINE"  # where the engine of `serve --all` listens, as its daemons know
@@ -275,7 +275,7 @@ class MirrorProcess:
             answer = await self._channel.answer(None, _LOAD_S)
             if answer["event"] == "error":
                 await self._end()  # nobody knows what it holds now: the next request starts anew
-                raise error_from_frame(answer)
+                raise error_of(answer)
             self.ready = self.ready.told(answer)
             self._opened = opening
             self._rest(opening)
@@ -319,7 +319,7 @@ class MirrorProcess:
             if done and got["event"] != "error":
                 self._health.answered()
             if got["event"] == "error":
-                raise error_from_frame(got)
+                raise error_of(got)
             return got
 
         try:
@@ -352,7 +352,7 @@ class MirrorProcess:
             answer = await channel.answer(None, _LOAD_S)
             self.ready = _Readiness().told(answer)
             if answer["event"] == "error":
-                raise error_from_frame(answer)
+                raise error_of(answer)
         except BaseException as error:
             if isinstance(error, WorkerDied):
                 self._health.died(error)

@@ -1,4 +1,4 @@
-"""What both workers share: the errors that they send, how many threads they get, their stillness.
+"""What both workers share: how many threads they get, their stillness, being ended on request.
 
 Knows nothing about what they are asked.
 """
@@ -9,10 +9,8 @@ from typing import Literal
 
 import psutil
 
-from vaultgpt import errors
 from vaultgpt.bases.estimate import usable_cores
-from vaultgpt.errors import TrainingError, VaultGPTError
-from vaultgpt.wire import ErrorAnswer
+from vaultgpt.errors import TrainingError
 
 HALTED_S = 2.0  # a process that SIGSTOP holds for so long is ended
 
@@ -41,25 +39,6 @@ class RoundStopped(TrainingError):
 
     code = "stopped"
     http_status = 409
-
-
-def _classes(root: type[VaultGPTError]) -> dict[str, type[VaultGPTError]]:
-    found = {root.code: root}
-    for child in root.__subclasses__():
-        if child.__module__ == errors.__name__:
-            found = _classes(child) | found
-    return found
-
-
-def error_from_frame(answer: ErrorAnswer) -> VaultGPTError:
-    """The error that a worker sent."""
-    code = answer.get("code") or "error"
-    kind = _classes(VaultGPTError).get(code, VaultGPTError)
-    error = kind(answer.get("message") or "The worker failed.", answer.get("mend") or "")
-    error.code = code
-    if (status := answer.get("status")) is not None:
-        error.http_status = status
-    return error
 
 
 def idle_threads(sample_s: float = 0.1) -> int:
