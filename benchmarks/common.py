@@ -22,7 +22,8 @@ import psutil
 
 from vaultgpt.files import write_atomic
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.client import DaemonClient, find_daemon
+from vaultgpt.tasks.client import DaemonClient
+from vaultgpt.tasks.vault_service import find_daemon
 
 _T = TypeVar("_T")
 ROOT = Path(__file__).parents[1]

@@ -29,7 +29,7 @@ import psutil
 from benchmarks.common import EXAMPLE, ROOT, arguments, home, keep, markdown, ours, prose, serving
 from vaultgpt.settings import save_option
 from vaultgpt.state import create_state
-from vaultgpt.tasks.client import find_daemon
+from vaultgpt.tasks.vault_service import find_daemon
 
 NEW_WORDS = 1_500  # that a round is planned for
 TAGS = ("journal", "dream", "poetry", "reading", "work", "")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,28 @@ def test_letters_that_the_terminal_lacks_are_replaced(tmp_path: Path) -> None:
 def test_a_status_that_a_daemon_answers_imports_no_ledger() -> None:
     there = imported_for("status")
     assert "vaultgpt.tasks.status" in there
-    assert not {"numpy", "filelock", "regex", "vaultgpt.bases", "psutil"} & there
+    assert not {"numpy", "filelock", "regex", "vaultgpt.bases", "psutil", "pydantic"} & there
+
+
+PLAIN = ("status", "generations")
+
+
+def test_typer_reads_no_command_that_is_given_a_vault_and_json_alone() -> None:
+    """It would import pydantic, of which `status` has no need, and take as long as all else."""
+    given: dict[tuple[str, ...], dict[str, Any]] = {
+        (): {},
+        ("--json",): {"as_json": True},
+        ("here", "--json"): {"vault_argument": Path("here"), "as_json": True},
+        ("-v", "there"): {"vault": Path("there")},
+        ("here", "--vault", "there"): {"vault_argument": Path("here"), "vault": Path("there")},
+    }
+    for command in PLAIN:
+        for words, taken in given.items():
+            run: Any = cli._plainly(command, words)
+            assert run.keywords == taken
+    for other in (("--help",), ("-h",), ("a", "b"), ("-v",), ("--vault", "--json"), ("--vault=a",)):
+        assert cli._plainly("status", other) is None
+    assert all(cli._plainly(command, ()) is None for command in ("scan", "service", "init", "no"))
 
 
 def test_the_help_names_what_there_is() -> None:
@@ -117,5 +139,5 @@ def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path
         assert "vaultgpt.ledger.following" in there  # the ledger was asked
         assert not {"numpy", "tokenizers", "torch", "aiohttp", "psutil", "yaml"} & there
         assert not {"vaultgpt.vault.note", "vaultgpt.bases.hub", "vaultgpt.workers"} & there
-    assert "vaultgpt.vault.reconcile" not in looked["status"]
+    assert not {"vaultgpt.vault.reconcile", "pydantic", "http.client", "ssl"} & looked["status"]
     assert not {"vaultgpt.bases", "vaultgpt.training", "http.client"} & looked["scan"]

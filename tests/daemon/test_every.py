@@ -20,7 +20,8 @@ from vaultgpt.daemon import every as module
 from vaultgpt.daemon.every import Every
 from vaultgpt.daemon.serving import lock
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.tasks.client import DaemonClient, find_daemon, read_runtime
+from vaultgpt.tasks.client import DaemonClient
+from vaultgpt.tasks.vault_service import find_daemon, read_runtime
 
 
 def vault(tmp_path: Path, name: str) -> VaultState:

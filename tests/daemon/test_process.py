@@ -103,7 +103,7 @@ def test_workers_leave_when_the_daemon_is_killed_and_the_next_daemon_starts(
 
 def test_a_runtime_file_of_a_dead_process_is_nobody(state: VaultState) -> None:
     from vaultgpt.daemon.serving import lock
-    from vaultgpt.tasks.client import read_runtime, remove_runtime
+    from vaultgpt.tasks.vault_service import read_runtime, remove_runtime
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

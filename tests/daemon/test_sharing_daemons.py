@@ -25,7 +25,8 @@ from vaultgpt.errors import VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.tasks.client import DaemonClient, find_daemon
+from vaultgpt.tasks.client import DaemonClient
+from vaultgpt.tasks.vault_service import find_daemon
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket of Unix")
 SECRETS = (

@@ -22,7 +22,7 @@ from vaultgpt.options import with_option
 from vaultgpt.settings import Settings, save_option
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.status import STATUS
-from vaultgpt.tasks.vault_service import Nothing, vault_service
+from vaultgpt.tasks.vault_service import vault_service
 from vaultgpt.vault import walk
 
 
@@ -255,7 +255,7 @@ async def test_an_empty_mount_point_deletes_nothing(
         loop.poke()
         await until(lambda: "holds no note any more" in loop.problems.get("vault", ""))
         assert await thread.do(of_ledger) == (24, 0, None)
-        told = vault_service(state).ask(STATUS, Nothing())
+        told = vault_service(state).ask(STATUS, None)
         assert told["notes"] == 24 and "drive mounted" in " ".join(told["problems"])
         (state.vault / "lost+found").rmdir()
         state.vault.rmdir()

@@ -16,7 +16,7 @@ from vaultgpt.settings import save_option
 from vaultgpt.tasks.continue_ import Request, unlearned
 from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, previous
 from vaultgpt.tasks.status import STATUS, first_step
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.vault_service import Here
 
 
 def test_the_time_left_is_that_of_the_pace_of_now() -> None:
@@ -77,10 +77,10 @@ def test_where_the_base_writes_by_choice_it_is_said_and_how_to_go_back(tmp_path:
     with Ledger.open(vault.state) as ledger:
         (said,) = unlearned(vault.state, ledger, Request())
         assert "The base writes" in said and "`vaultgpt rollback`" in said
-    status = service.ask(STATUS, NOTHING)
+    status = service.ask(STATUS, None)
     step = first_step({**status, "as_of": status["as_of"] or 1.0, "words": 5_000})
     assert step is not None and "brings your voice back" in step
-    assert previous(service.ask(GENERATIONS, NOTHING)["generations"]) == name
+    assert previous(service.ask(GENERATIONS, None)["generations"]) == name
 
 
 def test_continue_says_that_the_base_has_not_read_a_language(apart: Trained) -> None:

@@ -24,7 +24,6 @@ from vaultgpt.files import _LEAST_ROOM_BYTES, keep_ballast
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import create_state
 from vaultgpt.tasks.status import STATUS
-from vaultgpt.tasks.vault_service import NOTHING
 
 
 @pytest.fixture
@@ -204,13 +203,13 @@ def test_what_could_not_be_remembered_pauses_learning_until_it_can(
             patch.setattr(EmittedText, "offered", refuse)
             daemon.note_emitted(said)
             await until(lambda: daemon.writing.pause())
-            assert "learning waits" in str((await daemon.ask(STATUS, NOTHING))["problems"])
+            assert "learning waits" in str((await daemon.ask(STATUS, None))["problems"])
             with pytest.raises(Exception, match="learning waits"):
                 await daemon.rounds.ask(False)
             with pytest.raises(OSError):
                 await writes(daemon)
         await daemon.writing.remember()
-        assert not (await daemon.ask(STATUS, NOTHING))["problems"]
+        assert not (await daemon.ask(STATUS, None))["problems"]
 
     run(vault, go)
     with Ledger.open(vault.state) as ledger:

@@ -22,7 +22,6 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.status import STATUS
-from vaultgpt.tasks.vault_service import NOTHING
 from vaultgpt.wire import Prompt, Usage
 from vaultgpt.workers.mirror import MirrorProcess
 
@@ -69,7 +68,7 @@ def test_an_adapter_that_rots_while_the_daemon_runs_gives_way_to_the_newest_soun
         await daemon.writing.mirror.stop()
         flip(vault.state.generations / "g000002" / "adapter_model.safetensors", 3)
         assert [await writes(daemon), await writes(daemon)] == ["g000001"] * 2
-        (said,) = (await daemon.ask(STATUS, NOTHING))["problems"]
+        (said,) = (await daemon.ask(STATUS, None))["problems"]
         assert "g000002 is damaged and set aside. g000001 is active instead" in said
         assert (vault.state.generations / "damaged-g000002").is_dir()
         await asyncio.to_thread(
@@ -83,7 +82,7 @@ def test_an_adapter_that_rots_while_the_daemon_runs_gives_way_to_the_newest_soun
         )
         await daemon.writing.follow()
         assert await writes(daemon) == "g000003"
-        assert not (await daemon.ask(STATUS, NOTHING))["problems"]
+        assert not (await daemon.ask(STATUS, None))["problems"]
 
     run(vault, go)
 

@@ -22,8 +22,8 @@ from vaultgpt.errors import VaultGPTError
 from vaultgpt.files import read_json
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.client import find_daemon
 from vaultgpt.tasks.doctor import check_vault
+from vaultgpt.tasks.vault_service import find_daemon
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there a daemon can't begin anew")
 WORKER = Path("mirror") / "mirror_worker.py"

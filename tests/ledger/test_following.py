@@ -20,7 +20,7 @@ from vaultgpt.ledger.notes import Notes
 from vaultgpt.settings import Rules
 from vaultgpt.tasks import status
 from vaultgpt.tasks.scan import scanned, tried
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.vault import reconcile, walk
 
 
@@ -252,13 +252,13 @@ def test_status_opens_no_note_and_says_how_old_its_figures_are(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Here(vault.state)
-    assert here.ask(status.STATUS, NOTHING)["as_of"] is None
+    assert here.ask(status.STATUS, None)["as_of"] is None
     with Ledger.open(vault.state) as ledger:
         ledger.follow(Rules(), NOW)
     vault.write("new.md", body("new"), age_s=0)
     monkeypatch.setattr(walk, "read_bytes", None)
     monkeypatch.setattr(reconcile, "Changes", None)
-    told = here.ask(status.STATUS, NOTHING)
+    told = here.ask(status.STATUS, None)
     assert (told["notes"], told["as_of"], told["problems"]) == (20, NOW, [])
 
 
@@ -344,6 +344,35 @@ def test_rules_that_were_followed_half_way_are_not_kept(vault: Vault) -> None:
         vault.record(ledger, whole=True)  # a round's scan, under the other rules
         ledger.follow(first, NOW)
         assert ledger.notes.totals() == before
+
+
+def test_what_status_tells_is_summed_once_until_a_row_changes(vault: Vault) -> None:
+    """1. A vault is recorded. 2. Its figures are asked for twice. 3. A note comes. Result: the
+    second time no row of a note or an entry is summed, and the third they are those of then.
+    """
+    asked: list[str] = []
+
+    def told() -> list[object]:
+        asked.clear()
+        waits = ledger.pending(NOW, listed=False)
+        words = ledger.entries.usable_words(copies=False)
+        return [ledger.notes.totals(), ledger.notes.quarantined(), words, waits]
+
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        ledger.notes._db.sql.set_trace_callback(asked.append)
+        first = told()
+        assert any("FROM entries" in sql for sql in asked)
+        assert told() == first
+        assert not [
+            sql for sql in asked if "notes" in sql or "SUM(" in sql or "MAX(changed)" in sql
+        ]
+        vault.write("more.md", body("more"))
+        ledger.follow(Rules(), NOW)
+        totals, _, words, waits = told()
+        assert all(
+            a != b for a, b in zip((totals, words, waits), (first[0], *first[2:]), strict=True)
+        )
 
 
 def copied_and_edited(vault: Vault) -> None:

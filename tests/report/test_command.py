@@ -20,7 +20,6 @@ from vaultgpt.errors import Conflict
 from vaultgpt.settings import Settings
 from vaultgpt.tasks.report import MEASURE, REPORT
 from vaultgpt.tasks.train import TRAIN, TrainRequest
-from vaultgpt.tasks.vault_service import NOTHING
 
 
 @pytest.fixture
@@ -78,18 +77,18 @@ async def test_the_daemon_measures_when_asked_and_not_beside_a_round(
 ) -> None:
     daemon = Daemon(learned.state, learned.settings)
     try:
-        assert (await daemon.ask(REPORT, NOTHING))["voice"] is None and not process.jobs
+        assert (await daemon.ask(REPORT, None))["voice"] is None and not process.jobs
         monkeypatch.setattr(RoundLoop, "running", True)
         with pytest.raises(Conflict):
-            await daemon.ask(MEASURE, NOTHING)
+            await daemon.ask(MEASURE, None)
         monkeypatch.setattr(RoundLoop, "running", False)
-        answer = await daemon.ask(MEASURE, NOTHING)
+        answer = await daemon.ask(MEASURE, None)
         assert (
             answer["voice"] is not None
             and answer["voice"]["style"] == FIGURES["style"]
             and answer["sentences"]
         )
-        assert await daemon.ask(MEASURE, NOTHING) == answer and len(process.jobs) == 1
+        assert await daemon.ask(MEASURE, None) == answer and len(process.jobs) == 1
         monkeypatch.setattr(Measuring, "running", True)
         with pytest.raises(Conflict):
             await daemon.ask(TRAIN, TrainRequest.model_validate({}))

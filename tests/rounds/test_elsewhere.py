@@ -27,7 +27,7 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.generations import GENERATIONS
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.workers import elsewhere
 from vaultgpt.workers.elsewhere import Lender
 
@@ -139,7 +139,7 @@ def test_a_round_is_learned_elsewhere_through_cut_lines_and_failures(home: Home)
     _unreadable(seen, keys)
     assert answer["report"] is not None
     assert answer["report"]["learning"]["machine"] == "box"
-    (voice,) = Here(home.state).ask(GENERATIONS, NOTHING)["generations"]
+    (voice,) = Here(home.state).ask(GENERATIONS, None)["generations"]
     assert voice["machine"] == "box"
 
 

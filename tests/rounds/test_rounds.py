@@ -37,7 +37,7 @@ from vaultgpt.tasks.forget import FORGET, ForgetRequest
 from vaultgpt.tasks.scan import scanned
 from vaultgpt.tasks.status import figures
 from vaultgpt.tasks.train import GIVE_UP
-from vaultgpt.tasks.vault_service import NOTHING, Desk
+from vaultgpt.tasks.vault_service import Desk
 from vaultgpt.training import assemble
 from vaultgpt.training import plan as planning
 from vaultgpt.training.assemble import Places, build_job, reader
@@ -840,11 +840,11 @@ def test_a_paused_round_is_given_up_by_hand_and_waits_for_a_week(paused: Vault, 
         desk = Desk(paused.state, paused.settings, ledger, NOW)
         assert GIVE_UP.work is not None
         with locked(paused.state.round_lock, Conflict("A round runs.")), pytest.raises(Conflict):
-            GIVE_UP.work(desk, NOTHING)
+            GIVE_UP.work(desk, None)
         why = "The full round that was paused at 34 % ends: you gave it up."
-        assert GIVE_UP.work(desk, NOTHING) == {"given_up": True, "why": why}
+        assert GIVE_UP.work(desk, None) == {"given_up": True, "why": why}
         assert not list(paused.state.staging.iterdir())
-        assert GIVE_UP.work(desk, NOTHING) == {"given_up": False, "why": "No round is paused."}
+        assert GIVE_UP.work(desk, None) == {"given_up": False, "why": "No round is paused."}
         assert ledger.rounds.all()[0].verdict == why
         waits = what_is_due(paused.state, paused.settings, ledger, NOW + DAY, base=BIG)
     assert waits.kind == "none" and waits.why == (
@@ -871,7 +871,7 @@ def test_a_first_round_of_a_sample_that_is_given_up_by_hand_waits_for_a_week_too
         go(vault, trainer, base=BIG, manual=False)
     with Ledger.open(vault.state) as ledger:
         assert ledger.rounds.all()[0].sampled and GIVE_UP.work is not None
-        assert GIVE_UP.work(Desk(vault.state, vault.settings, ledger, NOW), NOTHING)["given_up"]
+        assert GIVE_UP.work(Desk(vault.state, vault.settings, ledger, NOW), None)["given_up"]
 
         def due(days: int, asked: Asked) -> Due:
             when = NOW + days * DAY

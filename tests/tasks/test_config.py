@@ -18,7 +18,7 @@ from vaultgpt.tasks.config import OPTIONS, SET_OPTION, SetRequest, page
 from vaultgpt.tasks.continue_ import Request, sampling_of
 from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.schemas import CompletionRequest, to_prompt
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.wire import Sampling
 
 SAMPLING = [f.name for f in fields(Sampling)]
@@ -78,7 +78,7 @@ def test_a_request_has_the_option_s_bounds_and_sentence(name: str) -> None:
 
 
 def test_every_option_is_told_with_its_bounds_and_set(state: VaultState) -> None:
-    rows = Here(state).ask(OPTIONS, NOTHING)["options"]
+    rows = Here(state).ask(OPTIONS, None)["options"]
     assert [row["key"] for row in rows] == [o.key for o in describe(Settings())]
     for row in rows:
         assert set(row) == {"key", "type", "value", "default", "bounds", "unit", "sentence"}
@@ -88,7 +88,7 @@ def test_every_option_is_told_with_its_bounds_and_set(state: VaultState) -> None
     assert known["schedule.nightly"]["bounds"] and known["rules.exclude"]["type"] == "list"
     row = Here(state).ask(SET_OPTION, SetRequest(key="mirror.temperature", value=0.5))
     assert row["value"] == load_settings(state.config).mirror.temperature == 0.5
-    assert Here(state).ask(OPTIONS, NOTHING)["options"] != rows
+    assert Here(state).ask(OPTIONS, None)["options"] != rows
 
 
 @pytest.mark.parametrize("key", ["base", "server.origins", "server.port"])

@@ -17,7 +17,7 @@ from vaultgpt.state import create_state
 from vaultgpt.tasks.language import unread, unread_text
 from vaultgpt.tasks.scan import scanned
 from vaultgpt.tasks.status import STATUS, Figures, figures, told_problems
-from vaultgpt.tasks.vault_service import NOTHING, Desk, Here
+from vaultgpt.tasks.vault_service import Desk, Here
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.note import read_text
 
@@ -107,10 +107,10 @@ def test_status_says_it_of_a_whole_vault_and_opens_no_note_for_it(
         (folder / f"{n}.md").write_text(text or path.read_text("utf-8"), "utf-8")
     state = create_state(folder)
     service = Here(state)
-    assert not any("This looks like" in said for said in service.ask(STATUS, NOTHING)["problems"])
+    assert not any("This looks like" in said for said in service.ask(STATUS, None)["problems"])
     with Ledger.open(state) as ledger:
         scanned(Desk(state, load_settings(state.config), ledger, 1e9), lambda _event: None)
-    status = service.ask(STATUS, NOTHING)
+    status = service.ask(STATUS, None)
     assert status["language"] == ("de" if told else "en")
     assert any("This looks like German" in said for said in status["problems"]) is told
 

@@ -11,8 +11,8 @@ from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
-from vaultgpt.tasks.page import BLIND, MONTH, PAGE, REFRAINS
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.page import BLIND, MONTH, PAGE, REFRAINS, MonthRequest
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.vault.reconcile import read_vault
 
 TURN = "the kettle sulks again"
@@ -44,7 +44,7 @@ def hold_out(service: Here, count: int) -> None:
 
 
 def test_words_stand_by_month_and_tag_and_what_is_left_out_says_why(service: Here) -> None:
-    page = service.ask(PAGE, NOTHING)
+    page = service.ask(PAGE, None)
     assert list(page["months"]) == ["", "2021-06"]
     june = page["months"]["2021-06"]
     assert june[""] == june["dream"] > 0 and page["months"][""] == {"": 8}
@@ -56,7 +56,7 @@ def test_words_stand_by_month_and_tag_and_what_is_left_out_says_why(service: Her
 def test_a_turn_is_the_authors_own_and_no_private_note_or_plain_english_counts(
     service: Here,
 ) -> None:
-    found = service.ask(REFRAINS, NOTHING)["refrains"]
+    found = service.ask(REFRAINS, None)["refrains"]
     said = {row["text"]: row["entries"] for row in found}
     assert said[TURN] == DAYS
     assert not [text for text in said if "end of the day" in text.lower()]
@@ -66,9 +66,9 @@ def test_a_turn_is_the_authors_own_and_no_private_note_or_plain_english_counts(
 def test_of_five_pages_two_go_on_and_the_rest_of_the_others_is_not_told(service: Here) -> None:
     hold_out(service, 4)
     with pytest.raises(NotFound):
-        service.ask(BLIND, NOTHING)
+        service.ask(BLIND, None)
     hold_out(service, 6)
-    pages = service.ask(BLIND, NOTHING)["pages"]
+    pages = service.ask(BLIND, None)["pages"]
     assert len(pages) == 5
     assert sorted(page["rest"] is None for page in pages) == [False, False, True, True, True]
     for page in pages:
@@ -89,13 +89,13 @@ def test_what_was_forgotten_is_read_once_for_all_notes(
         return rows_of(self)
 
     monkeypatch.setattr(Entries, "all", counted)
-    assert service.ask(REFRAINS, NOTHING)["refrains"]
+    assert service.ask(REFRAINS, None)["refrains"]
     assert len(reads) == 2 < DAYS  # for the rows, and for the forgotten ones among them
 
 
 def test_a_months_prose_is_that_of_its_notes_in_use_the_newest_first(service: Here) -> None:
-    found = service.ask(MONTH, MONTH.request(month="2021-06"))["notes"]
+    found = service.ask(MONTH, MonthRequest(month="2021-06"))["notes"]
     assert [note["name"] for note in found] == [str(day) for day in range(DAYS, 0, -1)]
     assert all(note["tags"] == ["dream"] and note["date"] == "2021-06" for note in found)
     assert f"On page 7, {TURN}." in found[0]["text"] and "nobody knows" not in str(found)
-    assert service.ask(MONTH, MONTH.request(month="2021-07"))["notes"] == []
+    assert service.ask(MONTH, MonthRequest(month="2021-07"))["notes"] == []

@@ -12,7 +12,7 @@ from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
 from vaultgpt.tasks.continue_ import ACCEPT, AcceptedRequest
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE, Provenance, ProvenanceRequest
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.vault.reconcile import read_vault
 
 MINE = "I woke before the others and went down to the water. 😀 "
@@ -76,9 +76,9 @@ def test_the_shares_of_each_month_are_those_of_its_entries(service: Here) -> Non
     (vault / "2026-10-04.md").write_text(MINE * 2, encoding="utf-8")
     (vault / "2026-11-01.md").write_text(MINE, encoding="utf-8")
     service.with_desk(lambda desk: desk.ledger.record(read_vault(vault, Rules()), desk.now))
-    found = service.ask(MONTHS, NOTHING)["months"]
+    found = service.ask(MONTHS, None)["months"]
     assert found["2026-10"] == {"words": 11 + 18 + 22, "mirror": 18, "edited": 0}
     assert found["2026-11"] == {"words": 11, "mirror": 0, "edited": 0}
     assert found[""]["mirror"] == 0
     (vault / "2026-10-03.md").unlink()
-    assert service.ask(MONTHS, NOTHING)["months"]["2026-10"]["mirror"] == 0, "gone meanwhile"
+    assert service.ask(MONTHS, None)["months"]["2026-10"]["mirror"] == 0, "gone meanwhile"

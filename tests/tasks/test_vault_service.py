@@ -21,14 +21,14 @@ from vaultgpt.files import write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.tasks.client import DaemonClient, find_daemon, proof_of
+from vaultgpt.tasks.client import DaemonClient, proof_of
 from vaultgpt.tasks.config import RELOAD
 from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
 from vaultgpt.tasks.report import REPORT
 from vaultgpt.tasks.status import STATUS
 from vaultgpt.tasks.train import CANCEL
-from vaultgpt.tasks.vault_service import NOTHING, ByDaemon, Here, vault_service
+from vaultgpt.tasks.vault_service import ByDaemon, Here, find_daemon, vault_service
 from vaultgpt.tasks.vaults import erasable, to_take_over
 
 
@@ -104,7 +104,7 @@ def test_finding_the_daemon_costs_one_request_and_no_ledger(
     assert isinstance(service, ByDaemon)
     assert [path.split("?")[0] for path in listener.paths] == ["/health"]
     assert not state.ledger.exists()
-    answer: Any = service.ask(STATUS, NOTHING)
+    answer: Any = service.ask(STATUS, None)
     assert answer == {"path": "/v1/status"}
     service.ask(ACTIVATE, ActivateRequest(id="g000002"))
     assert listener.paths[1:] == ["/v1/status", "/v1/generations/g000002/activate"]
@@ -145,15 +145,15 @@ def test_who_takes_the_port_between_two_calls_learns_nothing(
 
 def test_without_a_daemon_the_same_tasks_are_done_here(state: VaultState) -> None:
     service = vault_service(state)
-    status = service.ask(STATUS, NOTHING)
+    status = service.ask(STATUS, None)
     assert status["notes"] == 0 and status["daemon"] is None
-    assert service.ask(RELOAD, NOTHING) == {"ok": True}
+    assert service.ask(RELOAD, None) == {"ok": True}
     with pytest.raises(NotFound):
-        service.ask(REPORT, NOTHING)
+        service.ask(REPORT, None)
     with pytest.raises(NotFound):
         service.ask(ACTIVATE, ActivateRequest(id="g000009"))
     with pytest.raises(Exception, match="Only a running daemon"):
-        service.ask(CANCEL, NOTHING)
+        service.ask(CANCEL, None)
 
 
 def test_a_call_with_settings_of_its_own_is_done_here_and_the_daemon_hears_of_it(
@@ -191,7 +191,7 @@ def test_status_says_where_it_writes_and_why_slower_than_it_could(
     said: str | None,
 ) -> None:
     worker = {"running": True, "pid": 1, "dtype": dtype, "cost": None}
-    known: Any = vault_service(state).ask(STATUS, NOTHING)
+    known: Any = vault_service(state).ask(STATUS, None)
     told = {**known, "worker": worker, "device": device}
     listener.token = state.token()
     say_it_listens(state, listener)

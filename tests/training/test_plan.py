@@ -18,7 +18,7 @@ from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Schedule, Settings, Training
 from vaultgpt.tasks.status import STATUS
-from vaultgpt.tasks.vault_service import NOTHING, Here
+from vaultgpt.tasks.vault_service import Here
 from vaultgpt.training.plan import due, plan, words_for_budget
 from vaultgpt.training.round import Asked
 from vaultgpt.training.selection import stratified
@@ -32,7 +32,7 @@ def vault(tmp_path: Path) -> Vault:
 
 
 def told_by_status(ledger: Ledger, *_: Any) -> None:
-    Here(ledger.state).ask(STATUS, NOTHING)
+    Here(ledger.state).ask(STATUS, None)
 
 
 @pytest.mark.parametrize("ask", [due, plan, told_by_status])

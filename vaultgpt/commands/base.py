@@ -28,7 +28,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.config import RELOAD
-from vaultgpt.tasks.vault_service import NOTHING, ByDaemon, vault_service
+from vaultgpt.tasks.vault_service import ByDaemon, vault_service
 
 
 @command("Begin")
@@ -81,7 +81,7 @@ def _take(state: VaultState, name: str, as_json: bool) -> None:
         found = fetch_base(name, state, bar)
     save_option(state.config, "base", found.name)
     service = vault_service(state)
-    service.ask(RELOAD, NOTHING)
+    service.ask(RELOAD, None)
     with Ledger.open(state) as ledger:
         active = ledger.generations.active()
     said, changed = remarks(found), found.name != before

@@ -21,7 +21,7 @@ from vaultgpt.commands.common import (
 from vaultgpt.options import Option, describe, show, with_option
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.tasks.config import RELOAD, rows
-from vaultgpt.tasks.vault_service import NOTHING, vault_service
+from vaultgpt.tasks.vault_service import vault_service
 
 
 @command("Upkeep")
@@ -48,7 +48,7 @@ def config(
             for sentence in remarks(found):
                 err.print(sentence, markup=False)
         settings = save_option(state.config, rest[0], rest[1])
-        vault_service(state).ask(RELOAD, NOTHING)
+        vault_service(state).ask(RELOAD, None)
     if rest:
         with_option(
             settings, rest[0], next((o.value for o in describe(settings) if o.key == rest[0]), None)

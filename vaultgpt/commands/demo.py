@@ -35,12 +35,12 @@ from vaultgpt.report.sentences import round_sentences
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState, create_state, state_root
-from vaultgpt.tasks.client import DaemonClient, find_daemon
+from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.continue_ import Request, write
 from vaultgpt.tasks.init import findings
 from vaultgpt.tasks.scan import scanned
 from vaultgpt.tasks.train import TRAIN, TrainRequest, train
-from vaultgpt.tasks.vault_service import Here, vault_service
+from vaultgpt.tasks.vault_service import Here, find_daemon, vault_service
 from vaultgpt.vault.census import Census
 
 _OPENINGS = {

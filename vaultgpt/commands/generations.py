@@ -27,7 +27,7 @@ from vaultgpt.tasks.generations import (
     Generation,
     previous,
 )
-from vaultgpt.tasks.vault_service import NOTHING, VaultService, vault_service
+from vaultgpt.tasks.vault_service import VaultService, vault_service
 
 
 @command("Voices")
@@ -35,7 +35,7 @@ def generations(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
     """List the voices that are kept, newest first, with what the test said of each."""
-    answer = vault_service(locate(vault or vault_argument)).ask(GENERATIONS, NOTHING)
+    answer = vault_service(locate(vault or vault_argument)).ask(GENERATIONS, None)
     rows = answer["generations"]
     if as_json:
         print_json(answer)
@@ -82,7 +82,7 @@ def rollback(
 ) -> None:
     """Go back to the voice before the one that writes."""
     service = vault_service(locate(vault or vault_argument))
-    before = previous(service.ask(GENERATIONS, NOTHING)["generations"])
+    before = previous(service.ask(GENERATIONS, None)["generations"])
     if before is None:
         raise NotFound(
             "There is no earlier voice to go back to.",

@@ -17,7 +17,7 @@ from vaultgpt.commands.common import (
     print_json,
 )
 from vaultgpt.tasks.page import OPEN
-from vaultgpt.tasks.vault_service import NOTHING, vault_service
+from vaultgpt.tasks.vault_service import vault_service
 
 
 @command("Learn")
@@ -30,7 +30,7 @@ def open_(
     as_json: JsonOption = False,
 ) -> None:
     """Show the page of your voice: how it sounds, what it learned, and a box to try it."""
-    link = vault_service(locate(vault or vault_argument)).ask(OPEN, NOTHING)
+    link = vault_service(locate(vault or vault_argument)).ask(OPEN, None)
     if as_json:
         print_json(link)
     elif not (browser and webbrowser.open(link["url"])):

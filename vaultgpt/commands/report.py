@@ -24,7 +24,7 @@ from vaultgpt.errors import Conflict
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.plot import check_plot, draw, series
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
-from vaultgpt.tasks.vault_service import NOTHING, VaultService, vault_service
+from vaultgpt.tasks.vault_service import VaultService, vault_service
 
 
 @command("Learn")
@@ -50,7 +50,7 @@ def report(
         check_plot(plot)
     state = locate(vault or vault_argument)
     service = vault_service(state, changes or ())
-    answer = service.ask(REPORT, NOTHING)
+    answer = service.ask(REPORT, None)
     if answer["voice"] is None and answer["generation"] is not None and not quick:
         answer = _measured(service, answer)
     if plot is not None:
@@ -70,7 +70,7 @@ def _measured(service: VaultService, known: ReportAnswer) -> ReportAnswer:
     err.print("Measuring how it writes; this takes about a minute.", markup=False)
     try:
         with progress() as bar:
-            return service.ask(MEASURE, NOTHING, show_on(bar))
+            return service.ask(MEASURE, None, show_on(bar))
     except Conflict as error:
         err.print(f"Not measured now: {error}", markup=False)
         return known

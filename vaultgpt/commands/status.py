@@ -16,7 +16,7 @@ from vaultgpt.commands.common import (
 )
 from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.status import STATUS, Status, first_step
-from vaultgpt.tasks.vault_service import NOTHING, vault_service
+from vaultgpt.tasks.vault_service import vault_service
 
 
 @command("Write")
@@ -24,7 +24,7 @@ def status(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
     """Say what is known of the vault, what writes now, and when it learns next."""
-    answer = vault_service(locate(vault or vault_argument)).ask(STATUS, NOTHING)
+    answer = vault_service(locate(vault or vault_argument)).ask(STATUS, None)
     if as_json:
         print_json(answer)
         return

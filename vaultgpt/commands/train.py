@@ -22,7 +22,7 @@ from vaultgpt.errors import UsageError
 from vaultgpt.report.sentences import round_sentences
 from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.tasks.train import train as train_round
-from vaultgpt.tasks.vault_service import NOTHING, vault_service
+from vaultgpt.tasks.vault_service import vault_service
 from vaultgpt.workers.elsewhere import Lender
 
 
@@ -57,7 +57,7 @@ def train(
     if give_up:
         if fresh or host:
             raise UsageError("--give-up goes with neither --fresh nor --on.")
-        ended = vault_service(state, changes or ()).ask(GIVE_UP, NOTHING)
+        ended = vault_service(state, changes or ()).ask(GIVE_UP, None)
         print_json(ended) if as_json else out.print(ended["why"], markup=False)
         return
     machine = Lender(host, program) if host else None

@@ -30,7 +30,7 @@ from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
 from vaultgpt.server import without_certificates
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.client import read_runtime, remove_runtime, write_runtime
+from vaultgpt.tasks.vault_service import read_runtime, remove_runtime, write_runtime
 
 _ARENA_MAX = -8  # of mallopt(3)
 

@@ -36,7 +36,6 @@ from vaultgpt.rounds.under_way import under_way
 from vaultgpt.server.events import Broker
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.client import write_runtime
 from vaultgpt.tasks.config import RELOAD, SET_OPTION, Done, OptionRow, SetRequest, set_option
 from vaultgpt.tasks.likeness import LIKENESS, LikenessAnswer, LikenessRequest, judged, read_passages
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
@@ -48,12 +47,12 @@ from vaultgpt.tasks.status import (
     told_problems,
 )
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, Started, TrainRequest
-from vaultgpt.tasks.vault_service import NOTHING, Desk, Nothing, Task
+from vaultgpt.tasks.vault_service import Desk, Task, write_runtime
 from vaultgpt.tasks.why import check_path, check_tags
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
 from vaultgpt.wire import Piece, Prompt, Usage
 
-_Q = TypeVar("_Q", bound=BaseModel)
+_Q = TypeVar("_Q", bound=BaseModel | None)
 _A = TypeVar("_A")
 _FIGURES_S = 60.0  # text grows quiet, and so ready to be learned, without any change
 _Measurer = Callable[..., Mapping[str, Any] | None]
@@ -218,7 +217,7 @@ class Daemon:
     def _desk(self, ledger: Ledger) -> Desk:
         return Desk(self.state, self.settings, ledger, self._now())
 
-    async def _status(self, _asked: Nothing) -> Status:
+    async def _status(self, _asked: None) -> Status:
         """Figures of the ledger are kept until something changes."""
         now = self._now()
         if self._counting is None or not 0 <= now - self._figures_at < _FIGURES_S:
@@ -256,7 +255,7 @@ class Daemon:
         """What does not work now, each a sentence."""
         return {**self.vault.problems, **self.rounds.problems, **self.writing.problems}
 
-    async def _measure(self, asked: Nothing) -> ReportAnswer:
+    async def _measure(self, asked: None) -> ReportAnswer:
         """Measured where it is not known yet. Conflict beside a round."""
         answer = await self.ask(REPORT, asked)
         if answer["voice"] is not None:
@@ -272,20 +271,20 @@ class Daemon:
             raise Conflict("The voice is being measured.", "Ask again in a minute.")
         return await self.rounds.ask(asked.fresh)
 
-    async def _cancel(self, _asked: Nothing) -> Mapping[str, bool]:
+    async def _cancel(self, _asked: None) -> Mapping[str, bool]:
         self.rounds.cancel()
         return {"cancelled": True}
 
-    async def _give_up(self, asked: Nothing) -> object:
+    async def _give_up(self, asked: None) -> object:
         await self.rounds.end()
         return await self._by_ledger(GIVE_UP, asked)
 
     async def _set_option(self, asked: SetRequest) -> OptionRow:
         row = await in_thread(lambda: set_option(self.state, asked))
-        await self._reload(NOTHING)
+        await self._reload(None)
         return row
 
-    async def _reload(self, _asked: Nothing) -> Done:
+    async def _reload(self, _asked: None) -> Done:
         """Settings, token, ledger and vault anew."""
         self.token()
         await self.vault.reload()

@@ -5,14 +5,17 @@ Knows nothing about the vault, about rounds, or what the rows mean.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from vaultgpt import __version__
 from vaultgpt.ledger.memory_file import Line, MemoryFile, Restated
 
 Key = Callable[[], bytes]  # of the keyed hashes; StateError when it is not the ledger's
+_T = TypeVar("_T")
 _Replay = Callable[[Line], None]
 _BATCH_ROWS = 5_000
 _AT_ONCE = 500  # values in one query
@@ -137,6 +140,22 @@ class Database:
             with self.write(touch=False):
                 self.set_meta(key, value)
 
+    def kept(self, key: str, make: Callable[[], _T]) -> _T:
+        """What `make` computes of the rows, as JSON holds it; again only when one has changed."""
+        with self._lock:
+            if self._depth:  # they change just now
+                return make()
+            of: object = [__version__, self.meta("version")]
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                found = json.loads(self.meta(key) or "{}")
+                if found["of"] == of:
+                    known: _T = found["value"]
+                    return known
+            value = make()
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: it is made again
+                self.note(key, json.dumps({"of": of, "value": value}))
+            return value
+
     def remember(self, kind: str, now: float, **fields: Any) -> None:
         """Write a line into memory.jsonl, inside `write`; after a kill it stands without the rows,
         which are then made from it."""
@@ -183,10 +202,11 @@ class Database:
         as it must, and what was emitted before a text was seen stays before it.
         """
         latest = self.read(
-            "SELECT MAX(COALESCE((SELECT MAX(changed) FROM entries), 0), "
+            "SELECT MAX(?, "
             "COALESCE((SELECT MAX(time) FROM emitted), 0), "
             "COALESCE((SELECT MAX(MAX(started, COALESCE(ended, 0))) FROM rounds), 0), "
-            "COALESCE((SELECT CAST(value AS REAL) FROM meta WHERE key='told_time'), 0)) AS t"
+            "COALESCE((SELECT CAST(value AS REAL) FROM meta WHERE key='told_time'), 0)) AS t",
+            (self.kept("last_change", self._last_change),),
         )[0]["t"]
         if latest <= now + _CLOCK_S:
             return
@@ -197,6 +217,10 @@ class Database:
                     (latest - now, now),
                 )
             self.set_meta("told_time", str(now))
+
+    def _last_change(self) -> float:
+        found = self.read("SELECT COALESCE(MAX(changed), 0) AS t FROM entries")
+        return float(found[0]["t"])
 
     def empty(self) -> None:
         """Delete every row. What others computed of them is void."""

@@ -107,10 +107,8 @@ class Entries:
         if not copies:
             self.find_copies()
         which = LIVE if copies else f"{LIVE} AND e.copy_of IS NULL"
-        summed = "COALESCE(SUM(MIN(e.words, ?)), 0)"
-        return int(
-            self._db.read(f"SELECT {summed} AS n FROM entries e WHERE {which}", (most,))[0]["n"]
-        )
+        summed = f"SELECT COALESCE(SUM(MIN(e.words, {most})), 0) AS n FROM entries e WHERE {which}"
+        return self._db.kept(f"words {copies} {most}", lambda: int(self._db.read(summed)[0]["n"]))
 
     def templates(self) -> set[str]:
         """Digests of paragraphs that stand in five entries or more: they carry no loss."""

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vaultgpt.errors import StateError
 from vaultgpt.files import PRIVATE_FILE
@@ -38,6 +38,7 @@ from vaultgpt.vault.walk import walk_folders
 if TYPE_CHECKING:
     from vaultgpt.vault.reconcile import Scan
 
+_T = TypeVar("_T")
 _PART = 2_000  # notes that are recorded at once
 _PAUSES = {
     "lost": (
@@ -200,6 +201,10 @@ class Ledger:
     def set_meta(self, key: str, value: str | None) -> None:
         """Keep a value under a name; None removes it."""
         self._db.set_meta(key, value)
+
+    def kept(self, key: str, make: Callable[[], _T]) -> _T:
+        """What `make` computes of this ledger, as JSON holds it; again only when a row changed."""
+        return self._db.kept(key, make)
 
     def paused(self) -> str | None:
         """Why learning waits for the author's word, in a sentence; None when it does not."""

@@ -100,6 +100,9 @@ class Notes:
 
     def quarantined(self) -> list[str]:
         """Ids of notes that could not be read in time, until they change."""
+        return self._db.kept("quarantined", self._quarantined)
+
+    def _quarantined(self) -> list[str]:
         rows = self._db.read(
             "SELECT path FROM notes WHERE code='quarantined' AND gone_since IS NULL ORDER BY path"
         )
@@ -200,6 +203,9 @@ class Notes:
 
         A note all of whose words were forgotten is not in use.
         """
+        return self._db.kept("totals", self._totals)
+
+    def _totals(self) -> dict[str, int]:
         row = self._db.read(
             "SELECT a.notes, a.used - f.used AS used, a.words - f.words AS words FROM "
             "(SELECT COUNT(*) AS notes, COALESCE(SUM(used), 0) AS used, "

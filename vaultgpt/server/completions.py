@@ -22,7 +22,7 @@ from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
 from vaultgpt.server.growing import GrowingCompletion
 from vaultgpt.server.problems import BadRequest, body_of, parse
 from vaultgpt.tasks.language import unread_text
-from vaultgpt.tasks.likeness import LIKENESS
+from vaultgpt.tasks.likeness import LIKENESS, LikenessRequest
 from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.schemas import (
     CompletionRequest,
@@ -153,7 +153,7 @@ async def label(request: web.Request) -> web.Response:
 
 async def likeness(request: web.Request) -> web.Response:
     """How like its author each sentence of a note is."""
-    asked = await parse(request, LIKENESS.request)
+    asked = await parse(request, LikenessRequest)
     with _slot(request):
         return web.json_response(await request.app[SERVICE].ask(LIKENESS, asked))
 

@@ -20,7 +20,7 @@ from vaultgpt.vault.at_cursor import AtCursor, EditorNote
 from vaultgpt.wire import Piece, Prompt, Usage
 
 _BUCKETS_MS = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
-_Q = TypeVar("_Q", bound=BaseModel)
+_Q = TypeVar("_Q", bound=BaseModel | None)
 _A = TypeVar("_A")
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import Unavailable, VaultGPTError
-from vaultgpt.tasks.vault_service import Nothing
+from vaultgpt.tasks.request import Nothing
 
 _M = TypeVar("_M", bound=BaseModel)
 _BODY_S = 10.0

@@ -30,10 +30,11 @@ from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.page import BLIND, MONTH, OPEN, PAGE, PHONE, REFRAINS
 from vaultgpt.tasks.provenance import MONTHS, PROVENANCE
 from vaultgpt.tasks.report import MEASURE, REPORT
+from vaultgpt.tasks.request import Nothing, Question
 from vaultgpt.tasks.schemas import Completion, CompletionRequest, WarmRequest
 from vaultgpt.tasks.status import STATUS, TAGS
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN
-from vaultgpt.tasks.vault_service import NOTHING, Nothing, Question, Task
+from vaultgpt.tasks.vault_service import Task
 from vaultgpt.tasks.why import WHY
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -115,13 +116,14 @@ class _Warmed(TypedDict):
 
 
 def _task(task: Task[Any, Any]) -> Route:
-    async def handle(request: web.Request) -> web.Response:
-        asked = await _asked(request, task.request)
-        return _json(await request.app[SERVICE].ask(task, asked), task.status)
+    asks = task.request or Nothing
 
-    return Route(
-        task.method, task.path, task.request, task.answer, handle, task.sentence, task.status
-    )
+    async def handle(request: web.Request) -> web.Response:
+        asked = await _asked(request, asks)
+        given = asked if task.request else None
+        return _json(await request.app[SERVICE].ask(task, given), task.status)
+
+    return Route(task.method, task.path, asks, task.answer, handle, task.sentence, task.status)
 
 
 async def _asked(request: web.Request, model: type[Question]) -> Question:
@@ -152,7 +154,7 @@ async def _report(request: web.Request) -> web.Response:
     task = MEASURE if parse_query(request, _ReportRequest).measure == "1" else REPORT
     if task is MEASURE and visits.by_phone(request):
         visits.check_may_ask(request, f"{MEASURE.method} {MEASURE.path}")
-    return _json(await request.app[SERVICE].ask(task, NOTHING))
+    return _json(await request.app[SERVICE].ask(task, None))
 
 
 async def _link(request: web.Request) -> web.Response:
@@ -161,7 +163,7 @@ async def _link(request: web.Request) -> web.Response:
 
 
 async def _model_rows(request: web.Request) -> list[_ModelRow]:
-    kept = (await request.app[SERVICE].ask(GENERATIONS, NOTHING))["generations"]
+    kept = (await request.app[SERVICE].ask(GENERATIONS, None))["generations"]
     names = [("mirror", 0), ("base", 0), *((row["id"], int(row["created"])) for row in kept)]
     return [
         _ModelRow(id=name, object="model", created=created, owned_by="vaultgpt")
@@ -233,7 +235,7 @@ ROUTES = (
     _task(REFRAINS),
     _task(BLIND),
     _task(MONTH),
-    Route("POST", OPEN.path, OPEN.request, OPEN.answer, _link, OPEN.sentence),
+    Route("POST", OPEN.path, Nothing, OPEN.answer, _link, OPEN.sentence),
     _task(PHONE),
     Route(
         "POST",

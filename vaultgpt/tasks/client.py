@@ -1,4 +1,4 @@
-"""A blocking client of a vault's running daemon, found by its runtime.json.
+"""A blocking client of a vault's running daemon, which `vault_service` finds.
 
 Whoever listens on that port proves that it holds the token before it is told the token or a word.
 Knows nothing about what runs behind the API.
@@ -10,21 +10,14 @@ import hashlib
 import hmac
 import http.client
 import json
-import os
 import secrets
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from vaultgpt import __version__, errors
-from vaultgpt.children import lives
-from vaultgpt.errors import StateError, Unavailable, VaultGPTError
-from vaultgpt.files import read_json, write_json
-from vaultgpt.state import VaultState
+from vaultgpt import errors
+from vaultgpt.errors import Unavailable, VaultGPTError
 
-API_VERSION = 1
 _CONTEXT = b"vaultgpt health 1\n"
 _PROOF_S = 5.0  # who has not answered by then is not our daemon
 _BY_STATUS: dict[int, type[VaultGPTError]] = {
@@ -190,61 +183,3 @@ def _error(status: int, body: bytes) -> VaultGPTError:
     except (ValueError, KeyError, TypeError):
         message = f"The daemon answered with status {status}."
     return _BY_STATUS.get(status, VaultGPTError)(message)
-
-
-@dataclass(frozen=True)
-class _Runtime:
-    """Where a daemon says that it listens: runtime.json without the token."""
-
-    pid: int
-    port: int
-
-
-def read_runtime(state: VaultState) -> _Runtime | None:
-    """runtime.json of a process that lives, or None. StateError for a damaged one."""
-    try:
-        value = read_json(state.runtime)
-        found = _Runtime(int(value["pid"]), int(value["port"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StateError(f"{state.runtime} is damaged.", "Delete it and restart `serve`.") from None
-    return found if lives(found.pid) else None
-
-
-def write_runtime(state: VaultState, port: int, started: float | None = None) -> None:
-    """Say where we listen: {pid, port, token, version, api, started}, mode 0600."""
-    write_json(
-        state.runtime,
-        {
-            "pid": os.getpid(),
-            "port": port,
-            "token": state.token(),
-            "version": __version__,
-            "api": API_VERSION,
-            "started": time.time() if started is None else started,
-        },
-    )
-
-
-def remove_runtime(state: VaultState) -> None:
-    """Take our own runtime.json away; another process's is left alone."""
-    try:
-        ours = int(read_json(state.runtime)["pid"]) == os.getpid()
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if ours:
-        state.runtime.unlink(missing_ok=True)
-
-
-def find_daemon(state: VaultState) -> DaemonClient | None:
-    """The client of the daemon that runs for this vault; None when none does.
-
-    Costs one request to /health. The token comes from its own file: runtime.json of a daemon that
-    has not been asked since `token --rotate` still holds the old one.
-    """
-    runtime = read_runtime(state)
-    if runtime is None:
-        return None
-    client = DaemonClient(runtime.port, state.token(), runtime.pid)
-    return client if client.is_ours() else None

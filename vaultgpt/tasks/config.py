@@ -13,7 +13,8 @@ from vaultgpt.errors import Forbidden
 from vaultgpt.options import Option, describe, figure, show
 from vaultgpt.settings import Settings, save_option
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Question, Task
+from vaultgpt.tasks.request import Question
+from vaultgpt.tasks.vault_service import Desk, Here, Task
 from vaultgpt.wire import Hear
 
 # Not over HTTP: who may call is said at the terminal, and a base is fetched there.
@@ -122,7 +123,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _options(desk: Desk, _asked: Nothing) -> _Options:
+def _options(desk: Desk, _asked: None) -> _Options:
     return _Options(options=rows(desk.settings))
 
 
@@ -134,7 +135,7 @@ def set_option(state: VaultState, asked: SetRequest) -> OptionRow:
     return next(row for row in rows(settings) if row["key"] == asked.key)
 
 
-def _nothing_to_reload(_service: Here, _asked: Nothing, _hear: Hear) -> Done:
+def _nothing_to_reload(_service: Here, _asked: None, _hear: Hear) -> Done:
     return Done(ok=True)
 
 
@@ -142,7 +143,7 @@ OPTIONS = Task(
     "GET",
     "/v1/options",
     "Every setting: key, value, default, bounds, unit, sentence",
-    Nothing,
+    None,
     _Options,
     work=_options,
 )
@@ -155,11 +156,11 @@ SET_OPTION: Task[SetRequest, OptionRow] = Task(
     here=lambda service, asked, _hear: set_option(service.state, asked),
     writes="ledger",
 )
-RELOAD: Task[Nothing, Done] = Task(
+RELOAD: Task[None, Done] = Task(
     "POST",
     "/v1/reload",
     "Read settings, token and ledger again",
-    Nothing,
+    None,
     Done,
     here=_nothing_to_reload,
 )

@@ -22,6 +22,7 @@ from vaultgpt.settings import Settings, load_settings, with_changes
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.config import Done
+from vaultgpt.tasks.request import Question
 from vaultgpt.tasks.schemas import (
     Completion,
     CompletionFigures,
@@ -31,7 +32,7 @@ from vaultgpt.tasks.schemas import (
     sampling_fields,
     to_prompt,
 )
-from vaultgpt.tasks.vault_service import Desk, Here, Question, Task, VaultService
+from vaultgpt.tasks.vault_service import Desk, Here, Task, VaultService
 from vaultgpt.vault.at_cursor import EditorNote, read_editor
 from vaultgpt.vault.entry import below, names_verse
 from vaultgpt.vault.place import Insertion, Place

@@ -21,8 +21,8 @@ from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings, unknown_keys
 from vaultgpt.state import VaultState, state_root
-from vaultgpt.tasks.client import find_daemon
 from vaultgpt.tasks.status import quarantine
+from vaultgpt.tasks.vault_service import find_daemon
 from vaultgpt.tasks.vaults import all_vaults
 from vaultgpt.vault.reconcile import closed_folders
 from vaultgpt.vault.rules import RuleSet

@@ -14,8 +14,9 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.forgotten import SHORTEST
 from vaultgpt.ledger.paragraphs import entry_places, split_paragraphs
 from vaultgpt.rounds.ending import end_paused
+from vaultgpt.tasks.request import Question
 from vaultgpt.tasks.schemas import NotePath
-from vaultgpt.tasks.vault_service import Desk, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Task
 from vaultgpt.vault.entry import Entry, Judgement
 from vaultgpt.vault.reconcile import ScannedNote, read_vault
 

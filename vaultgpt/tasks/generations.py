@@ -12,8 +12,9 @@ from typing_extensions import TypedDict
 
 from vaultgpt.errors import NotFound
 from vaultgpt.generation_folders import verify
+from vaultgpt.tasks.request import Question
 from vaultgpt.tasks.schemas import check_model
-from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Task
 
 
 class Generation(TypedDict):
@@ -58,7 +59,7 @@ class ActivateRequest(Question):
     id: Annotated[str, AfterValidator(_generation)]
 
 
-def _list(desk: Desk, _asked: Nothing) -> _GenerationList:
+def _list(desk: Desk, _asked: None) -> _GenerationList:
     kept = desk.ledger.generations
     active, barred = kept.active(), kept.barred()
     rounds = {r.generation: r for r in desk.ledger.rounds.all() if r.generation}
@@ -115,7 +116,7 @@ def _activate(desk: Desk, asked: ActivateRequest) -> _Active:
 
 
 GENERATIONS = Task(
-    "GET", "/v1/generations", "The history of generations", Nothing, _GenerationList, work=_list
+    "GET", "/v1/generations", "The history of generations", None, _GenerationList, work=_list
 )
 ACTIVATE = Task(
     "POST",

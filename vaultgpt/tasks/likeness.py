@@ -17,8 +17,9 @@ from typing_extensions import TypedDict
 from vaultgpt.corpus.words import count_words
 from vaultgpt.mirror.stopping import sentence_ends
 from vaultgpt.settings import Rules
+from vaultgpt.tasks.request import Question
 from vaultgpt.tasks.schemas import NotePath, Tags
-from vaultgpt.tasks.vault_service import Question, Task
+from vaultgpt.tasks.vault_service import Task
 from vaultgpt.vault.at_cursor import AtCursor, EditorProse, ProseLine, read_prose, to_utf16
 from vaultgpt.vault.entry import Judgement
 from vaultgpt.wire import Prompt, TokenChance

@@ -24,7 +24,8 @@ from vaultgpt.errors import NotFound, UsageError
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.report.plot import series
 from vaultgpt.tasks.forget import less_forgotten
-from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
+from vaultgpt.tasks.request import Question
+from vaultgpt.tasks.vault_service import Desk, Task
 from vaultgpt.vault.census import reason
 from vaultgpt.vault.reconcile import ScannedNote, read_one
 
@@ -78,7 +79,7 @@ class _PageAnswer(TypedDict):
     new_notes: list[_Surprise]
 
 
-def _page(desk: Desk, _asked: Nothing) -> _PageAnswer:
+def _page(desk: Desk, _asked: None) -> _PageAnswer:
     ledger = desk.ledger
     try:
         drawn = series(ledger)
@@ -121,7 +122,7 @@ class _Refrains(TypedDict):
     words: int  # that were read
 
 
-def _refrains(desk: Desk, _asked: Nothing) -> _Refrains:
+def _refrains(desk: Desk, _asked: None) -> _Refrains:
     rows = [row for row in desk.ledger.entries.all() if row.live and row.words]
     rows.sort(key=lambda row: row.date or "", reverse=True)
     texts, read = [], 0
@@ -217,7 +218,7 @@ def _plain_english() -> str:
     return f" {' '.join(' '.join(norms(text)) for text in texts)} "
 
 
-class _MonthRequest(Question):
+class MonthRequest(Question):
     """A month that `months` of the page names: "2021-06", or "2021" where no more is known."""
 
     month: str = Field(pattern=r"^\d{4}(-\d{2})?$", description="As the page's months have it")
@@ -238,7 +239,7 @@ class _Month(TypedDict):
     notes: list[_MonthNote]
 
 
-def _month(desk: Desk, asked: _MonthRequest) -> _Month:
+def _month(desk: Desk, asked: MonthRequest) -> _Month:
     rows = [
         row
         for row in desk.ledger.entries.all()
@@ -273,7 +274,7 @@ class _Blind(TypedDict):
     pages: list[_BlindPage]
 
 
-def _blind(desk: Desk, _asked: Nothing) -> _Blind:
+def _blind(desk: Desk, _asked: None) -> _Blind:
     """NotFound where too few pages are held out."""
     rows = [row for row in desk.ledger.entries.all() if row.live and row.held_out == 1]
     random.shuffle(rows)
@@ -300,13 +301,13 @@ def _opened(row: EntryRow, prose: str, words: Sequence[Word], own: bool) -> _Bli
 
 
 REFRAINS = Task(
-    "GET", "/v1/refrains", "The author's most repeated turns", Nothing, _Refrains, work=_refrains
+    "GET", "/v1/refrains", "The author's most repeated turns", None, _Refrains, work=_refrains
 )
 MONTH = Task(
     "GET",
     "/v1/month",
     "The prose of a month's newest entries, to look for its surprises in",
-    _MonthRequest,
+    MonthRequest,
     _Month,
     work=_month,
 )
@@ -314,7 +315,7 @@ BLIND = Task(
     "GET",
     "/v1/blind",
     "Five pages' openings, two with what the author wrote, for a blind test",
-    Nothing,
+    None,
     _Blind,
     work=_blind,
 )
@@ -322,13 +323,13 @@ PAGE = Task(
     "GET",
     "/v1/page",
     "Words by month and tag, what is left out and why, and how voices grew",
-    Nothing,
+    None,
     _PageAnswer,
     work=_page,
 )
 
 
-def _phone(desk: Desk, _asked: Nothing) -> _PhoneLink:
+def _phone(desk: Desk, _asked: None) -> _PhoneLink:
     """NotFound where no name is set for it."""
     name = desk.settings.server.phone
     if not name:
@@ -341,8 +342,8 @@ def _phone(desk: Desk, _asked: Nothing) -> _PhoneLink:
 
 
 PHONE = Task(
-    "POST", "/v1/phone", "The link that pairs the author's phone", Nothing, _PhoneLink, work=_phone
+    "POST", "/v1/phone", "The link that pairs the author's phone", None, _PhoneLink, work=_phone
 )
-OPEN: Task[Nothing, Link] = Task(
-    "POST", "/v1/open", "A link that opens the page of one's voice, once", Nothing, Link
+OPEN: Task[None, Link] = Task(
+    "POST", "/v1/open", "A link that opens the page of one's voice, once", None, Link
 )

@@ -15,8 +15,9 @@ from typing_extensions import TypedDict
 from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import Forbidden, NotFound, UsageError
 from vaultgpt.ledger.emitted import OFFERED_S, Emitted
+from vaultgpt.tasks.request import Question
 from vaultgpt.tasks.schemas import NotePath
-from vaultgpt.tasks.vault_service import Desk, Nothing, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Task
 from vaultgpt.vault.reconcile import read_one, read_some
 
 _MOST_EDITED = 8  # words between two runs of the mirror's that were its own once, and were changed
@@ -107,7 +108,7 @@ class _Months(TypedDict):
     months: dict[str, _Share]
 
 
-def _months(desk: Desk, _: Nothing) -> _Months:
+def _months(desk: Desk, _: None) -> _Months:
     """Only notes with text that was first seen after something was written for the author."""
     months: dict[str, _Share] = {}
     for row in desk.ledger.entries.all():
@@ -132,7 +133,7 @@ MONTHS = Task(
     "GET",
     "/v1/provenance",
     "Whose words stand in the vault, by month",
-    Nothing,
+    None,
     _Months,
     work=_months,
 )

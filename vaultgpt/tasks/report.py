@@ -16,7 +16,7 @@ from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import known_voice, measure_voice
 from vaultgpt.report.sentences import report_sentences
 from vaultgpt.tasks.status import Judged, judged
-from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Task
+from vaultgpt.tasks.vault_service import Desk, Here, Task
 from vaultgpt.wire import Hear, LearningRow, Sampling
 
 _EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to be read
@@ -66,11 +66,11 @@ def report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
     return report
 
 
-def _known(desk: Desk, _asked: Nothing) -> ReportAnswer:
+def _known(desk: Desk, _asked: None) -> ReportAnswer:
     return report_of_active(desk.ledger, desk.settings.mirror.sampling())
 
 
-def _measured(service: Here, asked: Nothing, hear: Hear) -> ReportAnswer:
+def _measured(service: Here, asked: None, hear: Hear) -> ReportAnswer:
     """Takes about a minute. Conflict while a round runs."""
     measure_voice(service.state, service.settings, now=time.time, on_progress=hear)
     return service.ask(REPORT, asked)
@@ -80,15 +80,15 @@ REPORT = Task(
     "GET",
     "/v1/report",
     "How well the active generation sounds like the author, with sentences",
-    Nothing,
+    None,
     ReportAnswer,
     work=_known,
 )
-MEASURE: Task[Nothing, ReportAnswer] = Task(
+MEASURE: Task[None, ReportAnswer] = Task(
     "POST",
     "/v1/report",
     "The same once its voice has been measured, where it is not known: about a minute",
-    Nothing,
+    None,
     ReportAnswer,
     here=_measured,
 )

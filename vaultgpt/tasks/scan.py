@@ -6,13 +6,9 @@ nothing about terminals.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vaultgpt import __version__
 from vaultgpt.ledger import Ledger
 from vaultgpt.tasks.vault_service import Desk
 from vaultgpt.vault.census import Census, census, counted, facts_of
@@ -48,6 +44,7 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
         return tried(desk)
     _end_paused(desk)
     ledger.pending(desk.now, settings.schedule.quiet_s, listed=False)  # `status` finds it counted
+    ledger.notes.totals(), ledger.notes.quarantined(), ledger.entries.usable_words(copies=False)
     found = _counted(ledger)
     found["language"] = ledger.notes.language(desk.state.vault, settings.rules, found["words"])
 
@@ -60,17 +57,10 @@ def scanned(desk: Desk, hear: Hear) -> Scanned:
 
 
 def _counted(ledger: Ledger) -> Census:
-    """What the ledger has, without the language; kept until a row changes."""
-    of = [__version__, ledger.meta("version")]
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        kept = json.loads(ledger.meta(_CENSUS) or "{}")
-        if kept["of"] == of:
-            known: Census = kept["census"]
-            return known
-    found = counted(ledger.notes.facts_alike(), *ledger.entries.census())
-    with contextlib.suppress(sqlite3.OperationalError):  # a full disk: it is counted again
-        ledger.set_meta(_CENSUS, json.dumps({"of": of, "census": found}))
-    return found
+    """What the ledger has, without the language."""
+    return ledger.kept(
+        _CENSUS, lambda: counted(ledger.notes.facts_alike(), *ledger.entries.census())
+    )
 
 
 def _end_paused(desk: Desk) -> None:

@@ -14,8 +14,7 @@ from vaultgpt import __version__
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.errors import VaultError, VaultGPTError
 from vaultgpt.rounds.under_way import RoundProgress, under_way
-from vaultgpt.tasks.client import API_VERSION
-from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Task
+from vaultgpt.tasks.vault_service import API_VERSION, Desk, Here, Task
 from vaultgpt.wire import CheckRow, Hear
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def quarantine(ids: list[str]) -> str:
     )
 
 
-def _here(service: Here, _asked: Nothing, _hear: Hear) -> Status:
+def _here(service: Here, _asked: None, _hear: Hear) -> Status:
     """From the ledger alone, whatever the vault's size: no note is opened, no folder compared."""
 
     def look(desk: Desk) -> Status:
@@ -263,19 +262,17 @@ def first_step(status: Status) -> str | None:
     return None
 
 
-def _tags(desk: Desk, _asked: Nothing) -> _TagsAndYears:
+def _tags(desk: Desk, _asked: None) -> _TagsAndYears:
     tags, years = desk.ledger.entries.census()
     return _TagsAndYears(tags=dict(tags.most_common()), years=dict(sorted(years.items())))
 
 
-STATUS: Task[Nothing, Status] = Task(
+STATUS: Task[None, Status] = Task(
     "GET",
     "/v1/status",
     "Notes, words, the active generation, training and what is next",
-    Nothing,
+    None,
     Status,
     here=_here,
 )
-TAGS = Task(
-    "GET", "/v1/tags", "Tags and years with their counts", Nothing, _TagsAndYears, work=_tags
-)
+TAGS = Task("GET", "/v1/tags", "Tags and years with their counts", None, _TagsAndYears, work=_tags)

@@ -19,7 +19,8 @@ from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far
 from vaultgpt.tasks.client import DaemonClient
-from vaultgpt.tasks.vault_service import Desk, Here, Nothing, Question, Task, VaultService
+from vaultgpt.tasks.request import Question
+from vaultgpt.tasks.vault_service import Desk, Here, Task, VaultService
 from vaultgpt.wire import Hear
 from vaultgpt.workers.elsewhere import Lender
 
@@ -148,7 +149,7 @@ def _by_daemon(daemon: DaemonClient, asked: TrainRequest, hear: Hear) -> RoundAn
     )
 
 
-def _give_up(desk: Desk, _asked: Nothing) -> _GiveUpAnswer:
+def _give_up(desk: Desk, _asked: None) -> _GiveUpAnswer:
     said = give_up_by_hand(desk.state, desk.ledger, desk.now)
     return _GiveUpAnswer(given_up=bool(said), why=said or "No round is paused.")
 
@@ -164,14 +165,14 @@ TRAIN: Task[TrainRequest, RoundAnswer] = Task(
     writes="voice",
     status=202,
 )
-CANCEL: Task[Nothing, _CancelAnswer] = Task(
-    "POST", "/v1/train/cancel", "End the running round", Nothing, _CancelAnswer
+CANCEL: Task[None, _CancelAnswer] = Task(
+    "POST", "/v1/train/cancel", "End the running round", None, _CancelAnswer
 )
-GIVE_UP: Task[Nothing, _GiveUpAnswer] = Task(
+GIVE_UP: Task[None, _GiveUpAnswer] = Task(
     "POST",
     "/v1/train/give-up",
     "Give up the round that is paused or runs: its text is erased, the active voice stays",
-    Nothing,
+    None,
     _GiveUpAnswer,
     _give_up,
     writes="voice",

@@ -6,6 +6,7 @@ it is done; the daemon does the same tasks in its threads. Knows nothing about a
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,32 +14,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ConfigDict
-
-from vaultgpt.errors import VaultGPTError
+from vaultgpt import __version__
+from vaultgpt.children import lives
+from vaultgpt.errors import StateError, VaultGPTError
+from vaultgpt.files import read_json, write_json
 from vaultgpt.state import VaultState
 from vaultgpt.wire import Hear, ProgressEvent
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from vaultgpt.ledger import Ledger
     from vaultgpt.settings import Settings
     from vaultgpt.tasks.client import DaemonClient
 
-_Q = TypeVar("_Q", bound=BaseModel)
+# A pydantic model, which who asks nothing need not load: 40 ms.
+_Q = TypeVar("_Q", bound="BaseModel | None")
 _A = TypeVar("_A")
-
-
-class Question(BaseModel):
-    """A request that takes the fields it names and no other."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class Nothing(Question):
-    """A request that says nothing."""
-
-
-NOTHING = Nothing()
+API_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ class Task(Generic[_Q, _A]):
     method: Literal["GET", "POST"]
     path: str
     sentence: str  # what it does, for the API's description
-    request: type[_Q]
+    request: type[_Q] | None  # None: nothing is asked
     answer: Any  # the type A, a TypedDict or dict[...]
     work: Callable[[Desk, _Q], _A] | None = None  # None: only the daemon's loops can answer
     writes: Literal["", "ledger", "voice"] = ""  # "voice": what writes next may be another
@@ -127,7 +120,7 @@ class ByDaemon:
 
 def _request_of(daemon: DaemonClient, task: Task[_Q, _A], request: _Q) -> _A:
     """One HTTP request: fields in the path, then in the query of a GET or the body of a POST."""
-    fields = request.model_dump(exclude_unset=True, mode="json")
+    fields = request.model_dump(exclude_unset=True, mode="json") if request is not None else {}
     path = task.path
     for name in [n for n in fields if f"{{{n}}}" in path]:
         path = path.replace(f"{{{name}}}", quote(str(fields.pop(name)), safe=""))
@@ -146,9 +139,67 @@ def vault_service(
     With settings of its own, or when told so (`here`), a call is done here: the daemon's workers
     are not rebuilt for it. A daemon that runs beside it is told afterwards.
     """
-    from vaultgpt.tasks.client import find_daemon  # 20 ms for HTTP, which `scan` never speaks
-
     daemon = find_daemon(state)
     if daemon is None or changes or here:
         return Here(state, changes, daemon)
     return ByDaemon(state, daemon)
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """Where a daemon says that it listens: runtime.json without the token."""
+
+    pid: int
+    port: int
+
+
+def read_runtime(state: VaultState) -> _Runtime | None:
+    """runtime.json of a process that lives, or None. StateError for a damaged one."""
+    try:
+        value = read_json(state.runtime)
+        found = _Runtime(int(value["pid"]), int(value["port"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StateError(f"{state.runtime} is damaged.", "Delete it and restart `serve`.") from None
+    return found if lives(found.pid) else None
+
+
+def write_runtime(state: VaultState, port: int, started: float | None = None) -> None:
+    """Say where we listen: {pid, port, token, version, api, started}, mode 0600."""
+    write_json(
+        state.runtime,
+        {
+            "pid": os.getpid(),
+            "port": port,
+            "token": state.token(),
+            "version": __version__,
+            "api": API_VERSION,
+            "started": time.time() if started is None else started,
+        },
+    )
+
+
+def remove_runtime(state: VaultState) -> None:
+    """Take our own runtime.json away; another process's is left alone."""
+    try:
+        ours = int(read_json(state.runtime)["pid"]) == os.getpid()
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if ours:
+        state.runtime.unlink(missing_ok=True)
+
+
+def find_daemon(state: VaultState) -> DaemonClient | None:
+    """The client of the daemon that runs for this vault; None when none does.
+
+    Costs one request to /health. The token comes from its own file: runtime.json of a daemon that
+    has not been asked since `token --rotate` still holds the old one.
+    """
+    runtime = read_runtime(state)
+    if runtime is None:
+        return None
+    from vaultgpt.tasks.client import DaemonClient  # 10 ms for HTTP and TLS
+
+    client = DaemonClient(runtime.port, state.token(), runtime.pid)
+    return client if client.is_ours() else None

@@ -15,7 +15,7 @@ from vaultgpt.bases.hashes import HashCache
 from vaultgpt.errors import Conflict, NotFound, StateError, VaultError, VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import VaultState, drop_state, find_state, known_vaults, state_root
-from vaultgpt.tasks.client import find_daemon
+from vaultgpt.tasks.vault_service import find_daemon
 from vaultgpt.vault.walk import walk
 
 _SAME_SHARE = 0.5  # of the notes recorded under the old path that must lie under the new one

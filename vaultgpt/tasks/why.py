@@ -16,8 +16,9 @@ from vaultgpt.errors import Forbidden, NotFound, UsageError
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Rules
 from vaultgpt.tasks.forget import less_forgotten
+from vaultgpt.tasks.request import Question
 from vaultgpt.tasks.schemas import NotePath
-from vaultgpt.tasks.vault_service import Desk, Here, Question, Task
+from vaultgpt.tasks.vault_service import Desk, Here, Task
 from vaultgpt.vault.at_cursor import WRITABLE
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import Judgement, below
