@@ -16,7 +16,7 @@ from tests.training.test_lora import CPU, RECIPE, random_adapter
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device
 from vaultgpt.training.learner import Learner
-from vaultgpt.training.loss import Batch, make_batch, total_nats
+from vaultgpt.training.loss import Batch, each_nats, make_batch, total_nats
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text")
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 0.07}  # relative, of a tensor's norm
@@ -86,6 +86,30 @@ def test_packed_documents_are_isolated(family: str, tmp_path: Path) -> None:
     assert together[0] == pytest.approx(alone[0], rel=1e-6)
     for name, wanted in alone[1].items():
         torch.testing.assert_close(together[1][name], wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_scoring_keeps_nothing_for_a_backward_pass(tmp_path: Path) -> None:
+    """Kept, it was 1.1 GB of SmolLM2-135M's 2.5: torch tells a step of autograd that its weights
+    need their gradients, whether or not anybody will ask for them."""
+    base, learner = learned(tmp_path, "llama", torch.float32)
+    batch = make_batch(base, [row(50, 30), row(70, 10, seed=1)])
+    asked: list[bool] = []
+    for block in base.written.blocks:
+        block.forward = _recording(block.forward, asked)
+    each_nats(base, batch)
+    assert asked == [False] * len(base.written.blocks)
+    nats_and_gradients(base, learner, batch)
+    assert asked[len(base.written.blocks) :] == [True] * len(base.written.blocks)
+
+
+def _recording(forward: Any, asked: list[bool]) -> Any:
+    """The forward pass of a block; whether it keeps what leads back goes into `asked`."""
+
+    def recorded(*given: Any) -> Any:
+        asked.append(torch.is_grad_enabled())
+        return forward(*given)
+
+    return recorded
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])

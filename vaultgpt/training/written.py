@@ -69,7 +69,7 @@ class _WrittenBackbone:
         places = torch.cat([positions.reshape(-1), torch.arange(more)])  # a document of its own
         with torch.autocast(kind, enabled=False):
             flat: Tensor = _Through.apply(  # type: ignore[no-untyped-call]
-                self, given, places, self.embedding, *self.parameters
+                self, torch.is_grad_enabled(), given, places, self.embedding, *self.parameters
             )
         return flat[: ids.numel()].view(*ids.shape, -1)
 
@@ -113,13 +113,14 @@ class _Through(torch.autograd.Function):
     def forward(
         ctx: Any,
         written: _WrittenBackbone,
+        keeps: bool,  # ctx.needs_input_grad would be true in scoring too
         ids: Tensor,
         positions: Tensor,
         embedding: Tensor,
         *parameters: Tensor,
     ) -> Tensor:
         written.take()
-        over, keeps = written.about(positions), any(ctx.needs_input_grad)
+        over = written.about(positions)
         x, all_kept = written.embed(ids), []
         for block in written.blocks:
             with torch.set_grad_enabled(keeps):
@@ -141,10 +142,10 @@ class _Through(torch.autograd.Function):
         for block in reversed(written.blocks):
             back = block.backward(back, all_kept.pop(), over, found)
         of_embedding = None
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[4]:
             of_embedding = torch.zeros_like(written.embedding)
             of_embedding.index_add_(0, ids, back.mul_(written.scale).to(of_embedding.dtype))
-        return None, None, None, of_embedding, *(found[id(p)] for p in written.parameters)
+        return None, None, None, None, of_embedding, *(found[id(p)] for p in written.parameters)
 
 
 def write_out(base: BaseModel, whole: bool = True) -> _WrittenBackbone | None:
