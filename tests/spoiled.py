@@ -11,7 +11,7 @@ from typing import Any
 
 from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import split_words
-from vaultgpt.training.choose import choose_rate, share_of_rate
+from vaultgpt.training.choose import _choose_rate, _share_of_rate
 
 Job = dict[str, Any]
 Spoil = Callable[[Job, random.Random], None]
@@ -111,7 +111,7 @@ def none(job: Job, rng: random.Random) -> None:
 def too_fast(job: Job, rng: random.Random) -> None:
     """A learning rate 30 times too high."""
     size = resolve("pebble").parameters
-    usual = choose_rate(size) * share_of_rate(size, NIGHT_BATCH)
+    usual = _choose_rate(size) * _share_of_rate(size, NIGHT_BATCH)
     job["settings"]["learning_rate"] = TIMES_TOO_FAST * usual
 
 

@@ -51,14 +51,14 @@ TORCH_FREE = {
     "mirror/__init__.py",
 }
 # What a public field holds, or a public function returns, and nobody else names.
-FIELD_TYPES = {"vaultgpt.vault.entry.Span", "vaultgpt.tasks.likeness.Passage"}
+FIELD_TYPES = {"vaultgpt.vault.entry.Span"}
 BOUNDS = {
     "rooms": 25,
-    "files": 231,
-    "lines_a_file": 200,
-    "public_names": 1140,
-    "names_a_thousand_lines": 25.0,
-    "shared_names": 503,
+    "files": 230,
+    "lines_a_file": 201,
+    "public_names": 1080,
+    "names_a_thousand_lines": 23.5,
+    "shared_names": 502,
     "arrows": 148,
     "loose_dicts": 2,
 }

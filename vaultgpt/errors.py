@@ -135,14 +135,6 @@ class GenerationError(VaultGPTError):
     code = "generation"
 
 
-class GenerationUnreadable(GenerationError):
-    """The disk would not give a generation's files just now; that says nothing about them."""
-
-
-class ForeignWeights(GenerationError):
-    """A generation is whole, but weights or code of another's making lie in its folder."""
-
-
 class TrainingError(VaultGPTError):
     """A round could not be run to its end."""
 

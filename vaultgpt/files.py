@@ -13,12 +13,14 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from vaultgpt.errors import DiskFull
 
+# A JSON object as another program or version wrote it: nothing of it is known before it is read.
+Json = Mapping[str, Any]
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 _LEAST_ROOM_BYTES = 1 << 20  # below it the state is taken for full

@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, NotRequired, Self, TypedDict, TypeVar
 from safetensors import SafetensorError
 
 from vaultgpt.corpus.lines import FILE as LINES
-from vaultgpt.errors import ForeignWeights, GenerationError, GenerationUnreadable
+from vaultgpt.errors import GenerationError
 from vaultgpt.files import (
     PRIVATE_DIR,
     PRIVATE_FILE,
@@ -32,7 +32,7 @@ from vaultgpt.files import (
     write_json,
 )
 from vaultgpt.state import VaultState
-from vaultgpt.wire import ReportRow
+from vaultgpt.wire import ReportRow, VerdictRow
 
 ADAPTER = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -47,13 +47,12 @@ _MORE_THAN_LORA = (  # of adapter_config.json
 _README = "README.md"
 _NEEDED = (ADAPTER, CONFIG)
 _ALLOWED = frozenset({ADAPTER, CONFIG, EMBEDDING, LAST_WEIGHTS, LINES, MANIFEST, _README})
-KEYS = (
+_KEYS = {
     *("base", "revision", "base_sha256", "parent", "round", "created", "files"),
     *("learned", "held_out", "report", "verdict"),
-)
+}
 _NAME = re.compile(r"g(\d{6,})")
-_ERASING = ".erasing-"
-_ASIDE = "damaged-"
+_ERASING, _ASIDE = ".erasing-", "damaged-"
 _ROLLBACK = "`vaultgpt rollback` goes back to the generation before it."
 # What a loader of another program could prefer to ours.
 _WEIGHTS = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".onnx", ".pkl", ".pt", ".pth", ".py"})
@@ -131,6 +130,18 @@ class PeftAdapter(Generic[_Tensor]):
         return {m: (s["A"], s["B"]) for m, s in sides.items() if len(s) == 2}
 
 
+class _Unreadable(GenerationError):
+    """The disk would not give its files just now; that says nothing about them."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        said = f"{folder.name} can't be read just now ({type(error).__name__})."
+        super().__init__(said, "Try again; `vaultgpt doctor` looks at the disk.")
+
+
+class _ForeignWeights(GenerationError):
+    """It is whole, but weights or code of another's making lie in its folder."""
+
+
 class _Settled(TypedDict, total=False):
     """Settings that bind what goes on from a generation."""
 
@@ -150,7 +161,7 @@ class Manifest(TypedDict):
     learned: list[list[Any]]  # [entry, digest, words] of each paragraph
     held_out: list[str]
     report: ReportRow
-    verdict: Mapping[str, Any]  # {promoted, why, checks}
+    verdict: VerdictRow
     kind: NotRequired[str]
     sampled: NotRequired[bool]
     waited: NotRequired[list[str]]
@@ -234,7 +245,7 @@ def _check_staged(staged: Path) -> None:
             path.unlink()
 
 
-def _about(name: str, manifest: Mapping[str, Any], embedding: bool) -> str:
+def _about(name: str, manifest: Manifest, embedding: bool) -> str:
     """The README of a generation."""
     return _ABOUT.format(
         id=name,
@@ -248,20 +259,15 @@ def _about(name: str, manifest: Mapping[str, Any], embedding: bool) -> str:
 def _load_manifest(folder: Path) -> Manifest:
     """The manifest of a generation folder. GenerationError when it is missing or damaged."""
     try:
-        manifest = read_json(folder / MANIFEST)
-        good = (
-            isinstance(manifest, dict)
-            and all(key in manifest for key in KEYS)
-            and isinstance(manifest["files"], dict)
-        )
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        manifest: Manifest = read_json(folder / MANIFEST)
+        good = set(manifest) >= _KEYS and isinstance(manifest["files"], dict)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, TypeError):
         good = False
     except OSError as error:
-        raise _unreadable(folder, error) from None
+        raise _Unreadable(folder, error) from None
     if not good:
         raise GenerationError(f"{folder.name} has no valid manifest.", _ROLLBACK)
-    found: Manifest = manifest
-    return found
+    return manifest
 
 
 def verify(folder: Path) -> Manifest:
@@ -277,7 +283,7 @@ def verify(folder: Path) -> Manifest:
         _restore_readme(folder, manifest)
         _tighten(folder)
     except OSError as error:
-        raise _unreadable(folder, error) from None
+        raise _Unreadable(folder, error) from None
     return manifest
 
 
@@ -293,20 +299,13 @@ def _check_files(folder: Path, files: dict[str, str]) -> None:
         if path.is_symlink() or sha256_file(path) != files[name]:
             raise GenerationError(f"{name} of {folder.name} is not what was published.", _ROLLBACK)
     if any(Path(name).suffix in _WEIGHTS for name in names - set(files)):
-        raise ForeignWeights(
+        raise _ForeignWeights(
             f"{folder.name} holds weights or code that are not its own.",
             f"Take them out of its folder. {_ROLLBACK}",
         )
 
 
-def _unreadable(folder: Path, error: OSError) -> GenerationUnreadable:
-    return GenerationUnreadable(
-        f"{folder.name} can't be read just now ({type(error).__name__}).",
-        "Try again; `vaultgpt doctor` looks at the disk.",
-    )
-
-
-def _restore_readme(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _restore_readme(folder: Path, manifest: Manifest) -> None:
     path, text = folder / _README, _about(folder.name, manifest, (folder / EMBEDDING).exists())
     if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode():
         with contextlib.suppress(OSError):  # a full disk is no reason to refuse a voice
@@ -330,9 +329,9 @@ def condition(folder: Path) -> Condition:
     """How a generation's folder is: only what is damaged may be taken out of its place."""
     try:
         verify(folder)
-    except ForeignWeights:
+    except _ForeignWeights:
         return "foreign"
-    except GenerationUnreadable:
+    except _Unreadable:
         return "unreadable"
     except GenerationError:
         return "damaged" if folder.exists() else "gone"

@@ -46,6 +46,17 @@ class Option:
         """ "boolean", "integer", "number", "text" or "list"."""
         return _NAMES[type(self.default)]
 
+    @property
+    def takes(self) -> str:
+        """Its bounds, its pattern in back-quotes, or its kind."""
+        if self.low is not None and self.high is not None:
+            return f"{_figure(self.low)} to {_figure(self.high)}"
+        return (
+            f"`{self.pattern}`"
+            if self.pattern
+            else {"boolean": "true, false"}.get(self.kind, self.kind)
+        )
+
 
 def describe(settings: Any) -> list[Option]:
     """Every option of a dataclass and of the dataclasses in it, in their order."""
@@ -91,8 +102,7 @@ def _alike(key: str, name: str, known: list[str]) -> list[str]:
     )
 
 
-def figure(number: float) -> str:
-    """A bound as a person reads it."""
+def _figure(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
@@ -137,7 +147,7 @@ def _checked(of: Option, value: Any) -> Any:
     if of.pattern and isinstance(typed, str) and not re.fullmatch(of.pattern, typed):
         raise UsageError(f"{of.key} can't be {typed!r}.", f"{of.doc}{unit}.")
     if of.low is not None and of.high is not None and not of.low <= typed <= of.high:
-        low, high = figure(of.low), figure(of.high)
+        low, high = _figure(of.low), _figure(of.high)
         raise UsageError(f"{of.key} must lie between {low} and {high}.", f"{of.doc}.")
     return typed
 

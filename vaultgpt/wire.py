@@ -272,6 +272,14 @@ class CheckRow(TypedDict):
     sentence: NotRequired[str]
 
 
+class VerdictRow(TypedDict):
+    """What the gate decided, and why: as answered, and in a manifest."""
+
+    promoted: bool
+    why: str
+    checks: NotRequired[list[CheckRow]]  # of every round since the gate told them
+
+
 class ForetoldRow(TypedDict):
     """How well an entry was foretold before it was learned: nats by the mirror and by the base."""
 
@@ -316,27 +324,32 @@ class LearningRow(TypedDict, total=False):
     machine: str  # where another one learned it
 
 
-class ReportRow(TypedDict, total=False):
-    """training.round.Report as JSON, of any version: as sent, in a manifest, in the ledger."""
+class ReportFigures(TypedDict, total=False):
+    """Of a round's report what people read; as sent, in a manifest, in the ledger."""
 
     bits_per_byte: dict[str, float | None]
     by_tag: dict[str, dict[str, float]]
     by_year: dict[str, dict[str, float]]
     copying: dict[str, float]
-    segments: dict[str, SegmentsRow]
-    prequential: list[ForetoldRow]
     tokens: int
     seconds: float
     tokens_per_s: float
     device: str
     steps: int
-    losses: list[float]
     notes: list[str]
     learning: LearningRow
     scored_tokens: int
     written_in: str
     new_text: dict[str, float]
     last_weights: dict[str, float]
+
+
+class ReportRow(ReportFigures, total=False):
+    """training.round.Report as JSON, of any version: the figures, and the gate's evidence."""
+
+    segments: dict[str, SegmentsRow]
+    prequential: list[ForetoldRow]
+    losses: list[float]
 
 
 Hear = Callable[[ProgressEvent], None]  # is told the progress, event by event

@@ -14,7 +14,7 @@ from tests.bases.hub_server import Hub
 from tests.ledger.vaults import FakeBase
 from vaultgpt.bases import estimate as machine
 from vaultgpt.bases.catalogue import ADVISED
-from vaultgpt.bases.estimate import Machine, advised, require_disk_and_memory
+from vaultgpt.bases.estimate import _Machine, advised, require_disk_and_memory
 from vaultgpt.cli import app
 from vaultgpt.errors import StateError
 from vaultgpt.settings import Training, load_settings
@@ -24,8 +24,8 @@ from vaultgpt.state import VaultState, create_state, find_state
 @pytest.fixture(autouse=True)
 def this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A laptop with 8 GB of memory."""
-    monkeypatch.setattr(machine, "this_machine", lambda: Machine(8.0, 50.0))
-    monkeypatch.setattr("vaultgpt.tasks.init.this_machine", lambda: Machine(8.0, 50.0))
+    monkeypatch.setattr(machine, "this_machine", lambda: _Machine(8.0, 50.0))
+    monkeypatch.setattr("vaultgpt.tasks.init.this_machine", lambda: _Machine(8.0, 50.0))
 
 
 def typed(*args: str) -> Result:
@@ -152,5 +152,5 @@ def test_a_round_in_float32_is_foreseen_to_take_more_memory(
         with pytest.raises(StateError, match=f"about {3.2 if exact else 2.6} GB of memory"):
             require_disk_and_memory(state, base, Training(device="cpu", dtype=dtype))
     if dtype == "auto":
-        here = Machine(2.8, 50.0, bf16=multiplies)
+        here = _Machine(2.8, 50.0, bf16=multiplies)
         assert (advised("en", here) is None) == exact

@@ -52,7 +52,7 @@ def manifest(base: Base) -> names.NamedBase:
 
 def test_pebble_is_the_embedded_base_and_says_its_size() -> None:
     base = resolve("pebble")
-    assert base.embedded and base.folder == names.pebble_folder()
+    assert base.embedded and base.folder == names._pebble_folder()
     assert base.parameters > 5_000_000 and base.context >= 512 and base.tied
     assert len(base.revision) == 40 and "model.safetensors" in base.sha256
 
@@ -63,7 +63,7 @@ def test_looking_up_a_base_imports_neither_torch_nor_transformers() -> None:
         "resolve('pebble'); "
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )
-    root = str(names.pebble_folder().parent.parent)
+    root = str(names._pebble_folder().parent.parent)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=root, check=True)
     assert done.stdout.strip() == b"[]"
 
@@ -308,7 +308,7 @@ def test_a_kept_generation_gets_its_old_pebble_after_an_upgrade(
     kept = keep_embedded(state)
     assert keep_embedded(state) == kept  # once
     shutil.copytree(tiny_llama, tmp_path / "upgraded" / "pebble")
-    monkeypatch.setattr(names, "pebble_folder", lambda: tmp_path / "upgraded" / "pebble")
+    monkeypatch.setattr(names, "_pebble_folder", lambda: tmp_path / "upgraded" / "pebble")
     new = resolve("pebble")
     assert base_of_generation(state, manifest(new)).folder == new.folder
     back = base_of_generation(state, manifest(old))

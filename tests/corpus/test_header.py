@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from vaultgpt.corpus.documents import draw_header, header_text, opening, title_text
+from vaultgpt.corpus.documents import _header_text, draw_header, opening, title_text
 
 
 def test_header_is_tags_then_date_without_the_day() -> None:
-    assert header_text(("dream", "poetry"), "2019-03-14") == "#dream #poetry | 2019-03\n"
-    assert header_text(("a/b",), None) == "#a/b\n"
-    assert header_text((), "2014") == "| 2014\n"
-    assert header_text((), None) == ""
-    assert header_text(("#dream",), "someday") == "#dream\n"
+    assert _header_text(("dream", "poetry"), "2019-03-14") == "#dream #poetry | 2019-03\n"
+    assert _header_text(("a/b",), None) == "#a/b\n"
+    assert _header_text((), "2014") == "| 2014\n"
+    assert _header_text((), None) == ""
+    assert _header_text(("#dream",), "someday") == "#dream\n"
 
 
 def test_opening_joins_header_and_title_on_lines_of_their_own() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultgpt.corpus.lines import _BIN, Lines, by_tag, measure, of_generation, save, usual
+from vaultgpt.corpus.lines import _BIN, Lines, _measure, by_tag, of_generation, save, usual
 
 POEM = "One green light.\nOne hum.\nRain on the yard,\nthe usual amount.\n\nSomebody is up.\n"
 HARD = "Monday she said she would be  \nas long as it took.\n\nShe has put up  \none shelf\n"
@@ -22,12 +22,12 @@ PROSE = "A short day.\n\nRain.\n\nMore rain, and then the bus.\n\nNothing else.\
 def test_verse_is_told_from_prose_wrapped_prose_and_short_paragraphs(
     text: str, in_lines: int
 ) -> None:
-    assert measure(text).in_lines == in_lines
-    assert measure(text).entries == 1
+    assert _measure(text).in_lines == in_lines
+    assert _measure(text).entries == 1
 
 
 def test_the_lines_of_a_poem_are_counted_by_length_and_break() -> None:
-    found = measure(POEM)
+    found = _measure(POEM)
     assert (sum(found.lengths), found.breaks, found.blanks) == (5, 4, 1)
     assert found.longest == 18  # "Rain on the yard," has 17 characters
     chances = [found.ends(column) for column in range(0, 18, _BIN)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mirror.conftest import engine_of, mild_adapter, write
-from vaultgpt.daemon.every import SharedEngine
+from vaultgpt.daemon.every import _SharedEngine
 from vaultgpt.settings import Mirror
 from vaultgpt.wire import Piece, Prompt, Sampling, Usage
 from vaultgpt.workers.mirror import SHARED, MirrorProcess, Opening
@@ -21,9 +21,9 @@ LONG = replace(ASKED, n=16, max_tokens=400, sampling=Sampling(guard=False))
 
 
 @pytest.fixture
-def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedEngine]:
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[_SharedEngine]:
     """An engine to be started by who needs it, as `serve --all` has it."""
-    engine, stop = SharedEngine(), threading.Event()
+    engine, stop = _SharedEngine(), threading.Event()
 
     def look() -> None:
         while not stop.is_set():
@@ -64,7 +64,7 @@ class Vault:
 
 @pytest.fixture
 async def two(
-    shared: SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
+    shared: _SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
 ) -> AsyncIterator[list[Vault]]:
     """Two vaults of one engine, each with a voice of the same name, its own guard and secret."""
     made = []

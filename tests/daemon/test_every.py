@@ -17,8 +17,8 @@ import pytest
 
 from tests.daemon.serving import ROOT, wait_for
 from vaultgpt.daemon import every as module
-from vaultgpt.daemon.every import Every
-from vaultgpt.daemon.serving import lock
+from vaultgpt.daemon.every import _Every
+from vaultgpt.daemon.serving import _lock
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.tasks.vault_service import find_daemon, read_runtime
@@ -202,7 +202,7 @@ def test_a_daemon_that_fails_again_and_again_is_left_alone(
     monkeypatch.setattr(module, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(1)"])
     said: list[str] = []
     clock = [0.0]
-    every = Every(said.append, lambda: clock[0])
+    every = _Every(said.append, lambda: clock[0])
     for _ in range(5):
         every.look()
         (child,) = every.children.values()
@@ -226,8 +226,8 @@ def test_a_vault_that_has_a_daemon_from_a_terminal_is_served_once_that_has_ended
     state, clock, said = vault(tmp_path, "first"), [0.0], list[str]()
     sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     monkeypatch.setattr(module, "command", lambda *_: sleeper)
-    every = Every(said.append, lambda: clock[0])
-    held = lock(state)
+    every = _Every(said.append, lambda: clock[0])
+    held = _lock(state)
     for _ in range(8):
         every.look()
         clock[0] += 11
@@ -301,7 +301,7 @@ def test_a_folder_that_another_supervisor_sweeps_as_it_starts_is_made_anew(
         return real(folder)
 
     monkeypatch.setattr(module, "_hold", hold)
-    engine = module.SharedEngine()
+    engine = module._SharedEngine()
     try:
         assert Path(engine.place).is_socket() and len(swept) == 2
     finally:

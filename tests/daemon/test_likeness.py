@@ -19,7 +19,7 @@ from vaultgpt.errors import VaultGPTError
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import Rules, save_option
 from vaultgpt.state import VaultState
-from vaultgpt.tasks.likeness import passages
+from vaultgpt.tasks.likeness import _passages
 from vaultgpt.vault.at_cursor import from_utf16, read_prose
 
 MINE = "I walked along the quiet river and looked at the wall."
@@ -147,7 +147,7 @@ def test_a_note_is_cut_beside_the_daemons_other_work(daemon: Serving) -> None:
     text = "\n\n".join([MINE] * 15_000)
     prose = read_prose(Path("/nowhere"), Rules(), None, text)
     began = time.monotonic()
-    passages(prose)
+    _passages(prose)
     took = time.monotonic() - began
     connection = http.client.HTTPConnection("127.0.0.1", daemon.client.port, timeout=60)
     body = json.dumps({"path": None, "text": text})

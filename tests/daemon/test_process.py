@@ -102,7 +102,7 @@ def test_workers_leave_when_the_daemon_is_killed_and_the_next_daemon_starts(
 
 
 def test_a_runtime_file_of_a_dead_process_is_nobody(state: VaultState) -> None:
-    from vaultgpt.daemon.serving import lock
+    from vaultgpt.daemon.serving import _lock
     from vaultgpt.tasks.vault_service import read_runtime, remove_runtime
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -111,7 +111,7 @@ def test_a_runtime_file_of_a_dead_process_is_nobody(state: VaultState) -> None:
     assert read_runtime(state) is None
     remove_runtime(state)
     assert state.runtime.exists(), "another process's file is not ours to remove"
-    lock(state).release()
+    _lock(state).release()
     assert not state.runtime.exists()
 
 

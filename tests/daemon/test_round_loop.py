@@ -22,7 +22,7 @@ from vaultgpt.daemon.threads import LedgerThread
 from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.options import with_option
 from vaultgpt.rounds.outcome import RoundAnswer
-from vaultgpt.server.events import Broker, Listener
+from vaultgpt.server.events import Broker, _Listener
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.plan import Due
@@ -86,7 +86,7 @@ class Scene:
 
     loop: RoundLoop
     clock: Clock
-    told: Listener
+    told: _Listener
     done: list[RoundAnswer]
 
     def events(self) -> list[str]:

@@ -23,11 +23,11 @@ from tests.daemon.household import ASKED, LONG, Vault, alone
 from tests.mirror.conftest import write
 from vaultgpt import __version__
 from vaultgpt.corpus.runs import RunIndex
-from vaultgpt.daemon.every import SharedEngine, _Pulse
+from vaultgpt.daemon.every import _Pulse, _SharedEngine
 from vaultgpt.errors import NotFound, WorkerDied
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons
-from vaultgpt.mirror.sharing import Turn, _Pen, _Sessions
+from vaultgpt.mirror.sharing import _Pen, _Sessions, _Turn
 from vaultgpt.settings import Mirror
 from vaultgpt.wire import frame_of
 from vaultgpt.workers.mirror import SHARED, Opening
@@ -148,7 +148,7 @@ async def test_a_vault_that_asks_without_a_pause_does_not_starve_another(
 
 
 async def test_the_death_of_the_engine_is_survived_by_all_who_use_it(
-    two: list[Vault], shared: SharedEngine
+    two: list[Vault], shared: _SharedEngine
 ) -> None:
     """1. Both are served. 2. The engine is killed. 3. Both ask again. 4. Both leave.
 
@@ -168,7 +168,7 @@ async def test_the_death_of_the_engine_is_survived_by_all_who_use_it(
 
 
 async def test_with_the_engine_away_or_not_wished_for_a_vault_has_a_process_of_its_own(
-    two: list[Vault], shared: SharedEngine, monkeypatch: pytest.MonkeyPatch
+    two: list[Vault], shared: _SharedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, shy = two
     shy.opening = replace(shy.opening, settings=replace(shy.opening.settings, shared=False))
@@ -206,7 +206,7 @@ async def test_a_socket_that_is_deaf_or_may_be_another_user_s_is_told_nothing(
 
 
 def test_who_waits_to_tell_a_vault_that_does_not_read_leaves_its_turn() -> None:
-    turn = Turn()
+    turn = _Turn()
     pen, took = _Pen(turn), threading.Event()
 
     def tell() -> None:
@@ -230,7 +230,7 @@ def test_who_waits_to_tell_a_vault_that_does_not_read_leaves_its_turn() -> None:
 
 def test_turns_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaultgpt.mirror.sharing._SLICE_S", 0.0)
-    turn, had = Turn(), list[str]()
+    turn, had = _Turn(), list[str]()
 
     def work(name: str, steps: int) -> None:
         turn.take()
@@ -251,7 +251,7 @@ def test_turns_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "".join(had) == "abcabcabcaaa"
 
 
-def wait_for_waiting(turn: Turn, count: int, limit_s: float = 10.0) -> None:
+def wait_for_waiting(turn: _Turn, count: int, limit_s: float = 10.0) -> None:
     end = time.monotonic() + limit_s
     while len(turn._waiting) < count:
         assert time.monotonic() < end
@@ -259,7 +259,7 @@ def wait_for_waiting(turn: Turn, count: int, limit_s: float = 10.0) -> None:
 
 
 async def test_a_halted_engine_is_replaced_within_ten_seconds_for_who_has_a_session_and_who_comes(
-    two: list[Vault], shared: SharedEngine
+    two: list[Vault], shared: _SharedEngine
 ) -> None:
     """1. One vault has a session. 2. SIGSTOP. 3. One that has none asks. 4. The first asks.
 
@@ -280,7 +280,7 @@ async def test_a_halted_engine_is_replaced_within_ten_seconds_for_who_has_a_sess
 
 
 async def test_an_engine_that_is_halted_for_a_moment_or_busy_lives(
-    two: list[Vault], shared: SharedEngine
+    two: list[Vault], shared: _SharedEngine
 ) -> None:
     first, _ = two
     wanted, _ = await first.write()
@@ -327,7 +327,7 @@ def test_what_a_killed_supervisor_left_is_removed_by_the_next_and_nothing_else(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     tmp_path.chmod(0o700)
     hold = (
-        "import sys; from vaultgpt.daemon.every import SharedEngine; e = SharedEngine(); "
+        "import sys; from vaultgpt.daemon.every import _SharedEngine; e = _SharedEngine(); "
         "print(e.place, flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE
@@ -353,7 +353,7 @@ def test_what_a_killed_supervisor_left_is_removed_by_the_next_and_nothing_else(
     if os.getuid() == 0:
         os.chown(theirs, 65534, 65534)
         theirs.chmod(0o777)
-    engine = SharedEngine()
+    engine = _SharedEngine()
     assert not places[0].parent.exists()
     assert places[1].is_socket() and lives.poll() is None
     assert (precious / "engine").read_text() == "a diary" and (full / "a.md").exists()
@@ -370,7 +370,7 @@ def test_a_runtime_folder_that_others_may_enter_is_not_taken(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     tmp_path.chmod(mode)
-    engine = SharedEngine()
+    engine = _SharedEngine()
     place = Path(engine.place)
     assert place.parent.parent == Path(tempfile.gettempdir())
     assert place.parent.stat().st_mode & 0o777 == 0o700

@@ -26,7 +26,7 @@ from tests.daemon.conftest import until
 from tests.daemon.household import ASKED, LONG, Vault, alone
 from tests.daemon.serving import wait_for
 from vaultgpt.corpus.runs import RunIndex
-from vaultgpt.daemon.every import SharedEngine
+from vaultgpt.daemon.every import _SharedEngine
 from vaultgpt.errors import VaultGPTError
 from vaultgpt.mirror.decoding import PrefixStore
 from vaultgpt.mirror.engine import Engine
@@ -156,7 +156,7 @@ async def test_a_vault_of_another_base_writes_in_the_same_engine(
 
 
 async def test_a_base_that_is_replaced_is_read_anew_by_who_opens_it_and_by_nobody_else(
-    shared: SharedEngine, tiny_llama: Path, tiny_writer: Path, tmp_path: Path
+    shared: _SharedEngine, tiny_llama: Path, tiny_writer: Path, tmp_path: Path
 ) -> None:
     """1. A vault writes on a base. 2. Other files take its place. 3. Another vault opens it.
 
@@ -225,7 +225,7 @@ async def test_a_daemon_that_is_killed_or_halted_while_it_writes_holds_nobody_up
 
 
 async def test_an_idle_vault_gives_its_memory_back_and_the_next_hotkey_works(
-    shared: SharedEngine, tiny_llama: Path, tmp_path: Path
+    shared: _SharedEngine, tiny_llama: Path, tmp_path: Path
 ) -> None:
     """1. Six vaults with a guard of 4 MB each write. 2. All but one rest. 3. They write again.
 
@@ -272,7 +272,7 @@ async def test_a_request_that_comes_as_an_idle_mirror_leaves_is_answered(
 
 
 async def test_three_hundred_requests_of_five_vaults_leave_the_memory_flat(
-    shared: SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
+    shared: _SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
 ) -> None:
     """Warm, generate, several alternatives and swaps; the memory after 100 holds for all 300."""
     vaults = []
@@ -372,7 +372,7 @@ async def play(vault: Vault, number: int, secret: str) -> list[object]:
 
 
 async def test_nothing_that_one_vault_does_changes_a_word_of_what_another_hears(
-    shared: SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
+    shared: _SharedEngine, tiny_llama: Path, voices: list[Path], tmp_path: Path
 ) -> None:
     """1. A vault asks 28 things of all kinds: texts, caches, refusals, swaps, its guard. 2. Again,
     while another does the like with its own voice and secret. 3. And again with another secret.

@@ -16,15 +16,25 @@ import pytest
 from tests.daemon.conftest import until
 from tests.daemon.test_round_loop import FakeRound, scene
 from vaultgpt.daemon.round_loop import _HOUR_KEY, _NIGHT_KEY, _last_night
-from vaultgpt.daemon.telling import sentences, tell
+from vaultgpt.daemon.telling import (
+    FailureEvent,
+    StartEvent,
+    StepEvent,
+    SwapEvent,
+    VerdictEvent,
+    _sentences,
+    tell,
+)
 from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, write_json
 from vaultgpt.ledger import Ledger
+from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.server.events import Broker, Event
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
+from vaultgpt.wire import VerdictRow
 
 
 class _With:
@@ -36,33 +46,42 @@ class _With:
         self.timeout = timeout
 
 
-def verdict(promoted: bool, kind: str = "incremental", why: str = "Because.") -> dict[str, Any]:
-    return {"generation": "g000002", "kind": kind, "verdict": {"promoted": promoted, "why": why}}
+def verdict(promoted: bool, kind: str = "incremental") -> RoundAnswer:
+    said: VerdictRow = {"promoted": promoted, "why": "Because."}
+    return RoundAnswer(
+        round=2,
+        kind=kind,
+        verdict=said,
+        report=None,
+        generation="g000002",
+        sampled=False,
+        why="18 words.",
+    )
 
 
 @pytest.mark.parametrize(
     ("event", "logged", "said"),
     [
         (
-            Event("started", {"why": "18 words."}),
+            StartEvent("18 words."),
             "round started",
             "A round starts. 18 words.",
         ),
-        (Event("verdict", verdict(True)), "round learned g000002", "Learned g000002: Because."),
-        (Event("verdict", verdict(False)), "round refused", "The old voice stays: Because."),
+        (VerdictEvent(verdict(True)), "round learned g000002", "Learned g000002: Because."),
+        (VerdictEvent(verdict(False)), "round refused", "The old voice stays: Because."),
         (
-            Event("verdict", verdict(False, "none")),
+            VerdictEvent(verdict(False, "none")),
             "round had nothing to learn",
             "Nothing was learned: Because.",
         ),
         (
-            Event("error", {"message": "No room.", "code": "training"}),
+            FailureEvent("No room.", "training"),
             "round failed",
             "The round failed: No room.",
         ),
-        (Event("swap", {"active": "g000002"}), "swapped to g000002", "From now on g000002 writes."),
+        (SwapEvent("g000002"), "swapped to g000002", "From now on g000002 writes."),
         (
-            Event("swap", {"active": None}),
+            SwapEvent(None),
             "swapped to the base alone",
             "From now on the base alone writes.",
         ),
@@ -71,8 +90,8 @@ def verdict(promoted: bool, kind: str = "incremental", why: str = "Because.") ->
 def test_each_event_is_a_line_and_the_log_has_no_reason_of_the_gate_s(
     event: Event, logged: str, said: str
 ) -> None:
-    assert sentences(event) == (logged, said)
-    assert sentences(Event("progress", {"fraction": 0.5})) is None
+    assert _sentences(event) == (logged, said)
+    assert _sentences(StepEvent({"fraction": 0.5})) is None
 
 
 async def test_a_round_is_told_from_its_start_to_its_verdict(
@@ -87,7 +106,7 @@ async def test_a_round_is_told_from_its_start_to_its_verdict(
         task = asyncio.create_task(tell(broker, lines.append))
         await until(lambda: len(broker))
         for event in list(s.told.waiting):
-            broker.publish(event.name, event.data)
+            broker.publish(event)
         await until(lambda: len(lines) >= 2)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -148,7 +167,7 @@ async def test_who_tells_the_terminal_wakes_for_events_alone(
     broker, lines = Broker(), list[str]()
     task = asyncio.create_task(tell(broker, lines.append))
     await until(lambda: bool(waits))
-    broker.publish("swap", {"active": None})
+    broker.publish(SwapEvent(None))
     await until(lambda: bool(lines))
     broker.close()
     await task

@@ -10,7 +10,7 @@ from tests.ledger.vaults import DAY, HOUR, NOW, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import run_round, what_is_due
-from vaultgpt.training.plan import _RETRY_S, deleted_words
+from vaultgpt.training.plan import _RETRY_S, _deleted_words
 
 YEAR = 365 * DAY
 
@@ -103,5 +103,5 @@ def test_a_deleted_note_is_unlearned_in_time(vault: Vault) -> None:
         vault.record(ledger, NOW + YEAR)
         days = vault.settings.schedule.deletion_days
         vault.record(ledger, NOW + 60)
-        assert not deleted_words(ledger, vault.settings, NOW + days * DAY - HOUR)
-        assert deleted_words(ledger, vault.settings, NOW + 120 + days * DAY)
+        assert not _deleted_words(ledger, vault.settings, NOW + days * DAY - HOUR)
+        assert _deleted_words(ledger, vault.settings, NOW + 120 + days * DAY)

@@ -27,21 +27,21 @@ from vaultgpt.vault import walk as walking
 from vaultgpt.vault.at_cursor import EditorNote
 from vaultgpt.vault.daily import DailyFormat
 from vaultgpt.vault.entry import CRASHED, TOO_LONG
-from vaultgpt.vault.reading import NoteReader
+from vaultgpt.vault.reading import _NoteReader
 from vaultgpt.vault.reconcile import read_vault
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="FIFOs, devices and links are POSIX's")
 
 
 @pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoteReader]:
-    made = NoteReader(budget_s=0.3, command=COMMAND)
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[_NoteReader]:
+    made = _NoteReader(budget_s=0.3, command=COMMAND)
     monkeypatch.setattr(scanning, "READER", made)
     yield made
     made.close()
 
 
-def test_a_note_that_never_ends_is_quarantined_alone(tmp_path: Path, reader: NoteReader) -> None:
+def test_a_note_that_never_ends_is_quarantined_alone(tmp_path: Path, reader: _NoteReader) -> None:
     """1. Of six notes one holds its reader for ever, another kills it. 2. A scan. 3. Another.
     4. The note changes. Result: four are read, two are named by id and not tried again until they
     change; what was learned of them is not taken for deleted.
@@ -68,7 +68,7 @@ def test_a_note_that_never_ends_is_quarantined_alone(tmp_path: Path, reader: Not
 
 
 def test_a_hotkey_in_a_note_that_never_ends_is_refused_and_the_next_is_answered(
-    tmp_path: Path, reader: NoteReader, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reader: _NoteReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. In the editor stands what holds the reader for ever, then what kills it. 2. The hotkey
     there, and in another note. Result: a refusal in a second or two, and the next is written on.
@@ -104,13 +104,13 @@ def test_a_reader_leaves_soon_after_its_parent_even_in_a_note_without_end(note: 
     script = (
         "from tests.vault.spoiled_reader import COMMAND\n"
         "from vaultgpt.vault.daily import DailyFormat\n"
-        "from vaultgpt.vault.reading import NoteReader, _ReaderProcess\n"
+        "from vaultgpt.vault.reading import _NoteReader, _ReaderProcess\n"
         "start = _ReaderProcess.__init__\n"
         "def told(self, command):\n"
         "    start(self, command)\n"
         "    print(self.process.pid, flush=True)\n"
         "_ReaderProcess.__init__ = told\n"
-        f"reader = NoteReader(3600, COMMAND)\nreader.read(DailyFormat(), [('a.md', {note!r})])\n"
+        f"reader = _NoteReader(3600, COMMAND)\nreader.read(DailyFormat(), [('a.md', {note!r})])\n"
         "import time\ntime.sleep(3600)\n"
     )
     root = Path(__file__).parent.parent.parent
@@ -130,7 +130,7 @@ def test_a_reader_leaves_soon_after_its_parent_even_in_a_note_without_end(note: 
 
 
 def test_status_and_doctor_name_a_quarantined_note_by_its_id(
-    tmp_path: Path, reader: NoteReader, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reader: _NoteReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. A note never ends. 2. status, doctor, scan --problems, why. Result: the first two name its
     id, scan its path, and why says it.
@@ -155,10 +155,10 @@ def test_status_and_doctor_name_a_quarantined_note_by_its_id(
 def test_a_reader_that_does_not_start_is_an_error() -> None:
     """1. The reader's process can't run. Result: the scan fails with a sentence."""
     with pytest.raises(VaultError):
-        NoteReader(command=(sys.executable, "-c", "pass")).read(DailyFormat(), [("a", b"")])
+        _NoteReader(command=(sys.executable, "-c", "pass")).read(DailyFormat(), [("a", b"")])
 
 
-def test_sixteen_megabytes_have_a_longer_budget(reader: NoteReader, tmp_path: Path) -> None:
+def test_sixteen_megabytes_have_a_longer_budget(reader: _NoteReader, tmp_path: Path) -> None:
     """1. A note of 4 MB, with 0.3 s for a note. 2. A scan. Result: it is read."""
     write(tmp_path, "long.md", "I walked to the river today and it was low.\n\n" * 90_000)
     (scanned,) = read_vault(tmp_path, Rules()).read
@@ -303,7 +303,7 @@ def test_a_reader_that_hangs_as_it_starts_is_ended_and_told_at_each_attempt(
 ) -> None:
     """A daemon tries again every few minutes, for months."""
     monkeypatch.setattr(reading, "_START_S", 0.3)
-    hanging = NoteReader(command=[sys.executable, "-c", "import time; time.sleep(60)"])
+    hanging = _NoteReader(command=[sys.executable, "-c", "import time; time.sleep(60)"])
     before = set(psutil.Process().children())
     for _ in range(2):
         with pytest.raises(VaultError, match="does not start"):

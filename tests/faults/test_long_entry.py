@@ -11,7 +11,7 @@ from tests.ledger.vaults import DAY, NOW, Vault, prose, slight_changes
 from vaultgpt.corpus.runs import WordHashes
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.compact import pack_shingles
-from vaultgpt.ledger.paragraphs import OlderTexts, paragraphs_with_words, shingles_of
+from vaultgpt.ledger.paragraphs import OlderTexts, _paragraphs_with_words, shingles_of
 
 
 def edited_in(vault: Vault, ledger: Ledger, name: str, paragraphs: int) -> float:
@@ -42,7 +42,7 @@ def test_a_slight_change_is_told_from_another_text() -> None:
     key = b"k" * 32
 
     def one(text: str) -> np.ndarray:
-        ((_, words),) = paragraphs_with_words(text, (), key)
+        ((_, words),) = _paragraphs_with_words(text, (), key)
         return shingles_of([WordHashes(key).of(words)], key)[0]
 
     texts = [one(prose(i, 40)) for i in range(50)]

@@ -66,7 +66,7 @@ def test_a_published_generation_is_private_hashed_and_says_what_it_is(vault: Vau
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in folder.iterdir())
     assert folder.stat().st_mode & 0o777 == 0o700
     assert "diary in another form" in (folder / "README.md").read_text()
-    assert set(generation_folders.KEYS) <= set(generation_folders.verify(folder))
+    assert set(generation_folders._KEYS) <= set(generation_folders.verify(folder))
 
 
 def test_a_name_is_never_given_twice(vault: Vault) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from tests.ledger.vaults import NOW, Vault, body
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.held_out import Candidate, choose, keep_choosing, wanted_words
+from vaultgpt.ledger.held_out import _Candidate, _choose, _keep_choosing, _wanted_words
 
 
-def vault_of(words: int, each: int, seed: int = 1, tags: tuple[str, ...] = ()) -> list[Candidate]:
+def vault_of(words: int, each: int, seed: int = 1, tags: tuple[str, ...] = ()) -> list[_Candidate]:
     rng = random.Random(seed)
     count = max(1, words // each)
     return [
-        Candidate(
+        _Candidate(
             f"e{i}",
             each,
             tags,
@@ -41,20 +41,20 @@ def vault_of(words: int, each: int, seed: int = 1, tags: tuple[str, ...] = ()) -
     ],
 )
 def test_how_much_is_wanted(total: int, wanted: int) -> None:
-    assert wanted_words(total) == wanted
+    assert _wanted_words(total) == wanted
 
 
 @pytest.mark.parametrize("total", [2_000, 4_000, 10_000, 25_000, 300_000])
 @pytest.mark.parametrize("each", [40, 200, 900])
 def test_what_is_chosen_is_near_what_is_wanted(total: int, each: int) -> None:
-    chosen = choose(vault_of(total, each), total)
+    chosen = _choose(vault_of(total, each), total)
     got = sum(c.words for c in chosen)
     assert got <= 0.23 * total
-    assert got >= 0.7 * wanted_words(total)
+    assert got >= 0.7 * _wanted_words(total)
 
 
 def test_a_vault_of_one_long_note_gives_up_its_end_only() -> None:
-    chosen = choose(vault_of(20_000, 20_000), 20_000)
+    chosen = _choose(vault_of(20_000, 20_000), 20_000)
     assert len(chosen) == 1 and chosen[0].digests
     assert 1_500 <= chosen[0].words <= 2_000
 
@@ -80,9 +80,9 @@ def test_a_novel_does_not_cost_the_short_notes_beside_it(tmp_path: Path) -> None
 
 def test_every_tag_of_three_entries_is_represented() -> None:
     common = vault_of(40_000, 200, tags=("journal",))
-    rare = [Candidate(f"d{i}", 150, ("dream",), 0.99) for i in range(3)]
-    two = [Candidate(f"x{i}", 150, ("list",), 0.99) for i in range(2)]
-    chosen = {c.id for c in choose([*common, *rare, *two], 40_750)}
+    rare = [_Candidate(f"d{i}", 150, ("dream",), 0.99) for i in range(3)]
+    two = [_Candidate(f"x{i}", 150, ("list",), 0.99) for i in range(2)]
+    chosen = {c.id for c in _choose([*common, *rare, *two], 40_750)}
     assert chosen & {c.id for c in rare}
     assert not chosen & {c.id for c in two}
 
@@ -98,10 +98,10 @@ def test_a_choice_over_many_tags_asks_each_entry_for_its_tags_and_not_for_every_
             return super().__contains__(tag)
 
     entries = [
-        Candidate(f"e{i}", 150, Tags((f"tag{i % 100}", "journal")), (i * 7 % 997) / 997)
+        _Candidate(f"e{i}", 150, Tags((f"tag{i % 100}", "journal")), (i * 7 % 997) / 997)
         for i in range(1_500)
     ]
-    chosen = {c.id for c in choose(entries, 225_000)}
+    chosen = {c.id for c in _choose(entries, 225_000)}
     assert {e.tags[0] for e in entries if e.id in chosen} == {f"tag{n}" for n in range(100)}
     assert not Tags.asked
 
@@ -109,7 +109,7 @@ def test_a_choice_over_many_tags_asks_each_entry_for_its_tags_and_not_for_every_
 def test_later_entries_are_held_out_only_while_text_is_lacking_or_the_vault_is_large() -> None:
     def share(total: int, held: int) -> float:
         new = vault_of(200_000, 200, seed=9)
-        return sum(keep_choosing(c, total, held) is not None for c in new) / len(new)
+        return sum(_keep_choosing(c, total, held) is not None for c in new) / len(new)
 
     assert 0.15 <= share(10_000, 300) <= 0.25
     assert share(30_000, 4_560) == 0.0

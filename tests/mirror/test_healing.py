@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tests.mirror.conftest import engine_of, never, write
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.prompting import cut_tail
+from vaultgpt.mirror.prompting import _cut_tail
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt, Sampling
 
@@ -49,7 +49,7 @@ def vocabulary(request: pytest.FixtureRequest, tiny_models: Callable[..., Path])
 @pytest.mark.parametrize("text", ENDS)
 def test_what_goes_back_and_what_stays_are_the_text(vocabulary: Vocabulary, text: str) -> None:
     ids = vocabulary.encode(text)
-    cut = cut_tail(vocabulary, text, ids)
+    cut = _cut_tail(vocabulary, text, ids)
     assert vocabulary.bytes_of(cut.ids) + cut.tail == text.encode()
     assert cut.tail and cut.paths[0] == ()
     for path in cut.paths:
@@ -67,7 +67,7 @@ def test_partial_words_and_white_space_go_back_whole(tiny_llama: Path) -> None:
         ("in K\u00f6l", " K\u00f6l".encode()),
         ("I don't", b" don't"),
     ]:
-        assert cut_tail(vocabulary, text, vocabulary.encode(text)).tail == tail
+        assert _cut_tail(vocabulary, text, vocabulary.encode(text)).tail == tail
 
 
 def test_bytes_of_tokens_write_any_text(vocabulary: Vocabulary) -> None:
@@ -122,7 +122,7 @@ def brute_force(engine: Engine, text: str) -> dict[tuple[tuple[int, ...], int], 
     """log p of every (path, last) by a plain forward pass each and a loop over the vocabulary."""
     vocabulary = engine.vocabulary
     net = plain_net(engine._base)
-    cut = cut_tail(vocabulary, text, vocabulary.encode(text))
+    cut = _cut_tail(vocabulary, text, vocabulary.encode(text))
     allowed = torch.tensor(engine._writable(len(vocabulary.written)))
     out = {}
     for path in cut.paths:
@@ -166,7 +166,7 @@ def test_only_new_bytes_are_written(tiny_models: Callable[..., Path], kind: str,
     request = engine.begin(prompt, never, 0.0)
     pieces = list(request.pieces(never))
     for answer in request.answers:
-        cut = cut_tail(engine.vocabulary, text, engine.vocabulary.encode(text))
+        cut = _cut_tail(engine.vocabulary, text, engine.vocabulary.encode(text))
         written = engine.vocabulary.bytes_of(answer.tail)
         assert written.startswith(cut.tail)
         said = "".join(p.text for p in pieces if p.index == answer.wording.index)
@@ -200,7 +200,7 @@ def test_healing_off_and_an_empty_prompt(tiny_llama: Path) -> None:
 def test_a_wide_tail_gives_back_only_a_few_tokens(tiny_llama: Path) -> None:
     vocabulary = Vocabulary.load(tiny_llama)
     text = "日本語" * 40
-    assert len(cut_tail(vocabulary, text, vocabulary.encode(text)).tail) <= 64
+    assert len(_cut_tail(vocabulary, text, vocabulary.encode(text)).tail) <= 64
 
 
 def test_weights_are_probabilities(tiny_llama: Path) -> None:

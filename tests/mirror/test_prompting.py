@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from vaultgpt.mirror.prompting import budget, encode, fit
+from vaultgpt.mirror.prompting import _fit, budget, encode
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt
 
@@ -32,7 +32,7 @@ def test_a_long_text_is_cut_where_a_paragraph_or_sentence_begins(
 ) -> None:
     text = tiny.prose(3000, 1)
     for end in range(len(text) - 400, len(text), 37):
-        kept = fit(vocabulary, text[:end], room)
+        kept = _fit(vocabulary, text[:end], room)
         assert text[:end].endswith(kept) and len(vocabulary.encode(kept)) <= room
         assert len(vocabulary.encode(kept)) >= room // 4
         before = text[: end - len(kept)]
@@ -42,13 +42,13 @@ def test_a_long_text_is_cut_where_a_paragraph_or_sentence_begins(
 def test_the_cut_moves_in_coarse_steps(vocabulary: Vocabulary) -> None:
     text = tiny.prose(3000, 1)
     starts = {
-        end - len(fit(vocabulary, text[:end], 200)) for end in range(len(text) - 300, len(text))
+        end - len(_fit(vocabulary, text[:end], 200)) for end in range(len(text) - 300, len(text))
     }
     assert len(starts) <= 4
 
 
 def test_a_text_without_any_break_is_cut_too(vocabulary: Vocabulary) -> None:
-    assert len(vocabulary.encode(fit(vocabulary, "x" * 5000, 64))) <= 64
+    assert len(vocabulary.encode(_fit(vocabulary, "x" * 5000, 64))) <= 64
 
 
 def test_an_opening_longer_than_half_the_room_is_left_out(vocabulary: Vocabulary) -> None:

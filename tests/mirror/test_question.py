@@ -8,7 +8,7 @@ import pytest
 
 from tests import tiny
 from tests.mirror.conftest import engine_of, write
-from vaultgpt.mirror.question import _stems_of, is_question, make_stems
+from vaultgpt.mirror.question import _is_question, _stems_of, make_stems
 from vaultgpt.wire import Prompt
 
 
@@ -25,7 +25,7 @@ from vaultgpt.wire import Prompt
     ],
 )
 def test_a_true_question_is_one_whole_new_sentence(text: str, true: bool) -> None:
-    assert is_question(text, "Monday. Why did you walk along the river? I forgot.") is true
+    assert _is_question(text, "Monday. Why did you walk along the river? I forgot.") is true
 
 
 def test_stems_follow_the_language_of_the_note() -> None:
@@ -44,7 +44,7 @@ def test_only_true_questions_come_back(tiny_llama: Path) -> None:
         assert len(texts) == 2 and [p.finish for p in pieces] == ["stop", "stop"]
         assert usage.tokens > 0
         for text in texts:
-            assert text == "" or is_question(text, tiny.prose(60, 4))
+            assert text == "" or _is_question(text, tiny.prose(60, 4))
 
 
 def test_candidates_share_the_note_and_differ_in_their_stems(tiny_llama: Path) -> None:

@@ -22,7 +22,7 @@ from vaultgpt.corpus.words import norms
 from vaultgpt.mirror import fingerprint, remote
 from vaultgpt.mirror.copy_guard import NoRuns
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.fingerprint import Fingerprint, Shelf, agreed
+from vaultgpt.mirror.fingerprint import Shelf, _agreed, _Fingerprint
 from vaultgpt.mirror.openai_client import EngineAway, OpenAIClient
 from vaultgpt.mirror.remote import RemoteEngine
 from vaultgpt.settings import Mirror
@@ -139,7 +139,7 @@ def test_header_title_and_text_reach_it_as_they_reach_our_own_decoder(
     if spaces:  # our own heals white space by tokens, so that only the beginning is compared
         assert not text[0][0].isspace()
     else:
-        assert agreed(ours(voices, prompt), text[0]) == 1.0
+        assert _agreed(ours(voices, prompt), text[0]) == 1.0
     warm = replace(prompt, sampling=Sampling(temperature=1.5, min_p=0.0), seed=3, max_tokens=60)
     bare = replace(warm, tags=(), date=None, title=None)
     assert write(engine, bare)[0] != write(engine, warm)[0]
@@ -231,7 +231,7 @@ def test_another_voice_is_asked_for_by_its_own_file(
             text, _, usage = write(engine, prompt)
             assert (usage.engine, usage.generation) == ("openai", generation)
             texts[generation] = text[0]
-            assert agreed(ours(voices, prompt, generation), text[0]) == 1.0
+            assert _agreed(ours(voices, prompt, generation), text[0]) == 1.0
         assert {generation} == {p.name.split("-")[2] for p in place.iterdir()}
     assert texts["g000001"] != texts["g000002"]
 
@@ -423,7 +423,7 @@ def test_vllm_loads_each_voice_under_a_name_of_its_own(
     assert files == {"adapter_model.safetensors", "adapter_config.json"}
     prompt = Prompt(TEXT, max_tokens=16, length="tokens", sampling=GREEDY)
     text, _, usage = write(engine, prompt)
-    assert usage.engine == "openai" and agreed(ours(voices, prompt), text[0]) == 1.0
+    assert usage.engine == "openai" and _agreed(ours(voices, prompt), text[0]) == 1.0
     engine.activate("g000002", None, voices.folders)
     (second,) = vllm.adapters
     assert engine.problem == "" and "g000002" in second
@@ -484,21 +484,21 @@ def test_an_answer_that_breaks_off_is_gone_on_with_at_once(
     text, pieces, usage = write(engine, prompt)
     assert usage.engine == "own" and "broke off" in engine.problem
     assert len(text[0].split()) > 10 and pieces[-1].finish == "length"
-    assert agreed(ours(voices, prompt), text[0]) > 0.9, "the same words, whoever wrote them"
+    assert _agreed(ours(voices, prompt), text[0]) > 0.9, "the same words, whoever wrote them"
 
 
 # The fingerprint ----------------------------------------------------------------------------------
 
 
 def test_texts_agree_up_to_their_first_difference() -> None:
-    assert agreed("the river ran", " the river ran") == 1.0
-    assert agreed("the river ran", "the river rose and rose") == pytest.approx(11 / 13)
-    assert agreed("the river", "a river") == 0.0
-    assert agreed("caf\u00e9", "caf\u00e9\ufffd") == 1.0 and agreed("", "a") == 0.0
+    assert _agreed("the river ran", " the river ran") == 1.0
+    assert _agreed("the river ran", "the river rose and rose") == pytest.approx(11 / 13)
+    assert _agreed("the river", "a river") == 0.0
+    assert _agreed("caf\u00e9", "caf\u00e9\ufffd") == 1.0 and _agreed("", "a") == 0.0
 
 
 def test_who_is_nearer_to_the_base_than_to_the_voice_is_not_the_voice() -> None:
-    found = Fingerprint(voice=("we went home",), base=("we went away",))
+    found = _Fingerprint(voice=("we went home",), base=("we went away",))
     assert found.of(["we went home"]) == 1.0
     assert found.of(["we went away"]) == 0.0 and found.of(["nothing"]) == 0.0
     assert found.of(["we went hither"]) > 0.5
@@ -524,7 +524,7 @@ def test_the_voice_s_own_text_is_made_once(tmp_path: Path) -> None:
     count = len(asked)
     assert first == place.own("voice", answer) and len(asked) == count
     assert set(first.voice) == {"mirror"} and set(first.base) == {"base"}
-    assert count == 2 * len(fingerprint.PROMPTS)
+    assert count == 2 * len(fingerprint._PROMPTS)
 
 
 def test_the_wheel_is_llama_cpp_s_own_server(server: LlamaServer) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.mirror.conftest import engine_of, write
-from vaultgpt.corpus.lines import by_tag, measure, save
+from vaultgpt.corpus.lines import _measure, by_tag, save
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.sampling import Breaks, Verse
 from vaultgpt.wire import Prompt, Sampling
@@ -56,7 +56,7 @@ def test_the_models_own_breaks_are_kept_once_it_writes_in_lines() -> None:
     """A model that breaks as often as the author does is not made to break more."""
     breaks = Breaks([b"a", b"\n", b"\n\n", b",\n"])
     assert breaks.single.tolist() == [1, 3] and breaks.blank.tolist() == [2]
-    verse = Verse(measure(POEM), breaks)
+    verse = Verse(_measure(POEM), breaks)
     inside = np.log(np.array([0.88, 0.06, 0.01, 0.05], np.float32))
     first = inside.copy()
     verse.bend(first, "", "x" * 20)
@@ -86,7 +86,7 @@ def test_the_models_own_breaks_are_kept_once_it_writes_in_lines() -> None:
 )
 def test_a_line_said_twice_goes_on_and_becomes_another(text: str, over: bool) -> None:
     """Refrains come twice; a small model would else say a short line six times."""
-    verse = Verse(measure(POEM), Breaks([b"a", b"\n", b"\n\n", b",\n"]))
+    verse = Verse(_measure(POEM), Breaks([b"a", b"\n", b"\n\n", b",\n"]))
     logits = np.zeros(4, np.float32)
     verse.bend(logits, "", text)
     assert np.isneginf(logits).tolist() == [False, over, over, over]

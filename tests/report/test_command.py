@@ -15,7 +15,7 @@ from tests.ledger.vaults import NOW, Vault
 from tests.report.conftest import FIGURES, FakeProcess
 from vaultgpt.cli import app
 from vaultgpt.daemon.round_loop import RoundLoop
-from vaultgpt.daemon.supervisor import Daemon, Measuring
+from vaultgpt.daemon.supervisor import Daemon, _Measuring
 from vaultgpt.errors import Conflict
 from vaultgpt.settings import Settings
 from vaultgpt.tasks.report import MEASURE, REPORT
@@ -89,7 +89,7 @@ async def test_the_daemon_measures_when_asked_and_not_beside_a_round(
             and answer["sentences"]
         )
         assert await daemon.ask(MEASURE, None) == answer and len(process.jobs) == 1
-        monkeypatch.setattr(Measuring, "running", True)
+        monkeypatch.setattr(_Measuring, "running", True)
         with pytest.raises(Conflict):
             await daemon.ask(TRAIN, TrainRequest.model_validate({}))
     finally:
@@ -104,7 +104,7 @@ async def test_whoever_asks_meanwhile_waits_for_the_same_measurement(learned: Va
         calls.append(1)
         assert go.wait(20)
 
-    measuring = Measuring(learned.state, Settings, lambda: NOW, measurer)
+    measuring = _Measuring(learned.state, Settings, lambda: NOW, measurer)
     asked = [asyncio.create_task(measuring.measured()) for _ in range(3)]
     while not calls:
         await asyncio.sleep(0.01)
@@ -120,7 +120,7 @@ async def test_a_failure_reaches_those_who_asked_and_closing_stops_it(learned: V
         assert stop.wait(20)
         raise Conflict("A round is under way.")
 
-    measuring = Measuring(learned.state, Settings, lambda: NOW, measurer)
+    measuring = _Measuring(learned.state, Settings, lambda: NOW, measurer)
     asked = asyncio.create_task(measuring.measured())
     while not measuring.running:
         await asyncio.sleep(0.01)

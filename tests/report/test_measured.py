@@ -14,7 +14,7 @@ from vaultgpt.errors import Conflict, TrainingError
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import measure_voice
-from vaultgpt.tasks.report import ReportAnswer, report_of_active
+from vaultgpt.tasks.report import ReportAnswer, _report_of_active
 
 FILE = "g000001.json"
 
@@ -24,7 +24,7 @@ def measure(vault: Vault, process: FakeProcess) -> VoiceFigures | None:
 
 
 def report(vault: Vault, ledger: Ledger) -> ReportAnswer:
-    return report_of_active(ledger, vault.settings.mirror.sampling())
+    return _report_of_active(ledger, vault.settings.mirror.sampling())
 
 
 def test_figures_are_kept_privately_and_reused(learned: Vault, process: FakeProcess) -> None:
@@ -91,7 +91,7 @@ def test_another_way_of_writing_is_measured_anew_and_the_old_figures_are_not_sho
     assert len(process.jobs) == 2
     with Ledger.open(learned.state) as ledger:
         assert report(learned, ledger)["voice"] is None  # the settings say no min-p
-        assert report_of_active(ledger, tame.mirror.sampling())["voice"] is not None
+        assert _report_of_active(ledger, tame.mirror.sampling())["voice"] is not None
 
 
 def test_figures_go_with_their_generation(learned: Vault, process: FakeProcess) -> None:

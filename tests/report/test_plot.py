@@ -13,7 +13,7 @@ from tests.ledger.vaults import Vault, body
 from tests.report.conftest import next_generation
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.ledger import Ledger
-from vaultgpt.report.plot import Series, check_plot, draw, series
+from vaultgpt.report.plot import _Series, check_plot, draw, series
 
 drawn = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None,
@@ -51,9 +51,9 @@ def test_without_matplotlib_one_line_says_the_mend(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("name", "opens"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])
 def test_a_plot_is_a_private_file_of_its_kind(name: str, opens: bytes, tmp_path: Path) -> None:
     rows = [("g000001", 1.5, 1.9), ("g000002", 1.4, None)]
-    for shown in (Series(rows, [("a$b$", 1.2, 1.4)], rows), Series(rows, [], [])):
+    for shown in (_Series(rows, [("a$b$", 1.2, 1.4)], rows), _Series(rows, [], [])):
         draw(tmp_path / name, shown)
         assert (tmp_path / name).read_bytes().startswith(opens)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     with pytest.raises(UsageError):
-        draw(tmp_path / "missing" / name, Series(rows, [], []))
+        draw(tmp_path / "missing" / name, _Series(rows, [], []))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from tests.report.conftest import FIGURES
-from vaultgpt.report.sentences import oldest_years, report_sentences
+from typing import cast
 
-REPORT = {
-    "generation": "g000003",
+from tests.report.conftest import FIGURES
+from vaultgpt.report.job import TagRow, VoiceFigures
+from vaultgpt.report.sentences import _oldest_years, report_sentences
+from vaultgpt.wire import ReportRow
+
+VOICE = cast(VoiceFigures, FIGURES)
+REPORT: ReportRow = {
     "bits_per_byte": {
         "held_out": 1.634,
         "held_out_base": 1.9,
@@ -23,7 +27,7 @@ REPORT = {
 
 
 def test_every_question_of_the_author_has_its_sentence() -> None:
-    assert report_sentences({**REPORT, "voice": FIGURES}) == [
+    assert report_sentences("g000003", REPORT, VOICE) == [
         "g000003, on pages held out from learning:",
         "14.0 % less surprised by your writing than its base (1.900 -> 1.634 bits per byte).",
         "Bits per byte: how much of each letter it could not foretell; less is better.",
@@ -47,7 +51,7 @@ def test_every_question_of_the_author_has_its_sentence() -> None:
 
 
 def test_without_a_measured_voice_the_round_s_figures_stand() -> None:
-    lines = report_sentences({**REPORT, "voice": None})
+    lines = report_sentences("g000003", REPORT, None)
     assert not any("average page" in line or "texts under" in line for line in lines)
     assert lines[-1] == (
         "With nothing to keep it from copying, its longest copy of you has 9 words, and 2.0 % of "
@@ -56,13 +60,15 @@ def test_without_a_measured_voice_the_round_s_figures_stand() -> None:
 
 
 def test_what_could_not_be_judged_says_why_and_gives_no_number() -> None:
-    voice = {
-        "style": {"percentile": None, "why": "Too little of it."},
-        "tags": {"why": "Only one tag.", "tags": {"dream": {"real": None, "generated": None}}},
-        "headers": {"right": None, "wrong": None, "none": None},
+    unknown: TagRow = {"real_pieces": 4, "generated_pieces": 0, "real": None, "generated": None}
+    voice: VoiceFigures = {
+        **VOICE,
+        "style": {**VOICE["style"], "percentile": None, "why": "Too little of it."},
+        "tags": {**VOICE["tags"], "why": "Only one tag.", "tags": {"dream": unknown}},
+        "headers": {**VOICE["headers"], "right": None, "wrong": None, "none": None},
         "copying": {},
     }
-    assert report_sentences({"generation": "g000001", "voice": voice}) == [
+    assert report_sentences("g000001", {}, voice) == [
         "g000001, on pages held out from learning:",
         "Too little of it.",
         "Only one tag.",
@@ -76,18 +82,18 @@ def test_the_oldest_years_hold_a_quarter_and_never_all() -> None:
         "2003": {"bytes": 65.0},
         "undated": {"bytes": 90.0},
     }
-    assert oldest_years(rows) == ["2001", "2002"]
-    assert oldest_years({"2001": {"bytes": 5.0}, "undated": {"bytes": 9.0}}) == []
-    assert oldest_years({}) == []
+    assert _oldest_years(rows) == ["2001", "2002"]
+    assert _oldest_years({"2001": {"bytes": 5.0}, "undated": {"bytes": 9.0}}) == []
+    assert _oldest_years({}) == []
 
 
 def test_a_style_percentile_never_stands_without_the_figure_of_sense() -> None:
-    lines = report_sentences({"generation": "g000001", "voice": FIGURES})
+    lines = report_sentences("g000001", {}, VOICE)
     assert not any("closer to your average page" in line for line in lines)
 
 
 def test_no_difference_is_said_in_words() -> None:
-    bits = {"bits_per_byte": {"held_out": 1.9, "held_out_base": 1.9}}
-    assert report_sentences({"generation": "g000001", **bits})[1].startswith(
+    bits: ReportRow = {"bits_per_byte": {"held_out": 1.9, "held_out_base": 1.9}}
+    assert report_sentences("g000001", bits, None)[1].startswith(
         "Neither less nor more surprised by your writing than its base"
     )

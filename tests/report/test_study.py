@@ -15,7 +15,7 @@ from tests.report.making import make_adapter, make_job
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report import study as module
 from vaultgpt.report import style, tagged
-from vaultgpt.report.study import Study, Wanted, Writer
+from vaultgpt.report.study import Study, Wanted, _Writer
 from vaultgpt.settings import Mirror
 from vaultgpt.training.copying import WordRuns
 from vaultgpt.training.loop import Stopped
@@ -147,7 +147,7 @@ def test_pages_begin_at_the_header_and_are_written_as_at_the_cursor() -> None:
         ]
     )
     sampling = Sampling(tag_strength=1.5, guard=False)
-    writer = Writer(engine, sampling, 30, 1.5, 4)  # type: ignore[arg-type]
+    writer = _Writer(engine, sampling, 30, 1.5, 4)  # type: ignore[arg-type]
     one = Wanted("dream", ((("dream", "sea"), "2019"),), 240, 60, 1.0)
     assert writer.batch(one, 60.0)[:3] == ["I went home.", "The sea was", ""]
     [asked] = engine.asked
@@ -161,7 +161,7 @@ def test_pages_begin_at_the_header_and_are_written_as_at_the_cursor() -> None:
 def test_a_batch_under_way_when_time_is_up_is_cut(tiny_llama: Path, tmp_path: Path) -> None:
     engine = Engine(Mirror(device="cpu", dtype="float32", threads=1))
     engine.load(tiny_llama)
-    writer = Writer(engine, Sampling(guard=False), 100, 1.5, 1)
+    writer = _Writer(engine, Sampling(guard=False), 100, 1.5, 1)
     one = Wanted("dream", ((("dream",), "2019"),), 2_000, 60, 1.0)
     writer.write([one], 0.3, 0.3, lambda _: None)
     assert 0 < one.written < one.words and writer.seconds < 5
@@ -174,7 +174,7 @@ def test_a_batch_that_had_no_time_to_write_says_nothing_of_its_pages() -> None:
                 time.sleep(0.01)
             yield from ()
 
-    writer = Writer(Slow(), Sampling(), 20, 1.5, 1)  # type: ignore[arg-type]
+    writer = _Writer(Slow(), Sampling(), 20, 1.5, 1)  # type: ignore[arg-type]
     one = Wanted("dream", ((("dream",), "2019"),), 240, 60, 1.0)
     writer.write([one], 0.1, 0.1, lambda _: None)
     assert (one.written, one.words, one.least) == (0, 240, 60)
@@ -182,9 +182,9 @@ def test_a_batch_that_had_no_time_to_write_says_nothing_of_its_pages() -> None:
 
 def test_the_job_survives_its_file(tiny_llama: Path, tmp_path: Path) -> None:
     from vaultgpt.files import write_json
-    from vaultgpt.report.job import read_voice_job
+    from vaultgpt.report.job import _read_voice_job
 
     job = make_job(tiny_llama, tmp_path)
     fields: dict[str, Any] = asdict(job)
     write_json(tmp_path / "job.json", fields)
-    assert read_voice_job(tmp_path / "job.json") == job
+    assert _read_voice_job(tmp_path / "job.json") == job

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from tests.report.texts import ORNATE, PLAIN, text
-from vaultgpt.report.study import cut
+from vaultgpt.report.study import _cut
 from vaultgpt.report.style import (
     _TOGETHER,
-    distances,
-    make_profile,
+    _distances,
+    _make_profile,
+    _percentile,
+    _z_scores,
     page_words,
-    percentile,
     style,
-    z_scores,
 )
 
 
 def pages(count: int, seed: int, habits: dict[str, float] = PLAIN, words: int = 200) -> list[str]:
-    return cut([text(count * words, seed, habits)], words)
+    return _cut([text(count * words, seed, habits)], words)
 
 
 def judged(mirror: list[str]) -> Any:
@@ -81,20 +81,20 @@ def test_too_little_text_gives_a_sentence_and_no_number() -> None:
 
 def test_the_percentile_counts_own_distances_that_are_larger_and_halves_ties() -> None:
     own = np.array([1.0, 2.0, 3.0, 4.0])
-    assert percentile(own, np.array([2.5])) == 50.0
-    assert percentile(own, np.array([0.5, 9.0])) == 50.0
-    assert percentile(own, np.array([2.0])) == 62.5
+    assert _percentile(own, np.array([2.5])) == 50.0
+    assert _percentile(own, np.array([0.5, 9.0])) == 50.0
+    assert _percentile(own, np.array([2.0])) == 62.5
 
 
 def test_z_scores_are_in_the_author_s_own_deviations() -> None:
-    profile = make_profile(["a b", "a a", "b b"])
+    profile = _make_profile(["a b", "a a", "b b"])
     assert profile.words == ("a", "b") and np.allclose(profile.mean, 0.5)
-    assert np.allclose(z_scores(profile, ["a b"]), 0.0)
-    assert np.allclose(np.abs(z_scores(profile, ["a a a"])), 0.5 / np.std([0.5, 1.0, 0.0]))
+    assert np.allclose(_z_scores(profile, ["a b"]), 0.0)
+    assert np.allclose(np.abs(_z_scores(profile, ["a a a"])), 0.5 / np.std([0.5, 1.0, 0.0]))
 
 
 def test_pages_are_drawn_by_weight_and_each_once() -> None:
     scores = np.diag(np.arange(1.0, 9.0))  # 8 pages, each strong in one word
     weights = np.array([1.0] * _TOGETHER + [0.0] * 3)
-    found = distances(scores, weights, np.random.default_rng(1))
+    found = _distances(scores, weights, np.random.default_rng(1))
     assert np.allclose(found, sum(range(1, _TOGETHER + 1)) / _TOGETHER / 8)

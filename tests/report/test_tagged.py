@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.report.texts import NOUNS, ORNATE, PLAIN, text
-from vaultgpt.report.study import cut, label_notes
+from vaultgpt.report.study import _cut, _label_notes
 from vaultgpt.report.tagged import FOLDS, PIECE_WORDS, judge
 
 SEA = ["tide", "gull", "sail", "reef", "foam", "keel"]
@@ -14,7 +14,7 @@ SEA = ["tide", "gull", "sail", "reef", "foam", "keel"]
 def pieces(
     count: int, seed: int, habits: dict[str, float] = PLAIN, nouns: list[str] = NOUNS
 ) -> list[str]:
-    return cut([text(count * PIECE_WORDS, seed, habits, nouns)], PIECE_WORDS)
+    return _cut([text(count * PIECE_WORDS, seed, habits, nouns)], PIECE_WORDS)
 
 
 def folds(
@@ -62,17 +62,17 @@ def test_a_note_stands_for_its_rarest_tag_that_has_enough_text() -> None:
     words = {f"n{i}": 500 for i in range(20)}
     tags = {f"n{i}": ["journal", "dream"] if i < 8 else ["journal"] for i in range(20)}
     tags["n0"] = ["journal", "dream", "once"]
-    found = label_notes(tags, words, 100, 40, 8)
+    found = _label_notes(tags, words, 100, 40, 8)
     assert found["n0"] == found["n7"] == "dream" and found["n8"] == "journal"
-    assert set(label_notes(tags, words, 100, 41, 8).values()) == {"journal"}
-    assert set(label_notes(tags, words, 100, 40, 1).values()) == {"journal"}
-    assert label_notes({"n0": []}, words, 100, 40, 8) == {}
+    assert set(_label_notes(tags, words, 100, 41, 8).values()) == {"journal"}
+    assert set(_label_notes(tags, words, 100, 40, 1).values()) == {"journal"}
+    assert _label_notes({"n0": []}, words, 100, 40, 8) == {}
 
 
 def test_pieces_have_exactly_so_many_words_and_keep_their_marks() -> None:
-    assert cut(["One, two!\nThree", "four five - six."], 2) == [
+    assert _cut(["One, two!\nThree", "four five - six."], 2) == [
         "One, two!",
         "Three\n\nfour",
         "five - six.",
     ]
-    assert cut(["only three words"], 4) == [] and cut([], 4) == []
+    assert _cut(["only three words"], 4) == [] and _cut([], 4) == []

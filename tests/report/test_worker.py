@@ -26,7 +26,7 @@ LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine
 # On a busy machine a process at nice 19 may wait for minutes; the trainer's tests look at that.
 AT_OUR_PRIORITY = (
     "import os; import vaultgpt.training.trainer_worker as w; import vaultgpt.report.job "
-    "as v; w.lower_priority = lambda: None; os._exit(w.main(v.study, 'measuring'))"
+    "as v; w._lower_priority = lambda: None; os._exit(w.main(v._study, 'measuring'))"
 )
 PROGRAM = [sys.executable, "-c", AT_OUR_PRIORITY]
 

@@ -45,7 +45,7 @@ from vaultgpt.training.checkpoint import Progress, write_checkpoint
 from vaultgpt.training.loop import Stopped
 from vaultgpt.training.plan import Due, full_round, plan
 from vaultgpt.training.round import Asked, Verdict
-from vaultgpt.training.trainer import read_job, run_job
+from vaultgpt.training.trainer import _read_job, run_job
 from vaultgpt.vault import walk
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.reconcile import ScannedNote
@@ -684,7 +684,7 @@ def test_a_paused_round_is_judged_in_the_arithmetic_that_writes_by_now(paused: V
     trainer, judged = FakeTrainer(after=0.79), []
 
     def look(folder: Path) -> None:
-        said = read_job(folder / "job.json")
+        said = _read_job(folder / "job.json")
         judged.append((said.writing, said.writing_on))
         if len(judged) == 1:
             raise RoundStopped("The round was stopped.")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.server.conftest import TOKEN, Api
 from vaultgpt.server.routes import ROUTES
-from vaultgpt.server.visits import KEY_HEADER, MAY_ASK, Visits
+from vaultgpt.server.visits import _KEY_HEADER, _MAY_ASK, Visits
 
 SENTENCE = "Run `vaultgpt open` to see this page"
 
@@ -31,7 +31,7 @@ async def let_in(api: Api) -> dict[str, str]:
     api.session.cookie_jar.clear()
     key = re.search(r"url=/#([\w-]+)", text)
     assert key is not None
-    return {"Cookie": cookie, KEY_HEADER: key[1]}
+    return {"Cookie": cookie, _KEY_HEADER: key[1]}
 
 
 async def test_a_link_opens_the_page_once(api: Api) -> None:
@@ -141,14 +141,14 @@ async def test_what_the_cookie_may_ask(api: Api, row: Any) -> None:
     for origin in ORIGINS:
         own = f"http://127.0.0.1:{api.port}"
         said = {} if origin is None else {"Origin": own if origin == "own" else origin}
-        for missing in (None, "Cookie", KEY_HEADER):
+        for missing in (None, "Cookie", _KEY_HEADER):
             if asked in ("GET /health", "GET /v1/events") and not missing:
                 continue  # open to all; never ends
             given = {k: v for k, v in page.items() if k != missing} | said
             kwargs: Any = {} if row.method == "GET" else {"json": {}}
             status, body, _ = await api._ask(row.method, path, headers=given, token=None, **kwargs)
             api.service.training = False
-            right = asked in MAY_ASK and missing is None
+            right = asked in _MAY_ASK and missing is None
             right &= origin == "own" or (row.method == "GET" and origin is None)
             if asked == "GET /health" and origin in ("own", None):
                 assert status == 200
@@ -160,11 +160,11 @@ async def test_what_the_cookie_may_ask(api: Api, row: Any) -> None:
     if row.method == "POST":  # as a form of a page would
         form = {**page, "Origin": f"http://127.0.0.1:{api.port}", "Content-Type": "text/plain"}
         status, _, _ = await api._ask("POST", path, headers=form, token=None, data="{}")
-        assert status == (415 if asked in MAY_ASK else 401)
+        assert status == (415 if asked in _MAY_ASK else 401)
 
 
 def test_all_that_the_page_may_ask_is_a_route() -> None:
-    assert {f"{row.method} {row.path}" for row in ROUTES} >= MAY_ASK
+    assert {f"{row.method} {row.path}" for row in ROUTES} >= _MAY_ASK
 
 
 async def test_the_application_has_no_other_routes(api: Api) -> None:

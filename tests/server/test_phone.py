@@ -13,7 +13,7 @@ from tests.server.test_page import let_in
 from vaultgpt.errors import UsageError
 from vaultgpt.options import with_option
 from vaultgpt.server.routes import ROUTES
-from vaultgpt.server.visits import PHONE_MAY_ASK
+from vaultgpt.server.visits import _PHONE_MAY_ASK
 from vaultgpt.settings import Settings, save_option
 
 NAME = "desk.tail1234.ts.net"
@@ -55,7 +55,7 @@ async def test_what_may_be_asked_by_that_name(named: Api, row: Any) -> None:
         for token in (TOKEN, None, PHONE_TOKEN[:-1] + "8"):
             assert await asked(named, row, token) == (401, "invalid_token")
     status, code = await asked(named, row, PHONE_TOKEN)
-    if route in PHONE_MAY_ASK:
+    if route in _PHONE_MAY_ASK:
         assert status not in (401, 403)
     else:
         assert (status, code) == (403, "not_for_a_phone")

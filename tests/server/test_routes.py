@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.server.conftest import TOKEN, Api
+from vaultgpt.daemon.telling import StepEvent
 from vaultgpt.server.routes import ROUTES
 from vaultgpt.server.visits import PATHS
 
@@ -77,7 +78,7 @@ async def test_events_reach_a_listener_from_the_moment_its_answer_begins(api: Ap
         f"http://127.0.0.1:{api.port}/v1/events", headers={"Authorization": f"Bearer {TOKEN}"}
     ) as stream:
         assert stream.content_type == "text/event-stream"
-        api.service.broker.publish("progress", {"fraction": 0.5})
+        api.service.broker.publish(StepEvent({"fraction": 0.5}))
         async with asyncio.timeout(2):
             lines = [await stream.content.readline() for _ in range(4)]
     assert b"event: progress\n" in lines
@@ -94,9 +95,9 @@ async def test_a_silent_listener_is_reminded_and_a_slow_one_loses_the_oldest() -
     with broker.subscribe() as listener:
         assert await anext(listener.events(0.01)) is None
         for number in range(_BACKLOG + 5):
-            broker.publish("progress", {"n": number})
+            broker.publish(StepEvent({"step": number}))
         broker.close()
-        seen = [event.data["n"] async for event in listener.events() if event]
+        seen = [event.data["step"] async for event in listener.events() if event]
     assert seen == list(range(5, _BACKLOG + 5))
 
 

@@ -14,7 +14,7 @@ from vaultgpt.errors import Forbidden, UsageError
 from vaultgpt.options import describe, option_of, with_option
 from vaultgpt.settings import Settings, load_settings
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.tasks.config import OPTIONS, SET_OPTION, SetRequest, page
+from vaultgpt.tasks.config import OPTIONS, SET_OPTION, SetRequest, _page
 from vaultgpt.tasks.continue_ import Request, sampling_of
 from vaultgpt.tasks.doctor import check_vault
 from vaultgpt.tasks.schemas import CompletionRequest, to_prompt
@@ -39,7 +39,7 @@ def other(name: str) -> Any:
 
 def test_the_page_of_options_is_the_options() -> None:
     text = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
-    assert text == page(Settings()), "run scripts/options"
+    assert text == _page(Settings()), "run scripts/options"
 
 
 @pytest.mark.parametrize("name", SAMPLING)

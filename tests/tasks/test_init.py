@@ -11,7 +11,7 @@ import pytest
 from tests import tiny
 from vaultgpt.bases import estimate as timing
 from vaultgpt.bases.catalogue import ADVISED
-from vaultgpt.bases.estimate import Machine, estimate, human
+from vaultgpt.bases.estimate import _Machine, estimate, human
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultError
@@ -35,7 +35,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "usable_cores", lambda threads=0: threads or 2)
     monkeypatch.setattr(timing, "guess_device", lambda setting="auto": "cpu")
     monkeypatch.setattr(timing, "_multiplies_bf16", lambda: False)
-    monkeypatch.setattr(init, "this_machine", lambda: Machine(memory_gb=16.8, disk_gb=100.0))
+    monkeypatch.setattr(init, "this_machine", lambda: _Machine(memory_gb=16.8, disk_gb=100.0))
 
 
 @pytest.fixture
@@ -240,18 +240,18 @@ def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("language", "machine", "short"),
     [
-        ("en", Machine(8.0, 50.0), "smollm2"),
-        ("de", Machine(8.0, 50.0), "qwen3-0.6b"),
-        ("de", Machine(4.8, 50.0), "granite4-350m"),
-        ("fi", Machine(4.8, 50.0), None),
-        ("fi", Machine(4.8, 50.0, card_gb=12.0), "qwen3-0.6b"),
-        (None, Machine(8.0, 50.0), "qwen3-0.6b"),
-        ("en", Machine(8.0, 0.5), None),
-        ("en", Machine(2.0, 50.0), None),
+        ("en", _Machine(8.0, 50.0), "smollm2"),
+        ("de", _Machine(8.0, 50.0), "qwen3-0.6b"),
+        ("de", _Machine(4.8, 50.0), "granite4-350m"),
+        ("fi", _Machine(4.8, 50.0), None),
+        ("fi", _Machine(4.8, 50.0, card_gb=12.0), "qwen3-0.6b"),
+        (None, _Machine(8.0, 50.0), "qwen3-0.6b"),
+        ("en", _Machine(8.0, 0.5), None),
+        ("en", _Machine(2.0, 50.0), None),
     ],
 )
 def test_the_offered_base_reads_the_language_and_fits_the_machine(
-    language: str | None, machine: Machine, short: str | None, monkeypatch: pytest.MonkeyPatch
+    language: str | None, machine: _Machine, short: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(init, "this_machine", lambda: machine)
     base = resolve("pebble")

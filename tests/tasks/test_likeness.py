@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vaultgpt.settings import Rules
-from vaultgpt.tasks.likeness import LikenessAnswer, LikenessRequest, judged, passages
+from vaultgpt.tasks.likeness import LikenessAnswer, LikenessRequest, _passages, judged
 from vaultgpt.vault.at_cursor import EditorProse, from_utf16, read_prose
 from vaultgpt.wire import Prompt, TokenChance
 
@@ -25,7 +25,7 @@ def prose_of(text: str, path: str | None = "Notes/Some thoughts.md") -> EditorPr
 
 def said(text: str, path: str | None = "Notes/Some thoughts.md") -> list[str]:
     """The sentences, each as it stands in the note."""
-    found = [one for passage in passages(prose_of(text, path)) for one in passage.sentences]
+    found = [one for passage in _passages(prose_of(text, path)) for one in passage.sentences]
     return [text[one.start : one.end] for one in found]
 
 
@@ -63,14 +63,14 @@ def test_front_matter_is_none_however_its_lines_end(line_end: str) -> None:
     front = "---\ntitle: a title of quite a few words\ntags:\n- dream\n---\n"
     text = f"{front}{MINE}\n".replace("\n", line_end)
     assert said(text) == [MINE]
-    (passage,) = passages(prose_of(text))
+    (passage,) = _passages(prose_of(text))
     assert (passage.voice.tags, passage.text) == (("dream",), MINE)
 
 
 def test_what_is_no_prose_within_a_sentence_is_read_and_not_judged_and_ends_it_nowhere() -> None:
     text = "I pressed `Stop. Now` and see https://example.org/a.b for more %% or not %% of it."
     assert said(text) == [text]
-    (passage,) = passages(prose_of(text))
+    (passage,) = _passages(prose_of(text))
     assert passage.text == text.replace("%% or not %%", "")
     own = "".join(passage.text[a:b] for a, b, _ in passage.own)
     assert own == "I pressed  and see  for more  of it."
@@ -80,7 +80,7 @@ def test_what_is_no_prose_within_a_sentence_is_read_and_not_judged_and_ends_it_n
 
 def test_each_day_of_a_note_has_its_own_voice_and_no_passage_runs_over_two() -> None:
     text = f"# 2019-03-14 #dream\n\n{MINE}\n\n# 2020-05-01\n\n{ALSO}\n"
-    found = passages(prose_of(text))
+    found = _passages(prose_of(text))
     assert [(one.voice.tags, one.voice.date, one.text) for one in found] == [
         (("dream",), "2019-03", MINE),
         ((), "2020-05", ALSO),
@@ -89,7 +89,7 @@ def test_each_day_of_a_note_has_its_own_voice_and_no_passage_runs_over_two() -> 
 
 def test_passages_keep_sentences_whole_and_a_long_note_is_looked_at_from_its_end() -> None:
     numbered = [f"This is sentence number {n} of a long note." for n in range(3_000)]
-    found = passages(prose_of(" ".join(numbered)))
+    found = _passages(prose_of(" ".join(numbered)))
     assert len(found) == 32 and max(len(one.text) for one in found) <= 1_700
     assert " ".join(one.text for one in found).split(". ") == " ".join(
         numbered[-sum(len(one.sentences) for one in found) :]
@@ -109,7 +109,7 @@ def test_a_sentence_of_which_nothing_was_scored_is_not_said_to_be_neither() -> N
         return [TokenChance(c, -1.0, {}) for c in kept], "g000001"
 
     prose = prose_of(asked.text)
-    found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
+    found = asyncio.run(judged(asked, prose.judgement, _passages(prose), True, score))
     assert [asked.text[one["start"] : one["end"]] for one in found["sentences"]] == [ALSO]
 
 
@@ -130,7 +130,7 @@ def answer(
         ], "g000001"
 
     prose = prose_of(text, asked.path)
-    found = passages(prose)
+    found = _passages(prose)
     return asyncio.run(judged(asked, prose.judgement, found, learned, score)), prompts
 
 
@@ -196,7 +196,7 @@ def test_one_answer_is_of_one_voice_though_another_takes_its_place_meanwhile(aft
         return [TokenChance(c, -each, {}) for c in prompt.text], voice
 
     prose = prose_of(days)
-    found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
+    found = asyncio.run(judged(asked, prose.judgement, _passages(prose), True, score))
     assert [one["gain"] for one in found["sentences"]] == pytest.approx([0.25, 0.25])
 
 
@@ -208,7 +208,7 @@ def test_where_the_base_takes_over_meanwhile_there_is_nothing_to_compare_with() 
         return [TokenChance(c, -1.0, {}) for c in prompt.text], voice
 
     prose = prose_of(MINE)
-    found = asyncio.run(judged(asked, prose.judgement, passages(prose), True, score))
+    found = asyncio.run(judged(asked, prose.judgement, _passages(prose), True, score))
     assert found["refused"] is not None and found["refused"]["code"] == "nothing learned"
 
 

@@ -41,18 +41,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_systemd_unit_starts_this_installation_and_restarts_with_a_limit(tmp_path: Path) -> None:
-    text = service.systemd_unit(ODD, {"VAULTGPT_HOME": "/x y/50%"})
+    text = service._systemd_unit(ODD, {"VAULTGPT_HOME": "/x y/50%"})
     unit = tmp_path / "vaultgpt.service"
     unit.write_text(text)
     assert 'Environment="VAULTGPT_HOME=/x y/50%%"' in text and "Restart=on-failure" in text
     assert "StartLimitBurst=5" in text and "WantedBy=default.target" in text
-    assert service.started_program(unit) == ODD[0]
+    assert service._started_program(unit) == ODD[0]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
 def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "vaultgpt.service"
-    unit.write_text(service.systemd_unit([sys.executable, *ODD[1:]], {"VAULTGPT_HOME": "/x y"}))
+    unit.write_text(service._systemd_unit([sys.executable, *ODD[1:]], {"VAULTGPT_HOME": "/x y"}))
     env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(
         ["systemd-analyze", "--user", "verify", str(unit)],
@@ -66,20 +66,20 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
 
 def test_a_launch_agent_and_a_task_are_what_their_systems_read(tmp_path: Path) -> None:
     agent = tmp_path / "vaultgpt.plist"
-    agent.write_bytes(service.launch_agent(ODD, {"VAULTGPT_HOME": "/x & y"}))
+    agent.write_bytes(service._launch_agent(ODD, {"VAULTGPT_HOME": "/x & y"}))
     value = plistlib.loads(agent.read_bytes())
     assert value["ProgramArguments"] == ODD and value["RunAtLoad"] is True
     assert value["EnvironmentVariables"] == {"VAULTGPT_HOME": "/x & y"}
     assert value["KeepAlive"] == {"SuccessfulExit": False}
-    assert service.started_program(agent) == ODD[0]
+    assert service._started_program(agent) == ODD[0]
     task = tmp_path / "service.xml"
     command = ["C:\\Program Files\\py & co\\python.exe", *ODD[1:]]
-    task.write_bytes(service.task_xml(command, {"VAULTGPT_HOME": "D:\\my state"}).encode("utf-16"))
+    task.write_bytes(service._task_xml(command, {"VAULTGPT_HOME": "D:\\my state"}).encode("utf-16"))
     root = ElementTree.fromstring(task.read_bytes())
     assert root.findtext(".//{*}Arguments") == ('-m vaultgpt serve --all --home "D:\\my state"')
     assert root.find(".//{*}LogonTrigger") is not None
     assert root.findtext(".//{*}RestartOnFailure/{*}Count") == "5"
-    assert service.started_program(task) == command[0]
+    assert service._started_program(task) == command[0]
 
 
 def test_installing_writes_starts_and_replaces_and_uninstalling_leaves_nothing(place: Path) -> None:
@@ -89,7 +89,7 @@ def test_installing_writes_starts_and_replaces_and_uninstalling_leaves_nothing(p
     assert place.exists() and ("systemctl", "--user", "restart", "vaultgpt") in system.told
     if os.name == "posix":
         assert place.stat().st_mode & 0o077 == 0
-    place.write_text(service.systemd_unit(["/old/python", "-m", "vaultgpt"], {}))
+    place.write_text(service._systemd_unit(["/old/python", "-m", "vaultgpt"], {}))
     stale = service.status(system)
     assert stale["other"] == "/old/python" and "another installation" in stale["sentence"]
     assert service.install(system)["other"] is None

@@ -20,13 +20,13 @@ from vaultgpt.settings import Training
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.choose import (
     Recipe,
-    choose_rank,
-    choose_rate,
+    _choose_rank,
+    _choose_rate,
     choose_recipe,
     passes,
     rate_at,
 )
-from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, Draw, WordRuns, repeated, sample
+from vaultgpt.training.copying import MIN_P, TEMPERATURE, TOP_P, WordRuns, _Draw, _sample, repeated
 from vaultgpt.training.evaluate import (
     as_scores,
     bits_per_byte,
@@ -142,12 +142,12 @@ def test_general_text_is_read_packed_or_plain_and_may_be_absent(tmp_path: Path) 
 
 
 def test_choices_follow_the_sizes_of_base_and_vault() -> None:
-    assert [choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
-    assert choose_rate(135_000_000) == pytest.approx(6e-3)
-    assert choose_rate(268_000_000) == pytest.approx(1.5e-3)
-    assert choose_rate(7_000_000) == choose_rate(10_000) == pytest.approx(4e-3)
-    assert choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
-    assert choose_rate(135_000_000) > choose_rate(600_000_000) > choose_rate(2 * 10**9) > 5e-4
+    assert [_choose_rank(w) for w in (25_000, 300_000, 4_000_000)] == [16, 16, 32]
+    assert _choose_rate(135_000_000) == pytest.approx(6e-3)
+    assert _choose_rate(268_000_000) == pytest.approx(1.5e-3)
+    assert _choose_rate(7_000_000) == _choose_rate(10_000) == pytest.approx(4e-3)
+    assert _choose_rate(11_600_000) == pytest.approx(2.8e-3, rel=0.01)
+    assert _choose_rate(135_000_000) > _choose_rate(600_000_000) > _choose_rate(2 * 10**9) > 5e-4
     settings = Training(rank=0, learning_rate=0.0, embedding=True, block_tokens=0, batch_tokens=0)
 
     def recipe(**more: object) -> Recipe:
@@ -171,7 +171,7 @@ def test_choices_follow_the_sizes_of_base_and_vault() -> None:
     assert recipe(tied=False).embedding_rate == recipe(params=500_000_000).embedding_rate == 0
     assert recipe(parent_rank=16).rank == 16
     large = recipe(round_tokens=10e6)
-    assert large.rate == pytest.approx(choose_rate(7_000_000))
+    assert large.rate == pytest.approx(_choose_rate(7_000_000))
     assert recipe(round_tokens=10e6, gentle=2).rate == pytest.approx(large.rate / 4)
     named = replace(settings, learning_rate=1e-3)
     assert recipe(settings=named, gentle=2).rate == 1e-3, "what the author set stays"
@@ -284,10 +284,10 @@ def test_text_that_is_there_many_times_is_counted() -> None:
 
 def test_sampling_is_repeated_by_its_seed(base: BaseModel) -> None:
     found = segments([item(i, "held_out") for i in range(3)], base.encoder)
-    first, tokens = sample(base, found, 1)
-    assert (first, tokens) == sample(base, found, 1) != sample(base, found, 2)
+    first, tokens = _sample(base, found, 1)
+    assert (first, tokens) == _sample(base, found, 1) != _sample(base, found, 2)
     assert len(first) == 48 and all(first)
-    assert sample(base, [], 1) == ([], 0)
+    assert _sample(base, [], 1) == ([], 0)
 
 
 @pytest.mark.parametrize("spread_of_logits", [0.3, 2.0])
@@ -303,6 +303,6 @@ def test_tokens_are_drawn_as_transformers_would(spread_of_logits: float) -> None
     ):
         wanted = warper(none, wanted)  # type: ignore[arg-type]
     chances = wanted.softmax(-1)[0]
-    drawn = torch.bincount(Draw()(none, logits).argmax(-1), minlength=300) / 20_000
+    drawn = torch.bincount(_Draw()(none, logits).argmax(-1), minlength=300) / 20_000
     assert not drawn[chances == 0].any()
     assert drawn.tolist() == pytest.approx(chances.tolist(), abs=0.01)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vaultgpt.training.bootstrap import change, percent, student95
+from vaultgpt.training.bootstrap import _change, _student95, percent
 from vaultgpt.training.gate import judge
 from vaultgpt.training.round import Report, SegmentScores, Verdict
 
@@ -394,7 +394,7 @@ def test_the_same_figures_give_the_same_verdict_in_good_time() -> None:
 
 def test_students_quantile_is_near_the_tables() -> None:
     for freedom, value in ((5, 2.015), (9, 1.833), (23, 1.714), (100, 1.660)):
-        assert student95(freedom) == pytest.approx(value, rel=0.01)
+        assert _student95(freedom) == pytest.approx(value, rel=0.01)
 
 
 def test_the_bound_holds_at_its_level_for_a_dozen_entries() -> None:
@@ -405,7 +405,7 @@ def test_the_bound_holds_at_its_level_for_a_dozen_entries() -> None:
         held = segments(rng, 12, 1, {"after": 1.0, "before": 1.0})
         a = [(n, b) for n, b in zip(held.nats["after"], held.bytes, strict=True)]
         b = [(n, s) for n, s in zip(held.nats["before"], held.bytes, strict=True)]
-        found = change(a, b)
+        found = _change(a, b)
         assert found is not None
         wrong += found.upper < 0
     assert wrong / 300 <= 0.085
@@ -425,7 +425,7 @@ def test_a_first_voice_that_a_part_was_scored_of_says_how_large_and_how_sure() -
     held = segments(np.random.default_rng(3), 9, 1, {"after": 0.9, "base": 1.0})
     part = judge(report(held, learning={"held_out_entries": 28}), kind="fresh", first=True)
     whole = judge(report(held, learning={"held_out_entries": 9}), kind="fresh", first=True)
-    found = change(*_sums(held))
+    found = _change(*_sums(held))
     assert found is not None and part.promoted and whole.promoted
     assert f"by 9 of 28 entries it never saw, give or take {percent(found.error)} (at" in part.why
     assert "by 9 entries it never saw (at least" in whole.why

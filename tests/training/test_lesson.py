@@ -17,8 +17,8 @@ from vaultgpt.training.learning import (
     Learned,
     Lesson,
     Site,
+    _pack_learned,
     learn,
-    pack_learned,
     pack_lesson,
     unpack_learned,
     unpack_lesson,
@@ -47,7 +47,7 @@ def test_a_lesson_that_was_packed_teaches_the_same(make_job: MakeJob, base: Base
         plain = learned(base, lesson_of(job))
         packed = learned(base, unpack_lesson(pack_lesson(lesson_of(job))))
         assert packed.progress.losses == plain.progress.losses
-        back = unpack_learned(pack_learned(packed))
+        back = unpack_learned(_pack_learned(packed))
         for name, tensor in plain.adapter.tensors.items():
             assert torch.equal(back.adapter.tensors[name], tensor)
         assert plain.adapter.embedding is not None and back.adapter.embedding is not None
@@ -92,4 +92,4 @@ def test_weights_that_are_no_numbers_are_refused(make_job: MakeJob, base: BaseMo
     done = learned(base, lesson_of(make_job()))
     next(iter(done.adapter.tensors.values()))[0, 0] = float("nan")
     with pytest.raises(TrainingError, match="can't be read"):
-        unpack_learned(pack_learned(done))
+        unpack_learned(_pack_learned(done))

@@ -313,10 +313,10 @@ def test_writing_checkpoints_takes_a_hundredth_of_the_time_at_most(
 
 
 class Exhausted:
-    """backward_nats that raises the first `times` times, then does its work."""
+    """_backward_nats that raises the first `times` times, then does its work."""
 
     def __init__(self, times: int, error: Callable[[], Exception]) -> None:
-        self.times, self.error, self.real = times, error, loop_module.backward_nats
+        self.times, self.error, self.real = times, error, loop_module._backward_nats
 
     def __call__(self, base: BaseModel, batch: Batch, scale: float) -> float:
         if self.times:
@@ -342,7 +342,7 @@ def test_out_of_memory_halves_the_batch_and_learns_the_same(
     whole = make_loop(base, tmp_path, 3)
     expected = whole.run()
     whole.learner.close()
-    monkeypatch.setattr(loop_module, "backward_nats", Exhausted(1, error))
+    monkeypatch.setattr(loop_module, "_backward_nats", Exhausted(1, error))
     loop = make_loop(base, tmp_path, 3)
     result = loop.run()
     assert loop.progress.micro_tokens == 128
@@ -353,7 +353,7 @@ def test_out_of_memory_halves_the_batch_and_learns_the_same(
 def test_out_of_memory_for_one_block_on_the_cpu_is_an_error(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "backward_nats", Exhausted(99, MemoryError))
+    monkeypatch.setattr(loop_module, "_backward_nats", Exhausted(99, MemoryError))
     with pytest.raises(OutOfMemory, match="not enough memory"):
         make_loop(base, tmp_path, 3).run()
 
@@ -371,7 +371,7 @@ def test_out_of_memory_on_another_device_moves_to_the_cpu_with_the_moments(
     def claim(progress: Progress) -> None:
         if progress.step == 2:
             base.device = replace(base.device, where=torch.device("meta"))
-            monkeypatch.setattr(loop_module, "backward_nats", Exhausted(1, MemoryError))
+            monkeypatch.setattr(loop_module, "_backward_nats", Exhausted(1, MemoryError))
             monkeypatch.setattr(loop_module, "make_batch", on_meta)
             progress.micro_tokens = 1
 
@@ -394,7 +394,7 @@ def test_other_failures_are_not_taken_for_out_of_memory(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        loop_module, "backward_nats", Exhausted(1, lambda: RuntimeError("shapes do not match"))
+        loop_module, "_backward_nats", Exhausted(1, lambda: RuntimeError("shapes do not match"))
     )
     with pytest.raises(RuntimeError, match="shapes"):
         make_loop(base, tmp_path, 2).run()
@@ -403,7 +403,7 @@ def test_other_failures_are_not_taken_for_out_of_memory(
 def test_a_loss_that_is_no_number_ends_the_round(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "backward_nats", lambda *a: float("nan"))
+    monkeypatch.setattr(loop_module, "_backward_nats", lambda *a: float("nan"))
     with pytest.raises(TrainingError, match="diverged"):
         make_loop(base, tmp_path, 2).run()
 
@@ -412,14 +412,14 @@ def test_a_budget_lowers_the_steps(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every step takes 2 s of a 100 s budget, so about 48 of 1,000 steps fit; soon warm."""
-    clock, real = Clock(), loop_module.backward_nats
+    clock, real = Clock(), loop_module._backward_nats
     factors: list[float] = []
 
     def slow(*args: Any) -> float:
         clock.now += 2.0
         return real(*args)
 
-    monkeypatch.setattr(loop_module, "backward_nats", slow)
+    monkeypatch.setattr(loop_module, "_backward_nats", slow)
     loop: Loop = make_loop(
         base,
         tmp_path,

@@ -25,7 +25,7 @@ from vaultgpt.training.device import Device
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import (
     Adapter,
-    linear_suffixes,
+    _linear_suffixes,
     load_adapter,
     merged,
     merged_model,
@@ -100,7 +100,7 @@ def test_every_linear_layer_of_the_blocks_and_nothing_else_is_adapted(
         "gpt2": ["c_attn", "c_fc", "c_proj"],
         "gpt_neox": ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"],
     }[family]
-    assert linear_suffixes(base.model) == (expected, family == "gpt2")
+    assert _linear_suffixes(base.model) == (expected, family == "gpt2")
     learner = Learner(base, RECIPE, 1, None)
     assert not any("lm_head" in n or "embed_out" in n for n in learner.lora)
 

@@ -19,7 +19,7 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Schedule, Settings, Training
 from vaultgpt.tasks.status import STATUS
 from vaultgpt.tasks.vault_service import Here
-from vaultgpt.training.plan import due, plan, words_for_budget
+from vaultgpt.training.plan import _words_for_budget, due, plan
 from vaultgpt.training.round import Asked
 from vaultgpt.training.selection import stratified
 
@@ -293,8 +293,8 @@ def test_a_first_voice_on_ten_million_words_has_the_budget_and_shares_of_a_small
     ]
     monkeypatch.setattr(timing, "_multiplies_bf16", lambda: True)  # else it is eleven entries
     settings, base = Settings(), FakeBase(parameters=135_000_000)
-    part = words_for_budget(10_000_000, settings, base)
-    assert part == pytest.approx(words_for_budget(100_000, settings, base), abs=600)
+    part = _words_for_budget(10_000_000, settings, base)
+    assert part == pytest.approx(_words_for_budget(100_000, settings, base), abs=600)
     once = replace(settings.training, epochs=1.0)
     takes = timing.estimate(part, base.parameters, vocab=base.vocab, training=once)
     assert takes.full_s <= settings.training.first_round_s == 180.0
@@ -313,10 +313,10 @@ def test_a_small_base_learns_a_small_vault_whole_and_a_large_one_a_part(
 ) -> None:
     monkeypatch.setattr(timing, "_multiplies_bf16", lambda: False)
     settings = Settings()
-    assert words_for_budget(25_000, settings, FakeBase()) == 25_000
-    part = words_for_budget(1_000_000, settings, FakeBase())
+    assert _words_for_budget(25_000, settings, FakeBase()) == 25_000
+    part = _words_for_budget(1_000_000, settings, FakeBase())
     assert 2_000 < part < 400_000
-    assert words_for_budget(1_000_000, settings, FakeBase(parameters=124_000_000)) < part
+    assert _words_for_budget(1_000_000, settings, FakeBase(parameters=124_000_000)) < part
 
 
 def test_a_plan_is_the_same_for_the_same_ledger(vault: Vault) -> None:

@@ -17,11 +17,11 @@ from vaultgpt.corpus.documents import Document
 from vaultgpt.corpus.words import norms
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.copying import copying
-from vaultgpt.training.evaluate import SCORING_SHARE, Segment, fair_order, segments, sketch
+from vaultgpt.training.evaluate import SCORING_SHARE, Segment, _fair_order, segments, sketch
 from vaultgpt.training.gate import judge
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Item, Report
-from vaultgpt.training.trainer import read_job, run_job
+from vaultgpt.training.trainer import _read_job, run_job
 
 TOKENS = 100
 
@@ -72,12 +72,12 @@ def test_a_slow_machine_scores_less_and_a_fast_one_all(
 def test_every_beginning_of_the_order_is_of_as_many_entries_as_it_can_be() -> None:
     """Twenty entries of three segments: each comes once before any comes again, and other keys
     give another order."""
-    order = fair_order(KEYS["held_out"], SETS["held_out"])
+    order = _fair_order(KEYS["held_out"], SETS["held_out"])
     assert sorted(order) == list(range(60))
     for turn in range(3):
         part = order[20 * turn : 20 * turn + 20]
         assert len({SETS["held_out"][at].entry for at in part}) == 20
-    assert order != fair_order(keys_of(60, 2), SETS["held_out"])
+    assert order != _fair_order(keys_of(60, 2), SETS["held_out"])
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_resumed_first_round_is_judged_by_the_same_sample(
 
     def measured() -> Measurer:
         made = Measurer(
-            read_job(path), base, path.parent, "job", threading.Event(), lambda *a, **k: None
+            _read_job(path), base, path.parent, "job", threading.Event(), lambda *a, **k: None
         )
         made.before()
         return made
@@ -140,7 +140,7 @@ def test_a_round_without_a_budget_and_a_small_base_score_everything(
         monkeypatch.setattr("vaultgpt.training.measure.SMALL_BASE", small)
         path = make_job(name, items=many_items(), budget_s=budget_s)
         made = Measurer(
-            read_job(path), base, path.parent, "", threading.Event(), lambda *a, **k: None
+            _read_job(path), base, path.parent, "", threading.Event(), lambda *a, **k: None
         )
         made.before()
         return len(made.nats["held_out"]["base"])
@@ -161,7 +161,7 @@ def test_copying_begins_from_held_out_pages_that_were_not_scored_too(
     def long_last(keys: Sequence[str], found: Sequence[Segment]) -> list[int]:
         return sorted(range(len(found)), key=lambda at: len(found[at].document.token_ids))
 
-    monkeypatch.setattr("vaultgpt.training.evaluate.fair_order", long_last)
+    monkeypatch.setattr("vaultgpt.training.evaluate._fair_order", long_last)
     path = make_job(items=items, budget_s=60.0)
     report = run_job(path, lambda event: None, threading.Event())
     assert len(report.segments["held_out"].entry) == 8

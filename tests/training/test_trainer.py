@@ -26,7 +26,7 @@ from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Report
-from vaultgpt.training.trainer import read_job, run_job
+from vaultgpt.training.trainer import _read_job, run_job
 from vaultgpt.wire import ProgressEvent
 
 
@@ -445,7 +445,7 @@ def test_every_first_tag_is_judged(make_job: MakeJob, base: BaseModel) -> None:
         ]
         path = make_job(name, items=[item(1), *held], kind="incremental", known=known)
         return Measurer(
-            read_job(path), base, path.parent, "", threading.Event(), lambda *a, **k: None
+            _read_job(path), base, path.parent, "", threading.Event(), lambda *a, **k: None
         )
 
     ranks = []

@@ -22,7 +22,7 @@ LEAVES_S = 10.0  # 1 s of grace, and patience with a busy test machine
 # On a busy machine a process at nice 19 may wait for minutes; only its number is tested, once.
 AT_OUR_PRIORITY = (
     "import os; import vaultgpt.training.trainer_worker as w;"
-    " w.lower_priority = lambda: None; os._exit(w.main())"
+    " w._lower_priority = lambda: None; os._exit(w.main())"
 )
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -117,7 +117,7 @@ def test_the_module_runs_at_the_lowest_priority_and_refuses_to_run_without_a_job
     if os.name == "posix":
         code = (
             "import os, vaultgpt.training.trainer_worker as w\n"
-            "w.lower_priority(); print(os.nice(0))"
+            "w._lower_priority(); print(os.nice(0))"
         )
         nice = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True

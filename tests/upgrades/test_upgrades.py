@@ -94,9 +94,9 @@ def test_versions_of_one_minor_number_have_one_schema(archive: Path, tmp_path: P
     db = sqlite3.connect(tmp_path / "state" / "ledger.sqlite3")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     db.close()
-    assert version <= schema.newest()
+    assert version <= schema._newest()
     if archive.stem.rsplit(".", 1)[0] == vaultgpt.__version__.rsplit(".", 1)[0]:
-        assert version == schema.newest()
+        assert version == schema._newest()
 
 
 def test_what_is_brought_over_is_said_and_the_older_ledger_is_kept(

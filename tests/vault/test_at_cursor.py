@@ -16,8 +16,8 @@ from vaultgpt.vault.at_cursor import (
     _MOST_BEFORE,
     AtCursor,
     EditorNote,
+    _read_at_cursor,
     from_utf16,
-    read_at_cursor,
     read_editor,
 )
 from vaultgpt.vault.daily import DailyFormat
@@ -332,7 +332,7 @@ def test_a_note_of_100_kb_is_read_in_10_ms(vault: Path) -> None:
     for _ in range(25):
         slower.append(max(1.0, pace(text) * 1_000 / _PACE_MS))
         began = time.thread_time()
-        assert read_at_cursor(note, rules, daily).text  # the reader is a process of its own
+        assert _read_at_cursor(note, rules, daily).text  # the reader is a process of its own
         here = time.thread_time() - began
         began = time.process_time()
         read_text("Long.md", text, daily)
@@ -342,7 +342,7 @@ def test_a_note_of_100_kb_is_read_in_10_ms(vault: Path) -> None:
 
 def test_across_the_gap_of_a_very_long_note_no_day_and_no_prose_is_taken() -> None:
     head = "---\ntags: log\n---\n# Years\n\n## 2022-07-01\n\nFirst.\n\n"
-    found = read_at_cursor(
+    found = _read_at_cursor(
         EditorNote(PATH, f"{head}Somewhen, later", len(head) + 9, len(head)),
         RuleSet.load(Path("/nowhere"), Rules()),
         DailyFormat(),
@@ -350,5 +350,5 @@ def test_across_the_gap_of_a_very_long_note_no_day_and_no_prose_is_taken() -> No
     assert (found.text, found.tags, found.title) == ("Somewhen,", ("log",), "Years")
     days = f"{head}Somewhen\n\n## 2022-08-02\n\nLater¦"
     note = EditorNote(PATH, days.replace("¦", ""), days.index("Some") + 8, len(head))
-    lost = read_at_cursor(note, RuleSet.load(Path("/nowhere"), Rules()), DailyFormat())
+    lost = _read_at_cursor(note, RuleSet.load(Path("/nowhere"), Rules()), DailyFormat())
     assert (lost.text, lost.date, lost.title) == ("Somewhen", None, None)

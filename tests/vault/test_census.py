@@ -9,7 +9,7 @@ import pytest
 from tests.vault.helpers import write
 from vaultgpt.corpus.words import count_words
 from vaultgpt.settings import Rules
-from vaultgpt.tasks.init import foreign_folders
+from vaultgpt.tasks.init import _foreign_folders
 from vaultgpt.vault.census import census
 from vaultgpt.vault.reconcile import read_vault
 
@@ -66,5 +66,5 @@ def test_a_folder_of_excerpts_is_asked_about(tmp_path: Path) -> None:
     write(tmp_path, "Journal/a.md", "昨天我在河边走了很久，想起了我的祖母。\n")
     found = census(read_vault(tmp_path, Rules()).read)
     assert found["left_out"] == {"excerpt": 6} and found["foreign"] == {"微信读书": [6, 1]}
-    (said,) = foreign_folders(found)
+    (said,) = _foreign_folders(found)
     assert "`vaultgpt config rules.exclude 微信读书/`" in said and "the other one" in said

@@ -27,14 +27,14 @@ from watchdog.events import (
 from tests.vault.helpers import write
 from vaultgpt.settings import Rules
 from vaultgpt.vault.reconcile import read_vault
-from vaultgpt.vault.watch import Debouncer, Watcher, _VaultEvents, folders_of
+from vaultgpt.vault.watch import Watcher, _Debouncer, _folders_of, _VaultEvents
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 LIMIT_S = 20.0  # of waiting for a state on a busy machine
 
 
 def test_it_speaks_after_quiet() -> None:
-    debouncer = Debouncer(quiet_s=2.0, cap_s=15.0)
+    debouncer = _Debouncer(quiet_s=2.0, cap_s=15.0)
     assert debouncer.due() is None and not debouncer.fire(100.0)
     debouncer.event(0.0)
     debouncer.event(1.0)
@@ -44,7 +44,7 @@ def test_it_speaks_after_quiet() -> None:
 
 
 def test_steady_typing_can_not_starve_it() -> None:
-    debouncer = Debouncer(quiet_s=2.0, cap_s=15.0)
+    debouncer = _Debouncer(quiet_s=2.0, cap_s=15.0)
     fired = []
     for second in range(60):
         debouncer.event(float(second))
@@ -54,14 +54,14 @@ def test_steady_typing_can_not_starve_it() -> None:
 
 
 def test_a_cap_below_the_quiet_time_means_the_quiet_time() -> None:
-    debouncer = Debouncer(quiet_s=2.0, cap_s=0.0)
+    debouncer = _Debouncer(quiet_s=2.0, cap_s=0.0)
     debouncer.event(0.0)
     assert debouncer.due() == 2.0
 
 
 def matters(event: FileSystemEvent, vault: str) -> bool:
     """Whether an event may concern a note."""
-    return folders_of(event, vault) != set()
+    return _folders_of(event, vault) != set()
 
 
 def test_reading_hidden_folders_and_other_files_are_no_change() -> None:
@@ -80,14 +80,14 @@ def test_reading_hidden_folders_and_other_files_are_no_change() -> None:
 
 def test_it_says_in_which_folders_unless_one_itself_moved() -> None:
     vault, sep = "/v", os.sep
-    assert folders_of(FileModifiedEvent("/v/a.md"), vault) == {""}
-    assert folders_of(FileModifiedEvent("/v/A/b c/a.md"), vault) == {f"A{sep}b c"}
-    assert folders_of(FileMovedEvent("/v/A/a.md", "/v/B/b.md"), vault) == {"A", "B"}
-    assert folders_of(FileMovedEvent("/v/A/.a.md.tmp", "/v/A/a.md"), vault) == {"A"}
-    assert folders_of(FileMovedEvent("/v/A/a.md", "/v/.trash/a.md"), vault) == {"A"}
-    assert folders_of(FileModifiedEvent("/v/A/a.png"), vault) == set()
+    assert _folders_of(FileModifiedEvent("/v/a.md"), vault) == {""}
+    assert _folders_of(FileModifiedEvent("/v/A/b c/a.md"), vault) == {f"A{sep}b c"}
+    assert _folders_of(FileMovedEvent("/v/A/a.md", "/v/B/b.md"), vault) == {"A", "B"}
+    assert _folders_of(FileMovedEvent("/v/A/.a.md.tmp", "/v/A/a.md"), vault) == {"A"}
+    assert _folders_of(FileMovedEvent("/v/A/a.md", "/v/.trash/a.md"), vault) == {"A"}
+    assert _folders_of(FileModifiedEvent("/v/A/a.png"), vault) == set()
     for event in (DirDeletedEvent("/v/A"), DirMovedEvent("/v/A", "/v/B"), DirCreatedEvent("/v/A")):
-        assert folders_of(event, vault) is None
+        assert _folders_of(event, vault) is None
 
 
 def test_many_folders_or_events_at_once_mean_any_folder(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def _one(word: str) -> str:
 
 
 @dataclass(frozen=True)
-class Machine:
+class _Machine:
     """Decimal gigabytes: memory in all, free disk where models lie, the largest card's memory."""
 
     memory_gb: float
@@ -191,12 +191,12 @@ class Machine:
     bf16: bool = True  # its processor multiplies it
 
 
-def this_machine() -> Machine:
+def this_machine() -> _Machine:
     """What this machine has."""
     import psutil
 
     memory = psutil.virtual_memory().total / 1e9
-    return Machine(memory, free_bytes(models_root()) / 1e9, _card_gb(), _multiplies_bf16())
+    return _Machine(memory, free_bytes(models_root()) / 1e9, _card_gb(), _multiplies_bf16())
 
 
 def _card_gb() -> float:
@@ -212,7 +212,7 @@ def _card_gb() -> float:
         return 0.0
 
 
-def _misfit(known: Known, machine: Machine) -> str:
+def _misfit(known: Known, machine: _Machine) -> str:
     """Why a base does not fit, as the end of "it ..."; "" when it does."""
     if (needs := known.learning_gb(bf16=machine.bf16)) > max(machine.memory_gb, machine.card_gb):
         return f"needs {needs:.0f} GB of memory"
@@ -227,7 +227,7 @@ def _is_here(known: Known) -> bool:
     return any(folder.glob("*/vaultgpt-base.json"))
 
 
-def advised(language: str | None, machine: Machine) -> Known | None:
+def advised(language: str | None, machine: _Machine) -> Known | None:
     """The base to offer for notes in a language ("en", None for unknown); None when none fits."""
     wanted = [known_base(name) for name in (_ENGLISH if language == "en" else _OTHER)]
     fitting = (k for k in wanted if k and not _misfit(k, machine))

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -31,7 +31,15 @@ from vaultgpt.bases.model import (
 )
 from vaultgpt.bases.names import hub_folder
 from vaultgpt.errors import BaseModelError, Conflict
-from vaultgpt.files import fsync_dir, fsync_file, locked, make_private_dir, sha256_file, write_json
+from vaultgpt.files import (
+    Json,
+    fsync_dir,
+    fsync_file,
+    locked,
+    make_private_dir,
+    sha256_file,
+    write_json,
+)
 
 OnProgress = Callable[[int, int], None]  # bytes here, bytes in all
 _ALSO = ("generation_config.json", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
@@ -227,7 +235,7 @@ _PREFIXES = (
 _CHUNK = 16 << 20
 
 
-def _text_config(config: Mapping[str, Any]) -> dict[str, object] | None:
+def _text_config(config: Json) -> dict[str, object] | None:
     """The configuration of the text part; None for a model that is all text."""
     inner = config.get("text_config")
     if not isinstance(inner, dict) or not isinstance(inner.get("vocab_size"), int):

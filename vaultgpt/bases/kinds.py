@@ -11,13 +11,14 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypedDict, cast, final
 
 from vaultgpt.bases.catalogue import is_turn_mark
 from vaultgpt.children import command, environment, spawn_options
 from vaultgpt.errors import BaseModelError
+from vaultgpt.files import Json
 
 CHOOSE = "Choose another base: `vaultgpt base` lists some."
 # Types that every supported transformers knows, so that common bases need no look-up.
@@ -185,7 +186,7 @@ def _rope(config: ModelConfig, named: Rope) -> Rope:
     return rope
 
 
-def check_config(config: Mapping[str, Any], name: str) -> None:
+def check_config(config: Json, name: str) -> None:
     """BaseModelError unless it is a causal, unquantised text model that transformers knows."""
     if isinstance(quantised := config.get("quantization_config"), dict):
         method = str(quantised.get("quant_method") or "reduced precision")
@@ -274,7 +275,7 @@ if __name__ == "__main__":
 TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<｜end▁of▁sentence｜>")
 
 
-def check_tokens(folder: Path, config: Mapping[str, Any], rows: int, name: str) -> None:
+def check_tokens(folder: Path, config: Json, rows: int, name: str) -> None:
     """BaseModelError for a tokenizer that is larger than the embedding, or without an end.
 
     `rows` is the height of the embedding.
@@ -318,7 +319,7 @@ def _read_vocabulary(folder: Path, name: str) -> dict[str, int]:
     return {}
 
 
-def _read_special(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int]]:
+def _read_special(folder: Path, config: Json) -> dict[str, list[int]]:
     """Start and end ids by who names them: "config bos", "generation eos" and so on."""
     generation = _json_or_empty(folder / "generation_config.json")
     found = {}
@@ -337,7 +338,7 @@ def _tokenizers_end(folder: Path) -> str:
     return token if isinstance(token, str) else ""
 
 
-def token_remarks(folder: Path, config: Mapping[str, Any], name: str) -> list[str]:
+def token_remarks(folder: Path, config: Json, name: str) -> list[str]:
     """What the two configurations disagree on, a sentence each."""
     special = _read_special(folder, config)
     theirs, ours = special["generation bos"], special["config bos"]
@@ -351,7 +352,7 @@ def token_remarks(folder: Path, config: Mapping[str, Any], name: str) -> list[st
     ]
 
 
-def ends_a_turn(folder: Path, config: Mapping[str, Any], name: str) -> bool:
+def ends_a_turn(folder: Path, config: Json, name: str) -> bool:
     """Whether the token that ends a text is the mark of a turn: the sign of a chat model."""
     ids = _read_special(folder, config)["config eos"]
     if not ids:

@@ -13,11 +13,12 @@ import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from vaultgpt.bases.catalogue import PEBBLE
 from vaultgpt.bases.kinds import CHOOSE, check_config, check_tokens
 from vaultgpt.errors import BaseModelError
+from vaultgpt.files import Json
 
 _DEFAULT_CONTEXT = 2048  # tokens, for models that name no limit (recurrent ones)
 _MAX_HEADER_BYTES = 100 << 20  # as the safetensors format has it
@@ -128,7 +129,7 @@ def _check_tokenizer(names: Collection[str], name: str) -> None:
         )
 
 
-def _weight_files(names: Collection[str], index: Mapping[str, Any] | None, name: str) -> list[str]:
+def _weight_files(names: Collection[str], index: Json | None, name: str) -> list[str]:
     """The safetensors files that hold the weights; BaseModelError naming what lies there instead.
 
     `index` is the content of model.safetensors.index.json, None where there is none.
@@ -283,7 +284,7 @@ def model_files(folder: Path, name: str) -> list[str]:
     return sorted(found | {file for file in (_INDEX, *_TOKENIZER_FILES) if file in names})
 
 
-def _first(config: Mapping[str, Any], *keys: str) -> int:
+def _first(config: Json, *keys: str) -> int:
     """The first of `keys` that holds a whole number; 0 when none does."""
     values = (config.get(key) for key in keys)
     return next((int(v) for v in values if isinstance(v, int) and v > 0), 0)

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from typing_extensions import TypedDict
 
@@ -33,7 +32,7 @@ from vaultgpt.bases.hashes import RECORD, HashCache, check_recorded, read_record
 from vaultgpt.bases.kinds import ends_a_turn, token_remarks
 from vaultgpt.bases.model import PICKLES, Base, inspect, model_files, read_config
 from vaultgpt.errors import BaseModelError
-from vaultgpt.files import fsync_dir, fsync_file, make_private_dir, read_json, write_json
+from vaultgpt.files import Json, fsync_dir, fsync_file, make_private_dir, read_json, write_json
 from vaultgpt.state import VaultState, state_root
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -42,7 +41,7 @@ _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _RECURRENT = ("mamba", "rwkv", "recurrent", "falcon_h1", "jamba", "zamba", "lfm2", "qwen3_5")
 
 
-def pebble_folder() -> Path:
+def _pebble_folder() -> Path:
     """The folder of the base embedded in this package."""
     return Path(vaultgpt.__file__).parent / PEBBLE
 
@@ -136,7 +135,7 @@ def resolve(name: str, state: VaultState | None = None) -> Base:
     that lies here; a packed model means its unpacked form, which stays when the file has gone.
     """
     if name == PEBBLE:
-        return _open(pebble_folder(), PEBBLE)
+        return _open(_pebble_folder(), PEBBLE)
     if packed := packed_name(name):
         return _open_recorded(_unpacked(packed, state), packed)
     if (folder := as_path(name)) is not None:
@@ -254,7 +253,7 @@ def base_of_generation(state: VaultState | None, manifest: NamedBase) -> Base:
     if name == PEBBLE:
         places = state.bases.glob(f"{PEBBLE}-*") if state else ()
         kept = sorted(p for p in places if p.is_dir())
-        for folder in (pebble_folder(), *kept):
+        for folder in (_pebble_folder(), *kept):
             if (base := _open(folder, PEBBLE)).matches(wanted):
                 return base
         raise BaseModelError(
@@ -344,7 +343,7 @@ def _fingerprint(sha256: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:40]
 
 
-def _is_recurrent(config: Mapping[str, Any]) -> bool:
+def _is_recurrent(config: Json) -> bool:
     """Whether a part of the model keeps a running state, which can't be cut back to a prefix."""
     layers = config.get("layer_types") or config.get("layers_block_type")
     kinds = [str(layer) for layer in layers] if isinstance(layers, list) else []

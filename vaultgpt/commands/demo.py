@@ -30,8 +30,8 @@ from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import remarks, resolve
 from vaultgpt.commands.base import fetch_base
 from vaultgpt.commands.common import JsonOption, command, err, out, print_json, progress, show_on
+from vaultgpt.commands.train import round_sentences
 from vaultgpt.errors import NotFound, Unavailable, VaultGPTError
-from vaultgpt.report.sentences import round_sentences
 from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState, create_state, state_root

@@ -23,8 +23,8 @@ from vaultgpt.commands.common import (
     say_error,
     show_on,
 )
+from vaultgpt.commands.train import round_sentences
 from vaultgpt.errors import Conflict, UsageError, VaultGPTError
-from vaultgpt.report.sentences import round_sentences
 from vaultgpt.settings import load_settings, save_option
 from vaultgpt.state import VaultState, create_state, real_vault
 from vaultgpt.tasks.init import findings, offered

@@ -19,7 +19,8 @@ from vaultgpt.commands.common import (
     show_on,
 )
 from vaultgpt.errors import UsageError
-from vaultgpt.report.sentences import round_sentences
+from vaultgpt.report.sentences import gain_sentence
+from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.tasks.train import GIVE_UP
 from vaultgpt.tasks.train import train as train_round
 from vaultgpt.tasks.vault_service import vault_service
@@ -69,3 +70,36 @@ def train(
     else:
         for sentence in round_sentences(answer):
             out.print(sentence, markup=False)
+
+
+def round_sentences(answer: RoundAnswer) -> list[str]:
+    """The outcome of one round (CONTRACT's `train`), a sentence a line."""
+    why = answer["verdict"]["why"]
+    if answer["kind"] == "none":
+        return [why]
+    kind = "A fresh round" if answer["kind"] == "fresh" else "An incremental round"
+    word = "It writes from now on" if answer["verdict"]["promoted"] else "The old voice stays"
+    return [*_figures(kind, answer), f"{word}: {why}"]
+
+
+def _figures(kind: str, answer: RoundAnswer) -> list[str]:
+    if (report := answer["report"]) is None:
+        return []
+    bits, machine = report["bits_per_byte"], report["learning"].get("machine")
+    where = f", on {machine}" if machine else ""
+    lines = [
+        f"{kind}: {report['tokens']:,} tokens in {report['seconds']:.0f} s "
+        f"({report['tokens_per_s']:,.0f} tokens/s on {report['device']}{where})."
+    ]
+    if sentence := gain_sentence(bits["held_out"], bits["held_out_base"]):
+        lines.append(sentence)
+    if bits["new_notes"] and bits["new_notes_before"]:
+        lines.append(
+            f"New entries it did not learn from: {bits['new_notes_before']:.3f} -> "
+            f"{bits['new_notes']:.3f} bits per byte."
+        )
+    if bits["general"] and bits["general_base"]:
+        lines.append(
+            f"Plain English: {bits['general_base']:.3f} -> {bits['general']:.3f} bits per byte."
+        )
+    return lines

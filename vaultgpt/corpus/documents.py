@@ -32,7 +32,7 @@ _TITLE = 0.50
 _DATE = re.compile(r"\d{4}(?:-\d{2})?")
 
 
-def header_text(tags: Sequence[str], date: str | None) -> str:
+def _header_text(tags: Sequence[str], date: str | None) -> str:
     """`#dream #poetry | 2019-03` and a newline; "" when there is nothing to say.
 
     A day in `date` is dropped: a full date is a key that retrieves one entry. Without tags the
@@ -52,7 +52,7 @@ def title_text(title: str | None) -> str:
 
 def opening(tags: Sequence[str], date: str | None, title: str | None) -> str:
     """All that stands between end-of-text and the prose: the mirror's prompt begins with it."""
-    return header_text(tags, date) + title_text(title)
+    return _header_text(tags, date) + title_text(title)
 
 
 def draw_header(
@@ -70,7 +70,7 @@ def draw_header(
     shown = title_text(title) if rng.random() < _TITLE else ""
     if no_header:
         return "", shown
-    return header_text(kept, None if drop_date or date is None else date[:digits]), shown
+    return _header_text(kept, None if drop_date or date is None else date[:digits]), shown
 
 
 _MIN_ROOM = 16  # tokens of text that must fit beside a header; a longer header is dropped

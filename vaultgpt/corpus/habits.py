@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vaultgpt.corpus.words import is_alone, split_words
+from vaultgpt.files import Json
 
 # Words that were said so often before within NEAR words are a circle. In seven journals and the
 # example vault that is 10 to 38 words of 10,000; 204 in the one (Mary MacLane) that chants.
@@ -61,7 +60,7 @@ class Habits:
         )
 
     @staticmethod
-    def kept(value: Mapping[str, Any]) -> Habits:
+    def kept(value: Json) -> Habits:
         """The inverse of asdict, of what this or an older version kept."""
         unknown = dict.fromkeys(("marks", "questions"))
         return Habits(**{**unknown, **value} if value else {})

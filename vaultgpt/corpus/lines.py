@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.habits import measure as habits_of
-from vaultgpt.files import read_json, write_json
+from vaultgpt.files import Json, read_json, write_json
 
 FILE = "lines.json"  # in a generation's folder
 _BIN = 6  # characters, about a word
@@ -72,7 +71,7 @@ class Lines:
         return float(1.0 - (1.0 - here) ** (1.0 / _TOKENS_A_BIN))
 
 
-def measure(text: str) -> Lines:
+def _measure(text: str) -> Lines:
     """One entry's text."""
     rows = [line.rstrip() for line in text.strip().split("\n")]
     lines = [len(row.lstrip()) for row in rows if row.strip()]
@@ -93,7 +92,7 @@ def by_tag(
     """Tag -> its figures over (tags, text) of `entries`, added to those `before`."""
     found = dict(before or {})
     for tags, text in entries:
-        one = measure(text)
+        one = _measure(text)
         for tag in (*tags, _EVERY):
             found[tag] = found.get(tag, Lines()) + one
     return found
@@ -144,7 +143,7 @@ def of_generation(folder: Path) -> dict[str, Lines]:
         return {}
 
 
-def _lines(value: Mapping[str, Any]) -> Lines:
+def _lines(value: Json) -> Lines:
     lengths = tuple(int(n) for n in value.get("lengths", _NONE))
     if len(lengths) != _BINS:
         raise ValueError("lines of another version")

@@ -150,7 +150,7 @@ class _VaultDaemon:
     over: bool = False  # it fails again and again, or ended by itself: left alone
 
 
-class SharedEngine:
+class _SharedEngine:
     """Where the voices of all vaults write: a process that is there while anybody needs it.
 
     We hold the socket and start it for the first who connects, one that ended again for the next;
@@ -244,7 +244,7 @@ class SharedEngine:
             self._process.wait()
 
 
-class Every:
+class _Every:
     """The daemons of all known vaults."""
 
     def __init__(
@@ -358,8 +358,8 @@ def _serve_all(logs: Path, say: Callable[[str], None]) -> bool:
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, lambda *_: stop.set())
-    engine = SharedEngine()
-    every = Every(say, shared=engine.place)
+    engine = _SharedEngine()
+    every = _Every(say, shared=engine.place)
     say(f"vaultgpt serves every known vault (process {os.getpid()}); Ctrl-C ends it.")
     looked, upgraded, bell = 0.0, False, _bell()
     try:

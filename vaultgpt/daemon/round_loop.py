@@ -26,7 +26,7 @@ from vaultgpt.daemon.schedule import (
     next_round,
     night_end,
 )
-from vaultgpt.daemon.telling import log
+from vaultgpt.daemon.telling import FailureEvent, SayEvent, StartEvent, StepEvent, VerdictEvent, log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.errors import Conflict, VaultGPTError, expected
 from vaultgpt.files import PRIVATE_FILE
@@ -279,7 +279,7 @@ class RoundLoop:
         self._stop, self._by_night = threading.Event(), False
         self._long = found.takes_s is not None
         self.progress = {"phase": "read", "fraction": 0.0, "kind": None, "started": self._now()}
-        self._broker.publish("started", {"why": why})
+        self._broker.publish(StartEvent(why))
         self._task = asyncio.create_task(self._round(asked, found, self._stop))
 
     async def _round(self, asked: Asked, found: Due, stop: threading.Event) -> None:
@@ -312,7 +312,7 @@ class RoundLoop:
                 self._hold(RECHECK_S, answer["verdict"]["why"])
             self.problems.pop("round", None)
             await self._on_done(answer)
-            self._broker.publish("verdict", answer)
+            self._broker.publish(VerdictEvent(answer))
         finally:
             self._turn.release()
             self.progress, self._by_night = None, False
@@ -330,11 +330,11 @@ class RoundLoop:
 
     def _heard(self, frame: ProgressEvent) -> None:
         if frame.get("event") == "say":
-            self._broker.publish("say", {"text": frame["text"]})
+            self._broker.publish(SayEvent(frame["text"]))
             return
         shown = cast(RoundProgress, {k: v for k, v in frame.items() if k != "event"})
         self.progress = {**(self.progress or RoundProgress()), **shown}
-        self._broker.publish("progress", shown)
+        self._broker.publish(StepEvent(shown))
 
     def _failed(self, error: Exception) -> None:
         """Show it, say it, and try again later."""
@@ -348,7 +348,7 @@ class RoundLoop:
             self._failures += 1
             self._hold(wait_s, "The last round failed; it is tried again later.")
         code = error.code if isinstance(error, VaultGPTError) else "internal"
-        self._broker.publish("error", {"message": message, "code": code})
+        self._broker.publish(FailureEvent(message, code))
 
     def _hold(self, wait_s: float, why: str) -> None:
         """No round starts by itself for so long."""

@@ -27,14 +27,32 @@ from vaultgpt.daemon.telling import log, start_log, stop_log, tell
 from vaultgpt.daemon.threads import in_thread
 from vaultgpt.errors import Conflict, StateError, UsageError
 from vaultgpt.files import close_to_others, keep_ballast, sweep_unfinished
-from vaultgpt.server import without_certificates
 from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.vault_service import read_runtime, remove_runtime, write_runtime
 
 _ARENA_MAX = -8  # of mallopt(3)
 
-with without_certificates():
+_PLACES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # where OpenSSL looks for them
+
+
+@contextlib.contextmanager
+def _without_certificates() -> Iterator[None]:
+    """For the first import of aiohttp, whose client reads the system's certificates then: 2.5 MB,
+    which nobody asks for here."""
+    before = {name: os.environ.get(name) for name in _PLACES}
+    os.environ.update(dict.fromkeys(_PLACES, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+with _without_certificates():
     from vaultgpt.server.api import make_runner
     from vaultgpt.server.connections import listen
 
@@ -65,7 +83,7 @@ def serve(
     _one_heap()
     own_code()
     listening = _handed_on()
-    held = lock(state, listening is not None)
+    held = _lock(state, listening is not None)
     _tidy(state)
     with contextlib.suppress(OSError):  # a full disk: the old one goes on
         if listening is None:
@@ -99,7 +117,7 @@ def _tidy(state: VaultState) -> None:
         ) from None
 
 
-def lock(state: VaultState, again: bool = False) -> filelock.BaseFileLock:
+def _lock(state: VaultState, again: bool = False) -> filelock.BaseFileLock:
     """Take the vault's daemon lock. Conflict, naming pid and port, when another daemon has it.
 
     `again` leaves runtime.json, which is our own.

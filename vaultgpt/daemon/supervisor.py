@@ -10,14 +10,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from vaultgpt.daemon.round_loop import RoundLoop, Runner
-from vaultgpt.daemon.telling import log
+from vaultgpt.daemon.telling import ScanEvent, SwapEvent, log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.daemon.vault_loop import Hint, VaultLoop, make_watcher
 from vaultgpt.daemon.vault_mirror import VaultMirror
@@ -28,6 +28,7 @@ from vaultgpt.errors import (
     UsageError,
 )
 from vaultgpt.ledger import Ledger
+from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import measure_voice
 from vaultgpt.rounds.mend import repair
 from vaultgpt.rounds.outcome import RoundAnswer
@@ -46,7 +47,7 @@ from vaultgpt.tasks.status import (
     figures,
     told_problems,
 )
-from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, Started, TrainRequest
+from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
 from vaultgpt.tasks.vault_service import Desk, Task, write_runtime
 from vaultgpt.tasks.why import check_path, check_tags
 from vaultgpt.vault.at_cursor import AtCursor, EditorNote, read_editor
@@ -55,7 +56,7 @@ from vaultgpt.wire import Piece, Prompt, Usage
 _Q = TypeVar("_Q", bound=BaseModel | None)
 _A = TypeVar("_A")
 _FIGURES_S = 60.0  # text grows quiet, and so ready to be learned, without any change
-_Measurer = Callable[..., Mapping[str, Any] | None]
+_Measurer = Callable[..., VoiceFigures | None]
 
 
 class Daemon:
@@ -98,7 +99,7 @@ class Daemon:
         self.writing = VaultMirror(
             state, lambda: self.settings, self._reader, self._writer, self._swapped, now
         )
-        self.measuring = Measuring(state, lambda: self.settings, now)
+        self.measuring = _Measuring(state, lambda: self.settings, now)
         self._tasks: list[asyncio.Task[None]] = []
         self._own: dict[Task[Any, Any], Callable[[Any], Awaitable[Any]]] = {
             STATUS: self._status,
@@ -146,7 +147,7 @@ class Daemon:
     def _scanned(self, read: int, gone: int) -> None:
         if read or gone:
             self._figures_at = 0.0
-            self.broker.publish("scan", {"read": read, "gone": gone})
+            self.broker.publish(ScanEvent(read=read, gone=gone))
         self.rounds.poke(text=True)
         self._later(self.writing.follow())  # others may have written into the ledger
 
@@ -160,7 +161,7 @@ class Daemon:
 
     def _swapped(self, active: str | None) -> None:
         self._figures_at = 0.0
-        self.broker.publish("swap", {"active": active})
+        self.broker.publish(SwapEvent(active=active))
 
     def _later(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -271,9 +272,9 @@ class Daemon:
             raise Conflict("The voice is being measured.", "Ask again in a minute.")
         return await self.rounds.ask(asked.fresh)
 
-    async def _cancel(self, _asked: None) -> Mapping[str, bool]:
+    async def _cancel(self, _asked: None) -> CancelAnswer:
         self.rounds.cancel()
-        return {"cancelled": True}
+        return CancelAnswer(cancelled=True)
 
     async def _give_up(self, asked: None) -> object:
         await self.rounds.end()
@@ -353,7 +354,7 @@ class Daemon:
         }
 
 
-class Measuring:
+class _Measuring:
     """Runs `measurer` in a thread and its process."""
 
     def __init__(
@@ -365,7 +366,7 @@ class Measuring:
     ) -> None:
         self._state, self._settings, self._now, self._measurer = state, settings, now, measurer
         self._stop = threading.Event()
-        self._task: asyncio.Task[Mapping[str, Any] | None] | None = None
+        self._task: asyncio.Task[VoiceFigures | None] | None = None
 
     @property
     def running(self) -> bool:

@@ -11,17 +11,88 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from vaultgpt.files import PRIVATE_FILE, make_private_dir
 from vaultgpt.server.events import Broker, Event
+
+if TYPE_CHECKING:  # who serves all vaults runs no round
+    from vaultgpt.rounds.outcome import RoundAnswer
+    from vaultgpt.rounds.under_way import RoundProgress
 
 _MAX_BYTES = 1 << 20
 _BACKUPS = 3
 _MOST_A_MINUTE = 20  # of one message
 log = logging.getLogger("vaultgpt.daemon")
+
+
+@dataclass(frozen=True)
+class ScanEvent(Event):
+    """The vault was read: notes that changed, and notes that went."""
+
+    name = "scan"
+    read: int
+    gone: int
+
+
+@dataclass(frozen=True)
+class StartEvent(Event):
+    """A round starts."""
+
+    name = "started"
+    why: str
+
+
+@dataclass(frozen=True)
+class SayEvent(Event):
+    """A sentence of the round under way."""
+
+    name = "say"
+    text: str
+
+
+@dataclass(frozen=True)
+class StepEvent(Event):
+    """How far the round under way is."""
+
+    name = "progress"
+    progress: RoundProgress
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        return self.progress
+
+
+@dataclass(frozen=True)
+class VerdictEvent(Event):
+    """A round ended."""
+
+    name = "verdict"
+    answer: RoundAnswer
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        return self.answer
+
+
+@dataclass(frozen=True)
+class FailureEvent(Event):
+    """A round failed, or waits for another one."""
+
+    name = "error"
+    message: str
+    code: str
+
+
+@dataclass(frozen=True)
+class SwapEvent(Event):
+    """Another generation writes; None: the base alone."""
+
+    name = "swap"
+    active: str | None
 
 
 class _PrivateFile(RotatingFileHandler):
@@ -94,33 +165,32 @@ async def tell(broker: Broker, say: Callable[[str], None]) -> None:
     """Say and log what is published, until cancelled or the broker closes."""
     with broker.subscribe() as listener:
         async for event in listener.events(heartbeat_s=None):
-            if event is not None and (said := sentences(event)) is not None:
+            if event is not None and (said := _sentences(event)) is not None:
                 logged, line = said
                 log.info(logged)
                 say(f"{time.strftime('%H:%M')} {line}")
 
 
-def sentences(event: Event) -> tuple[str, str] | None:
+def _sentences(event: Event) -> tuple[str, str] | None:
     """(for the log, for the terminal); None for what is not worth a line."""
-    data = event.data
-    if event.name == "started":
-        return "round started", f"A round starts. {data['why']}"
-    if event.name == "verdict":
-        return _verdict(data.get("generation"), data["kind"], data["verdict"])
-    if event.name == "error":
-        waits = data.get("code") == "conflict"
-        said = "waits for another one" if waits else "failed"
-        return f"round {said}", f"The round {said}: {data['message']}"
-    if event.name == "swap":
-        who = data["active"] or "the base alone"
-        return f"swapped to {who}", f"From now on {who} writes."
+    match event:
+        case StartEvent(why):
+            return "round started", f"A round starts. {why}"
+        case VerdictEvent(answer):
+            return _verdict(answer)
+        case FailureEvent(message, code):
+            said = "waits for another one" if code == "conflict" else "failed"
+            return f"round {said}", f"The round {said}: {message}"
+        case SwapEvent(active):
+            who = active or "the base alone"
+            return f"swapped to {who}", f"From now on {who} writes."
     return None
 
 
-def _verdict(generation: str | None, kind: str, verdict: Mapping[str, Any]) -> tuple[str, str]:
-    why = verdict["why"]
-    if kind == "none":
+def _verdict(answer: RoundAnswer) -> tuple[str, str]:
+    why, generation = answer["verdict"]["why"], answer["generation"]
+    if answer["kind"] == "none":
         return "round had nothing to learn", f"Nothing was learned: {why}"
-    if verdict["promoted"]:
+    if answer["verdict"]["promoted"]:
         return f"round learned {generation}", f"Learned {generation}: {why}"
     return "round refused", f"The old voice stays: {why}"

@@ -37,7 +37,7 @@ COPY_LEAST = 4  # words of a held-out paragraph whose copies are not learned eit
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class _Candidate:
     """One entry that may be chosen. `draw` is its number in [0, 1), the same in every run."""
 
     id: str
@@ -56,25 +56,25 @@ class _Choice:
     digests: tuple[str, ...] = ()
 
 
-def wanted_words(total: int) -> int:
+def _wanted_words(total: int) -> int:
     """Words to hold out of a vault of `total` usable words."""
     share = max(_SHARE * total, _SEGMENTS * _SEGMENT_WORDS)
     return int(min(share, _MOST_SHARE * total, MOST_WORDS))
 
 
-def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_Choice]:
+def _choose(candidates: Sequence[_Candidate], total: int, held: int = 0) -> list[_Choice]:
     """First choice over a whole vault: entries in the order of their draw until there is enough.
 
     An entry of over 2,000 words is never given up whole: its last paragraphs, at most 2,000 words
     and a fifth of it, are held out and the rest is learned. The shorter ones together give up a
     fifth of their own words at most. Then tags without an entry get one.
     """
-    want, got = wanted_words(total), held
+    want, got = _wanted_words(total), held
     chosen: dict[str, _Choice] = {}
     short = sum(one.words for one in candidates if one.words <= ENTRY_WORDS)
     room = int(1.1 * _MOST_SHARE * short)
 
-    def add(one: Candidate, choice: _Choice | None, most: int) -> None:
+    def add(one: _Candidate, choice: _Choice | None, most: int) -> None:
         nonlocal got, room
         is_short = one.words <= ENTRY_WORDS
         if choice and choice.words <= (min(most, room) if is_short else most):
@@ -96,20 +96,22 @@ def choose(candidates: Sequence[Candidate], total: int, held: int = 0) -> list[_
     return list(chosen.values())
 
 
-def _drawn(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+def _drawn(candidates: Sequence[_Candidate]) -> Iterator[_Candidate]:
     """In the order of their draw; of many none is held."""
     for at in sorted(range(len(candidates)), key=lambda at: candidates[at].draw):
         yield candidates[at]
 
 
-def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False) -> _Choice | None:
+def _keep_choosing(
+    one: _Candidate, total: int, held: int, tag_lacks: bool = False
+) -> _Choice | None:
     """For an entry first seen after the first choice: by its draw 20 % while text is lacking, else
     5 % in vaults where that is more than the least, else none; always for a tag without an entry.
 
     Between 25,000 and 91,000 words the least (24 segments) is more than 5 %: nothing new is given
     up there, so that somebody's one new note is learned rather than held out.
     """
-    rate = _MOST_SHARE if held < 0.9 * wanted_words(total) else 0.0
+    rate = _MOST_SHARE if held < 0.9 * _wanted_words(total) else 0.0
     if rate == 0.0 and _SHARE * total > _SEGMENTS * _SEGMENT_WORDS and held < 1.2 * _SHARE * total:
         rate = _SHARE
     choice = _take(one)
@@ -118,7 +120,7 @@ def keep_choosing(one: Candidate, total: int, held: int, tag_lacks: bool = False
     return choice if tag_lacks or one.draw < rate else None
 
 
-def _take(one: Candidate) -> _Choice | None:
+def _take(one: _Candidate) -> _Choice | None:
     if one.words <= 0:
         return None
     if one.words <= ENTRY_WORDS:
@@ -126,7 +128,7 @@ def _take(one: Candidate) -> _Choice | None:
     return _part(one, min(ENTRY_WORDS, one.words // 5))
 
 
-def _part(one: Candidate, most: int) -> _Choice | None:
+def _part(one: _Candidate, most: int) -> _Choice | None:
     """The last paragraphs of an entry, at most that many words."""
     got, digests = 0, []
     for digest, words in reversed(one.paragraphs()):
@@ -137,9 +139,9 @@ def _part(one: Candidate, most: int) -> _Choice | None:
     return _Choice(one.id, got, tuple(digests)) if digests else None
 
 
-def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> list[_Choice]:
+def _for_tags(candidates: Sequence[_Candidate], chosen: set[str], room: int) -> list[_Choice]:
     """The shortest entry of each tag that has three entries or more and none among the chosen."""
-    counts, shortest = Counter[str](), dict[str, tuple[tuple[bool, int, float], Candidate]]()
+    counts, shortest = Counter[str](), dict[str, tuple[tuple[bool, int, float], _Candidate]]()
     covered: set[str] = set()
     for one in candidates:
         key = (one.words < 30, one.words, one.draw)
@@ -162,7 +164,7 @@ def _for_tags(candidates: Sequence[Candidate], chosen: set[str], room: int) -> l
     return extra
 
 
-class _Waiting(Sequence[Candidate]):
+class _Waiting(Sequence[_Candidate]):
     """Entries that were never decided on, in thirty bytes each: after a first scan all there are.
 
     Each is made when it is looked at, by its row for an id.
@@ -185,7 +187,7 @@ class _Waiting(Sequence[Candidate]):
     def __getitem__(self, at: Any) -> Any:
         name, words, draw = str(self._rows[at]), self._words[at], self._draws[at]
         paragraphs = partial(self._paragraphs, name)
-        return Candidate(name, words, self._told[self._tags[at]], draw, paragraphs)
+        return _Candidate(name, words, self._told[self._tags[at]], draw, paragraphs)
 
     def _paragraphs(self, name: str) -> tuple[tuple[str, int], ...]:
         return self._entries.digests_of(self.name(name))
@@ -210,7 +212,7 @@ class HeldOut:
         if first and total < LEAST_WORDS:
             return
         if first:
-            choices = choose(candidates, total, self._words())
+            choices = _choose(candidates, total, self._words())
         else:
             choices = self._keep_choosing(candidates, total)
         self._db.sql.execute(f"UPDATE entries AS e SET decided=1 WHERE NOT e.decided AND {LIVE}")
@@ -253,7 +255,7 @@ class HeldOut:
             self._hold(one["entry"], one["held"])
         self._db.set_meta("held_out_chosen", "1")
 
-    def _keep_choosing(self, candidates: Sequence[Candidate], total: int) -> list[_Choice]:
+    def _keep_choosing(self, candidates: Sequence[_Candidate], total: int) -> list[_Choice]:
         counts, covered = Counter[str](), set[str]()
         for row in self._db.read(
             f"SELECT e.tags, e.held_out > 0 AS held, COUNT(*) AS n FROM entries e WHERE {LIVE} "
@@ -265,7 +267,7 @@ class HeldOut:
         held, choices = self._words(), []
         for one in _drawn(candidates):
             lacks = any(counts[t] >= _TAG_ENTRIES and t not in covered for t in one.tags)
-            if choice := keep_choosing(one, total, held, lacks):
+            if choice := _keep_choosing(one, total, held, lacks):
                 choices.append(choice)
                 held += choice.words
                 covered.update(one.tags)

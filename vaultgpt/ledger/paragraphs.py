@@ -53,10 +53,10 @@ def split_paragraphs(
     text: str, masked: Sequence[tuple[int, int]], key: bytes
 ) -> list[TextParagraph]:
     """The paragraphs of a document that hold at least one word."""
-    return [paragraph for paragraph, _ in paragraphs_with_words(text, masked, key)]
+    return [paragraph for paragraph, _ in _paragraphs_with_words(text, masked, key)]
 
 
-def paragraphs_with_words(
+def _paragraphs_with_words(
     text: str, masked: Sequence[tuple[int, int]], key: bytes
 ) -> Iterator[tuple[TextParagraph, list[str]]]:
     """The same one by one, each with its normalised words: of a long text they take twenty times
@@ -167,7 +167,7 @@ def read_entry(
 ) -> Read:
     """An entry as it is recorded, without its words."""
     paragraphs, hashes = list[TextParagraph](), [np.zeros(0, dtype=np.uint64)]
-    for paragraph, plain in paragraphs_with_words(*entry.document(), words.key):
+    for paragraph, plain in _paragraphs_with_words(*entry.document(), words.key):
         paragraphs.append(paragraph)
         hashes.append(words.of(plain))
     lengths = [len(each) for each in hashes[1:]]

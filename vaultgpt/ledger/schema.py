@@ -128,7 +128,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")  # a verdict that was told must outlive a power cut
-    if version > newest():
+    if version > _newest():
         raise StateError(f"{path} was written by a newer vaultgpt.", "Install that version again.")
     if 0 < version < _FIRST:
         raise sqlite3.DatabaseError("of before the first release")
@@ -144,7 +144,7 @@ def _make(db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
         for statement in _statements(_TABLES):
             db.execute(statement)
-        db.execute(f"PRAGMA user_version={newest()}")
+        db.execute(f"PRAGMA user_version={_newest()}")
     db.execute("COMMIT")
 
 
@@ -161,14 +161,14 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         db.execute("INSERT OR REPLACE INTO meta VALUES ('checked', ?)", (str(now),))
 
 
-def newest() -> int:
+def _newest() -> int:
     """The schema that this vaultgpt writes."""
     return _FIRST + len(_CHANGES)
 
 
 def _bring_over(db: sqlite3.Connection, path: Path) -> None:
     """Make an older schema the newest in one transaction, said aloud; the older file is kept."""
-    if db.execute("PRAGMA user_version").fetchone()[0] == newest():
+    if db.execute("PRAGMA user_version").fetchone()[0] == _newest():
         return
     said: list[str] = []
     kept: Path | None = None
@@ -185,7 +185,7 @@ def _bring_over(db: sqlite3.Connection, path: Path) -> None:
         text = " ".join(said)
         if said:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('brought_over', ?)", (text,))
-            db.execute(f"PRAGMA user_version={newest()}")
+            db.execute(f"PRAGMA user_version={_newest()}")
         db.execute("COMMIT")
     except BaseException:
         if kept:  # its room may be what was lacking

@@ -32,7 +32,7 @@ _PLAIN = Prompt(
     seed=1,
     sampling=Sampling(temperature=0, top_p=1, dry_multiplier=0, guard=False, heal=False),
 )
-PROMPTS = (
+_PROMPTS = (
     replace(_PLAIN, text="It was late in the afternoon when we came down to the harbour, and"),
     replace(_PLAIN, text="I have been thinking about the letter", tags=("journal",), date="2019"),
     replace(_PLAIN, text="Last night I", tags=("dream",), date="2021"),
@@ -151,22 +151,22 @@ class Shelf:
             raise Unavailable("This voice could not be written as GGUF for llama-server.")
         os.replace(part, path)
 
-    def own(self, name: str, write: Callable[[Prompt], str]) -> Fingerprint:
+    def own(self, name: str, write: Callable[[Prompt], str]) -> _Fingerprint:
         """What our own decoder writes on from the prompts; `write` is asked once a voice."""
-        path, asked = self.folder / f"{name}.json", [_text(prompt) for prompt in PROMPTS]
+        path, asked = self.folder / f"{name}.json", [_text(prompt) for prompt in _PROMPTS]
         with contextlib.suppress(OSError, ValueError, KeyError):
             if (kept := read_json(path))["asked"] == asked:
-                return Fingerprint(tuple(kept["voice"]), tuple(kept["base"]))
-        found = Fingerprint(
-            tuple(write(prompt) for prompt in PROMPTS),
-            tuple(write(replace(prompt, model="base")) for prompt in PROMPTS),
+                return _Fingerprint(tuple(kept["voice"]), tuple(kept["base"]))
+        found = _Fingerprint(
+            tuple(write(prompt) for prompt in _PROMPTS),
+            tuple(write(replace(prompt, model="base")) for prompt in _PROMPTS),
         )
         write_json(path, {"asked": asked, "voice": found.voice, "base": found.base})
         return found
 
 
 @dataclass(frozen=True)
-class Fingerprint:
+class _Fingerprint:
     """What a voice writes on from PROMPTS without chance, and what its base does."""
 
     voice: tuple[str, ...]
@@ -177,8 +177,8 @@ class Fingerprint:
 
         0.0 where they agree more with the base's, or for too short.
         """
-        voice = sum(map(agreed, self.voice, theirs)) / len(theirs)
-        base = sum(map(agreed, self.base, theirs)) / len(theirs)
+        voice = sum(map(_agreed, self.voice, theirs)) / len(theirs)
+        base = sum(map(_agreed, self.base, theirs)) / len(theirs)
         nearer = voice > base or self.voice == self.base
         return voice if nearer and voice >= _LEAST else 0.0
 
@@ -186,7 +186,7 @@ class Fingerprint:
 def texts(client: OpenAIClient, fields: Fields, start: str) -> list[str]:
     """What a server writes on from PROMPTS, each with `start` before it. EngineAway."""
     found = []
-    for prompt in PROMPTS:
+    for prompt in _PROMPTS:
         body = {**_GREEDY, **fields, "prompt": start + _text(prompt)}
         told = client.post("/v1/completions", body)
         try:
@@ -200,7 +200,7 @@ def _text(prompt: Prompt) -> str:
     return opening(prompt.tags, prompt.date, prompt.title) + prompt.text
 
 
-def agreed(ours: str, theirs: str) -> float:
+def _agreed(ours: str, theirs: str) -> float:
     """Of the shorter text, the share before the first difference; broken characters aside."""
     a, b = (text.replace("\ufffd", "").strip() for text in (ours, theirs))
     size = min(len(a), len(b))

@@ -12,12 +12,13 @@ import json
 import queue
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 from vaultgpt.errors import Unavailable
+from vaultgpt.files import Json
 
 Fields = dict[str, object]  # of a request's body
 
@@ -190,7 +191,7 @@ def _waiting(chunks: queue.Queue[Chunk | EngineAway | None]) -> Iterator[Chunk |
         yield found
 
 
-def _chunk(value: Mapping[str, Any]) -> Chunk:
+def _chunk(value: Json) -> Chunk:
     """Of one event; of one that carries an error EngineAway."""
     if "error" in value:
         raise EngineAway("The engine failed in the middle of an answer.")
@@ -203,7 +204,7 @@ def _chunk(value: Mapping[str, Any]) -> Chunk:
     return Chunk(str(first.get("text") or ""), nats, first.get("finish_reason"), cached)
 
 
-def _nats(told: Mapping[str, Any]) -> float | None:
+def _nats(told: Json) -> float | None:
     """vLLM tells a text completion's own form, llama-server that of a chat."""
     plain = told.get("token_logprobs")
     if plain is None:

@@ -72,7 +72,7 @@ def encode(
     spent = len(vocabulary.encode(top)) + 1
     whole = top + kept
     ids = vocabulary.encode(whole)
-    cut = cut_tail(vocabulary, whole, ids) if heal else _Cut(ids, b"", ((),))
+    cut = _cut_tail(vocabulary, whole, ids) if heal else _Cut(ids, b"", ((),))
     return Encoded(_Cut([vocabulary.start, *cut.ids], cut.tail, cut.paths), spent)
 
 
@@ -84,10 +84,10 @@ def conditioned(
     full, bare = opening(prompt.tags, prompt.date, prompt.title), title_text(prompt.title)
     if len(vocabulary.encode(full)) > room // 2:
         full = bare = ""
-    return full, bare, fit(vocabulary, text, room - len(vocabulary.encode(full)) - 1)
+    return full, bare, _fit(vocabulary, text, room - len(vocabulary.encode(full)) - 1)
 
 
-def fit(vocabulary: Vocabulary, text: str, room: int) -> str:
+def _fit(vocabulary: Vocabulary, text: str, room: int) -> str:
     """The end of `text` in at most `room` tokens, from a paragraph's or sentence's start.
 
     It is cut in steps of a quarter of `room`, counted from the text's start: while the author
@@ -148,7 +148,7 @@ class _Respelling:
     last: int
 
 
-def cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> _Cut:
+def _cut_tail(vocabulary: Vocabulary, text: str, ids: list[int]) -> _Cut:
     """Take the tail off `ids`, the tokens of `text`: one token at least, if there is one."""
     if not ids:
         return _Cut([], b"", ((),))

@@ -106,7 +106,7 @@ def _barring(vocabulary: Vocabulary, size: int) -> tuple[Logits, list[int]]:
     ]
 
 
-def is_question(text: str, before: str) -> bool:
+def _is_question(text: str, before: str) -> bool:
     """Whether `text` is one whole question that does not stand in `before` already."""
     words = norms(text)
     if not _TRUE.fullmatch(text) or not _LEAST_WORDS <= len(words) <= _MOST_WORDS:
@@ -123,7 +123,7 @@ def best(candidates: Iterable[ScoredText], before: str, found: Sequence[str]) ->
     kept: list[str] = []
     for candidate in sorted(candidates, key=lambda d: -_rank(d, before)):
         text = candidate.text.strip()
-        if candidate.whole and is_question(text, before) and text not in (*found, *kept):
+        if candidate.whole and _is_question(text, before) and text not in (*found, *kept):
             kept.append(text)
     return kept
 

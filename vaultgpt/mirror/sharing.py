@@ -34,7 +34,7 @@ _TURNS = ("generate", "warm")  # all else stands beside the turns: a swap holds 
 _REGROUP = Taken({"op": "regroup"}, 0.0)  # from ourselves: one more came to the same base
 
 
-class Turn:
+class _Turn:
     """Who may compute. First come, first served: who gives way waits behind all who wait."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class _Pen:
     """Held while a frame is written. Who waits for it holds nobody up: the one that has it may wait
     for a vault that does not read."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: _Turn) -> None:
         self._lock, self._turn = threading.Lock(), turn
 
     def __enter__(self) -> None:
@@ -110,7 +110,7 @@ class _SessionOutput:
     """The sending end of a session, as write_frame wants it: a vault that does not read waits
     alone."""
 
-    def __init__(self, connection: socket.socket, turn: Turn) -> None:
+    def __init__(self, connection: socket.socket, turn: _Turn) -> None:
         self._connection, self._turn = connection, turn
 
     def write(self, data: bytes) -> None:
@@ -133,7 +133,7 @@ class _SessionOutput:
 class _YieldingInbox(Inbox):
     """Asked at every token and every chunk of a prompt whether to go on, it lets others in."""
 
-    def __init__(self, stream: IO[bytes], turn: Turn) -> None:
+    def __init__(self, stream: IO[bytes], turn: _Turn) -> None:
         super().__init__(stream, lambda: None)
         self._turn = turn
 
@@ -148,7 +148,7 @@ class _Session(Worker):
     def __init__(
         self,
         connection: socket.socket,
-        turn: Turn,
+        turn: _Turn,
         share: Callable[[], float],
         commons: Callable[[], Commons],
         sets_threads: Callable[[], bool],
@@ -212,7 +212,7 @@ class _Sessions:
     """All that there are; together they keep as many prompts as one alone."""
 
     def __init__(self) -> None:
-        self._turn, self._open = Turn(), 0  # counted by the main thread alone
+        self._turn, self._open = _Turn(), 0  # counted by the main thread alone
         self._lock = threading.Lock()
         self._common: list[Commons] = []
         self._threads_set = False

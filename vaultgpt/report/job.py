@@ -122,7 +122,7 @@ class VoiceJob:
     most_write_s: float = 66.0  # where `write_s` was not enough for any figure
 
 
-def read_voice_job(path: Path) -> VoiceJob:
+def _read_voice_job(path: Path) -> VoiceJob:
     """The job in `path`; TrainingError when it can't be read."""
     try:
         fields = dict(read_json(path))
@@ -136,16 +136,16 @@ def read_voice_job(path: Path) -> VoiceJob:
         ) from None
 
 
-def study(order: TrainerOrder, say: Hear, stop: threading.Event, _began: float) -> Any:
+def _study(order: TrainerOrder, say: Hear, stop: threading.Event, _began: float) -> Any:
     """The figures of the VoiceJob that the order names."""
     from vaultgpt.report.study import Study
 
     def tell(phase: str, fraction: float) -> None:
         say({"event": "progress", "phase": phase, "fraction": fraction})
 
-    return Study(read_voice_job(Path(order["job"])), tell, stop).run()
+    return Study(_read_voice_job(Path(order["job"])), tell, stop).run()
 
 
 if __name__ == "__main__":
     # Not sys.exit: finalising aborts (SIGABRT) while the watching thread waits in standard input.
-    os._exit(trainer_worker.main(study, "measuring of the voice"))
+    os._exit(trainer_worker.main(_study, "measuring of the voice"))

@@ -23,7 +23,7 @@ _Row = tuple[str, float, float | None]  # name, bits per byte of the mirror, of 
 
 
 @dataclass(frozen=True)
-class Series:
+class _Series:
     """What is drawn, in order."""
 
     generations: list[_Row]
@@ -43,7 +43,7 @@ def check_plot(path: Path) -> None:
         ) from None
 
 
-def series(ledger: Ledger) -> Series:
+def series(ledger: Ledger) -> _Series:
     """The ledger's figures. NotFound before the first round."""
     done = {r.generation: r.report for r in ledger.rounds.all() if r.generation and r.report}
     rows: list[_Row] = []
@@ -60,7 +60,7 @@ def series(ledger: Ledger) -> Series:
         for tag in sorted(largest)
         if "after" in active[tag]
     ]
-    return Series(rows, tags, _foretold(ledger.rounds.scores()))
+    return _Series(rows, tags, _foretold(ledger.rounds.scores()))
 
 
 def _foretold(scores: list[ScoreRow]) -> list[_Row]:
@@ -78,7 +78,7 @@ def _foretold(scores: list[ScoreRow]) -> list[_Row]:
     return rows
 
 
-def draw(path: Path, shown: Series) -> None:
+def draw(path: Path, shown: _Series) -> None:
     """Write the plot, atomically and readable by its owner alone."""
     check_plot(path)
     from matplotlib.figure import Figure

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from vaultgpt.report.job import HeaderFigures, StyleFigures, TagFigures
+    from vaultgpt.report.job import (
+        CopyFigures,
+        HeaderFigures,
+        StyleFigures,
+        TagFigures,
+        VoiceFigures,
+    )
+    from vaultgpt.wire import ReportFigures
 
 _BITS = "Bits per byte: how much of each letter it could not foretell; less is better."
 
 
-def _gain_sentence(
+def gain_sentence(
     after: float | None, base: float | None, what: str = "pages it never saw"
 ) -> str | None:
     """How much less the mirror is surprised by unseen pages than its base; None when unknown."""
@@ -24,59 +31,32 @@ def _gain_sentence(
     )
 
 
-def round_sentences(answer: Mapping[str, Any]) -> list[str]:
-    """The outcome of one round (CONTRACT's `train`), a sentence a line."""
-    lines = []
-    report = answer.get("report") or {}
-    bits = report.get("bits_per_byte") or {}
-    if answer["kind"] == "none":
-        return [answer["verdict"]["why"]]
-    kind = "A fresh round" if answer["kind"] == "fresh" else "An incremental round"
-    if report:
-        machine = (report.get("learning") or {}).get("machine")
-        where = f", on {machine}" if machine else ""
-        lines.append(
-            f"{kind}: {report['tokens']:,} tokens in {report['seconds']:.0f} s "
-            f"({report['tokens_per_s']:,.0f} tokens/s on {report['device']}{where})."
-        )
-    if sentence := _gain_sentence(bits.get("held_out"), bits.get("held_out_base")):
-        lines.append(sentence)
-    if bits.get("new_notes") and bits.get("new_notes_before"):
-        lines.append(
-            f"New entries it did not learn from: {bits['new_notes_before']:.3f} -> "
-            f"{bits['new_notes']:.3f} bits per byte."
-        )
-    if bits.get("general") and bits.get("general_base"):
-        lines.append(
-            f"Plain English: {bits['general_base']:.3f} -> {bits['general']:.3f} bits per byte."
-        )
-    word = "It writes from now on" if answer["verdict"]["promoted"] else "The old voice stays"
-    lines.append(f"{word}: {answer['verdict']['why']}")
-    return lines
-
-
-def report_sentences(report: Mapping[str, Any]) -> list[str]:
-    """How well the mirror sounds like the author, from a report's figures, a sentence a line.
+def report_sentences(
+    generation: str | None, report: ReportFigures, voice: VoiceFigures | None
+) -> list[str]:
+    """How well the mirror sounds like the author, from figures, a sentence a line.
 
     In the order of four questions: does it sound like me, does it obey a tag, did it forget, does
     it copy? What was not measured is not mentioned; what could not be judged says why.
     """
-    bits, voice = report.get("bits_per_byte") or {}, report.get("voice") or {}
-    lines = [f"{report.get('generation') or 'The last round'}, on pages held out from learning:"]
-    said = _gain_sentence(bits.get("held_out"), bits.get("held_out_base"), "your writing")
+    bits, years = report.get("bits_per_byte", {}), report.get("by_year", {})
+    lines = [f"{generation or 'The last round'}, on pages held out from learning:"]
+    said = gain_sentence(bits.get("held_out"), bits.get("held_out_base"), "your writing")
     if said:
         lines += [said, _BITS]
-    lines += _style_sentences(voice.get("style"), bool(said))
-    lines += _tag_sentences(voice.get("tags"), voice.get("headers"))
-    for sign, groups in (("#", report.get("by_tag") or {}), ("", report.get("by_year") or {})):
+    if voice is not None:
+        lines += _style_sentences(voice["style"], bool(said))
+        lines += _tag_sentences(voice["tags"], voice["headers"])
+    for sign, groups in (("#", report.get("by_tag", {})), ("", years)):
         lines += [
             f"  {sign}{group}: {_less(row['after'], row['base'])} surprised than its base "
             f"({row['base']:.3f} -> {row['after']:.3f})."
             for group, row in sorted(groups.items())
             if row.get("base") and row.get("after")
         ]
-    lines += _memory_sentences(report.get("by_year") or {}, bits)
-    return lines + _copy_sentences(voice.get("copying") or report.get("copying") or {})
+    lines += _memory_sentences(years, bits)
+    of_round = cast("CopyFigures", report.get("copying", {}))
+    return lines + _copy_sentences((voice and voice["copying"]) or of_round)
 
 
 def _less(after: float, before: float) -> str:
@@ -87,11 +67,11 @@ def _less(after: float, before: float) -> str:
     return f"{abs(percent):.1f} % {'less' if percent >= 0 else 'more'}"
 
 
-def _style_sentences(style: StyleFigures | None, beside: bool) -> list[str]:
+def _style_sentences(style: StyleFigures, beside: bool) -> list[str]:
     """How near its pages are to the author's; `beside` the figure that tells of sense, or not."""
-    percentile = style.get("percentile") if style else None
-    if style is None or percentile is None:
-        return [why] if style and (why := style.get("why")) else []
+    percentile = style["percentile"]
+    if percentile is None:
+        return [style["why"]] if style["why"] else []
     if not beside:
         return []
     closer = f"closer to your average page than {percentile:.0f} % of your own pages"
@@ -108,17 +88,17 @@ def _style_sentences(style: StyleFigures | None, beside: bool) -> list[str]:
     ]
 
 
-def _tag_sentences(tags: TagFigures | None, headers: HeaderFigures | None) -> list[str]:
-    lines = [why] if tags and (why := tags.get("why")) else []
-    for tag, row in sorted((tags.get("tags") or {}).items() if tags else ()):
-        generated, real = row.get("generated"), row.get("real")
+def _tag_sentences(tags: TagFigures, headers: HeaderFigures) -> list[str]:
+    lines = [tags["why"]] if tags["why"] else []
+    for tag, row in sorted(tags["tags"].items()):
+        generated, real = row["generated"], row["real"]
         if generated is not None and real is not None:
             lines.append(
                 f"{_of_ten(generated)} of 10 texts under #{tag} read as #{tag}; of your "
                 f"own, {_of_ten(real)} of 10."
             )
-    if headers and (right := headers.get("right")) and (none := headers.get("none")):
-        wrong = headers.get("wrong")
+    if (right := headers["right"]) and (none := headers["none"]):
+        wrong = headers["wrong"]
         beside = [f"{_less(right, none)} than without any"]
         if wrong:
             beside.insert(0, f"{_less(right, wrong)} than under another tag")
@@ -135,7 +115,7 @@ def _memory_sentences(
 ) -> list[str]:
     """The oldest years against the base and the last generation; plain English."""
     lines = []
-    if old := oldest_years(years):
+    if old := _oldest_years(years):
         rows = [years[year] for year in old]
         size = sum(row["bytes"] for row in rows)
         mean = {
@@ -160,7 +140,7 @@ def _memory_sentences(
     return lines
 
 
-def oldest_years(years: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _oldest_years(years: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The oldest dated years that hold a quarter of the dated bytes; [] with fewer than two."""
     dated = {y: row["bytes"] for y, row in sorted(years.items()) if y.isdigit() and row["bytes"]}
     chosen: list[str] = []
@@ -173,13 +153,12 @@ def oldest_years(years: Mapping[str, Mapping[str, float]]) -> list[str]:
     return chosen
 
 
-def _copy_sentences(copying: Mapping[str, float | None]) -> list[str]:
+def _copy_sentences(copying: CopyFigures) -> list[str]:
     longest, share = copying.get("longest"), copying.get("share")
     if longest is None or share is None:
         return []
-    own, near, own_near = (
-        copying.get(k) for k in ("author_share", "near_share", "author_near_share")
-    )
+    own, near = copying.get("author_share"), copying.get("near_share")
+    own_near = copying.get("author_near_share")
     yours = "" if own is None else f"; of yours, {100 * own:.1f} % stand in others too"
     lines = [
         f"With nothing to keep it from copying, its longest copy of you has {longest:.0f} words, "

@@ -62,7 +62,7 @@ class Wanted:
         return max(0, self.words - self.written)
 
 
-class Writer:
+class _Writer:
     """Writes texts of about `row_words` words with the engine's active generation."""
 
     def __init__(
@@ -152,7 +152,7 @@ class Study:
         self.items = {i.id: i for i in (*job.learned, *job.held_out)}
         self.own = {i: own_text(item) for i, item in self.items.items()}
         self.words = {i: len(norms(text)) for i, text in self.own.items()}
-        self.labels = label_notes(
+        self.labels = _label_notes(
             {i: item.tags for i, item in self.items.items()},
             self.words,
             tagged.PIECE_WORDS,
@@ -208,7 +208,7 @@ class Study:
             },
         }
 
-    def _write(self) -> tuple[list[Wanted], Writer]:
+    def _write(self) -> tuple[list[Wanted], _Writer]:
         job = self.job
         settings, folder = job.mirror, Path(job.adapter)
         engine = Engine(settings)
@@ -218,7 +218,7 @@ class Study:
         tokens = sum(len(engine.vocabulary.encode(text)) for text in some)
         per_word = tokens / max(1, sum(len(norms(text)) for text in some))
         wanted = self._wanted()
-        writer = Writer(
+        writer = _Writer(
             engine,
             replace(settings.sampling(), guard=False),
             _TEXT_WORDS,
@@ -254,11 +254,11 @@ class Study:
         words = self.page_words
         if words is None:
             return style([], [], [], [], None)
-        pages = [cut(w.texts, words) for w in wanted]
+        pages = [_cut(w.texts, words) for w in wanted]
         weights = [w.share / len(p) for w, p in zip(wanted, pages, strict=True) for _ in p]
         return style(
-            spread(cut(self.training, words), _PROFILE_PAGES),
-            cut(self.held_out, words),
+            spread(_cut(self.training, words), _PROFILE_PAGES),
+            _cut(self.held_out, words),
             [page for one in pages for page in one],
             weights,
             words,
@@ -270,7 +270,7 @@ class Study:
         a_fold = _MOST_PIECES // tagged.FOLDS
         real = {
             label: [
-                spread(cut([self.own[i] for i in fold], tagged.PIECE_WORDS), a_fold)
+                spread(_cut([self.own[i] for i in fold], tagged.PIECE_WORDS), a_fold)
                 for fold in self._folds(label)
             ]
             for label in sorted(set(self.labels.values()))
@@ -280,7 +280,7 @@ class Study:
             for tag in set(item.tags):
                 sizes[tag] = sizes.get(tag, 0) + self.words[note]
         generated = {
-            w.label: spread(cut(w.texts, tagged.PIECE_WORDS), _MOST_PIECES)
+            w.label: spread(_cut(w.texts, tagged.PIECE_WORDS), _MOST_PIECES)
             for w in wanted
             if w.label
         }
@@ -336,7 +336,7 @@ def own_text(item: Item) -> str:
     return "".join(outside(prepared.text, prepared.masked)).strip()
 
 
-def cut(texts: Iterable[str], words: int) -> list[str]:
+def _cut(texts: Iterable[str], words: int) -> list[str]:
     """Pieces of exactly `words` words from these texts, one after the other; the rest is left."""
     joined = "\n\n".join(text for text in texts if text)
     starts = [word.start for word in split_words(joined)]
@@ -347,7 +347,7 @@ def cut(texts: Iterable[str], words: int) -> list[str]:
     return pieces
 
 
-def label_notes(
+def _label_notes(
     tags: Mapping[str, Sequence[str]],
     words: Mapping[str, int],
     piece_words: int,

@@ -35,7 +35,7 @@ class _Profile:
     spread: _Array
 
 
-def make_profile(pages: Sequence[str]) -> _Profile:
+def _make_profile(pages: Sequence[str]) -> _Profile:
     """From training pages of equal length. ValueError without any."""
     counted = [Counter(norms(page)) for page in pages]
     total: Counter[str] = Counter()
@@ -50,14 +50,14 @@ def make_profile(pages: Sequence[str]) -> _Profile:
     )
 
 
-def z_scores(profile: _Profile, pages: Sequence[str]) -> _Array:
+def _z_scores(profile: _Profile, pages: Sequence[str]) -> _Array:
     """[pages, N]: deviations from the author's average page, whose own z-scores are 0."""
     shares = _shares([Counter(norms(page)) for page in pages], profile.words)
     found: _Array = (shares - profile.mean) / profile.spread
     return found
 
 
-def distances(scores: _Array, weights: _Array, rng: np.random.Generator) -> _Array:
+def _distances(scores: _Array, weights: _Array, rng: np.random.Generator) -> _Array:
     """[_DRAWS]: delta of sets of _TOGETHER different pages, each drawn by its weight.
 
     Delta is the mean absolute z-score of the set's average page.
@@ -76,7 +76,7 @@ def _shares(counted: Sequence[Counter[str]], words: Sequence[str]) -> _Array:
     return np.array(rows, np.float64).reshape(len(counted), len(words))
 
 
-def percentile(own: _Array, mirror: _Array) -> float:
+def _percentile(own: _Array, mirror: _Array) -> float:
     """Share in % of pairs in which the `own` distance is the larger one, ties by halves."""
     order = np.sort(own)
     ranks = np.searchsorted(order, mirror, "right") + np.searchsorted(order, mirror)
@@ -130,8 +130,8 @@ def style(
             f"the time given, and {LEAST_MIRROR} are needed."
         )
         return answer
-    profile = make_profile(training)
-    far, near = z_scores(profile, own), z_scores(profile, mirror)
+    profile = _make_profile(training)
+    far, near = _z_scores(profile, own), _z_scores(profile, mirror)
     rng = np.random.default_rng(seed)
 
     drawn = np.flatnonzero(share > 0)
@@ -139,9 +139,9 @@ def style(
     def compare(parts: int) -> float:
         of_own = rng.permutation(len(far))[: len(far) // parts]
         of_mirror = rng.permutation(drawn)[: len(drawn) // parts]
-        return percentile(
-            distances(far[of_own], np.ones(len(of_own)), rng),
-            distances(near[of_mirror], share[of_mirror], rng),
+        return _percentile(
+            _distances(far[of_own], np.ones(len(of_own)), rng),
+            _distances(near[of_mirror], share[of_mirror], rng),
         )
 
     found = compare(1)

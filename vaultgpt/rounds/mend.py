@@ -12,7 +12,7 @@ from vaultgpt import generation_folders
 from vaultgpt.generation_folders import Manifest
 from vaultgpt.ledger import GenerationRow, LearnedParagraph, Ledger
 from vaultgpt.rounds.ending import sweep
-from vaultgpt.rounds.publish import rows_of
+from vaultgpt.rounds.outcome import rows_of
 from vaultgpt.state import VaultState
 from vaultgpt.wire import ReportRow
 

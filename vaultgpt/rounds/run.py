@@ -1,6 +1,6 @@
 """One round from the vault as it stands to a verdict: the command line and the daemon run this.
 
-It owns the order: lock, scan, plan, job, trainer, gate, close (publish.py).
+It owns the order: lock, scan, plan, job, trainer, gate, close (outcome.py).
 Knows nothing about torch; the trainer is another process.
 """
 
@@ -26,8 +26,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
 from vaultgpt.rounds.ending import busy, end_lost, give_up, must_stop
 from vaultgpt.rounds.mend import repair
-from vaultgpt.rounds.outcome import RoundAnswer, answer_of
-from vaultgpt.rounds.publish import Closing, close
+from vaultgpt.rounds.outcome import Closing, RoundAnswer, answer_of, close
 from vaultgpt.rounds.under_way import how_far, noted, under_way
 from vaultgpt.settings import Settings, unsure_rules
 from vaultgpt.state import VaultState

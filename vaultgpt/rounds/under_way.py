@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from typing_extensions import TypedDict
 
@@ -77,7 +77,7 @@ def noted(state: VaultState, now: float, hear: Hear) -> Iterator[Hear]:
             _place(state).unlink(missing_ok=True)
 
 
-def _write(state: VaultState, told: Mapping[str, Any]) -> None:
+def _write(state: VaultState, told: RoundProgress) -> None:
     with contextlib.suppress(OSError):  # a full disk: the round itself says so where it matters
         write_json(_place(state), told)
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,11 +20,12 @@ from vaultgpt.errors import Conflict, Forbidden, Unavailable, VaultGPTError, Wor
 from vaultgpt.server.connections import written
 from vaultgpt.server.context import METRICS, NEWEST, SERVICE, WRITING
 from vaultgpt.server.growing import GrowingCompletion
-from vaultgpt.server.problems import BadRequest, body_of, parse
+from vaultgpt.server.problems import BadRequest, ErrorBody, body_of, parse
 from vaultgpt.tasks.language import unread_text
 from vaultgpt.tasks.likeness import LIKENESS, LikenessRequest
 from vaultgpt.tasks.open_note import Label
 from vaultgpt.tasks.schemas import (
+    Completion,
     CompletionRequest,
     WarmRequest,
     check_model,
@@ -240,13 +241,13 @@ def _slot(request: web.Request) -> Iterator[None]:
         tasks.discard(task)
 
 
-def _data_frame(value: Mapping[str, Any] | str) -> bytes:
+def _data_frame(value: Completion | str) -> bytes:
     """An unnamed event, as OpenAI's clients read them: JSON, or the bare word [DONE]."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"data: {text}\n\n".encode()
 
 
-def _error_frame(body: Mapping[str, Any]) -> bytes:
+def _error_frame(body: ErrorBody) -> bytes:
     """An event named "error": the stream ends after it, without [DONE]."""
     return f"event: error\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
 

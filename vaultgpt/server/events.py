@@ -10,8 +10,8 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 _HEARTBEAT_S = 15.0
 _BACKLOG = 256
@@ -19,10 +19,14 @@ _BACKLOG = 256
 
 @dataclass(frozen=True)
 class Event:
-    """One event: its name ("scan", "progress", "verdict", "swap") and its figures."""
+    """One event: its name ("scan", "progress", "verdict", "swap") and its fields as figures."""
 
-    name: str
-    data: Mapping[str, Any]
+    name: ClassVar[str]
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        """Its figures as JSON."""
+        return asdict(self)
 
     def frame(self) -> bytes:
         """The event as it goes over the wire."""
@@ -30,7 +34,7 @@ class Event:
 
 
 @dataclass(eq=False)
-class Listener:
+class _Listener:
     """One reader's place in the stream."""
 
     closed: bool = False
@@ -57,15 +61,14 @@ class Broker:
     """Hands every published event to every listener. To be used from one event loop."""
 
     def __init__(self) -> None:
-        self._listeners: set[Listener] = set()
+        self._listeners: set[_Listener] = set()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._listeners)
 
-    def publish(self, name: str, data: Mapping[str, Any]) -> None:
+    def publish(self, event: Event) -> None:
         """Tell all listeners; never waits."""
-        event = Event(name, data)
         for listener in self._listeners:
             listener.waiting.append(event)
             listener.woken.set()
@@ -78,9 +81,9 @@ class Broker:
             listener.woken.set()
 
     @contextmanager
-    def subscribe(self) -> Iterator[Listener]:
+    def subscribe(self) -> Iterator[_Listener]:
         """A listener that hears all that is published from now on, until the block ends."""
-        listener = Listener(closed=self._closed)
+        listener = _Listener(closed=self._closed)
         self._listeners.add(listener)
         try:
             yield listener

@@ -30,7 +30,7 @@ from vaultgpt.tasks.page import Link
 PATHS = frozenset({"/", "/open"})  # they see for themselves who asks
 # All that a browser with the cookie may ask. Of notes come refrains, two pages of a blind test, and
 # a month's prose, in which the page looks for surprises.
-MAY_ASK = frozenset(
+_MAY_ASK = frozenset(
     {
         "GET /v1/status",
         "GET /v1/report",
@@ -52,7 +52,7 @@ MAY_ASK = frozenset(
     }
 )
 # Not the page, which is for the eyes at home; nor settings, forgetting and what else acts for good.
-PHONE_MAY_ASK = frozenset(
+_PHONE_MAY_ASK = frozenset(
     {
         "GET /health",
         "GET /v1/status",
@@ -72,7 +72,7 @@ PHONE_MAY_ASK = frozenset(
         "POST /v1/generations/{id}/activate",
     }
 )
-KEY_HEADER = "X-Vaultgpt-Page"
+_KEY_HEADER = "X-Vaultgpt-Page"
 _MOST = 8  # browsers at a time: the one let in first goes
 _CLOSED = "Run `vaultgpt open` to see this page: it makes a link that opens it once."
 _VOID = "This link was used, or is older than a minute: run `vaultgpt open` again."
@@ -130,8 +130,8 @@ class Visits:
         if browser is None:
             return False
         own = request.headers.get("Origin") == own_origin(request)
-        key = request.headers.get(KEY_HEADER, "")
-        return asked in MAY_ASK and (request.method == "GET" or own) and _same(key, browser.key)
+        key = request.headers.get(_KEY_HEADER, "")
+        return asked in _MAY_ASK and (request.method == "GET" or own) and _same(key, browser.key)
 
     def _browser(self, request: web.Request) -> _Browser | None:
         given = request.cookies.get(_cookie_name(request), "")
@@ -280,7 +280,7 @@ def check_not_public(request: web.Request) -> None:
 
 def check_may_ask(request: web.Request, route: str = "") -> None:
     """Forbidden for what a phone has no need of: the request's own route, or what it comes to."""
-    if (route or _asked(request)) not in PHONE_MAY_ASK:
+    if (route or _asked(request)) not in _PHONE_MAY_ASK:
         raise Forbidden(
             "A phone may not ask this.", "not_for_a_phone", "Do it on the computer at home."
         )

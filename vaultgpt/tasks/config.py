@@ -10,7 +10,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from vaultgpt.errors import Forbidden
-from vaultgpt.options import Option, describe, figure, show
+from vaultgpt.options import Option, describe, show
 from vaultgpt.settings import Settings, save_option
 from vaultgpt.state import VaultState
 from vaultgpt.tasks.request import Question
@@ -80,7 +80,7 @@ def rows(settings: Settings) -> list[OptionRow]:
     return [_row(one) for one in describe(settings)]
 
 
-def page(settings: Settings) -> str:
+def _page(settings: Settings) -> str:
     """docs/options.md: a table a section."""
     lines = [_ABOUT]
     section = None
@@ -91,15 +91,9 @@ def page(settings: Settings) -> str:
             title = above.capitalize() or "The base"
             lines += [f"\n## {title}\n", "| option | default | takes | what |", "|---|---|---|---|"]
         sentence = of.doc + (f" ({of.unit})" if of.unit else "")
-        cells = (f"`{of.key}`", f"`{show(of.default)}`", _takes(of), sentence)
+        cells = (f"`{of.key}`", f"`{show(of.default)}`", of.takes, sentence)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _takes(of: Option) -> str:
-    if of.low is not None and of.high is not None:
-        return f"{figure(of.low)} to {figure(of.high)}"
-    return f"`{of.pattern}`" if of.pattern else {"boolean": "true, false"}.get(of.kind, of.kind)
 
 
 def _row(of: Option) -> OptionRow:

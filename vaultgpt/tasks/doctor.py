@@ -6,16 +6,15 @@ Each finding says in one sentence what is wrong and what to do. Knows nothing ab
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vaultgpt import __version__
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.files import close_to_others, free_bytes, open_to_others
+from vaultgpt.files import Json, close_to_others, free_bytes, open_to_others
 from vaultgpt.generation_folders import foreign_files, those_set_aside
 from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
@@ -250,7 +249,7 @@ def _daemon(state: VaultState, mend: bool) -> Finding:
     return Finding("daemon", False, "It ended without saying so.", "Start `vaultgpt serve` again.")
 
 
-def _troubles(told: Mapping[str, Any]) -> dict[str, str]:
+def _troubles(told: Json) -> dict[str, str]:
     """What a daemon's `status` says does not work, by key; without keys it is an older vaultgpt."""
     if "troubles" not in told and told["version"] != __version__:
         said = f"It is vaultgpt {told['version']}; {__version__} is installed."

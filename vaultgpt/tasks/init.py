@@ -33,7 +33,7 @@ def findings(census: Census, vault: Path, base: Base, settings: Settings) -> lis
     said = [_counts(census), *_places(census), *_left_out(census), *_problems(census)]
     if not census["used"]:
         return [*said, _nothing_usable(census)]
-    said += _mostly_clippings(census) or foreign_folders(census)
+    said += _mostly_clippings(census) or _foreign_folders(census)
     if census["words"] < LEAST_WORDS:
         return [*said, _too_few(census["words"]), *_advise(census, base, settings)]
     return [*said, *_advise(census, base, settings), *_next(census, base, settings)]
@@ -151,7 +151,7 @@ def _mostly_clippings(census: Census) -> list[str]:
     ]
 
 
-def foreign_folders(census: Census) -> list[str]:
+def _foreign_folders(census: Census) -> list[str]:
     """Of folders in which other people's words dominate: what else lies there is asked about."""
     said = []
     for name, (theirs, others) in census["foreign"].items():

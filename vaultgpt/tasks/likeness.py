@@ -78,7 +78,7 @@ class _Sentence:
 
 
 @dataclass
-class Passage:
+class _Passage:
     """Sentences that are scored together, so that each has its context."""
 
     voice: AtCursor
@@ -112,22 +112,22 @@ class Passage:
 
 def read_passages(
     vault: Path, rules: Rules, asked: LikenessRequest
-) -> tuple[Judgement, list[Passage]]:
+) -> tuple[Judgement, list[_Passage]]:
     """What the rules say of the note, and its passages: seconds of work, where it is a book."""
     prose = read_prose(vault, rules, asked.path, asked.text)
-    return prose.judgement, passages(prose)
+    return prose.judgement, _passages(prose)
 
 
-def passages(prose: EditorProse) -> list[Passage]:
+def _passages(prose: EditorProse) -> list[_Passage]:
     """A note's sentences, each in its entry's voice; of a long note the last ones."""
-    found: list[Passage] = []
+    found: list[_Passage] = []
     for voice, lines in prose.parts:
-        last: Passage | None = None
+        last: _Passage | None = None
         for line in lines:
             fitting = (one for one in _sentences(line) if len(one.text) <= _MOST_CHARS)
             for n, sentence in enumerate(fitting):
                 if last is None or len(last.text) + len(sentence.text) > _MOST_CHARS:
-                    found.append(last := Passage(voice))
+                    found.append(last := _Passage(voice))
                 last.add(sentence, n == 0)
     return found[-_MOST_PASSAGES:]
 
@@ -164,7 +164,7 @@ def _sentence(line: ProseLine, start: int, end: int, own: Sequence[tuple[int, in
 async def judged(
     asked: LikenessRequest,
     judgement: Judgement,
-    found: Sequence[Passage],
+    found: Sequence[_Passage],
     learned: bool,
     score: _Score,
 ) -> LikenessAnswer:
@@ -195,7 +195,7 @@ async def judged(
 
 
 async def _surprise(
-    asked: LikenessRequest, found: Sequence[Passage], score: _Score
+    asked: LikenessRequest, found: Sequence[_Passage], score: _Score
 ) -> list[list[float]] | None:
     """Nats of every passage's sentences, by the voice and then by its base: where only one of them
     fits into memory each is read once. Anew where another voice takes over; None for the base."""
@@ -215,7 +215,7 @@ async def _surprise(
     return nats
 
 
-def _prompt(asked: LikenessRequest, passage: Passage, model: str) -> Prompt:
+def _prompt(asked: LikenessRequest, passage: _Passage, model: str) -> Prompt:
     given, voice = asked.model_fields_set, passage.voice
     return Prompt(
         text=passage.text,

@@ -6,9 +6,7 @@ Knows nothing about terminals or HTTP.
 from __future__ import annotations
 
 import time
-from typing import NotRequired
-
-from typing_extensions import TypedDict
+from typing import cast
 
 from vaultgpt.errors import NotFound
 from vaultgpt.ledger import Ledger
@@ -17,36 +15,21 @@ from vaultgpt.report.measured import known_voice, measure_voice
 from vaultgpt.report.sentences import report_sentences
 from vaultgpt.tasks.status import Judged, judged
 from vaultgpt.tasks.vault_service import Desk, Here, Task
-from vaultgpt.wire import Hear, LearningRow, Sampling
+from vaultgpt.wire import Hear, ReportFigures, ReportRow, Sampling
 
 _EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to be read
 
 
-class ReportAnswer(TypedDict):
-    """The figures of the active generation, else of the last round; training.round says them."""
+class ReportAnswer(ReportFigures):
+    """The figures of the active generation, else of the last round."""
 
     generation: str | None
     verdict: Judged
     voice: VoiceFigures | None  # as measured of it as it writes now
     sentences: list[str]
-    bits_per_byte: NotRequired[dict[str, float | None]]
-    by_tag: NotRequired[dict[str, dict[str, float]]]
-    by_year: NotRequired[dict[str, dict[str, float]]]
-    copying: NotRequired[dict[str, float]]
-    tokens: NotRequired[int]
-    seconds: NotRequired[float]
-    tokens_per_s: NotRequired[float]
-    device: NotRequired[str]
-    steps: NotRequired[int]
-    notes: NotRequired[list[str]]
-    learning: NotRequired[LearningRow]
-    scored_tokens: NotRequired[int]
-    new_text: NotRequired[dict[str, float]]
-    last_weights: NotRequired[dict[str, float]]
-    written_in: NotRequired[str]
 
 
-def report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
+def _report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
     """The report, its "voice" as measured of a mirror that writes with `sampling`.
 
     NotFound before the first round.
@@ -57,17 +40,18 @@ def report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
     row = row or next(iter(rounds), None)
     if row is None:
         raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
-    figures = {k: v for k, v in (row.report or {}).items() if k not in _EVIDENCE}
+    told: ReportRow = row.report or {}
     voice = None
     if active is not None and row.generation == active:
         voice = known_voice(ledger, active, sampling)
-    answer = {"generation": row.generation, "verdict": judged(row), **figures, "voice": voice}
-    report: ReportAnswer = {**answer, "sentences": report_sentences(answer)}  # type: ignore[typeddict-item]
-    return report
+    figures = {k: v for k, v in told.items() if k not in _EVIDENCE}
+    about = {"generation": row.generation, "verdict": judged(row), **figures, "voice": voice}
+    sentences = report_sentences(row.generation, told, voice)
+    return cast(ReportAnswer, {**about, "sentences": sentences})
 
 
 def _known(desk: Desk, _asked: None) -> ReportAnswer:
-    return report_of_active(desk.ledger, desk.settings.mirror.sampling())
+    return _report_of_active(desk.ledger, desk.settings.mirror.sampling())
 
 
 def _measured(service: Here, asked: None, hear: Hear) -> ReportAnswer:

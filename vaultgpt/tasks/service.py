@@ -61,7 +61,7 @@ def _home() -> dict[str, str]:
 # The files -----------------------------------------------------------------------------------
 
 
-def systemd_unit(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def _systemd_unit(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """A unit of systemd --user: restarted on failure, five times in ten minutes at most."""
     lines = [f"Environment={_quoted(f'{name}={value}')}" for name, value in environment.items()]
     return "\n".join(
@@ -91,7 +91,7 @@ def _quoted(text: str) -> str:
     return f'"{plain}"'
 
 
-def launch_agent(command: Sequence[str], environment: Mapping[str, str]) -> bytes:
+def _launch_agent(command: Sequence[str], environment: Mapping[str, str]) -> bytes:
     """A property list of launchd: begun at login, again after a failure, not at once."""
     return plistlib.dumps(
         {
@@ -106,7 +106,7 @@ def launch_agent(command: Sequence[str], environment: Mapping[str, str]) -> byte
     )
 
 
-def task_xml(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def _task_xml(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """A task at logon. A task has no environment: a root of its own goes with the arguments."""
     words = [*command[1:], *(arg for value in environment.values() for arg in ("--home", value))]
     arguments = escape(subprocess.list2cmdline(words))
@@ -167,7 +167,7 @@ def _system(platform: str = sys.platform) -> _System:
         return _System(
             "LaunchAgent",
             place,
-            launch_agent(command, environment),
+            _launch_agent(command, environment),
             (
                 ("launchctl", "bootout", f"{target}/{_LABEL}"),
                 ("launchctl", "bootstrap", target, str(place)),
@@ -181,7 +181,7 @@ def _system(platform: str = sys.platform) -> _System:
         return _System(
             "Task Scheduler",
             place,
-            task_xml(command, environment).encode("utf-16"),
+            _task_xml(command, environment).encode("utf-16"),
             (
                 ("schtasks", "/End", "/TN", _NAME),
                 ("schtasks", "/Create", "/F", "/TN", _NAME, "/XML", str(place)),
@@ -197,7 +197,7 @@ def _system(platform: str = sys.platform) -> _System:
     return _System(
         "systemd --user",
         folder / "systemd" / "user" / f"{_NAME}.service",
-        systemd_unit(command, environment).encode(),
+        _systemd_unit(command, environment).encode(),
         (
             (*user, "daemon-reload"),
             (*user, "enable", _NAME),
@@ -249,7 +249,7 @@ def status(run: _Run = _run) -> ServiceState:
     installed = system.unit.exists()
     asked = run(system.running) if installed else None
     running = asked is not None and asked.returncode == 0 and system.said in asked.stdout
-    started = started_program(system.unit) if installed else None
+    started = _started_program(system.unit) if installed else None
     other = started if started is not None and started != sys.executable else None
     sentence = "The service is not installed: `vaultgpt service install`."
     if installed:
@@ -269,7 +269,7 @@ def status(run: _Run = _run) -> ServiceState:
     )
 
 
-def started_program(unit: Path) -> str | None:
+def _started_program(unit: Path) -> str | None:
     """The program that a unit starts; None where it can't be told."""
     with contextlib.suppress(OSError, ValueError, KeyError, configparser.Error, SyntaxError):
         if unit.suffix == ".plist":

@@ -48,7 +48,7 @@ class Started(TypedDict):
     takes_s: float | None  # of a full round over ten minutes, or what is left of a paused one
 
 
-class _CancelAnswer(TypedDict):
+class CancelAnswer(TypedDict):
     """The running round is told to end."""
 
     cancelled: bool
@@ -165,8 +165,8 @@ TRAIN: Task[TrainRequest, RoundAnswer] = Task(
     writes="voice",
     status=202,
 )
-CANCEL: Task[None, _CancelAnswer] = Task(
-    "POST", "/v1/train/cancel", "End the running round", None, _CancelAnswer
+CANCEL: Task[None, CancelAnswer] = Task(
+    "POST", "/v1/train/cancel", "End the running round", None, CancelAnswer
 )
 GIVE_UP: Task[None, _GiveUpAnswer] = Task(
     "POST",

@@ -49,7 +49,7 @@ def _clusters(scores: SegmentScores, model: str) -> dict[str, tuple[float, int]]
     return sums
 
 
-def student95(freedom: int) -> float:
+def _student95(freedom: int) -> float:
     """The 95 % quantile of Student's t (Cornish-Fisher; within 1 % from 3 degrees on)."""
     n, z = max(1, freedom), _Z95
     return (
@@ -60,7 +60,7 @@ def student95(freedom: int) -> float:
     )
 
 
-def change(
+def _change(
     after: Sequence[tuple[float, int]], before: Sequence[tuple[float, int]]
 ) -> Change | None:
     """Bootstrap of (sum after / its bytes) / (sum before / its bytes) - 1, entry by entry.
@@ -77,7 +77,7 @@ def change(
     point = float(_ratio(a.sum(0)[None], b.sum(0)[None])[0]) - 1
     draws = _resample(a, b) - 1  # [RESAMPLES]
     edge = float(np.quantile(draws, 0.95))
-    widen = math.sqrt(n / (n - 1)) * student95(n - 1) / _Z95 if n > 1 else math.inf
+    widen = math.sqrt(n / (n - 1)) * _student95(n - 1) / _Z95 if n > 1 else math.inf
     gap = max(0.0, edge - point)
     upper = point + gap * widen if n > 1 else math.inf
     every = bool((a[:, 0] / a[:, 1] < b[:, 0] / b[:, 1]).all())
@@ -122,7 +122,7 @@ def paired(
     names = sorted(set(a) & set(b))
     if len(names) < max(1, min(len(a), len(b)) // 2):  # a first voice was scored on a sample
         return None
-    found = change([a[n] for n in names], [b[n] for n in names])
+    found = _change([a[n] for n in names], [b[n] for n in names])
     if found is not None and other is scores and found.entries < FEW_ENTRIES:
         by_segment = all(
             x < y for x, y in zip(scores.nats[model], scores.nats[other_model], strict=True)

@@ -10,17 +10,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vaultgpt.files import write_atomic
+from vaultgpt.files import Json, write_atomic
 from vaultgpt.generation_folders import LAST_WEIGHTS
 from vaultgpt.training.lora import Adapter
 from vaultgpt.training.round import CHECKPOINT
@@ -51,7 +49,7 @@ class Progress:
     recipe: dict[str, float] = field(default_factory=dict)  # by which it was begun; {} of old
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Progress:
+    def from_json(value: Json) -> Progress:
         """The inverse of asdict. KeyError, TypeError, ValueError."""
         checks = [(int(step), float(bits)) for step, bits in value["checks"]]
         return Progress(**{**value, "checks": checks})

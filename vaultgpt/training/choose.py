@@ -75,7 +75,7 @@ def choose_recipe(
     A rate that nobody set is halved `gentle` times. A `hurried` round on a larger base takes
     the smallest batches.
     """
-    rank = parent_rank or settings.rank or choose_rank(words)
+    rank = parent_rank or settings.rank or _choose_rank(words)
     train_embedding = settings.embedding and tied and params < _EMBEDDING_PARAMS
     small = params < SMALL_BASE
     block = choose_block(settings, params=params, context=context)
@@ -84,10 +84,10 @@ def choose_recipe(
     most = settings.batch_tokens or (_RATE_TOKENS if small else _LARGE_BATCH)
     held = round_tokens / steps if fresh else min(round_tokens / steps, read_tokens / full)
     batch = max(0 if hurried and not small else min(most, int(held)), min(_LEAST_BATCH, most))
-    peak = choose_rate(params)
+    peak = _choose_rate(params)
     if not small and (hurried or not fresh):
         peak = min(peak, _FEW_STEPS_RATE)
-    rate = settings.learning_rate or peak * share_of_rate(params, batch) / 2**gentle
+    rate = settings.learning_rate or peak * _share_of_rate(params, batch) / 2**gentle
     return Recipe(
         rank,
         rate,
@@ -112,7 +112,7 @@ def choose_block(settings: Training, *, params: int, context: int) -> int:
     return min(wanted, context)
 
 
-def choose_rank(words: int) -> int:
+def _choose_rank(words: int) -> int:
     """16 up to 3 million words, 32 above: 8 is 0.000 to 0.001 worse at 10,000 and 50,000 words."""
     return 16 if words <= 3_000_000 else 32
 
@@ -133,14 +133,14 @@ _FEW_STEPS_RATE = 3e-3
 _FALL = 0.35  # of larger bases with this power of their size; from the literature, not measured
 
 
-def choose_rate(params: int) -> float:
+def _choose_rate(params: int) -> float:
     """Peak rate of a round in full batches, by the base's size."""
     sizes, rates = zip(*_RATES, strict=True)
     within = np.exp(np.interp(math.log(params), np.log(sizes), np.log(rates)))
     return float(within) * min(1.0, float((sizes[-1] / params) ** _FALL))
 
 
-def share_of_rate(params: int, batch_tokens: int) -> float:
+def _share_of_rate(params: int, batch_tokens: int) -> float:
     """The share of its rate that a round takes whose batches have so many tokens."""
     full = _RATE_TOKENS if params < SMALL_BASE else _LARGE_RATE_TOKENS
     return min(1.0, float((batch_tokens / full) ** _SMALL_BATCH))

@@ -47,7 +47,7 @@ def copying(
     Empty when there is nothing to begin with; a third as many with `few`. They end after `seconds`,
     if not before. The base must hold the merged adapter.
     """
-    texts, tokens = sample(base, prompts, seed, few, seconds)
+    texts, tokens = _sample(base, prompts, seed, few, seconds)
     if not texts:
         return {}
     index = WordRuns(training)
@@ -69,7 +69,7 @@ def _sampled_length(base: BaseModel) -> int:
 
 
 @torch.no_grad()
-def sample(
+def _sample(
     base: BaseModel,
     prompts: Sequence[Segment],
     seed: int,
@@ -95,7 +95,7 @@ def sample(
         do_sample=False,
         max_new_tokens=length,
         min_new_tokens=length,
-        logits_processor=LogitsProcessorList([Draw()]),
+        logits_processor=LogitsProcessorList([_Draw()]),
         stopping_criteria=StoppingCriteriaList(
             [] if seconds is None else [_Enough(seconds, base.encoder.tokenizer)]
         ),
@@ -122,7 +122,7 @@ class _Enough(StoppingCriteria):
         return sum(max(0, n - COPY_WORDS + 1) for n in words) >= _LEAST_RUNS * len(words)
 
 
-class Draw(LogitsProcessor):
+class _Draw(LogitsProcessor):
     """Leaves one token to greedy decoding, drawn by TEMPERATURE, TOP_P and MIN_P.
 
     min-p spares few tokens, so only those are sorted and drawn from: 3 ms for 48 rows of 8,192

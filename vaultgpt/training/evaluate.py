@@ -304,7 +304,7 @@ def sketch(
     `seconds` are gone.
     """
     began = clock()
-    order = {name: fair_order(keys[name], sets[name]) for name in _LEAST}
+    order = {name: _fair_order(keys[name], sets[name]) for name in _LEAST}
     least = {name: places[: _LEAST[name]] for name, places in order.items()}
     found = _score(sets, least, nats_of)
     pace = (clock() - began) / max(1, _tokens(sets, least))
@@ -326,7 +326,7 @@ def sketch(
     return {name: dict(sorted(nats.items())) for name, nats in found.items()}
 
 
-def fair_order(keys: Sequence[str], found: Sequence[Segment]) -> list[int]:
+def _fair_order(keys: Sequence[str], found: Sequence[Segment]) -> list[int]:
     """Places in an order of which every beginning is a fair sample: by keyed hash, and one segment
     of every entry before a second one of any."""
     had: Counter[str] = Counter()

@@ -207,7 +207,7 @@ def _segment(ids: NDArray[np.int32], mask: NDArray[np.bool_], size: int) -> Segm
     return Segment("", (), None, document, document, size)
 
 
-def pack_learned(learned: Learned) -> bytes:
+def _pack_learned(learned: Learned) -> bytes:
     """An adapter, how it went and on what."""
     parcel = _Parcel({}, {"progress": asdict(learned.progress), "notes": learned.notes})
     parcel.facts["on"] = [learned.device, learned.dtype, learned.threads, learned.packed]
@@ -355,7 +355,7 @@ def learn_sealed(
         say(step_event(progress))
 
     learned = learn(loaded, lesson, place, None, "", stop, on_step, together)
-    write_atomic(folder / LEARNED, seal(pack_learned(learned), key))
+    write_atomic(folder / LEARNED, seal(_pack_learned(learned), key))
 
 
 def step_event(progress: Progress) -> ProgressEvent:

@@ -65,7 +65,7 @@ class Plan:
     job: str  # digest of the job
 
 
-def backward_nats(base: BaseModel, batch: Batch, scale: float) -> float:
+def _backward_nats(base: BaseModel, batch: Batch, scale: float) -> float:
     """Add the gradients of scale x (sum of nats); the sum itself. The seam of memory tests."""
     with base.device.autocast():
         nats = total_nats(base, batch)
@@ -204,9 +204,9 @@ class Loop:
             make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
             for part in self._parts(blocks)
         ]
-        nats = sum(backward_nats(base, batch, 1.0 / count) for batch in batches)
+        nats = sum(_backward_nats(base, batch, 1.0 / count) for batch in batches)
         for _ in range(self.together.idle(len(batches))):
-            backward_nats(base, self._nothing(), 0.0)
+            _backward_nats(base, self._nothing(), 0.0)
         return nats / count
 
     def _nothing(self) -> Batch:

@@ -47,7 +47,7 @@ class Adapter(PeftAdapter[Tensor]):
         return replace(self, embedding=self.embedding.bfloat16().float())
 
 
-def linear_suffixes(model: Any) -> tuple[list[str], bool]:
+def _linear_suffixes(model: Any) -> tuple[list[str], bool]:
     """Last name parts of every linear layer but the head, sorted; and whether they are Conv1D."""
     head = model.get_output_embeddings()
     barred = {"out_proj"} if model.config.model_type in _FUSED else set()
@@ -67,7 +67,7 @@ def linear_suffixes(model: Any) -> tuple[list[str], bool]:
 
 
 def _config(base: BaseModel, rank: int) -> LoraConfig:
-    targets, conv = linear_suffixes(base.model)
+    targets, conv = _linear_suffixes(base.model)
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=rank,
@@ -118,7 +118,7 @@ def save_adapter(
     config = _config(base, adapter.rank)
     fields: dict[str, object] = config.to_dict()  # type: ignore[no-untyped-call]
     fields |= {"base_model_name_or_path": base_name, "revision": revision, "inference_mode": True}
-    fields["target_modules"], _ = linear_suffixes(base.model)
+    fields["target_modules"], _ = _linear_suffixes(base.model)
     write_atomic(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
     if adapter.embedding is not None:
         half = adapter.embedding.bfloat16()

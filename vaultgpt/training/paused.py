@@ -12,12 +12,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from typing_extensions import TypedDict
 
 from vaultgpt.bases.estimate import human
-from vaultgpt.files import read_json, write_atomic, write_json
+from vaultgpt.files import Json, read_json, write_atomic, write_json
 from vaultgpt.ledger import LearnedParagraph, Ledger, RoundRow
 from vaultgpt.settings import Training
 from vaultgpt.training.round import CHECKPOINT, Job, MachineSettings
@@ -133,13 +132,13 @@ def fix(
 
 
 def _fixed(
-    ledger: Ledger, sha256: Mapping[str, str], settings: Mapping[str, Any], compare: dict[str, str]
+    ledger: Ledger, sha256: Mapping[str, str], settings: Json, compare: dict[str, str]
 ) -> _Fixed:
     forgot, binding = ledger.meta("forgot_at"), _binding(settings)
     return _Fixed(base_sha256=dict(sha256), settings=binding, compare=compare, forgot_at=forgot)
 
 
-def _binding(settings: Mapping[str, Any]) -> dict[str, object]:
+def _binding(settings: Json) -> dict[str, object]:
     """What of them says what is learned; of a key that another version has, the default or none."""
     known = asdict(Training())
     return {key: settings.get(key, known[key]) for key in known if key not in _FREE}
@@ -157,7 +156,7 @@ def unfix(found: PausedRound, key: bytes) -> tuple[Job, list[LearnedParagraph]] 
         return None
 
 
-def digest_of(job: Mapping[str, Any], learned: list[LearnedParagraph], key: bytes) -> str:
+def digest_of(job: Json, learned: list[LearnedParagraph], key: bytes) -> str:
     """Of all that a round does and enters, as its file has it; keyed, for it tells of the text."""
     settings = ", ".join(f"{name}={value!r}" for name, value in job["settings"].items())
     round_ = job["round"] | {"why": "", "cause": "", "asked": None}

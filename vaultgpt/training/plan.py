@@ -200,7 +200,7 @@ def _fresh_cause(
         quiet_s = 0.0 if patient else settings.schedule.quiet_s
         if (new := ledger.pending(now, quiet_s, listed=False).ready_words) > root.words:
             return Due("fresh", f"{new:,} new words are more than were ever learned.", "grown")
-    if patient and (gone := deleted_words(ledger, settings, now)):
+    if patient and (gone := _deleted_words(ledger, settings, now)):
         return Due(
             "fresh",
             f"{gone:,} learned words were deleted from the vault over "
@@ -210,7 +210,7 @@ def _fresh_cause(
     return None
 
 
-def deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
+def _deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
     """Learned words of entries that left the vault long enough ago and stand nowhere else in it."""
     border = now - settings.schedule.deletion_days * _DAY_S
     return ledger.generations.words_gone(ledger.generations.active(), border)
@@ -220,7 +220,7 @@ def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:
     """Whether the active generation learned text that was forgotten, or deleted long enough ago."""
     return (
         ledger.generations.active() in ledger.generations.barred()
-        or deleted_words(ledger, settings, now) > 0
+        or _deleted_words(ledger, settings, now) > 0
     )
 
 
@@ -313,13 +313,13 @@ def _sample(
     """The entries that the first round's budget has time for, stratified; whether some are left."""
     entries = {e.id: e for e in ledger.entries.all()}
     words = sum(entries[i].words for i in ids)
-    budget = words_for_budget(words, settings, base)
+    budget = _words_for_budget(words, settings, base)
     if words <= budget:
         return tuple(ids), False
     return tuple(sorted(stratified([entries[i] for i in ids], budget, seed))), True
 
 
-def words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
+def _words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
     """Words that the budgeted first round reads once; `words` when it can learn them all.
 
     One pass over many words tells more of an author than several over a few.

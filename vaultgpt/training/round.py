@@ -5,12 +5,12 @@ Knows nothing about torch, the ledger or the vault.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NotRequired, TypeVar, cast
 
 from typing_extensions import TypedDict
 
+from vaultgpt.files import Json
 from vaultgpt.settings import Training
 from vaultgpt.wire import CheckRow, ForetoldRow, LearningRow, ReportRow, SegmentsRow
 
@@ -61,7 +61,7 @@ class Item:
     new_ranges: tuple[tuple[int, int], ...] = ()  # for role "train" of an incremental round
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Item:
+    def from_json(value: Json) -> Item:
         """An Item from its dictionary."""
         return Item(
             **{
@@ -106,7 +106,7 @@ class Round:
     gentle: int = 0  # times that its rate is halved: the ones before went too far from the base
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Round:
+    def from_json(value: Json) -> Round:
         """The inverse of asdict."""
         asked = Asked(**value.get("asked", {}))
         return Round(**{**value, "entry_ids": tuple(value["entry_ids"]), "asked": asked})
@@ -137,7 +137,7 @@ class Job:
     writing_on: str = "auto"
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Job:
+    def from_json(value: Json) -> Job:
         """The inverse of asdict; a setting that another version has is left, or as by default."""
         made = dict(value)
         known = {f.name for f in fields(Training)}

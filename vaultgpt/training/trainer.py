@@ -9,15 +9,14 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from vaultgpt.bases.estimate import TOKENS_PER_WORD_SMALL
 from vaultgpt.corpus import lines
 from vaultgpt.errors import GenerationError, TrainingError
-from vaultgpt.files import make_private_dir, read_json, write_atomic
+from vaultgpt.files import Json, make_private_dir, read_json, write_atomic
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.checkpoint import LastWeights, clear, load_last, read_checkpoint, save_last
 from vaultgpt.training.choose import Recipe, choose_block, choose_recipe, passes
@@ -61,7 +60,7 @@ _SHARES = {"new": 0.75, "replay": 0.1, "general": 0.15}
 _FRESH_SHARES = {"new": 0.9, "replay": 0.0, "general": 0.1}
 
 
-def read_job(path: Path) -> Job:
+def _read_job(path: Path) -> Job:
     """The job in `path`; TrainingError when it can't be read.
 
     One of many nights is judged as it will write, where the settings say otherwise by now: beside
@@ -106,7 +105,7 @@ class Trainer:
         machine: MachineSettings | None = None,
     ) -> None:
         self.job, self.folder, self.stop, self.together = (
-            read_job(path),
+            _read_job(path),
             path.parent,
             stop,
             together,
@@ -363,7 +362,7 @@ class Trainer:
         )
 
 
-def _recipe(facts: Mapping[str, Any]) -> Recipe | None:
+def _recipe(facts: Json) -> Recipe | None:
     """As a checkpoint has it; None where an older version said nothing of it, or another one."""
     try:
         return Recipe(**facts) if facts else None

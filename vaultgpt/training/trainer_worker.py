@@ -69,7 +69,7 @@ def main(work: _Work | None = None, what: str = "round") -> int:
     if order is None or "job" not in order:
         return 1
     if order.get("polite", True):
-        lower_priority()
+        _lower_priority()
     stop = threading.Event()
     threading.Thread(target=_watch, args=(source, stop), daemon=True).start()
     channel.send({"event": "progress", "phase": "load", "fraction": 0.0})
@@ -100,7 +100,7 @@ def _beside() -> int:
     """One of several processes of a round that is not the first: it follows that."""
     from vaultgpt.training import distributed, learning
 
-    lower_priority()
+    _lower_priority()
     learning.follow(distributed.join())
     return 0
 
@@ -135,7 +135,7 @@ def _answer(work: Callable[[], _Answer], channel: Channel, what: str) -> int:
     return 1
 
 
-def lower_priority() -> None:
+def _lower_priority() -> None:
     """The lowest priority there is, unless the parent gave it already."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(max(0, _LOWEST - os.nice(0)))

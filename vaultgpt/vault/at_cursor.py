@@ -130,7 +130,7 @@ def read_editor(vault: Path, rules: Rules, note: EditorNote) -> AtCursor:
 
     Where a part of the note was left out, what lies on the disk must be one to write in as well.
     """
-    found = read_at_cursor(note, RuleSet.load(vault, rules), DailyFormat.load(vault))
+    found = _read_at_cursor(note, RuleSet.load(vault, rules), DailyFormat.load(vault))
     if note.gap is None or note.path is None or not found.judgement.used:
         return found
     try:
@@ -141,7 +141,7 @@ def read_editor(vault: Path, rules: Rules, note: EditorNote) -> AtCursor:
     return found if saved.used or saved.code in WRITABLE else bare
 
 
-def read_at_cursor(given: EditorNote, rules: RuleSet, daily: DailyFormat) -> AtCursor:
+def _read_at_cursor(given: EditorNote, rules: RuleSet, daily: DailyFormat) -> AtCursor:
     """Read a note for a continuation at its cursor, or say in `judgement` why there is none.
 
     In a process of its own, with a budget of time: VaultError when that does not start.

@@ -97,7 +97,7 @@ class _ReaderProcess:
                 self.process.stdin.close()
 
 
-class NoteReader:
+class _NoteReader:
     """Reads notes in a child that is started when first needed and kept."""
 
     def __init__(self, budget_s: float = _BUDGET_S, command: Sequence[str] = ()) -> None:
@@ -184,8 +184,8 @@ def _together(notes: Sequence[_Asked]) -> Iterator[Sequence[_Asked]]:
         yield notes[begin:]
 
 
-READER = NoteReader()  # of this process
-EDITOR_READER = NoteReader(budget_s=1.0)  # beside it: a hotkey waits for no scan
+READER = _NoteReader()  # of this process
+EDITOR_READER = _NoteReader(budget_s=1.0)  # beside it: a hotkey waits for no scan
 atexit.register(READER.close)
 atexit.register(EDITOR_READER.close)
 

@@ -55,7 +55,7 @@ _LIMITS = {  # of Linux, by the error of who reaches them
 }
 
 
-class Debouncer:
+class _Debouncer:
     """When to speak: after `quiet_s` without events, and at the latest `cap_s` after the first.
 
     Times are seconds of any one clock. watchdog's own has no cap: steady typing starves it.
@@ -86,7 +86,7 @@ class Debouncer:
         return True
 
 
-def folders_of(event: FileSystemEvent, vault: str) -> set[str] | None:
+def _folders_of(event: FileSystemEvent, vault: str) -> set[str] | None:
     """The folders, by their paths in the vault, in which an event may concern a note: none for one
     of reading, or in a hidden folder. None where a folder itself came, went or moved."""
     found: set[str] = set()
@@ -118,7 +118,7 @@ class _VaultEvents(FileSystemEventHandler):
         self._vault, self._tell = str(vault), tell
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        self._tell(folders_of(event, self._vault))
+        self._tell(_folders_of(event, self._vault))
 
 
 class _OwnFolder(FileSystemEventHandler):
@@ -146,7 +146,7 @@ class Watcher:
         self.vault = Path(os.path.realpath(vault))  # events name real paths
         self.problem: str | None = None  # why it does not watch; the reconcile scan goes on
         self._on_change, self._now = on_change, now
-        self._debouncer = Debouncer(debounce_s, cap_s)
+        self._debouncer = _Debouncer(debounce_s, cap_s)
         self._folders: set[str] | None = None  # in which something happened; None: in any
         self._events = 0  # since that was asked
         self._wake = threading.Condition()
