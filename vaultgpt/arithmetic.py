@@ -21,6 +21,8 @@ from vaultgpt.errors import Unavailable
 Linear = nn.Module  # [..., in] -> [..., out], in the dtype of its input
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 Int8Way = Literal["turned", "packed"]
+# Makes a weight of what is given, whole or some rows of it, in whole blocks of _BLOCK.
+_RowChange = Callable[[Tensor], Tensor] | None
 _STORED: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -108,14 +110,16 @@ def make_linear(
     *,
     turned: bool = False,
     once: bool = False,
+    change: _RowChange = None,
 ) -> Linear:
     """A product with `weight` [out, in] fp32 and `bias` [out]; int8 only on the CPU.
 
     `turned`: its input will come turned already (see `turn_of`). `once`: it is used once, so that
-    no better layout is worth its making.
+    no better layout is worth its making. `change` makes the weight of what is given.
     """
     if dtype == "int8":
-        return int8_linear(weight, bias, turned=turned)
+        return int8_linear(weight, bias, turned=turned, change=change)
+    weight = weight if change is None else change(weight)
     if dtype == "float16" and device.type == "cpu":
         return _Halved(weight, bias)
     kept = weight.to(device, _STORED[dtype])
@@ -182,7 +186,12 @@ def as_written(weight: Tensor, dtype: Dtype) -> Tensor:
 
 
 def int8_linear(
-    weight: Tensor, bias: Tensor | None, way: Int8Way | None = None, *, turned: bool = False
+    weight: Tensor,
+    bias: Tensor | None,
+    way: Int8Way | None = None,
+    *,
+    turned: bool = False,
+    change: _RowChange = None,
 ) -> Linear:
     """int8 with one scale a row of the weight; `way` None takes what suits this machine.
 
@@ -191,8 +200,10 @@ def int8_linear(
     """
     way = way or int8_way()
     if way is None:
-        return _AsStored(weight.contiguous(), bias)
-    return _Turned(weight, bias, turned) if way == "turned" else _Packed(weight, bias)
+        return _AsStored((weight if change is None else change(weight)).contiguous(), bias)
+    if way == "turned":
+        return _Turned(weight, bias, turned, change)
+    return _Packed(weight, bias, change)
 
 
 @lru_cache(maxsize=1)
@@ -247,7 +258,9 @@ def _prepacked(codes: Tensor, scales: Tensor) -> Any:
         return torch.ops.quantized.linear_prepack(rows, None)
 
 
-def _quantise(weight: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _quantise(
+    weight: Tensor, turn: Tensor | None, change: _RowChange = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Codes int8 [out, in] of the turned weight; of each row a scale, and its codes' sum, fp32.
 
     The sums are exact: codes of a row of 2^17 columns come to less than 2^24.
@@ -256,8 +269,9 @@ def _quantise(weight: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tens
     scales, sums = torch.empty(len(weight)), torch.empty(len(weight))
     for begin in range(0, len(weight), _ROWS):
         rows = slice(begin, begin + _ROWS)
-        each = weight[rows] if turn is None else turn_by(weight[rows], turn)
-        scale = each.abs().amax(dim=1).clamp_min_(1e-8) / 127
+        each = weight[rows] if change is None else change(weight[rows])
+        each = each if turn is None else turn_by(each, turn)
+        scale = torch.maximum(each.amax(1), each.amin(1).neg_()).clamp_min_(1e-8) / 127
         parts = each / scale[:, None] if turn is None else each.div_(scale[:, None])
         codes[rows] = parts.round_()
         scales[rows], sums[rows] = scale, parts.sum(1)
@@ -314,10 +328,12 @@ class _Turned(nn.Module):
     what is written beside it.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, turned: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, turned: bool = False, change: _RowChange = None
+    ) -> None:
         super().__init__()
         turn = _turn(weight.shape[1])
-        codes, scales, sums = _quantise(weight, turn)
+        codes, scales, sums = _quantise(weight, turn, change)
         self.turn = None if turned else turn
         self.packed, self.steps = _prepacked(codes, scales), _steps()
         self.sums = sums * scales  # [out]
@@ -348,9 +364,9 @@ class _Turned(nn.Module):
 class _Packed(nn.Module):
     """Weights alone in int8, activations in bf16: the operator that is to stay."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, change: _RowChange = None) -> None:
         super().__init__()
-        self.codes, scales, _ = _quantise(weight, None)
+        self.codes, scales, _ = _quantise(weight, None, change)
         self.scales, self.bias = scales.to(torch.bfloat16), bias
 
     def forward(self, x: Tensor) -> Tensor:

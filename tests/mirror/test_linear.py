@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +47,45 @@ def test_a_row_of_int8_knows_nothing_of_the_rows_beside_it() -> None:
     size = wanted.abs().amax(1, keepdim=True)
     assert ((alone - whole).abs() / size).max() < 1e-5
     assert ((whole - wanted).abs() / size).max() < 0.02
+
+
+@pytest.mark.parametrize("way", ["turned", "packed"])
+def test_a_weight_that_is_changed_some_rows_at_a_time_is_the_same_as_at_once(way: Int8Way) -> None:
+    torch.manual_seed(0)
+    turn, norm, weight = arithmetic._turn(64), torch.rand(128), torch.randn(1_216, 128)
+    assert turn is not None
+    at_once: list[int] = []
+
+    def change(rows: torch.Tensor) -> torch.Tensor:
+        at_once.append(len(rows))
+        return (turn @ (rows * norm).view(-1, 64, 128)).view(rows.shape)
+
+    x = torch.randn(3, 128)
+    by_rows, kept = int8_linear(weight, None, way, change=change)(x), weight.clone()
+    assert max(at_once) < len(weight) == sum(at_once) and torch.equal(weight, kept)
+    assert torch.equal(by_rows, int8_linear(change(weight), None, way)(x))
+
+
+def test_layers_are_packed_by_one_thread_each(tiny_llama: Path, monkeypatch: Any) -> None:
+    """1. torch has three threads. 2. A model is read in int8. Result: who packs a layer has one of
+    them, so that no two wait for each other, and afterwards there are three again.
+    """
+    found: list[int] = []
+    read = LeanModel.read_layer
+
+    def counted(model: LeanModel, index: int) -> tuple[Any, Any]:
+        found.append(torch.get_num_threads())
+        return read(model, index)
+
+    monkeypatch.setattr(LeanModel, "read_layer", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for sample in ((), range(20, 60)):
+            build(tiny_llama, None, "int8", CPU, sample)
+            assert torch.get_num_threads() == 3 and {*found} == {1}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_largest_products_do_not_overflow() -> None:

@@ -91,10 +91,14 @@ class Truth:
             base, "g000001", {"g000001": base / "g1"}, Mirror(threads=1, idle_minutes=idle_minutes)
         )
         self.asked = 0
+        self.held: asyncio.Event | None = None  # its answer, until this is set
 
     async def __call__(self) -> Opening:
         self.asked += 1
-        return self.opening
+        found = self.opening
+        if self.held is not None:
+            await self.held.wait()
+        return found
 
 
 @pytest.fixture
@@ -253,6 +257,33 @@ async def test_a_swap_comes_before_the_requests_that_wait(tmp_path: Path) -> Non
         await swap
         answers = await asyncio.gather(*waiting)
     assert [usage.generation for _, usage in answers] == ["g000002"] * 3
+    await mirror.stop()
+
+
+async def test_a_swap_looks_its_voice_up_while_the_request_still_runs(tmp_path: Path) -> None:
+    """1. A request runs. 2. A swap is wished for, whose files take long to look at. 3. The worker
+    dies, and another begins with a voice that came later. Result: the files were looked at while
+    the request ran, and what was found of them does not come after the later voice.
+    """
+    truth = Truth(tmp_path)
+    mirror = MirrorProcess(truth, program=PROGRAM)
+    items: Any = mirror.generate(Prompt(text="long"))
+    await anext(items)
+    truth.opening = Opening(tmp_path, "g000002", {}, truth.opening.settings)
+    truth.held = asyncio.Event()
+    swap = asyncio.create_task(mirror.activate())
+    await asyncio.sleep(0)
+    assert truth.asked == 2 and not swap.done()
+    held, truth.held = truth.held, None
+    truth.opening = Opening(tmp_path, "g000003", {}, truth.opening.settings)
+    assert mirror.pid is not None
+    os.kill(mirror.pid, 9)
+    with pytest.raises(WorkerDied):
+        await anext(items)
+    assert (await words(mirror, "x"))[1].generation == "g000003"
+    held.set()
+    await swap
+    assert mirror.active == "g000003"
     await mirror.stop()
 
 

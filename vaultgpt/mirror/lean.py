@@ -222,11 +222,9 @@ class LeanModel(ABC):
     def _head(self, hidden: Tensor) -> Tensor:
         """[rows, T, hidden] -> [rows, T, vocab], the last norm included."""
 
-    def _linear(
-        self, weight: Tensor, bias: Tensor | None = None, *, turned: bool = False
-    ) -> Linear:
-        once = self.once
-        return make_linear(weight, bias, self.dtype, self.device, turned=turned, once=once)
+    def _linear(self, weight: Tensor, bias: Tensor | None = None, **how: Any) -> Linear:
+        """As make_linear."""
+        return make_linear(weight, bias, self.dtype, self.device, once=self.once, **how)
 
     def beside(self, files: Checkpoint, adapter: LoraFactors) -> Self:
         """The same with an adapter, which is not merged: both use one copy of these weights.

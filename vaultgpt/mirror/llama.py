@@ -166,15 +166,15 @@ class Llama(LeanModel):
 
     def _joined(self, prefix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
         """The weights and biases of several products of one input as one."""
-        weights = [self.weights.product(prefix + name) for name in names]
+        weight = self.weights.joined([prefix + name for name in names])
         biases = [
             self.weights.read(f"{prefix}{name}.bias")
             for name in names
             if f"{prefix}{name}.bias" in self.weights
         ]
-        if biases and len(biases) != len(weights):
+        if biases and len(biases) != len(names):
             raise ValueError("biases on some products only")
-        return torch.cat(weights), torch.cat(biases) if biases else None
+        return weight, torch.cat(biases) if biases else None
 
     def _layer(self, index: int) -> Layer:
         prefix = f"model.layers.{index}."
@@ -190,17 +190,17 @@ class Llama(LeanModel):
         norm = self._kept(self._norm(prefix + "input_layernorm"))
         mlp_norm = self._kept(self._norm(own if four else after))
         fold = self.turn is not None
-        if fold:
-            qkv, gate_up = qkv * norm, gate_up * mlp_norm
         return self._made(
             Parts(
                 norm=None if fold else norm,
-                qkv=self._linear(qkv, bias, turned=fold),
+                qkv=self._linear(qkv, bias, turned=fold, change=norm.mul if fold else None),
                 head_norm=None if head_norm is None else self._kept(head_norm),
                 out=self._residual(attention + "o_proj", turned=self.value_turn is not None),
                 out_norm=self._kept(self._norm(after)) if four else None,
                 mlp_norm=None if fold else mlp_norm,
-                gate_up=self._linear(gate_up, gate_up_bias, turned=fold),
+                gate_up=self._linear(
+                    gate_up, gate_up_bias, turned=fold, change=mlp_norm.mul if fold else None
+                ),
                 down=self._residual(mlp + "down_proj"),
                 down_norm=self._kept(self._norm(prefix + "post_feedforward_layernorm"))
                 if four
@@ -217,12 +217,13 @@ class Llama(LeanModel):
 
     def _arranged(self, rows: Tensor, head_norm: Tensor | None) -> Tensor:
         """Rows of queries, keys and values as the forward pass takes them."""
-        if head_norm is None:
+        rows = self._paired(rows)  # in int8 a copy: others may have these too
+        if head_norm is None and self.query_scale != 1.0:
             rows[: self.heads * self.head_dim] *= self.query_scale
         if self.value_turn is not None:
             values = (self.heads + self.kv_heads) * self.head_dim
             rows[values:] = _rows_turned(rows[values:], self.value_turn)
-        return self._paired(rows)
+        return rows
 
     def _beside(self, layer: Layer, index: int, adapter: LoraFactors) -> Layer:
         parts = layer.parts
@@ -248,13 +249,12 @@ class Llama(LeanModel):
 
     def _residual(self, name: str, *, turned: bool = False) -> Linear:
         weight, bias = self._joined("", [name])
-        return self._linear(
-            self._to_stream(weight), None if bias is None else self._to_stream(bias), turned=turned
-        )
+        bias = None if bias is None else self._to_stream(bias)
+        return self._linear(weight, bias, turned=turned, change=self._to_stream)
 
     def _to_stream(self, rows: Tensor) -> Tensor:
         """A weight's rows, or a bias, as what they give is added to the stream."""
-        rows = rows * self.residual_scale
+        rows = rows if self.residual_scale == 1.0 else rows * self.residual_scale
         return rows if self.turn is None else _rows_turned(rows, self.turn)
 
     def _head_norm(self, attention: str) -> Tensor | None:

@@ -7,6 +7,7 @@ base. Knows nothing about the shapes of any family.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,14 +125,34 @@ class Weights:
 
         A Conv1D's is stored as [in, out].
         """
-        if self.takes and (given := self.takes.pop(name, None)) is not None:
-            return self._counted(f"{name}.weight", given)
+        return self._shared([name], lambda: self._merged(name, module or name, conv))
+
+    def joined(self, names: list[str]) -> Tensor:
+        """The weights of several products of one input as one, which nobody may change."""
+
+        def make() -> Tensor:
+            weights = [self._merged(name, name) for name in names]
+            return torch.cat(weights) if len(weights) > 1 else weights[0]
+
+        return self._shared(names, make)
+
+    def _merged(self, name: str, module: str, conv: bool = False) -> Tensor:
         weight = self.read(f"{name}.weight")
         weight = weight.t().contiguous() if conv else weight
-        weight = self._adapter.merge(module or name, weight) if self._adapter else weight
-        if self.hands is not None:
-            self.hands[name] = weight
-        return weight
+        return self._adapter.merge(module, weight) if self._adapter else weight
+
+    def _shared(self, names: list[str], make: Callable[[], Tensor]) -> Tensor:
+        """What another forward pass has of these, or what is made and handed to one."""
+        given = self.takes.pop(names[0], None) if self.takes else None
+        if given is None:
+            given = make()
+            if self.hands is not None:
+                self.hands[names[0]] = given
+            return given
+        with self._counting:
+            self.left -= {f"{name}.weight" for name in names}
+            self.parameters += given.numel()
+        return given
 
     def ends(self, embedding: str, tied: bool) -> tuple[Tensor, Tensor]:
         """The embedding and the head [vocab, hidden]; one tensor where they are tied."""

@@ -150,8 +150,8 @@ class MirrorProcess:
         self._opening = opening  # asked at every start and swap: the ledger has the truth
         self._program = list(program or command("vaultgpt.mirror.mirror_worker"))
         # Requests line up at the door, one of them has the turn: a swap, which waits for the turn
-        # alone, falls between two requests and comes before all that wait.
-        self._door, self._turn = asyncio.Lock(), asyncio.Lock()
+        # alone, falls between two requests and before all that wait. Swaps come in their order.
+        self._door, self._turn, self._swapping = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._ids = itertools.count(1)
         self._precedence = Precedence()
         self._channel: WorkerPipe | None = None
@@ -259,26 +259,26 @@ class MirrorProcess:
 
         Another base needs another worker: the old one leaves, the next request starts the new.
         """
-        async with self._turn:
-            if not self.running:
-                return
-            self._tell_runs()  # what the new voice learned must not be copied
-            opening = await self._opening()
+        async with self._swapping:
             was = self._opened
-            if opening == was:
-                return
-            if was is None or (opening.base, opening.settings) != (was.base, was.settings):
-                await self._end()
-                return
-            assert self._channel is not None
-            self._channel.send(opening.swap())
-            answer = await self._channel.answer(None, _LOAD_S)
-            if answer["event"] == "error":
-                await self._end()  # nobody knows what it holds now: the next request starts anew
-                raise error_of(answer)
-            self.ready = self.ready.told(answer)
-            self._opened = opening
-            self._rest(opening)
+            found = await self._opening() if self.running else None  # the old voice writes on
+            async with self._turn:
+                if (channel := self._channel) is None or not channel.alive:
+                    return
+                self._tell_runs()  # what the new voice learned must not be copied
+                if found is None or self._opened is not was:
+                    found, was = await self._opening(), self._opened
+                if found == was:
+                    return
+                if was is None or (found.base, found.settings) != (was.base, was.settings):
+                    await self._end()
+                    return
+                channel.send(found.swap())
+                if (answer := await channel.answer(None, _LOAD_S))["event"] == "error":
+                    await self._end()  # nobody knows what it holds: the next request starts anew
+                    raise error_of(answer)
+                self.ready, self._opened = self.ready.told(answer), found
+                self._rest(found)
 
     async def reload_runs(self) -> None:
         """Tell the worker that the guard's index has grown."""
