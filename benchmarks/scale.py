@@ -161,7 +161,7 @@ class Size:
         print(f"{time.strftime('%H:%M:%S')} {self.notes:,} notes: {what}", file=sys.stderr)
 
     def step(self, name: str) -> Found:
-        """One of scale_steps.STEPS in a process of its own."""
+        """One of scale_steps.Steps in a process of its own."""
         command = [sys.executable, "-m", "benchmarks.scale_steps", name, str(self.vault)]
         return measured(command, read=True)
 

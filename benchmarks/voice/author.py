@@ -15,10 +15,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import markdown, middle
-from benchmarks.voice.classify import Classifier, require
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import Trained, continuations, open_engine, trained
-from benchmarks.voice.pieces import Opening, Piece, cut, generated, half_sentences
+from benchmarks.voice.pieces import (
+    Classifier,
+    Opening,
+    Piece,
+    cut,
+    generated,
+    half_sentences,
+    require,
+)
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, writing, yes
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.study import own_text

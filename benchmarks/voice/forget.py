@@ -149,7 +149,7 @@ def _case(options: Options, key: str, times: int) -> Case:
 
     def run() -> Figures:
         notes = journal.split(SEED).train
-        first = first_words(notes, VAULT_WORDS, SEED)
+        first = first_words(notes, options.of(VAULT_WORDS, 6_000), SEED)
         known = {n.note.path for n in first}
         later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
         place = options.place("forget", *key.split("/"))

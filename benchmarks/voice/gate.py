@@ -60,19 +60,21 @@ def _case(options: Options, kind: str, block: int) -> Case:
     place = options.place("gate", JOURNAL)
     ready = (place / "first" / "answer.json").exists()
     cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
-    run = partial(block_of_trials, Journal(options.data / JOURNAL), place, kind, block)
+    trials = range(block * TRIALS, block * TRIALS + options.of(TRIALS))
+    words = options.of(VAULT_WORDS, 6_000)
+    run = partial(block_of_trials, Journal(options.data / JOURNAL), words, place, kind, trials)
     return Case(JOURNAL, SEED, f"{kind}/{block}", cost, run)
 
 
-def pages(journal: Journal) -> tuple[list[ScannedNote], list[ScannedNote]]:
-    """The first dated notes with 25,000 words, and those with the next 60,000."""
+def pages(journal: Journal, words: int) -> tuple[list[ScannedNote], list[ScannedNote]]:
+    """The first dated notes with so many words, and those with the next 60,000."""
     dated = [a.note for a in by_day(journal.notes) if a.day > date.min]
     first: list[ScannedNote] = []
     later: list[ScannedNote] = []
     got = 0
     for one in dated:
-        if got < VAULT_WORDS + LATER_WORDS:
-            (first if got < VAULT_WORDS else later).append(one)
+        if got < words + LATER_WORDS:
+            (first if got < words else later).append(one)
             got += one.note.words
     return first, later
 
@@ -90,9 +92,9 @@ def draw(later: Sequence[ScannedNote], trial: int) -> list[ScannedNote]:
     return chosen
 
 
-def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> Figures:
-    """Five trials; how many were promoted, and which checks failed the others."""
-    first, later = pages(journal)
+def block_of_trials(journal: Journal, words: int, place: Path, kind: str, trials: range) -> Figures:
+    """Some trials; how many were promoted, and which checks failed the others."""
+    first, later = pages(journal, words)
 
     def fill(vault: Path) -> None:
         for one in first:
@@ -106,23 +108,23 @@ def block_of_trials(journal: Journal, place: Path, kind: str, block: int) -> Fig
         "gate",
     )
     failed: Counter[str] = Counter()
-    promoted = words = 0
+    promoted = new_words = 0
     figures: list[Figures] = []  # by trial and check: for another bound's sake
-    for number in range(block * TRIALS, (block + 1) * TRIALS):
+    for number in trials:
         new = draw(later, number)
-        words += sum(n.note.words for n in new)
+        new_words += sum(n.note.words for n in new)
         verdict = trial(journal, start, place / "trial", new, KINDS[kind], number)
         promoted += bool(verdict["promoted"])
         failed.update(verdict["failed"])
         figures.append(verdict["figures"])
     shutil.rmtree(place / "trial", ignore_errors=True)
-    right = promoted if kind == "good" else TRIALS - promoted
+    right = promoted if kind == "good" else len(trials) - promoted
     return {
         "kind": kind,
-        "trials": TRIALS,
+        "trials": len(trials),
         "promoted": promoted,
         "right": right,
-        "new_words": words,
+        "new_words": new_words,
         "failed_checks": dict(sorted(failed.items())),
         "figures": figures,
     }

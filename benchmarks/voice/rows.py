@@ -83,6 +83,11 @@ class Options:
     data: Path  # a folder of journals, each an Obsidian vault
     work: Path  # trained mirrors are kept here and shared by the benchmarks
     base: Path = PEBBLE  # its folder
+    few: bool = False  # a look whether it runs
+
+    def of(self, count: int, least: int = 2) -> int:
+        """So many texts, trials or words, or a fiftieth of them."""
+        return max(least, count // 50) if self.few else count
 
     def place(self, *names: object) -> Path:
         """Where what was trained on this base by this recipe is kept."""
@@ -179,15 +184,17 @@ def main(
         asks.add_argument("--base", type=Path, default=PEBBLE, help="a folder; the embedded one")
     asks.add_argument("--only", default="", metavar="PREFIX", help="rows whose key begins so")
     asks.add_argument("--again", action="store_true", help="measure them though they are there")
+    asks.add_argument("--few", action="store_true", help="a fiftieth, kept nowhere: does it run?")
     asks.add_argument("--dry", action="store_true", help="name the cost, show what is there")
     args = asks.parse_args(argv)
     if not (args.dry or args.data):
         asks.error("--data names a folder of journals; --dry shows what was measured")
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     base = args.base if any_base else PEBBLE
-    store = Store(args.results, name, base)
-    cases = list(cases_of(Options(args.data or Path(), args.work, base)))
-    have = set() if args.again else {row.key for row in store.of(cases)}
+    results = args.work / "few" if args.few else args.results
+    store = Store(results, name, base)
+    cases = list(cases_of(Options(args.data or Path(), args.work, base, args.few)))
+    have = set() if args.again or args.few else {row.key for row in store.of(cases)}
     wanted = [c for c in cases if c.key.startswith(args.only)]
     missing = [c for c in wanted if c.key not in have]
     cost = human(sum(c.cost_s for c in missing))

@@ -10,10 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.common import markdown
-from benchmarks.voice.classify import Judge, ratio, require
 from benchmarks.voice.journals import SEEDS, Journal
 from benchmarks.voice.mirrors import continuations, open_engine, trained
-from benchmarks.voice.pieces import balanced, distinct, generated, real_pieces
+from benchmarks.voice.pieces import (
+    Judge,
+    balanced,
+    distinct,
+    generated,
+    ratio,
+    real_pieces,
+    require,
+)
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, writing, yes
 from vaultgpt.wire import Prompt
 
@@ -49,7 +56,7 @@ def _written(options: Options, journal: Journal, seed: int) -> Figures:
     told: dict[str, list[float]] = {}
     for i, tag in enumerate(TAGS[journal.name]):
         plan = Prompt("", (tag,), length="tokens", max_tokens=TOKENS, seed=10_000 * seed + 97 * i)
-        wrote = continuations(engine, TEXTS, plan)
+        wrote = continuations(engine, options.of(TEXTS), plan)
         own, real_texts = generated(wrote, tag), [p.text for p in real if p.label == tag]
         tags[tag] = {
             "real_pieces": len(real_texts),
