@@ -10,7 +10,15 @@ import pytest
 
 from tests.ledger.vaults import NOW, Vault
 from vaultgpt.ledger import Ledger
-from vaultgpt.ledger.compact import as_unpacked, pack_shingles, unpack_shingles
+from vaultgpt.ledger.compact import (
+    as_unpacked,
+    lower_bits,
+    pack_runs,
+    pack_shingles,
+    unpack_runs,
+    unpack_shingles,
+)
+from vaultgpt.ledger.entries import _held
 from vaultgpt.settings import Rules
 
 
@@ -23,6 +31,23 @@ def test_shingles_come_out_by_twelve_bits_or_few_by_eleven_as_they_went_in(count
     assert unpack_shingles(raw).tolist() == np.unique(kept).tolist()
     assert set(unpack_shingles(raw).tolist()) <= set(as_unpacked(hashes).tolist())
     assert len(raw) <= 2 + (8.7 if few else 9.5) * len(np.unique(kept)) / 8 or count < 30
+
+
+def test_the_lower_bits_of_many_entries_are_those_of_each() -> None:
+    rng = np.random.default_rng(1)
+    counts = [0, 0, 1, 7, 39, 40, 41, 42, 300, 300, 2_000]
+    runs = [np.sort(rng.integers(0, 2**64, count, dtype=np.uint64)) for count in counts]
+    for some in (runs, runs[:6], runs[6:], []):
+        packed = [pack_runs(own) for own in some]
+        lower, found = lower_bits(packed)
+        assert [*map(len, packed)] == sorted(map(len, packed))
+        assert found.tolist() == [*map(len, some)]
+        wanted = [unpack_runs(raw) >> np.uint64(24) & np.uint64(2**32 - 1) for raw in packed]
+        assert lower.tolist() == [int(run) for own in wanted for run in own]
+    other, ranked = (np.sort(lower_bits([pack_runs(own)])[0]) for own in runs[8:10])
+    both = np.concatenate([other, ranked[::3]])
+    assert _held(both, ranked).tolist() == np.isin(both, ranked).tolist()
+    assert not _held(both, ranked[:0]).any()
 
 
 def test_few_shingles_by_twelve_bits_are_read_still() -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, among, coarse
-from vaultgpt.ledger.compact import count_runs, is_plain, lower_bits, pack_runs, unpack_runs
+from vaultgpt.ledger.compact import lower_bits, pack_runs, unpack_runs
 from vaultgpt.ledger.database import Database, in_parts
 from vaultgpt.ledger.memory_file import RememberedEntry
 from vaultgpt.ledger.paragraphs import place_of
@@ -23,6 +23,9 @@ from vaultgpt.ledger.schema import given_id, given_text, kept_id
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    _Lower = npt.NDArray[np.uint32]
+    _Counts = npt.NDArray[np.int64]
 
 TEMPLATE_ENTRIES = 5  # a paragraph in so many entries is a template's, not the author's voice
 _RECENT_TEXTS = 1_000
@@ -33,6 +36,9 @@ _COLUMNS = (
 )
 LIVE = "e.used AND NOT e.forgotten AND e.absent_since IS NULL"
 _TO_LEARN = f"{LIVE} AND e.words AND e.held_out != 1 AND e.copy_of IS NULL"
+_LIVE_RUNS = (
+    f"SELECT e.n, r.ten FROM entries e JOIN runs r ON r.entry = e.n WHERE {LIVE} AND e.words"
+)
 _SCATTERED = "((e.n * 2654435761 % 4294967296) >> 8)"  # whatever comes every so many notes
 _FIRST_TAG = "COALESCE(json_extract(e.tags, '$[0]'), '')"
 # Set while copy_of tells which entries say the same: {row: its runs that others have too}.
@@ -150,18 +156,15 @@ class Entries:
 
     def may_copy(self, runs: Hashes) -> bool:
         """Whether an entry may say the same as another, now that these runs, which ascend, stand in
-        several; where none may, how many of them each has is kept. A pass over all runs, a fifth of
-        what finding the copies takes."""
+        several; where none may, how many of them each has is kept. A pass over all runs."""
         if (known := self._db.meta(COPIES)) is None:
             return True
-        shared, wanted = json.loads(known), np.sort(lower_bits([pack_runs(runs)]))
-        for rows in self._db.batches("SELECT entry, ten FROM runs WHERE length(ten) > 0"):
-            rows.sort(key=lambda row: not is_plain(row["ten"]))  # as lower_bits gives them
-            counts = np.array([count_runs(row["ten"]) for row in rows])
-            held = np.flatnonzero(_held(lower_bits([row["ten"] for row in rows]), wanted))
+        shared, wanted = json.loads(known), np.sort(lower_bits([pack_runs(runs)])[0])
+        for rows, lower, counts in self._runs("SELECT entry, ten FROM runs WHERE length(ten) > 0"):
+            held = np.flatnonzero(_held(lower, wanted))
             owners = np.searchsorted(np.cumsum(counts), held, "right")
             for at, count in Counter(owners.tolist()).items():
-                name = str(rows[at]["entry"])
+                name = str(rows[at][0])
                 shared[name] = min(shared.get(name, 0) + count, int(counts[at]))
                 if shared[name] > SAME_RUNS * counts[at]:
                     return True
@@ -187,32 +190,30 @@ class Entries:
         some or have none; those that stay before those that may be dropped."""
         shared = np.concatenate([self._shared(quarter) for quarter in range(4)])
         found = {}
-        for rows in self._db.batches(
-            "SELECT e.n, r.ten FROM entries e JOIN runs r ON r.entry = e.n "
-            f"WHERE {LIVE} AND e.words"
-        ):
-            rows.sort(key=lambda row: not is_plain(row["ten"]))  # as lower_bits gives them
-            held = _held(lower_bits([row["ten"] for row in rows]), shared)
-            ends = np.cumsum([count_runs(row["ten"]) for row in rows])
+        for rows, lower, counts in self._runs(_LIVE_RUNS):
+            held, ends = _held(lower, shared), np.cumsum(counts)
             sharing = set(np.searchsorted(ends, np.flatnonzero(held), "right").tolist())
-            for at, row in enumerate(rows):
-                if at in sharing or not row["ten"]:
-                    own = unpack_runs(row["ten"])
-                    found[row["n"]] = (len(own), own[held[ends[at] - len(own) : ends[at]]])
+            for at, (n, ten) in enumerate(rows):
+                if at in sharing or not ten:
+                    own = unpack_runs(ten)
+                    found[n] = (len(own), own[held[ends[at] - len(own) : ends[at]]])
         order = self._db.read(
             f"SELECT e.n FROM entries e WHERE {LIVE} AND e.words "
             "ORDER BY e.held_out != 1, -e.words, e.first_seen, e.id"
         )
         return [(row["n"], *found[row["n"]]) for row in order if row["n"] in found]
 
+    def _runs(self, sql: str) -> Iterator[tuple[list[tuple[int, bytes]], _Lower, _Counts]]:
+        """Rows and packed runs, some at a time: lower bits of all of these, how many each has."""
+        for some in self._db.batches(sql):
+            rows = sorted(map(tuple, some), key=lambda row: len(row[1]))
+            yield rows, *lower_bits([ten for _, ten in rows])
+
     def _shared(self, quarter: int) -> npt.NDArray[np.uint32]:
         """Lower bits, of that quarter of all values, that two entries or more have: a quarter at a
         time, for 10 million take 40 MB and more to sort."""
         parts = [np.zeros(0, dtype=np.uint32)]
-        for rows in self._db.batches(
-            f"SELECT r.ten FROM entries e JOIN runs r ON r.entry = e.n WHERE {LIVE} AND e.words"
-        ):
-            lower = lower_bits([row["ten"] for row in rows])
+        for _, lower, _ in self._runs(_LIVE_RUNS):
             parts.append(lower[lower >> np.uint32(30) == quarter])
         every = np.sort(np.concatenate(parts))
         found: npt.NDArray[np.uint32] = every[1:][every[1:] == every[:-1]]
@@ -361,12 +362,14 @@ def _entry(row: sqlite3.Row) -> EntryRow:
     return EntryRow(**fields)
 
 
-def _held(values: npt.NDArray[np.uint32], ranked: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """bool [len(values)]: which of them stand in the ascending `ranked`."""
-    if not len(ranked):
-        return np.zeros(len(values), dtype=np.bool_)
-    at = np.minimum(np.searchsorted(ranked, values), len(ranked) - 1)
-    found: npt.NDArray[np.bool_] = ranked[at] == values
+def _held(values: _Lower, ranked: _Lower) -> npt.NDArray[np.bool_]:
+    """bool [len(values)]: which of them stand in the ascending `ranked`, whose upper half first."""
+    half, begun = np.uint32(16), np.zeros(1 << 16, dtype=np.bool_)
+    begun[ranked >> half] = True
+    found: npt.NDArray[np.bool_] = begun[values >> half]
+    some = np.flatnonzero(found)
+    at = np.searchsorted(ranked, values[some])
+    found[some] = ranked[np.minimum(at, len(ranked) - 1)] == values[some]
     return found
 
 
