@@ -60,7 +60,7 @@ def _case(options: Options, kind: str, block: int) -> Case:
     place = options.place("gate", JOURNAL)
     ready = (place / "first" / "answer.json").exists()
     cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
-    trials = range(block * TRIALS, block * TRIALS + options.of(TRIALS))
+    trials = range(block * TRIALS, block * TRIALS + options.of(TRIALS, 1))
     words = options.of(VAULT_WORDS, 6_000)
     run = partial(block_of_trials, Journal(options.data / JOURNAL), words, place, kind, trials)
     return Case(JOURNAL, SEED, f"{kind}/{block}", cost, run)

@@ -11,7 +11,7 @@ from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.rows import EntryRow
 from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
-from vaultgpt.tasks.page import BLIND, MONTH, PAGE, REFRAINS, MonthRequest
+from vaultgpt.tasks.page import BLIND, MONTH, PAGE, REFRAINS, _MonthRequest
 from vaultgpt.tasks.vault_service import Here
 from vaultgpt.vault.reconcile import read_vault
 
@@ -94,8 +94,8 @@ def test_what_was_forgotten_is_read_once_for_all_notes(
 
 
 def test_a_months_prose_is_that_of_its_notes_in_use_the_newest_first(service: Here) -> None:
-    found = service.ask(MONTH, MonthRequest(month="2021-06"))["notes"]
+    found = service.ask(MONTH, _MonthRequest(month="2021-06"))["notes"]
     assert [note["name"] for note in found] == [str(day) for day in range(DAYS, 0, -1)]
     assert all(note["tags"] == ["dream"] and note["date"] == "2021-06" for note in found)
     assert f"On page 7, {TURN}." in found[0]["text"] and "nobody knows" not in str(found)
-    assert service.ask(MONTH, MonthRequest(month="2021-07"))["notes"] == []
+    assert service.ask(MONTH, _MonthRequest(month="2021-07"))["notes"] == []

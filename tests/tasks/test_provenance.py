@@ -10,8 +10,8 @@ import pytest
 from vaultgpt.errors import NotFound
 from vaultgpt.settings import Rules
 from vaultgpt.state import create_state
-from vaultgpt.tasks.continue_ import ACCEPT, AcceptedRequest
-from vaultgpt.tasks.provenance import MONTHS, PROVENANCE, Provenance, ProvenanceRequest
+from vaultgpt.tasks.continue_ import ACCEPT, _AcceptedRequest
+from vaultgpt.tasks.provenance import MONTHS, PROVENANCE, _Provenance, _ProvenanceRequest
 from vaultgpt.tasks.vault_service import Here
 from vaultgpt.vault.reconcile import read_vault
 
@@ -31,12 +31,12 @@ def service(tmp_path: Path) -> Here:
     return here
 
 
-def asked(service: Here, text: str) -> Provenance:
+def asked(service: Here, text: str) -> _Provenance:
     (service.state.vault / "a.md").write_bytes(text.encode())
-    return service.ask(PROVENANCE, ProvenanceRequest(path="a.md"))
+    return service.ask(PROVENANCE, _ProvenanceRequest(path="a.md"))
 
 
-def told(found: Provenance, text: str) -> list[tuple[str, str]]:
+def told(found: _Provenance, text: str) -> list[tuple[str, str]]:
     return [(s["kind"], text[s["start"] : s["end"]]) for s in found["spans"]]
 
 
@@ -45,7 +45,7 @@ def test_what_was_accepted_is_told_and_what_was_only_offered_is_not(service: Her
     assert asked(service, text)["spans"] == []
     service.with_desk(lambda desk: desk.ledger.emitted.offered(THEIRS, desk.now))
     assert asked(service, text)["spans"] == [], "the author wrote it as the mirror would have"
-    service.ask(ACCEPT, AcceptedRequest(text=THEIRS, path="a.md"))
+    service.ask(ACCEPT, _AcceptedRequest(text=THEIRS, path="a.md"))
     found = asked(service, text)
     assert told(found, text) == [("mirror", THEIRS.rstrip("."))]
     assert (found["mirror"], found["edited"]) == (18, 0)
@@ -53,7 +53,7 @@ def test_what_was_accepted_is_told_and_what_was_only_offered_is_not(service: Her
 
 
 def test_the_few_words_that_were_changed_since_are_told_as_edited(service: Here) -> None:
-    service.ask(ACCEPT, AcceptedRequest(text=f"{THEIRS} {MINE}{THEIRS}", path="a.md"))
+    service.ask(ACCEPT, _AcceptedRequest(text=f"{THEIRS} {MINE}{THEIRS}", path="a.md"))
     text = f"{THEIRS} {MINE}{THEIRS}".replace("went down to", "ran to").replace("\n", "\r\n")
     found = asked(service, text)
     kinds = [kind for kind, _ in told(found, text)]
@@ -66,12 +66,12 @@ def test_the_few_words_that_were_changed_since_are_told_as_edited(service: Here)
 def test_a_note_outside_the_index_is_not_opened(service: Here) -> None:
     (service.state.vault / "new.md").write_text(THEIRS, encoding="utf-8")
     with pytest.raises(NotFound):
-        service.ask(PROVENANCE, ProvenanceRequest(path="new.md"))
+        service.ask(PROVENANCE, _ProvenanceRequest(path="new.md"))
 
 
 def test_the_shares_of_each_month_are_those_of_its_entries(service: Here) -> None:
     vault = service.state.vault
-    service.ask(ACCEPT, AcceptedRequest(text=THEIRS, path="b.md"))
+    service.ask(ACCEPT, _AcceptedRequest(text=THEIRS, path="b.md"))
     (vault / "2026-10-03.md").write_text(f"{MINE}{THEIRS}", encoding="utf-8")
     (vault / "2026-10-04.md").write_text(MINE * 2, encoding="utf-8")
     (vault / "2026-11-01.md").write_text(MINE, encoding="utf-8")

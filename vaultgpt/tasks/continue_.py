@@ -59,7 +59,7 @@ class Continued(TypedDict):
     engine_problem: str | None  # why our own decoder did, where the settings name another
 
 
-class AcceptedRequest(Question):
+class _AcceptedRequest(Question):
     """Text of the mirror that the author took into a note."""
 
     text: str = Field(min_length=1)
@@ -324,7 +324,7 @@ async def _by_worker(opening: Opening, prompt: Prompt, hear: Hear) -> tuple[list
     return texts, usage
 
 
-def _accept(desk: Desk, asked: AcceptedRequest) -> Done:
+def _accept(desk: Desk, asked: _AcceptedRequest) -> Done:
     desk.ledger.emitted.accepted(asked.text, desk.now)
     return Done(ok=True)
 
@@ -342,7 +342,7 @@ ACCEPT = Task(
     "POST",
     "/v1/accepted",
     "The author took this text: it is never trained on",
-    AcceptedRequest,
+    _AcceptedRequest,
     Done,
     work=_accept,
     writes="ledger",

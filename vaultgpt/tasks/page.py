@@ -218,7 +218,7 @@ def _plain_english() -> str:
     return f" {' '.join(' '.join(norms(text)) for text in texts)} "
 
 
-class MonthRequest(Question):
+class _MonthRequest(Question):
     """A month that `months` of the page names: "2021-06", or "2021" where no more is known."""
 
     month: str = Field(pattern=r"^\d{4}(-\d{2})?$", description="As the page's months have it")
@@ -239,7 +239,7 @@ class _Month(TypedDict):
     notes: list[_MonthNote]
 
 
-def _month(desk: Desk, asked: MonthRequest) -> _Month:
+def _month(desk: Desk, asked: _MonthRequest) -> _Month:
     rows = [
         row
         for row in desk.ledger.entries.all()
@@ -307,7 +307,7 @@ MONTH = Task(
     "GET",
     "/v1/month",
     "The prose of a month's newest entries, to look for its surprises in",
-    MonthRequest,
+    _MonthRequest,
     _Month,
     work=_month,
 )

@@ -23,7 +23,7 @@ from vaultgpt.vault.reconcile import read_one, read_some
 _MOST_EDITED = 8  # words between two runs of the mirror's that were its own once, and were changed
 
 
-class ProvenanceRequest(Question):
+class _ProvenanceRequest(Question):
     """One note."""
 
     path: NotePath
@@ -37,7 +37,7 @@ class _OwnSpan(TypedDict):
     kind: Literal["mirror", "edited"]
 
 
-class Provenance(TypedDict):
+class _Provenance(TypedDict):
     """Whose words stand in a note. `sha256` is of its text with "\\n" line ends, in UTF-8."""
 
     path: str
@@ -74,7 +74,7 @@ def _words(text: str, spans: list[_OwnSpan]) -> Counter[str]:
     return words
 
 
-def _provenance(desk: Desk, asked: ProvenanceRequest) -> Provenance:
+def _provenance(desk: Desk, asked: _ProvenanceRequest) -> _Provenance:
     if asked.path not in desk.ledger.notes.stamps():
         raise NotFound("There is no such note in the index.")
     try:
@@ -84,7 +84,7 @@ def _provenance(desk: Desk, asked: ProvenanceRequest) -> Provenance:
     spans = _own_spans(text, desk.now, desk.ledger.emitted.lookup())
     plain = text.replace("\r\n", "\n").encode("utf-8", "surrogatepass")
     words = _words(text, spans)
-    return Provenance(
+    return _Provenance(
         path=asked.path,
         sha256=hashlib.sha256(plain).hexdigest(),
         words=len(split_words(text)),
@@ -142,7 +142,7 @@ PROVENANCE = Task(
     "GET",
     "/v1/notes/provenance",
     "Whose words stand in one note: the mirror's, edited or not",
-    ProvenanceRequest,
-    Provenance,
+    _ProvenanceRequest,
+    _Provenance,
     work=_provenance,
 )
