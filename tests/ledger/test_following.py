@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.vaults import HOUR, NOW, Vault, body, copies, of_note, prose
-from vaultgpt.corpus.runs import RunIndex
+from vaultgpt.corpus.runs import Hashes, RunIndex, WordHashes
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import VaultError
 from vaultgpt.ledger import Ledger
@@ -373,6 +373,44 @@ def test_what_status_tells_is_summed_once_until_a_row_changes(vault: Vault) -> N
         assert all(
             a != b for a, b in zip((totals, words, waits), (first[0], *first[2:]), strict=True)
         )
+
+
+def test_of_a_journal_in_one_file_what_changed_is_written_and_hashed_alone(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A journal of many days. 2. A day more. 3. A day that says more. 4. A tag for all. Result:
+    one row is made, then one is written, then all.
+    """
+    asked: list[str] = []
+    hashed: list[int] = []
+    of = WordHashes.of
+
+    def counted(words: WordHashes, some: Sequence[str]) -> Hashes:
+        hashed.append(len(some))
+        return of(words, some)
+
+    monkeypatch.setattr(WordHashes, "of", counted)
+    days = [f"## 2021-03-{day:02d}\n\n{prose(day)}\n" for day in range(1, 31)]
+    with Ledger.open(vault.state) as ledger:
+
+        def saved(text: str) -> tuple[int, int, int]:
+            asked.clear()
+            hashed.clear()
+            vault.write("journal.md", text, age_s=0)
+            ledger.follow(Rules(), NOW + HOUR)
+            begun = [sql.split(" SET note")[0].split(" (")[0] for sql in asked]
+            return begun.count("INSERT INTO entries"), begun.count("UPDATE entries"), len(hashed)
+
+        saved("\n".join(days[:-1]))
+        ledger.notes._db.sql.set_trace_callback(asked.append)
+        assert saved("\n".join(days)) == (1, 0, 1)
+        days[3] += prose("more") + "\n"
+        assert saved("\n".join(days)) == (0, 1, 1)
+        assert saved("---\ntags: [sea]\n---\n" + "\n".join(days)) == (0, 30, 0)
+        assert {row.tags for row in of_note(ledger, "journal.md")} == {("sea",)}
+        days[5], days[6] = days[5].replace(prose(6), prose(7)), days[6].replace(prose(7), prose(6))
+        made, written, _ = saved("---\ntags: [sea]\n---\n" + "\n".join(days))
+        assert (made, written) == (0, 2), "known words under another day are hashed when they must"
 
 
 def copied_and_edited(vault: Vault) -> None:

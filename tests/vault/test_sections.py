@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from tests.vault.helpers import covered, entry_of, kinds, note_of
@@ -224,3 +226,15 @@ def test_another_date_of_the_file_decides_the_order() -> None:
     assert dates(["4/3/2021", "4/5/2021"], "2021-03.md") == ["2021-03-04", "2021-05-04"]
     head = "---\ndate: 2021-03\n---\n"
     assert dates(["4/3/2021", "4/5/2021"], head=head) == ["2021-03-04", "2021-05-04"]
+
+
+def test_a_journal_goes_through_a_pipe_once() -> None:
+    days = "".join(
+        f"## 2021-03-{day:02d}\n\nOn day {day} it rained.\n" * 20 for day in range(1, 31)
+    )
+    for text in (days, f"---\ntags: [sea]\n---\n{days}", f"Before it all.\n\n{days}", "One day."):
+        note = note_of(text)
+        sent = pickle.dumps(note, protocol=5)
+        assert pickle.loads(sent) == note and note.text == text
+        twice = {**vars(note), "text": note.text + " "}
+        assert len(note.entries) == 1 or len(sent) < len(pickle.dumps(twice)) - 0.9 * len(text)

@@ -7,15 +7,17 @@ text. Knows nothing about SQLite.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vaultgpt.corpus import np
 from vaultgpt.corpus.runs import Hashes, WordHashes, run_hashes_of
 from vaultgpt.corpus.words import norms, split_words
 from vaultgpt.ledger.compact import as_unpacked, unpack_shingles
-from vaultgpt.ledger.schema import kept_id
+from vaultgpt.ledger.schema import kept_id, kept_text
 from vaultgpt.vault.entry import Entry
 
 _SHINGLE_WORDS = 5
@@ -142,7 +144,7 @@ class Read:
     entry: Entry
     place: bytes | str
     paragraphs: list[TextParagraph]
-    hashes: Hashes  # of all its normalised words
+    hashes: Hashes  # of all its normalised words; none before `hash_words`
     lengths: list[int]  # in such words, of each paragraph
     mtime: float
     row: int = 0  # of the entry; 0 for a new one
@@ -153,6 +155,14 @@ class Read:
         return sum(p.words for p in self.paragraphs)
 
     @property
+    def columns(self) -> tuple[Any, ...]:
+        """note, heading, place, date, tags and words as its row has them."""
+        entry = self.entry
+        heading = None if entry.heading is None else kept_text(entry.heading)
+        tags = json.dumps(list(entry.tags))  # in ASCII: a tag may hold half a surrogate
+        return self.note, heading, self.place, entry.date, tags, self.words
+
+    @property
     def pieces(self) -> list[Hashes]:
         """The hashes of each paragraph's words."""
         return np.split(self.hashes, np.cumsum(self.lengths)[:-1]) if self.lengths else []
@@ -161,14 +171,31 @@ class Read:
     def digests(self) -> list[bytes | str]:
         return [kept_id(p.digest) for p in self.paragraphs]
 
+    def hash_words(self, words: WordHashes) -> None:
+        """Have the hashes of its words, and not these themselves."""
+        if self.lengths:
+            return
+        self.paragraphs, hashes = [], [self.hashes]
+        for paragraph, plain in _paragraphs_with_words(*self.entry.document(), words.key):
+            self.paragraphs.append(paragraph)
+            hashes.append(words.of(plain))
+        self.lengths = [len(each) for each in hashes[1:]]
+        self.hashes = np.concatenate(hashes)
+
 
 def read_entry(
-    note: int, entry: Entry, place: bytes | str, mtime: float, words: WordHashes
+    note: int,
+    entry: Entry,
+    place: bytes | str,
+    mtime: float,
+    words: WordHashes,
+    known: Collection[bytes | str],
 ) -> Read:
-    """An entry as it is recorded, without its words."""
-    paragraphs, hashes = list[TextParagraph](), [np.zeros(0, dtype=np.uint64)]
-    for paragraph, plain in _paragraphs_with_words(*entry.document(), words.key):
-        paragraphs.append(paragraph)
-        hashes.append(words.of(plain))
-    lengths = [len(each) for each in hashes[1:]]
-    return Read(note, entry, place, paragraphs, np.concatenate(hashes), lengths, mtime)
+    """An entry as it is recorded; its words are not hashed yet where all paragraphs are `known`,
+    and it may be just as it was: of a journal in one file one day is new."""
+    read = Read(note, entry, place, [], np.zeros(0, dtype=np.uint64), [], mtime)
+    if known:
+        read.paragraphs = split_paragraphs(*entry.document(), words.key)
+    if not known or not all(digest in known for digest in read.digests):
+        read.hash_words(words)
+    return read

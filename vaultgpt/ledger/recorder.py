@@ -5,7 +5,6 @@ Knows the vault's nouns, no notes on the disk and nothing of transactions.
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,12 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultgpt.corpus import np
-from vaultgpt.corpus.runs import (
-    GUARD_WORDS,
-    Hashes,
-    WordHashes,
-    run_hashes_of,
-)
+from vaultgpt.corpus.runs import GUARD_WORDS, Hashes, WordHashes, run_hashes_of
 from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
 from vaultgpt.ledger.database import in_parts
 from vaultgpt.ledger.entries import Entries
@@ -127,13 +121,19 @@ class Recorder:
         )
         out = []
         self.touched |= self._present([n for n, scanned in notes if not scanned.judgement.used])
+        there = self._rows(
+            "SELECT t.digest FROM entries e JOIN paragraphs p ON p.entry = e.n "
+            "JOIN texts t ON t.n = p.text WHERE e.note IN",
+            [n for n, _ in notes],
+        )
+        known = {row["digest"] for row in there}
         for n, scanned in notes:
             if not scanned.judgement.used:
                 continue
             note, mtime = scanned.note, min(self.now, scanned.stamp.mtime_ns / 1e9)
             places = entry_places(note.entries, self.key)
             for entry, place in zip(note.entries, places, strict=True):
-                out.append(read_entry(n, entry, kept_id(place), mtime, self._words))
+                out.append(read_entry(n, entry, kept_id(place), mtime, self._words, known))
         return out
 
     def _texts_of(self, reads: Iterable[Read]) -> dict[bytes | str, sqlite3.Row]:
@@ -253,13 +253,18 @@ class Recorder:
             "ORDER BY p.entry, p.position",
         ):
             old.setdefault(row["entry"], []).append((row["text"], row["digest"]))
+        columns = "n, note, heading, place, date, tags, words, used, absent_since"
+        taken = [read.row for read in reads if read.row]
+        rows = self._rows(f"SELECT {columns} FROM entries WHERE n IN", taken)
+        before = {n: (*rest,) for n, *rest in rows}
         changed = []
         for read in reads:
             was = old.get(read.row, [])
-            if read.row and [digest for _, digest in was] == read.digests:
-                self._update(read)
-            else:
+            if not read.row or [digest for _, digest in was] != read.digests:
+                read.hash_words(self._words)
                 changed.append((read, was))
+            elif before[read.row] != (*read.columns, 1, None):
+                self._update(read)
         numbers = self._new_texts(changed, texts)
         self.fresh = [read for read, _ in changed]
         short = [tuple(read.digests) for read in self.fresh if len(read.hashes) < GUARD_WORDS]
@@ -369,25 +374,19 @@ class Recorder:
         self.runs = list(zip(runs, before, strict=True))
         return {n: ten for n, (forgotten, ten) in had.items() if forgotten}
 
-    def _columns(self, read: Read) -> tuple[Any, ...]:
-        entry = read.entry
-        heading = None if entry.heading is None else kept_text(entry.heading)
-        tags = json.dumps(list(entry.tags))  # in ASCII: a tag may hold half a surrogate
-        return read.note, heading, read.place, entry.date, tags, read.words
-
     def _update(self, read: Read) -> None:
         self.touched.add(read.row)
         self.db.execute(
             "UPDATE entries SET note=?, heading=?, place=?, date=?, tags=?, words=?, used=1, "
             "absent_since=NULL WHERE n=?",
-            (*self._columns(read), read.row),
+            (*read.columns, read.row),
         )
 
     def _insert(self, read: Read) -> None:
         made = self.db.execute(
             "INSERT INTO entries (note, heading, place, date, tags, words, id, first_seen, "
             "changed) VALUES (?,?,?,?,?,?,?,?,?)",
-            (*self._columns(read), secrets.token_bytes(8), int(self.now), int(read.mtime)),
+            (*read.columns, secrets.token_bytes(8), int(self.now), int(read.mtime)),
         )
         read.row = int(made.lastrowid or 0)
         if read.copy_of:  # a copy is held out, learned or forgotten with its original

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -105,6 +105,18 @@ class Note:
     def words(self) -> int:
         """Words of prose, counted when first asked for."""
         return sum(count_words(entry.prose) for entry in self.entries)
+
+    def __getstate__(self) -> dict[str, object]:
+        """For a pipe, without what the entries say together: of a journal of days all of it."""
+        state = dict(vars(self))
+        if "".join(entry.text for entry in self.entries) == self.text:
+            del state["text"]
+        return state
+
+    def __setstate__(self, state: Mapping[str, object]) -> None:
+        vars(self).update(state)
+        if "text" not in state:
+            vars(self)["text"] = "".join(entry.text for entry in self.entries)
 
 
 TOO_LONG = "reading it takes too long"
