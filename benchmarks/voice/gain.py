@@ -2,7 +2,7 @@
 
 Held-out bits per byte of base, LoRA round and full fine-tuning (as nanoGPT: AdamW with decay on
 matrices, cosine to a tenth, dropout, the best checkpoint by validation) on the same blocks. Of
-another base (--base FOLDER) a short journal is asked, full fine-tuning at several rates on a seed.
+another base (--base FOLDER) three journals are asked, full fine-tuning of one at several rates.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ BOUND = 0.95  # of full fine-tuning's gain
 # Mary MacLane after full fine-tuning at 1.5e-4, 3e-4, 6e-4, 1.2e-3: 1.472, 1.468, 1.483, 1.527 bits
 # per byte by an H200; Thoreau at 3e-4 and 6e-4: 1.431, 1.439.
 FULL_RATE = 3e-4
-OTHER, OTHER_SEEDS = "emily-dickinson", (1, 2, 3)  # of another base
+# Of another base: so many words of these (None: all), three seeds; the second is tuned whole too.
+OTHERS = {"amiel": 10_000, "emily-dickinson": None, "kingsford-dreams": 30_000}
+OTHER_SEEDS, OTHER_WHOLE = (1, 2, 3), "emily-dickinson"
 OTHER_RATES = (3e-5, 1e-4, 3e-4)  # on its first seed
-WORDS = {OTHER: 30e3, "thoreau": 262e3, "hawthorne": 533e3, "mixed-three-authors": 376e3}
+WORDS = {
+    "emily-dickinson": 30e3,
+    "thoreau": 262e3,
+    "hawthorne": 533e3,
+    "mixed-three-authors": 376e3,
+}
 TOKENS_PER_S, OTHER_TOKENS_PER_S = 4_500.0, 500.0
 DROPOUT, DECAY, BETAS = 0.1, 0.1, (0.9, 0.95)  # decay of matrices
 WARM, FLOOR = 0.05, 0.1  # of the steps; of the peak rate, at the end of the cosine
@@ -44,8 +51,12 @@ WARM, FLOOR = 0.05, 0.1  # of the steps; of the peak rate, at the end of the cos
 
 def cases(options: Options) -> list[Case]:
     if options.base != PEBBLE:
-        asked = [(seed, None) for seed in OTHER_SEEDS] + [(1, rate) for rate in OTHER_RATES]
-        return [_case(options, OTHER, seed, rate, OTHER_TOKENS_PER_S) for seed, rate in asked]
+        lora = [(name, seed, None) for name in OTHERS for seed in OTHER_SEEDS]
+        full = [(OTHER_WHOLE, OTHER_SEEDS[0], rate) for rate in OTHER_RATES]
+        return [
+            _case(options, name, seed, rate, OTHER_TOKENS_PER_S, OTHERS[name])
+            for name, seed, rate in (*lora, *full)
+        ]
     return [
         _case(options, name, seed, rate, TOKENS_PER_S)
         for name in JOURNALS
@@ -54,13 +65,20 @@ def cases(options: Options) -> list[Case]:
     ]
 
 
-def _case(options: Options, name: str, seed: int, rate: float | None, tokens_per_s: float) -> Case:
-    cost = training_s(WORDS.get(name, 110e3), tokens_per_s) + 40
-    journal = Journal(options.data / name)
+def _case(
+    options: Options,
+    name: str,
+    seed: int,
+    rate: float | None,
+    tokens_per_s: float,
+    words: int | None = None,
+) -> Case:
+    cost = training_s(words or WORDS.get(name, 110e3), tokens_per_s) + 40
+    journal = Journal(options.data / name, words)
     if rate is None:
-        return Case(name, seed, "lora", cost, lambda: _lora(options, journal, seed))
+        return Case(journal.name, seed, "lora", cost, lambda: _lora(options, journal, seed))
     what = "full" if rate == FULL_RATE else f"full {rate:g}"
-    return Case(name, seed, what, cost, lambda: _full(options, journal, seed, rate))
+    return Case(journal.name, seed, what, cost, lambda: _full(options, journal, seed, rate))
 
 
 def _lora(options: Options, journal: Journal, seed: int) -> Figures:

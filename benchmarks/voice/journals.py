@@ -33,18 +33,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Journal:
-    """One journal in the data folder."""
+    """One journal in the data folder; of a longer one a draw of `most_words`, always the same."""
 
     folder: Path
+    most_words: int | None = None
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.folder.name + ("" if self.most_words is None else f"-{self.most_words}")
 
     @cached_property
     def notes(self) -> tuple[ScannedNote, ...]:
         """The notes that vaultgpt would use, by path."""
         found = [n for n in read_vault(self.folder, Rules()).read if n.judgement.used]
+        if self.most_words is not None:
+            found = first_words(found, self.most_words, 1)
         return tuple(sorted(found, key=lambda n: n.note.path))
 
     @cached_property
