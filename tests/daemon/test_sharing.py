@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from tests.daemon.conftest import until
 from tests.daemon.household import ASKED, LONG, Vault, alone
@@ -27,7 +28,7 @@ from vaultgpt.daemon.every import _Pulse, _SharedEngine
 from vaultgpt.errors import NotFound, WorkerDied
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons
-from vaultgpt.mirror.sharing import _Pen, _Sessions, _Turn
+from vaultgpt.mirror.sharing import _Pen, _Session, _Sessions, _Turn
 from vaultgpt.settings import Mirror
 from vaultgpt.wire import frame_of
 from vaultgpt.workers.mirror import SHARED, Opening
@@ -420,6 +421,30 @@ async def test_an_engine_of_another_version_is_refused_and_told_of(
 def test_of_vaults_that_come_at_once_the_first_sets_the_threads() -> None:
     sessions = _Sessions()
     sessions._open = 2  # both are taken up before either has said what it wants
-    assert [sessions._sets_threads() for _ in range(3)] == [True, False, False]
+    assert [sessions._count_threads(wanted) for wanted in (4, 1, 2)] == [4, 4, 4]
     sessions._open = 1
-    assert sessions._sets_threads()
+    assert sessions._count_threads(2) == 2
+
+
+def test_a_session_that_begins_while_another_packs_has_the_threads_of_all() -> None:
+    """1. Who packs layers has left torch at one thread. 2. A session begins, in a thread of its
+    own. Result: it has as many as the others; it would keep that one for as long as it lives."""
+    found: list[int] = []
+    ours, theirs = socket.socketpair()
+
+    def begin() -> None:
+        found.append(torch.get_num_threads())
+        _Session(ours, _Turn(), lambda: 1.0, Commons, lambda wanted: 3)._own(Mirror())
+        found.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+        ours.close()
+        theirs.close()
+    assert found == [1, 3]

@@ -151,12 +151,12 @@ class _Session(Worker):
         turn: _Turn,
         share: Callable[[], float],
         commons: Callable[[], Commons],
-        sets_threads: Callable[[], bool],
+        count_threads: Callable[[int], int],
     ) -> None:
         """`share` is its part of the memory for prompts, `commons` what is read once for all;
-        `sets_threads` tells whether this process's threads are its to set."""
+        `count_threads` tells how many threads it has in place of what it wants."""
         self._turn, self._connection = turn, connection
-        self._share, self._commons, self._sets_threads = share, commons, sets_threads
+        self._share, self._commons, self._count_threads = share, commons, count_threads
         inbox = _YieldingInbox(cast("IO[bytes]", connection.makefile("rb")), turn)
         super().__init__(inbox, cast("IO[bytes]", _SessionOutput(connection, turn)), _Pen(turn))
 
@@ -197,9 +197,9 @@ class _Session(Worker):
             self._turn.leave()
 
     def _own(self, settings: Mirror) -> Engine:
-        # Else the others' work made cores look taken, and it is not ours to change.
-        if not self._sets_threads():
-            self._threads = 0
+        # Torch has a count for each thread and gives a new one whatever the last that set it took,
+        # be it who packs a layer.
+        self._threads = self._count_threads(self._threads)
         engine = super()._own(settings)
         engine.aside, engine.prefixes.share = self._turn.aside, self._share
         engine.commons = self._commons()
@@ -215,7 +215,7 @@ class _Sessions:
         self._turn, self._open = _Turn(), 0  # counted by the main thread alone
         self._lock = threading.Lock()
         self._common: list[Commons] = []
-        self._threads_set = False
+        self._threads: int | None = None  # of each session; 0: torch's own
         self._left, self._leave = os.pipe()
 
     def serve(self, listener: socket.socket) -> None:
@@ -235,11 +235,13 @@ class _Sessions:
         run = threading.Thread(target=self._run, args=(connection,), name="session", daemon=True)
         run.start()
 
-    def _sets_threads(self) -> bool:
-        """Whether who asks may set them: the first that opens, or one that is alone."""
+    def _count_threads(self, wanted: int) -> int:
+        """As many as the first that opened wanted, or who is alone: to the others its work makes
+        cores look taken."""
         with self._lock:
-            free, self._threads_set = not self._threads_set or self._open < 2, True
-            return free
+            if self._threads is None or self._open < 2:
+                self._threads = wanted
+            return self._threads
 
     def _share(self) -> float:
         return 1 / max(1, self._open)
@@ -254,7 +256,7 @@ class _Sessions:
 
     def _run(self, connection: socket.socket) -> None:
         try:
-            mine = self._share, self._commons, self._sets_threads
+            mine = self._share, self._commons, self._count_threads
             _Session(connection, self._turn, *mine).serve()
             gc.collect()  # what it held goes to the system, not to the process for later
             trim_heap()
