@@ -38,7 +38,7 @@ from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segm
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item
 from vaultgpt.training.trainer import run_job
-from vaultgpt.wire import Hear, Piece, Prompt, Usage
+from vaultgpt.wire import Hear, Piece, Prompt, ReportRow, Usage
 
 Job = dict[str, Any]
 HOUR_S = 3_600.0
@@ -77,14 +77,14 @@ def learn(
 
     def trainer(
         job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
-    ) -> dict[str, Any]:
+    ) -> ReportRow:
         if tamper is not None:
             job = json.loads(job_path.read_text(encoding="utf-8"))
             tamper(job)
             job_path.write_text(json.dumps(job), encoding="utf-8")
         report = run_job(job_path, lambda event: None, stop)
         left(job_path.parent / "out")
-        return dict(report.to_json())
+        return report.to_json()
 
     clock = time.time if now is None else (lambda: now)
     return run_round(

@@ -24,6 +24,7 @@ from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Settings, Training
 from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.trainer import run_job
+from vaultgpt.wire import ReportRow
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "vault"
 Job = dict[str, Any]
@@ -74,11 +75,11 @@ def learn(state: VaultState, tamper: Callable[[Job], None]) -> RoundAnswer:
         stop: threading.Event,
         *,
         settings: Training,
-    ) -> dict[str, Any]:
+    ) -> ReportRow:
         job = json.loads(job_path.read_text(encoding="utf-8"))
         tamper(job)
         job_path.write_text(json.dumps(job), encoding="utf-8")
-        return dict(run_job(job_path, on_progress, stop).to_json())
+        return run_job(job_path, on_progress, stop).to_json()
 
     settings = with_option(Settings(), "training.device", "cpu")
     return run_round(state, settings, manual=True, trainer=trainer, now=lambda: 1_700_000_000.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from vaultgpt.rounds.outcome import RoundAnswer
 from vaultgpt.rounds.run import run_round
 from vaultgpt.settings import Training
 from vaultgpt.training.round import Item, Job, Report, SegmentScores
-from vaultgpt.wire import ForetoldRow, Hear
+from vaultgpt.wire import ForetoldRow, Hear, ReportRow
 
 
 def scores(items: list[Item], models: dict[str, float], seed: int = 1) -> SegmentScores:
@@ -63,7 +63,7 @@ class FakeTrainer:
         stop: threading.Event,
         *,
         settings: Training,
-    ) -> Mapping[str, object]:
+    ) -> ReportRow:
         self.texts.append(job_path.read_text(encoding="utf-8"))
         job = Job.from_json(json.loads(self.texts[-1]))
         self.jobs.append(job)

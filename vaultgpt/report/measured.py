@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import cast
 
@@ -36,7 +36,7 @@ def measure_voice(
     now: Callable[[], float],
     on_progress: Hear = lambda event: None,
     stop: threading.Event | None = None,
-    process: JobRunner | None = None,
+    process: JobRunner[Mapping[str, object]] | None = None,
 ) -> VoiceFigures | None:
     """The figures of the active generation, measured unless they are known; None without one.
 
@@ -60,7 +60,7 @@ def _measure(
     now: Callable[[], float],
     on_progress: Hear,
     stop: threading.Event,
-    process: JobRunner | None,
+    process: JobRunner[Mapping[str, object]] | None,
 ) -> VoiceFigures | None:
     if (active := ledger.generations.active()) is None:
         return None
@@ -91,7 +91,7 @@ def _run(
     job: VoiceJob,
     on_progress: Hear,
     stop: threading.Event,
-    process: JobRunner | None,
+    process: JobRunner[Mapping[str, object]] | None,
 ) -> VoiceFigures:
     folder = state.staging / "voice"
     shutil.rmtree(folder, ignore_errors=True)

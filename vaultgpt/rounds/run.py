@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from vaultgpt.bases.estimate import BaseInfo, require_disk_and_memory
 from vaultgpt.bases.hashes import verify
@@ -72,7 +71,7 @@ def run_round(
     on_progress: Hear = lambda event: None,
     stop: threading.Event | None = None,
     now: Callable[[], float],
-    trainer: JobRunner | None = None,
+    trainer: JobRunner[ReportRow] | None = None,
     in_use: Callable[[], bool] = lambda: False,
     base: BaseInfo | None = None,
     on_promoted: Callable[[str], None] = lambda generation: None,
@@ -139,7 +138,9 @@ class _Run:
         self.learns_here = True
         self.found: Due | None = None
 
-    def go(self, trainer: JobRunner, on_progress: Hear, stop: threading.Event) -> RoundAnswer:
+    def go(
+        self, trainer: JobRunner[ReportRow], on_progress: Hear, stop: threading.Event
+    ) -> RoundAnswer:
         if self.asked.fresh and self.asked.manual and self.ledger.paused():
             self.ledger.resume()
         anew = self._scan(whole=self.asked.fresh or paused_round(self.ledger) is not None)
@@ -352,13 +353,13 @@ class _Run:
             shutil.rmtree(self.state.staging / f"r{row.number:06d}", ignore_errors=True)
 
     def _train(
-        self, trainer: JobRunner, folder: Path, on_progress: Hear, stop: threading.Event
+        self, trainer: JobRunner[ReportRow], folder: Path, on_progress: Hear, stop: threading.Event
     ) -> Report:
         if isinstance(self.base, Base):
             verify(self.base)  # bytes that rotted since would be learned on
         answer = trainer(folder / "job.json", on_progress, stop, settings=self.settings.training)
         try:
-            return Report.from_json(cast(ReportRow, answer))
+            return Report.from_json(answer)
         except (KeyError, TypeError):
             raise TrainingError("The trainer's report can't be read.", "Run it again.") from None
 

@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -158,14 +158,14 @@ def run_elsewhere(
     settings: Training,
     machine: Lender,
     polite: Callable[[], bool] = lambda: True,
-) -> Mapping[str, object]:
+) -> ReportRow:
     """As run_trainer, but for the learning itself. TrainingError where that machine fails.
 
     What lies there is erased in the end, whatever it is. Where it could not be reached, the next
     round of the same job goes on from there; a machine erases by itself what is a day old.
     """
 
-    def local(part: RoundPart) -> Mapping[str, object]:
+    def local(part: RoundPart) -> ReportRow:
         return run_trainer(job_path, on_progress, stop, settings=settings, polite=polite, part=part)
 
     return _Errand(job_path, on_progress, stop, settings, machine, local).run()
@@ -181,7 +181,7 @@ class _Errand:
         stop: threading.Event,
         settings: Training,
         machine: Lender,
-        local: Callable[[RoundPart], Mapping[str, object]],
+        local: Callable[[RoundPart], ReportRow],
     ) -> None:
         self.folder, self.hear, self.stop = job_path.parent, on_progress, stop
         self.settings, self.machine, self.local = settings, machine, local
@@ -213,8 +213,7 @@ class _Errand:
                 raise
             left = f"what {self.machine.host} was lent, sealed, could not be erased there yet"
         spent_s = time.monotonic() - began
-        finished = self.local({"part": "finish", "key": self.key, "spent_s": spent_s})
-        report = cast(ReportRow, finished)
+        report = self.local({"part": "finish", "key": self.key, "spent_s": spent_s})
         report["learning"]["machine"] = self.machine.host
         report["notes"] += [left] if left else []
         return report

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import psutil
 
@@ -23,7 +23,7 @@ from vaultgpt.children import command, environment, exit_meaning, spawn_options
 from vaultgpt.errors import ErrorAnswer, TrainingError, error_of
 from vaultgpt.settings import Training
 from vaultgpt.training.round import RoundPart, TrainerOrder, of_machine
-from vaultgpt.wire import DoneAnswer, Hear, ProgressEvent, read_frame, write_frame
+from vaultgpt.wire import DoneAnswer, Hear, ProgressEvent, ReportRow, read_frame, write_frame
 from vaultgpt.workers.process import RoundStopped
 
 _TERMINATE_AFTER_S = 2.0
@@ -84,12 +84,15 @@ def _always() -> bool:
     return True
 
 
-class JobRunner(Protocol):
-    """run_trainer, run_voice, or a test's own."""
+_A_co = TypeVar("_A_co", covariant=True)
+
+
+class JobRunner(Protocol[_A_co]):
+    """run_trainer, run_voice, or a test's own; answers the figures of its kind of job."""
 
     def __call__(
         self, job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
-    ) -> Mapping[str, object]: ...
+    ) -> _A_co: ...
 
 
 def run_voice(
@@ -113,8 +116,8 @@ def run_trainer(
     program: Sequence[str] | None = None,
     polite: Callable[[], bool] = _always,
     part: RoundPart | None = None,
-) -> Mapping[str, object]:
-    """Carry out the job, or a part of it; its ReportRow, as far as one can trust a process.
+) -> ReportRow:
+    """Carry out the job, or a part of it; its report, as far as one can trust a process.
 
     It runs at the lowest priority from the moment that `polite` says so; there is no way back.
     RoundStopped once `stop` was set; the worker's own VaultGPTError; TrainingError when it died.
@@ -122,7 +125,8 @@ def run_trainer(
     learns = part is None or part["part"] == "sealed"
     if program is None and learns and settings.processes > 1:
         program = _several(settings.processes, command(_TRAINER.module))
-    return _run(_TRAINER, job_path, on_progress, stop, settings, program, polite, part)
+    report = _run(_TRAINER, job_path, on_progress, stop, settings, program, polite, part)
+    return cast(ReportRow, report)
 
 
 def _several(processes: int, program: Sequence[str]) -> list[str]:
