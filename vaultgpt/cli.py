@@ -136,8 +136,17 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
+def _all_streams() -> None:
+    """What was closed as we were started, as by `>&-`, reads and writes nothing: no file of ours
+    gets its descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main() -> None:
     """Do what the command line says."""
+    _all_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # Windows' pipes and old locales lack most letters
         sys.stdout.reconfigure(errors="replace")
     no_core()

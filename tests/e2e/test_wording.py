@@ -255,6 +255,10 @@ def test_what_is_typed_slightly_wrong_is_answered_with_what_was_meant(
     (vault / "Herons.md").symlink_to("nowhere.md")
     near = cli("why", "Herons.md", "--vault", str(vault)).err
     assert "Did you mean Journal/Heron.md?" in near, "not the link itself, which leads nowhere"
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(vault / "Heronn.md")
+        near = cli("why", "Heronn.md", "--vault", str(vault)).err
+        assert "Did you mean Journal/Heron.md?" in near, "not the pipe itself, which is no note"
     assert "Journal is a folder. Give one note" in cli("forget", "Journal", "--yes").err
     assert "There is no voice" in cli("activate", "g000009", str(vault)).err
     both = cli("continue", "--note", "Journal/Heron.md", "--text", "x")
@@ -262,3 +266,36 @@ def test_what_is_typed_slightly_wrong_is_answered_with_what_was_meant(
     inner = vault / "Journal"
     assert f"vaultgpt remove {inner}" in cli("init", str(inner)).err
     assert "--vault VAULT" in cli("status").err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a shell's and Linux's")
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
+def test_a_stream_that_is_closed_or_takes_nothing_brings_no_traceback(
+    cli: Cli, tmp_path: Path, streams: str
+) -> None:
+    """1. A vault. 2. Commands whose answer can't be written, and one that reads what was closed.
+    Result: a closed stream is as /dev/null; one that is full is an error of one line."""
+    vault = tmp_path / "notes"
+    vault.mkdir()
+    (vault / "Heron.md").write_text("I saw the heron again at the pool today.\n")
+    assert cli("init", str(vault)).status == 0
+    asked = {
+        "status": ["status", str(vault), "--json"],
+        "why": ["why", str(vault / "Hern"), "--json"],
+        "continue": ["continue", str(vault), "--text", "-", "--max-tokens", "2", "--json"],
+    }
+    full = streams == ">/dev/full"
+    for name, words in asked.items():
+        line = f'exec "$0" -m vaultgpt "$@" {streams}' + (" <&-" if name == "continue" else "")
+        done = subprocess.run(
+            ["sh", "-c", line, sys.executable, *words],
+            env={**os.environ, "VAULTGPT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr and "unexpected" not in done.stdout + done.stderr
+        assert done.returncode == (full or name == "why"), (name, done.stderr)
+        assert done.stderr.count("error:") == full, (name, done.stderr)

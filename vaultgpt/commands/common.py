@@ -9,11 +9,12 @@ import functools
 import json
 import os
 import re
+import stat
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -129,8 +130,10 @@ def say_error(error: VaultGPTError, as_json: bool = False) -> None:
     """The message in red and its mend on one line of standard error, or one object on output."""
     if as_json:
         fields = {"message": error.message, "hint": error.mend or None, "code": error.code}
-        print_json({"error": fields})
-        return
+        with suppress(OSError):
+            print_json({"error": fields})
+            return
+        _leave_quietly()  # nothing can be written there, at exit neither: a terminal may show it
     err.print("error:", style="bold red", end=" ")
     err.print(str(error), markup=False)
 
@@ -248,8 +251,8 @@ def _named_like(note: Path, vault: Path) -> str | None:
     names: dict[str, str] = {}
     for found in islice(vault.rglob("*.md"), _MOST_NAMES):
         path = found.relative_to(vault)
-        if found.is_symlink():
-            continue  # where it leads to nothing it is named just as what was asked for
+        if not stat.S_ISREG(found.lstat().st_mode):
+            continue  # a link to nothing, or a pipe: it may be named just as what was asked for
         if not any(part.startswith(".") for part in path.parts):
             names.setdefault(found.stem.lower(), path.as_posix())
     wanted = note.name.lower().removesuffix(".md")
