@@ -3,11 +3,13 @@
 python -m benchmarks.swap [BASE ...] [--swaps 6] (names or folders)
 A daemon a base, over a vault whose two voices are random factors of the size that a round leaves.
 Each change is to a voice that no process has seen, a copy of one of the two, in turns, for the
-engine keeps the last three. Each client asks the same seeded question over and over.
+engine keeps the last three. Each client asks the same seeded question over and over; in int8 the
+answer hangs on who asked that voice before, so that those in every order are known.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -15,6 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,12 +148,12 @@ def first_text_s(vault: Vault) -> float:
 def swapped(vault: Vault, swaps: int) -> dict[str, Any]:
     """How soon each new voice is had, and what the clients were told meanwhile."""
     copies = {voice: drawn for drawn, voice in enumerate(vault.voices)}  # writes as one of the two
-    load, known, had, told = Load(), {}, [], []
+    load, known, had, told = Load(), defaultdict[tuple[int, int], set[str]](set), [], []
     with serving(vault.state) as (_, daemon):
-        for voice, drawn in copies.items():
-            daemon.post(f"/v1/generations/{voice}/activate", {})
-            for number in range(CLIENTS):
-                known[drawn, number] = load.ask(daemon, number)[1]
+        for drawn, order in itertools.product((0, 1), itertools.permutations(range(CLIENTS))):
+            daemon.post(f"/v1/generations/{vault.publish(drawn)}/activate", {})
+            for number in order:
+                known[drawn, number].add(load.ask(daemon, number)[1])
         threads = [
             threading.Thread(target=load.go_on, args=(daemon, n), daemon=True)
             for n in range(CLIENTS)
@@ -176,7 +179,7 @@ def swapped(vault: Vault, swaps: int) -> dict[str, Any]:
         "told_s": sorted(round(s, 2) for s in told),
         "answers": len(load.answers),
         "failures": len(load.failures),
-        "mixed": sum(text != known[copies[voice], n] for _, n, voice, text in load.answers),
+        "mixed": sum(text not in known[copies[voice], n] for _, n, voice, text in load.answers),
     }
 
 
