@@ -341,6 +341,9 @@ async def test_all_is_compared_rarely_where_that_takes_long_and_a_watcher_tells(
         for took_s, between_s in ((0.01, 300.0), (2.0, 800.0), (60.0, 3600.0)):
             loop._whole_s = took_s
             assert loop._between() == between_s
+        loop.problems["vault"] = "The vault could not be read."
+        assert loop._between() == 300.0, "what failed is tried again when it always was"
+        del loop.problems["vault"]
         loop.settings = with_option(settings, "schedule.reconcile_s", 86_400)
         assert loop._between() == 86_400
         loop.settings = settings

@@ -107,6 +107,9 @@ def test_several_vaults_are_listed_and_one_inside_another_is_said(cli: Cli, tmp_
     assert cli("init", str(outer)).status == cli("init", str(other)).status == 0
     inner = cli("init", str(outer / "inner"))
     assert inner.status == 0 and "lies inside the vault" in inner.err
+    above = cli("init", str(tmp_path), "--no-plugin")
+    assert above.status == 1 and "state folder would lie inside" in above.err
+    assert "set up too" not in above.err, "nothing was set up there"
     told = cli("status")
     assert told.status == 1 and "Several vaults" in told.err
     assert all(str(p) in told.err for p in (outer, other, outer / "inner"))

@@ -69,9 +69,9 @@ def init(
     if (given := vault or vault_argument) is None:
         raise UsageError("Say which folder holds your notes.", "`vaultgpt init VAULT`.")
     real = real_vault(given)
+    state = create_state(real, adopt=_adopted(real, adopt, anew, as_json))
     if said := nested(real):
         err.print(said, style="yellow", markup=False)
-    state = create_state(real, adopt=_adopted(real, adopt, anew, as_json))
     with progress(as_json) as bar:
         if base:
             fetched = fetch_base(base, state, bar)

@@ -95,9 +95,10 @@ class VaultLoop:
                 self._hint.stop()
 
     def _between(self) -> float:
-        """Seconds between two comparisons of all: rarer, where they take long and are watched."""
+        """Seconds between two comparisons of all: rarer, where they take long and are watched, and
+        the last one did not fail."""
         every = self.settings.schedule.reconcile_s
-        if self._hint is None or not self._hint.healthy():
+        if self._hint is None or not self._hint.healthy() or "vault" in self.problems:
             return every
         return max(every, min(_RARELY_S, self._whole_s / _SHARE))
 
