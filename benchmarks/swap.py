@@ -147,11 +147,13 @@ def first_text_s(vault: Vault) -> float:
 
 def swapped(vault: Vault, swaps: int) -> dict[str, Any]:
     """How soon each new voice is had, and what the clients were told meanwhile."""
-    copies = {voice: drawn for drawn, voice in enumerate(vault.voices)}  # writes as one of the two
     load, known, had, told = Load(), defaultdict[tuple[int, int], set[str]](set), [], []
-    with serving(vault.state) as (_, daemon):
-        for drawn, order in itertools.product((0, 1), itertools.permutations(range(CLIENTS))):
-            daemon.post(f"/v1/generations/{vault.publish(drawn)}/activate", {})
+    orders = itertools.product((0, 1), itertools.permutations(range(CLIENTS)))
+    fresh = [(vault.publish(drawn), drawn, order) for drawn, order in orders]
+    copies = {voice: drawn for voice, drawn, _ in fresh}  # each writes as one of the two
+    with serving(vault.state) as (_, daemon):  # which clears what is staged when it starts
+        for voice, drawn, order in fresh:
+            daemon.post(f"/v1/generations/{voice}/activate", {})
             for number in order:
                 known[drawn, number].add(load.ask(daemon, number)[1])
         threads = [
