@@ -215,6 +215,10 @@ async def test_a_body_over_the_limit_is_413_also_when_it_is_compressed(api: Api)
         headers={**json_type, "Content-Encoding": "gzip"},
     )
     assert status == 413
+    status, body, _ = await api.post(
+        "/v1/completions", data=b'{"prompt":"x"}', headers={**json_type, "Content-Encoding": "gzip"}
+    )
+    assert status == 400 and "Content-Encoding" in body["error"]["message"]
     assert not api.service.prompts
 
 

@@ -136,11 +136,16 @@ async def parse(request: web.Request, model: type[_M]) -> _M:
     """
     try:
         async with asyncio.timeout(_BODY_S):
-            data = await request.read() or b"{}"
+            data = await request.read()
     except TimeoutError:
         raise _TooSlow("The body did not come in time.") from None
     except web.HTTPRequestEntityTooLarge:
         raise _TooLarge("The body is too large.", "`server.max_body_kb` sets the limit.") from None
+    except web.RequestPayloadError:
+        data = b""
+    if not data and request.content_length:  # it may come as nothing too
+        raise BadRequest("The body can't be read: is it packed as its Content-Encoding says?")
+    data = data or b"{}"
     try:
         if request.match_info:
             Nothing.model_validate_json(data)

@@ -260,7 +260,7 @@ class CompletionRequest(WarmRequest):
     @model_validator(mode="after")
     def _same_meaning(self) -> CompletionRequest:
         if self.logit_bias:
-            raise ValueError("logit_bias is not offered")
+            raise ValueError("it is not offered to bias logits")
         if self.written < (self.n or 1):
             raise ValueError("`best_of` must be at least `n`")
         if self.stream and self.written > (self.n or 1):
