@@ -32,7 +32,8 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bar a note's words at once, and train anew without it. The note itself is not touched."""
+    """Bar a note's words at once, and train anew without it. The note stays as it is, and a hotkey
+    in it still writes on."""
     state, path = locate_note(note, vault)
     confirm("Forget this note? It can't be learned again.", yes)
     answer = vault_service(state).ask(FORGET, ForgetRequest(path=path))
