@@ -219,6 +219,9 @@ async def test_a_body_over_the_limit_is_413_also_when_it_is_compressed(api: Api)
         "/v1/completions", data=b'{"prompt":"x"}', headers={**json_type, "Content-Encoding": "gzip"}
     )
     assert status == 400 and "Content-Encoding" in body["error"]["message"]
+    parts = ("Host: localhost", AUTH, "Content-Type: application/json", "Content-Encoding: gzip")
+    pieces = request("/v1/completions", *parts, "Transfer-Encoding: chunked", method="POST")
+    assert b" 400 " in await api.raw(pieces + b"2\r\n{}\r\n0\r\n\r\n")
     assert not api.service.prompts
 
 

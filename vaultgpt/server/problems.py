@@ -21,6 +21,7 @@ from vaultgpt.tasks.request import Nothing
 
 _M = TypeVar("_M", bound=BaseModel)
 _BODY_S = 10.0
+_PACKED_OTHERWISE = "The body can't be read: is it packed as its Content-Encoding says?"
 _ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _HALF = re.compile("[\ud800-\udfff]")
 _KEY = re.compile(r"[A-Za-z_]{1,40}")
@@ -142,9 +143,9 @@ async def parse(request: web.Request, model: type[_M]) -> _M:
     except web.HTTPRequestEntityTooLarge:
         raise _TooLarge("The body is too large.", "`server.max_body_kb` sets the limit.") from None
     except web.RequestPayloadError:
-        data = b""
-    if not data and request.content_length:  # it may come as nothing too
-        raise BadRequest("The body can't be read: is it packed as its Content-Encoding says?")
+        raise BadRequest(_PACKED_OTHERWISE) from None
+    if not data and request.content_length:  # so it is where the packing is cut short
+        raise BadRequest(_PACKED_OTHERWISE)
     data = data or b"{}"
     try:
         if request.match_info:
