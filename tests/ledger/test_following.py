@@ -375,6 +375,32 @@ def test_what_status_tells_is_summed_once_until_a_row_changes(vault: Vault) -> N
         )
 
 
+def test_words_are_not_kept_of_before_a_note_that_another_process_records(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Usable words are asked for. 2. Meanwhile, once the copies are known, another process
+    records a copy. Result: whoever asks afterwards is told the words without it."""
+    find = Entries.find_copies
+
+    def and_then(entries: Entries) -> None:
+        find(entries)
+        monkeypatch.setattr(Entries, "find_copies", find)
+        vault.write("again.md", body("long"), age_s=0)
+        with Ledger.open(vault.state) as other:
+            other.follow(Rules(), NOW + HOUR)
+
+    with Ledger.open(vault.state) as ledger:
+        vault.write("long.md", body("long"), age_s=0)
+        ledger.follow(Rules(), NOW)
+        once = ledger.entries.usable_words(copies=False)
+        vault.write("other.md", body("other"), age_s=0)
+        ledger.follow(Rules(), NOW + HOUR)
+        monkeypatch.setattr(Entries, "find_copies", and_then)
+        ledger.entries.usable_words(copies=False)
+        then = ledger.entries.usable_words(copies=False)
+        assert then - once == len(body("other").split())
+
+
 def test_of_a_journal_in_one_file_what_changed_is_written_and_hashed_alone(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

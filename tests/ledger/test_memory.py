@@ -133,14 +133,36 @@ def test_a_kill_between_memory_and_database_forgets_all_the_same(vault: Vault) -
     with Ledger.open(vault.state) as ledger:
         vault.record(ledger)
         path = next(e.path for e in ledger.entries.all())
+    _forget_and_die(vault, path)
+    with Ledger.open(vault.state) as ledger:
+        assert [e.path for e in ledger.entries.all() if e.forgotten] == [path]
+
+
+def _forget_and_die(vault: Vault, path: str) -> None:
+    """A process that is killed once its line stands and before the database commits."""
     if (child := os.fork()) == 0:
         ledger = Ledger.open(vault.state)
         ledger.forgotten._bar_entry = lambda *_: os._exit(9)  # type: ignore[method-assign]
         ledger.forgotten.add(path, NOW)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the process that is killed is forked")
+def test_who_is_there_when_a_line_is_made_up_for_keeps_no_older_figure(vault: Vault) -> None:
+    """1. A daemon has asked for the vault's totals. 2. Another process's `forget` is killed before
+    the database commits. 3. The daemon writes something from which nothing is computed, and so
+    makes up for the line. Result: totals are those without the note, now and when opened again.
+    """
     with Ledger.open(vault.state) as ledger:
-        assert [e.path for e in ledger.entries.all() if e.forgotten] == [path]
+        vault.record(ledger)
+        path, before = next(e.path for e in ledger.entries.all()), ledger.notes.totals()
+        _forget_and_die(vault, path)
+        ledger.notes._db.note("something", "else")
+        after = ledger.notes.totals()
+        assert after == ledger.notes._totals() != before
+    with Ledger.open(vault.state) as ledger:
+        assert ledger.notes.totals() == after
 
 
 def test_a_newer_schema_is_refused_in_one_line(vault: Vault) -> None:

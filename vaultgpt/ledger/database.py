@@ -82,10 +82,10 @@ class Database:
             self._depth = 1
             mark = None
             try:
-                self._agree()
+                replayed = self._agree()
                 mark = self.memory.mark()
                 yield self.sql
-                if touch:
+                if touch or replayed:
                     self.set_meta("version", str(int(self.meta("version") or 0) + 1))
                 self.sql.execute("COMMIT")
             except BaseException:
@@ -173,10 +173,11 @@ class Database:
             with self.write():
                 pass
 
-    def _agree(self) -> None:
+    def _agree(self) -> bool:
+        """Whether the tables lacked anything of memory.jsonl, as `catch_up` says."""
         self.memory.refresh()
         if self.memory.digest == self.meta("memory_digest"):
-            return
+            return False
         done, known = int(self.meta("memory_line") or 0), self.meta("memory_sum")
         lines = self.memory.read()
         whole = not self.memory.damaged and self.memory.last >= done
@@ -189,6 +190,7 @@ class Database:
             self.memory.rewrite(self.restate())
             self.set_meta("memory_repaired", str(int(self.meta("memory_repaired") or 0) + 1))
         self._note_memory()
+        return True
 
     def _note_memory(self) -> None:
         self.set_meta("memory_line", str(self.memory.last))

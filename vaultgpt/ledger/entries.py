@@ -110,11 +110,15 @@ class Entries:
     def usable_words(self, copies: bool = True, most: int = 2**62) -> int:
         """Words of prose that the rules allow, in the vault now; what stands twice once, unless
         told otherwise. Of one entry no more than `most` count."""
-        if not copies:
-            self.find_copies()
         which = LIVE if copies else f"{LIVE} AND e.copy_of IS NULL"
         summed = f"SELECT COALESCE(SUM(MIN(e.words, {most})), 0) AS n FROM entries e WHERE {which}"
-        return self._db.kept(f"words {copies} {most}", lambda: int(self._db.read(summed)[0]["n"]))
+
+        def add_up() -> int:
+            if not copies:
+                self.find_copies()  # in here, or others might record a note in between
+            return int(self._db.read(summed)[0]["n"])
+
+        return self._db.kept(f"words {copies} {most}", add_up)
 
     def templates(self) -> set[str]:
         """Digests of paragraphs that stand in five entries or more: they carry no loss."""
@@ -220,10 +224,8 @@ class Entries:
         return found
 
     def _paragraphs_of(self, entry: int) -> tuple[int, ...]:
-        rows = self._db.read(
-            "SELECT text FROM paragraphs WHERE entry=? ORDER BY position", (entry,)
-        )
-        return tuple(row["text"] for row in rows)
+        sql = "SELECT text FROM paragraphs WHERE entry=? ORDER BY position"
+        return tuple(row["text"] for row in self._db.read(sql, (entry,)))
 
     def live(self) -> set[str]:
         """The ids of entries that are in the vault, to be used, and not emptied; with those of
@@ -259,11 +261,8 @@ class Entries:
     def words_by_first_tag(self) -> dict[str, int]:
         """Words of what `to_learn` gives, by first tag; those without any under ""."""
         self.find_copies()
-        rows = self._db.read(
-            f"SELECT {_FIRST_TAG} AS tag, SUM(e.words) AS n FROM entries e WHERE {_TO_LEARN} "
-            "GROUP BY tag ORDER BY tag"
-        )
-        return {row["tag"]: row["n"] for row in rows}
+        summed = f"SELECT {_FIRST_TAG} AS tag, SUM(e.words) FROM entries e WHERE {_TO_LEARN}"
+        return dict(self._db.tuples(f"{summed} GROUP BY tag ORDER BY tag"))
 
     def paths_since(self, when: float) -> list[str]:
         """The notes with a paragraph that was first seen at that time or later."""
