@@ -36,12 +36,9 @@ class VaultGPTError(Exception):
 
     def answer(self) -> ErrorAnswer:
         """The message that says it; error_of is the inverse."""
+        code, status = self.code, self.http_status
         return ErrorAnswer(
-            event="error",
-            code=self.code,
-            message=self.message,
-            mend=self.mend,
-            status=self.http_status,
+            event="error", code=code, message=self.message, mend=self.mend, status=status
         )
 
 

@@ -51,11 +51,8 @@ class Option:
         """Its bounds, its pattern in back-quotes, or its kind."""
         if self.low is not None and self.high is not None:
             return f"{_figure(self.low)} to {_figure(self.high)}"
-        return (
-            f"`{self.pattern}`"
-            if self.pattern
-            else {"boolean": "true, false"}.get(self.kind, self.kind)
-        )
+        kind = {"boolean": "true, false"}.get(self.kind, self.kind)
+        return f"`{self.pattern}`" if self.pattern else kind
 
 
 def describe(settings: Any) -> list[Option]:
