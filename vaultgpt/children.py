@@ -153,8 +153,7 @@ def spawn_options() -> _SpawnOptions:
     """The root as the current folder, and a process group of its own: Ctrl-C reaches us alone.
 
     Never a session of its own: under Linux autogroup, nice counts only within one session.
-    Untested on Windows.
-    """
+    Untested on Windows."""
     root = os.path.abspath(os.sep)
     if os.name == "nt":
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
@@ -166,8 +165,7 @@ def spawn_options() -> _SpawnOptions:
 def private_stdout() -> IO[bytes]:
     """A copy of standard output for messages; descriptor 1 becomes standard error.
 
-    What libraries print goes with the errors, never between two messages.
-    """
+    What libraries print goes with the errors, never between two messages."""
     copy = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return copy
@@ -177,8 +175,7 @@ def no_core() -> None:
     """Let no crash write this process's memory to the disk: it holds prompts and the secret.
 
     On Linux the limit alone does not bind a handler such as systemd-coredump: what is not dumpable
-    is not given to it either, nor to a debugger of another process.
-    """
+    is not given to it either, nor to a debugger of another process."""
     if os.name != "posix":
         return
     import resource
@@ -199,8 +196,7 @@ def trim_heap() -> None:
 def leave_with_parent(status: int) -> None:
     """End this process, whatever it does, when its standard input closes: who started it has gone.
 
-    It must end by os._exit: finalising aborts while the thread waits there.
-    """
+    It must end by os._exit: finalising aborts while the thread waits there."""
 
     def wait() -> None:
         sys.stdin.buffer.read()

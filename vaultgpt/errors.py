@@ -72,8 +72,7 @@ class UnknownOption(UsageError):
 class Forbidden(VaultGPTError):
     """What may not be used: a note that the rules leave out, a path that leads out of the vault.
 
-    `reason` is a short code; `param` names the field of a request that asked for it.
-    """
+    `reason` is a short code; `param` names the field of a request that asked for it."""
 
     http_status = 403
 
@@ -209,8 +208,7 @@ def expected(error: BaseException) -> VaultGPTError | None:
 def is_memory(error: BaseException | None) -> bool:
     """Whether it, or what it came of, says that memory ran out.
 
-    torch has a kind for every device, and code in C that gets none may leave a SystemError.
-    """
+    torch has a kind for every device, and code in C that gets none may leave a SystemError."""
     if error is None:
         return False
     said = str(error).lower()

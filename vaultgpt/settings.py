@@ -276,8 +276,7 @@ def unknown_keys(path: Path) -> list[str]:
 def unsure_rules(path: Path) -> str:
     """Why nothing may be learned by this config.toml, else "". UsageError as above.
 
-    What it says in vain may be what was to leave notes out.
-    """
+    What it says in vain may be what was to leave notes out."""
     said = [one.sentence for one in _from_file(path)[1] if one.may_be_a_rule()]
     return " ".join([*said, _UNSURE]) if said else ""
 

@@ -127,8 +127,7 @@ class VaultState:
         """32 random bytes that key every hash of the author's text; made on first use.
 
         StateError when it is missing or damaged and hashes were made with it: a new one would make
-        every forgotten note a stranger.
-        """
+        every forgotten note a stranger."""
         return bytes.fromhex(made_once(self.secret_path, _is_secret, self._check_no_hashes))
 
     def renew_secret(self) -> bytes:
@@ -175,8 +174,7 @@ class VaultState:
     def renew_token(self) -> str:
         """A new token where we made the old one: a start leaves none behind that somebody saw.
 
-        One that the author wrote into the file stays.
-        """
+        One that the author wrote into the file stays."""
         token = self.token()
         ours = ascii_text(self._made_token)
         by_hand = ours != _mark(token) if ours else not _is_secret(token)
@@ -351,8 +349,7 @@ def find_state(
     """The state of the vault given, of the one around `cwd`, or of the only one known.
 
     `gone_too`: one whose folder is gone is found by its recorded path. NotFound with the mend when
-    none or several could be meant.
-    """
+    none or several could be meant."""
     vaults = known_vaults()
     if given is not None:
         return _given(given, vaults, gone_too)

@@ -88,8 +88,7 @@ ChangesOption = Annotated[
 def command(panel: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Make a function the command of its name (less a "_" at its end), in a panel of the help.
 
-    Name, panel and sentence are read from the source by cli.py.
-    """
+    Name, panel and sentence are read from the source by cli.py."""
     assert panel in PANELS
     return guarded
 
@@ -214,8 +213,7 @@ def locate(vault: Path | None) -> VaultState:
 def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
     """The vault that holds `note` and the note's path in it (POSIX).
 
-    `note` is relative to the current folder or to the vault. NotFound, UsageError.
-    """
+    `note` is relative to the current folder or to the vault. NotFound, UsageError."""
     # Obsidian shows names without their suffix, and so people write them.
     names = (note, note.parent / f"{note.name}.md")
     for full in [(base or Path()) / name for name in names for base in (Path.cwd(), vault)]:
@@ -266,8 +264,7 @@ def split_arguments(
     """VAULT may stand first among positional arguments: (vault, the rest).
 
     The first is the vault when --vault is not given and it names a known vault, or when there is
-    one argument too many; then it may stand last as well, as it does with most commands.
-    """
+    one argument too many; then it may stand last as well, as it does with most commands."""
     if vault is None and len(given) > most and not _is_vault(given[0]) and _is_vault(given[-1]):
         vault, given = Path(given[-1]), given[:-1]
     elif vault is None and given and (len(given) > most or _is_vault(given[0])):
@@ -349,8 +346,7 @@ def show_on(bar: Progress) -> Hear:
 def confirm(question: str, yes: bool) -> None:
     """Ask before something that can't be undone; `--yes` answers, no other option does.
 
-    UsageError where nobody can be asked.
-    """
+    UsageError where nobody can be asked."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -193,8 +193,7 @@ def _adopted(real: Path, adopt: Path | None, anew: bool, quiet: bool) -> Path | 
     """The old state folder to take over: named by --adopt, or found and agreed to.
 
     Conflict where the vault was moved and nobody can be asked: what it learned is not left behind
-    in silence.
-    """
+    in silence."""
     if adopt is not None:
         return to_take_over(real, adopt)
     if anew or (old := moved_from(real)) is None:

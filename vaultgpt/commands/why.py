@@ -35,8 +35,7 @@ def why(
 ) -> None:
     """Show a note's text as it will be learned; what is left out is dimmed.
 
-    Where output is no terminal, it stands between «kind: and ».
-    """
+    Where output is no terminal, it stands between «kind: and »."""
     state, path = locate_note(note, vault)
     here = Here(state, changes or ())  # read anew, also beside a daemon
     answer = here.ask(WHY, WhyRequest(path=path))

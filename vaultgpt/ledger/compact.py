@@ -72,8 +72,7 @@ def pack_shingles(hashes: Hashes) -> bytes:
     one for each step, then the lower bits.
 
     Eight or nine bits of each where forty are. Never in threes of bytes, which an older form came
-    in; another one had twelve bits of all.
-    """
+    in; another one had twelve bits of all."""
     width = 11 if len(hashes) in _BY_ELEVEN else 12
     kept = ascending(hashes >> np.uint64(64 - width)).astype(np.int64)
     if not (count := len(kept)):

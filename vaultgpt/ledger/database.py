@@ -72,8 +72,7 @@ class Database:
     def write(self, *, touch: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction; nested calls join it. On any exception nothing of it stands.
 
-        `touch`: what is computed from entries and generations must be computed anew.
-        """
+        `touch`: what is computed from entries and generations must be computed anew."""
         with self._lock:
             if self._depth:
                 yield self.sql
@@ -166,8 +165,7 @@ class Database:
         """Bring memory.jsonl and the tables together where they differ, at every opening.
 
         Lines that the tables lack are applied: after a crash, or after the tables' loss. A file
-        that was cut, changed or lost is set aside and written anew from the tables.
-        """
+        that was cut, changed or lost is set aside and written anew from the tables."""
         self.memory.refresh()
         if self.memory.digest != self.meta("memory_digest"):
             with self.write():
@@ -201,8 +199,7 @@ class Database:
         """Stamps in the future come from a clock that was wrong: the latest of them counts as now.
 
         The others stay as long before it as they were, so that what waits goes on waiting as long
-        as it must, and what was emitted before a text was seen stays before it.
-        """
+        as it must, and what was emitted before a text was seen stays before it."""
         latest = self.read(
             "SELECT MAX(?, "
             "COALESCE((SELECT MAX(time) FROM emitted), 0), "

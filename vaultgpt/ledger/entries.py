@@ -378,8 +378,7 @@ def _near_duplicates(
     """Entry to drop -> entry that stays, the first of each group.
 
     Each entry is (row, how many runs it has, those of them that others may have too). A run
-    belongs to the first entry that has it, so one pass is enough.
-    """
+    belongs to the first entry that has it, so one pass is enough."""
     owner: dict[int, int] = {}
     whole: dict[tuple[int, ...], int] = {}
     dropped: dict[int, int] = {}

@@ -31,8 +31,7 @@ class Forgotten:
 
         `target` is an entry id or a path in the vault. Its 10-word runs stay in the copy guard and
         its paragraphs are never learned again wherever they stand. Generations that learned it are
-        barred from now on, and a fresh round is due at once. Doing it twice changes nothing.
-        """
+        barred from now on, and a fresh round is due at once. Doing it twice changes nothing."""
         with self._db.write() as sql:
             rows = sql.execute("SELECT id FROM entries WHERE id=?", (kept_id(target),)).fetchall()
             rows = (

@@ -67,8 +67,7 @@ def _choose(candidates: Sequence[_Candidate], total: int, held: int = 0) -> list
 
     An entry of over 2,000 words is never given up whole: its last paragraphs, at most 2,000 words
     and a fifth of it, are held out and the rest is learned. The shorter ones together give up a
-    fifth of their own words at most. Then tags without an entry get one.
-    """
+    fifth of their own words at most. Then tags without an entry get one."""
     want, got = _wanted_words(total), held
     chosen: dict[str, _Choice] = {}
     short = sum(one.words for one in candidates if one.words <= ENTRY_WORDS)
@@ -109,8 +108,7 @@ def _keep_choosing(
     5 % in vaults where that is more than the least, else none; always for a tag without an entry.
 
     Between 25,000 and 91,000 words the least (24 segments) is more than 5 %: nothing new is given
-    up there, so that somebody's one new note is learned rather than held out.
-    """
+    up there, so that somebody's one new note is learned rather than held out."""
     rate = _MOST_SHARE if held < 0.9 * _wanted_words(total) else 0.0
     if rate == 0.0 and _SHARE * total > _SEGMENTS * _SEGMENT_WORDS and held < 1.2 * _SHARE * total:
         rate = _SHARE
@@ -167,8 +165,7 @@ def _for_tags(candidates: Sequence[_Candidate], chosen: set[str], room: int) -> 
 class _Waiting(Sequence[_Candidate]):
     """Entries that were never decided on, in thirty bytes each: after a first scan all there are.
 
-    Each is made when it is looked at, by its row for an id.
-    """
+    Each is made when it is looked at, by its row for an id."""
 
     def __init__(self, rows: Iterable[sqlite3.Row], key: bytes, entries: Entries) -> None:
         self._entries = entries

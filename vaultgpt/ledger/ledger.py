@@ -56,8 +56,7 @@ class Ledger:
     """One vault's ledger. Any process may open it; writers take turns. Use as a context manager.
 
     Its parts: `notes`, `entries`, `held_out`, `emitted`, `forgotten`, `guard`,
-    `generations`, `rounds`.
-    """
+    `generations`, `rounds`."""
 
     def __init__(self, state: VaultState, connection: sqlite3.Connection) -> None:
         self.state = state
@@ -169,8 +168,7 @@ class Ledger:
     def key(self) -> bytes:
         """The secret that keys the hashes of this ledger.
 
-        StateError when it is lost, damaged, or another than the hashes were made with.
-        """
+        StateError when it is lost, damaged, or another than the hashes were made with."""
         return self._use_key()
 
     def _use_key(self) -> bytes:
@@ -215,8 +213,7 @@ class Ledger:
     def resume(self) -> None:
         """The author says go: learning is no longer paused.
 
-        Where the secret is lost, nothing that was hashed can be used: the ledger begins anew.
-        """
+        Where the secret is lost, nothing that was hashed can be used: the ledger begins anew."""
         if self._key_trouble():
             self._begin_anew()
         with self._db.write():
@@ -246,8 +243,7 @@ class Ledger:
 
         New text goes into the copy guard before this returns. More than `vanished_percent` of the
         words gone at once pauses learning; their return ends the pause. Without the right secret
-        nothing is written.
-        """
+        nothing is written."""
         if self._key_trouble():
             return Recorded()  # hashes of another key would make all text new
         if scan.rules != (self.meta(RULES) or scan.rules):
@@ -275,8 +271,7 @@ class Ledger:
         is told how many bytes of how many are read.
         Of `folders`, as the watcher tells them, the notes in these and in those above alone are
         compared, unless that leaves a doubt.
-        VaultError when the vault is not there; without the right secret nothing is written.
-        """
+        VaultError when the vault is not there; without the right secret nothing is written."""
         return self._following.follow(rules, now, vanished_percent, heard, folders, whole)
 
     def compared(self) -> tuple[float, list[str]] | None:
@@ -303,8 +298,7 @@ class Ledger:
 
         Without `listed` only counts, not the ready paragraphs. Held-out, forgotten, duplicate and
         template text is never pending. Equal paragraphs count once, slightly edited ones not at
-        all.
-        """
+        all."""
         self._db.tell_time(now)
         return self._pending.look(now, quiet_s, listed)
 

@@ -33,8 +33,7 @@ class Generations:
     def writing(self) -> str | None:
         """The id of the one that may write: the active one, unless it learned what was forgotten.
 
-        Then it is the newest that was promoted and did not; None is the base.
-        """
+        Then it is the newest that was promoted and did not; None is the base."""
         active, barred = self.active(), self.barred()
         if active not in barred:
             return active
@@ -142,8 +141,7 @@ class Generations:
     def fold(self) -> None:
         """What erased generations learned, whom none that is left continues, as one list of it.
 
-        Forgetting asks for every paragraph that an entry ever had, not for who learned it.
-        """
+        Forgetting asks for every paragraph that an entry ever had, not for who learned it."""
         known = {g.id: g for g in self.all(kept=False)}
         left = [g.id for g in known.values() if g.status != "erased"]
         wanted = {one.id for name in left for one in _chain(name, known)}

@@ -67,8 +67,7 @@ Restated = tuple[str, float, Mapping[str, object]]  # kind, time, fields of a li
 class MemoryFile:
     """memory.jsonl. `last` is the number of the last good line, 0 when there is none.
 
-    Nothing but `append` and `rewrite` changes it, with the ledger's write lock held.
-    """
+    Nothing but `append` and `rewrite` changes it, with the ledger's write lock held."""
 
     def __init__(self, path: Path, known: tuple[str, int, str] | None = None) -> None:
         """`known`: digest, number and sum of the last line as the tables have them. A file of those
@@ -131,8 +130,7 @@ class MemoryFile:
     def append(self, kind: str, now: float, **fields: Any) -> int:
         """Write one line in full and fsync it; its number. A kill leaves it whole or cut off.
 
-        OSError when there is no room: then nothing of it stands.
-        """
+        OSError when there is no room: then nothing of it stands."""
         number, body, checksum = self._line(kind, now, fields)
         made = not self.path.exists()
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)

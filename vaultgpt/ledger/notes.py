@@ -201,8 +201,7 @@ class Notes:
     def totals(self) -> dict[str, int]:
         """Counts for status: notes, used notes, words of their prose as `scan` counts them.
 
-        A note all of whose words were forgotten is not in use.
-        """
+        A note all of whose words were forgotten is not in use."""
         return self._db.kept("totals", self._totals)
 
     def _totals(self) -> dict[str, int]:

@@ -66,8 +66,7 @@ class Rounds:
 
         `waited` are paragraphs held out of this round only: the next one learns them. `sampled`: it
         turned out that only part of the vault was learned. A generation that learned what has been
-        forgotten meanwhile is entered and not promoted.
-        """
+        forgotten meanwhile is entered and not promoted."""
         with self._db.write() as sql:
             if generation is not None:
                 self._generations.add(generation, learned)

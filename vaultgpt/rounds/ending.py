@@ -31,8 +31,7 @@ def sweep(state: VaultState, ledger: Ledger) -> None:
 def give_up(ledger: Ledger, found: PausedRound, why: str, now: float) -> str:
     """End a round that was begun, and erase its text; what is said of it.
 
-    The text goes first: on a full disk the ledger can't be written before there is room.
-    """
+    The text goes first: on a full disk the ledger can't be written before there is room."""
     said = found.ends(why)
     shutil.rmtree(found.folder, ignore_errors=True)
     ledger.rounds.abandon(found.row.number, now, said, by_hand=why == _BY_HAND)
@@ -42,8 +41,7 @@ def give_up(ledger: Ledger, found: PausedRound, why: str, now: float) -> str:
 def give_up_by_hand(state: VaultState, ledger: Ledger, now: float) -> str:
     """End the round that waits since a person wants so; the sentence, "" where none waits.
 
-    Conflict while it runs.
-    """
+    Conflict while it runs."""
     far = how_far(under_way(state))
     with locked(state.round_lock, busy(far, "Stop it first: Ctrl-C where it runs.")):
         sweep(state, ledger)
@@ -59,8 +57,7 @@ def busy(far: str, mend: str) -> Conflict:
 def end_paused(state: VaultState, ledger: Ledger, now: float) -> str:
     """Erase a round that waits and learns what must not be learned any more; the sentence, or "".
 
-    Nothing is done beside a round that runs: that looks itself.
-    """
+    Nothing is done beside a round that runs: that looks itself."""
     with contextlib.suppress(Conflict), locked(state.round_lock, Conflict("A round runs.")):
         sweep(state, ledger)  # of one that was killed before its row: its text too
         return end_lost(ledger, now)

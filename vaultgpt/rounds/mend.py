@@ -23,8 +23,7 @@ def repair(state: VaultState, ledger: Ledger, now: float) -> list[str]:
     A sound published folder without a row is completed from its manifest, and one that was
     missing is kept again. What is damaged is set aside, never erased, and the newest sound kept
     generation of its lineage, or else of any, becomes active; a disk that would not give a file
-    just now changes nothing. Staging folders of closed rounds are erased.
-    """
+    just now changes nothing. Staging folders of closed rounds are erased."""
     generation_folders.sweep(state)
     mended = _adopt(state, ledger, now) + replace_damaged(state, ledger, now)
     sweep(state, ledger)

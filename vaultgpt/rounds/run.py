@@ -85,8 +85,7 @@ def run_round(
     stays, and the next call goes on there when the same job is due; a long one goes on as it was
     begun); any VaultGPTError of the trainer. `on_promoted` is called with the new generation's id
     last. A person's round (`manual`) runs at normal priority until the mirror is `in_use`: the
-    lowest gave it a third of a core, nineteen minutes for four. Another `machine` may learn.
-    """
+    lowest gave it a third of a core, nineteen minutes for four. Another `machine` may learn."""
     if unsure := unsure_rules(state.config):
         raise UsageError(unsure)
     beside = busy(how_far(under_way(state)), "`vaultgpt status` shows it.")
@@ -253,8 +252,7 @@ class _Run:
     def _scan(self, whole: bool) -> bool:
         """Bring the ledger in step with the vault; whether every note was read.
 
-        Where not the `whole` of it is, what is another by time, size or inode is.
-        """
+        Where not the `whole` of it is, what is another by time, size or inode is."""
         percent = self.settings.schedule.vanished_percent
         found = self.ledger.follow(self.settings.rules, self.now(), percent, whole=whole)
         if found.changed or found.gone:

@@ -55,8 +55,7 @@ def _place(state: VaultState) -> Path:
 def noted(state: VaultState, now: float, hear: Hear) -> Iterator[Hear]:
     """Say that a round of this process is under way; what to tell its progress in place of `hear`.
 
-    It is written at most every two seconds, and the file goes when the round ends.
-    """
+    It is written at most every two seconds, and the file goes when the round ends."""
     told: RoundProgress = {"pid": os.getpid(), "started": now, "phase": "read", "fraction": 0.0}
     written = time.monotonic()
 

@@ -36,8 +36,7 @@ def proof_of(token: str, place: int | str, challenge: bytes) -> str:
     """What a holder of the token answers to a challenge, in hex.
 
     `place` is the port asked, or the name of the phone's proxy: whoever listens elsewhere can't
-    pass the question on to the daemon.
-    """
+    pass the question on to the daemon."""
     message = _CONTEXT + str(place).encode() + b"\n" + challenge
     return hmac.new(token.encode(), message, hashlib.sha256).hexdigest()
 
@@ -62,8 +61,7 @@ class DaemonClient:
     ) -> Iterator[tuple[str, Any]]:
         """Server-sent events as (event name, JSON data); ends at [DONE] or when the server ends.
 
-        Connected when this returns, so that no event after it is missed.
-        """
+        Connected when this returns, so that no event after it is missed."""
         connection, response = self._send("POST" if body is not None else "GET", path, body)
         return _events(connection, response)
 

@@ -121,8 +121,7 @@ def _given(values: Mapping[str, object]) -> dict[str, object]:
 def note_request(state: VaultState, path: str) -> Request:
     """Write on at the end of the note at `path`, read as an editor's note at its cursor is.
 
-    VaultGPTError where it is left out, or ends where nothing is written.
-    """
+    VaultGPTError where it is left out, or ends where nothing is written."""
     rules = load_settings(state.config).rules
     scanned = read_one(state.vault, rules, path)
     text = scanned.note.text

@@ -130,8 +130,7 @@ It reads the prompt from standard input.""",
 def export(state: VaultState, form: Form, target: Path, inside_vault: bool = False) -> str:
     """Write the active generation in `form` as the folder `target`, whole or not at all; its name.
 
-    NotFound, Conflict, BaseModelError, StateError; nothing stands at `target` after any.
-    """
+    NotFound, Conflict, BaseModelError, StateError; nothing stands at `target` after any."""
     with Ledger.open(state) as ledger:
         generation = ledger.generations.writing()
         if generation is None and ledger.generations.active() is not None:
@@ -208,8 +207,7 @@ def _check_room(target: Path, form: Form, base: Base, source: Path) -> None:
 def _whole_folder(target: Path) -> Iterator[Path]:
     """A private folder beside `target` that takes its place once all is written, else is removed.
 
-    What exports to this place that were killed left is removed as well.
-    """
+    What exports to this place that were killed left is removed as well."""
     begin = f".{target.name}.part-"
     for left in target.parent.glob("*") if target.parent.is_dir() else ():
         if left.name.startswith(begin) and not lives(_number(left.name, begin)):

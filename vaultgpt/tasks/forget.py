@@ -41,8 +41,7 @@ class _ForgetAnswer(TypedDict):
 def less_forgotten(ledger: Ledger) -> Callable[[ScannedNote], ScannedNote]:
     """Gives a note without its forgotten entries; one of which none is left is not used.
 
-    What was forgotten is read from the ledger once, for all notes.
-    """
+    What was forgotten is read from the ledger once, for all notes."""
     rows = [row for row in ledger.entries.all() if row.forgotten]
     if not rows:
         return lambda scanned: scanned

@@ -54,8 +54,7 @@ class _Refusal(TypedDict):
 class _JudgedSentence(TypedDict):
     """[start, end) of the text sent, in UTF-16 code units as JavaScript counts.
 
-    A gain of 0.1: it surprises the voice 10 % less than the base; below zero more.
-    """
+    A gain of 0.1: it surprises the voice 10 % less than the base; below zero more."""
 
     start: int
     end: int

@@ -158,8 +158,7 @@ def _turns(texts: Sequence[str]) -> list[_Refrain]:
     """Runs of words in most entries, long ones first; none that is a part of another that is shown.
 
     Of the runs of four words only those in enough entries are gone on from, so that 200,000 words
-    take megabytes, not hundreds of them.
-    """
+    take megabytes, not hundreds of them."""
     places: dict[_Run, dict[int, tuple[int, int]]] = defaultdict(dict)
     begun = Counter(run for text in texts for run in {run for run, _ in _runs(text, _RUNS[:1])})
     common = {run for run, count in begun.items() if count >= _LEAST_ENTRIES}

@@ -42,8 +42,7 @@ def bundled() -> bool:
 def install_plugin(vault: Path) -> _Installed:
     """Copy the plugin into `vault`/.obsidian/plugins and enable it.
 
-    NotFound when this package carries no plugin or the vault was never opened in Obsidian.
-    """
+    NotFound when this package carries no plugin or the vault was never opened in Obsidian."""
     if not bundled():
         raise NotFound(
             "This version carries no Obsidian plugin yet.",

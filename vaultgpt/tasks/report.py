@@ -32,8 +32,7 @@ class ReportAnswer(ReportFigures):
 def _report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
     """The report, its "voice" as measured of a mirror that writes with `sampling`.
 
-    NotFound before the first round.
-    """
+    NotFound before the first round."""
     rounds = [r for r in ledger.rounds.all() if r.report is not None]
     active = ledger.generations.active()
     row = next((r for r in rounds if active is not None and r.generation == active), None)

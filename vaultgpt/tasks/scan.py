@@ -32,8 +32,7 @@ class Scanned:
 def scanned(desk: Desk, hear: Hear) -> Scanned:
     """Bring the ledger in step with the folder, and count; `hear` is told how far that is.
 
-    VaultError when the vault is not there, or holds nothing any more.
-    """
+    VaultError when the vault is not there, or holds nothing any more."""
     ledger, settings = desk.ledger, desk.settings
 
     def heard(read: int, of: int) -> None:

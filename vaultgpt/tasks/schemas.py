@@ -58,8 +58,7 @@ def check_model(name: str | None) -> str | None:
 def note_path(path: str) -> str:
     """A note's path as the index has it (POSIX, NFC). Forbidden for a way out, else NotFound.
 
-    The daemon resolves it again on the disk: this only refuses what never names a note.
-    """
+    The daemon resolves it again on the disk: this only refuses what never names a note."""
     parts = path.split("/")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in path):
         raise Forbidden(

@@ -67,8 +67,7 @@ def train(
     """CONTRACT's `train`: one round, and after a vault's first (sampled) one the full one.
 
     `hear` is told progress, and sentences as {"event": "say", "text": ...}. Another `machine` may
-    learn, and then the service is this process: no request over HTTP makes it reach out.
-    """
+    learn, and then the service is this process: no request over HTTP makes it reach out."""
     task = TRAIN if machine is None else replace(TRAIN, here=partial(_here, machine=machine))
     request = TrainRequest(fresh=fresh)
     first = service.ask(task, request, hear)

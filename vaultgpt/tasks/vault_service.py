@@ -137,8 +137,7 @@ def vault_service(
     """The vault's daemon when one runs, else this process.
 
     With settings of its own, or when told so (`here`), a call is done here: the daemon's workers
-    are not rebuilt for it. A daemon that runs beside it is told afterwards.
-    """
+    are not rebuilt for it. A daemon that runs beside it is told afterwards."""
     daemon = find_daemon(state)
     if daemon is None or changes or here:
         return Here(state, changes, daemon)
@@ -194,8 +193,7 @@ def find_daemon(state: VaultState) -> DaemonClient | None:
     """The client of the daemon that runs for this vault; None when none does.
 
     Costs one request to /health. The token comes from its own file: runtime.json of a daemon that
-    has not been asked since `token --rotate` still holds the old one.
-    """
+    has not been asked since `token --rotate` still holds the old one."""
     runtime = read_runtime(state)
     if runtime is None:
         return None

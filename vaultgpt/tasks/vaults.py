@@ -81,8 +81,7 @@ def _strays() -> list[Path]:
 def moved_from(real: Path) -> Path | None:
     """The recorded path of the vault that the folder `real` was before it was moved; None.
 
-    It is told by its notes: half of what was recorded lies here, and no longer there.
-    """
+    It is told by its notes: half of what was recorded lies here, and no longer there."""
     if real in known_vaults():
         return None
     here = _notes(real)
@@ -127,8 +126,7 @@ def to_take_over(real: Path, old: Path) -> Path:
     """The state folder of the vault that was at `old`, for the vault now at `real`.
 
     A state that `real` has of its own goes if it never learned; else Conflict. NotFound when
-    nothing was set up at `old`.
-    """
+    nothing was set up at `old`."""
     vaults = known_vaults()
     old = Path(os.path.realpath(old.expanduser()))
     if old not in vaults:
@@ -159,8 +157,7 @@ def _require_stopped(state: VaultState) -> None:
 def erasable(given: Path | None) -> VaultState:
     """What `remove` means: a vault, by its recorded path too, or a stray state folder.
 
-    Conflict while its daemon runs.
-    """
+    Conflict while its daemon runs."""
     if given is not None:
         folder = Path(os.path.abspath(given.expanduser()))
         if folder in _strays():

@@ -47,8 +47,7 @@ class Why(TypedDict):
     `held_out` is true when any of the note's entries is, null when the note has not been recorded
     yet; `kept_aside` says whether that is "all" of it or "part", such as some days of a file that
     holds many; null where none is. `path_date` is what the path alone means, by the vault's daily
-    and periodic notes.
-    """
+    and periodic notes."""
 
     path: str
     used: bool
@@ -165,8 +164,7 @@ def check_tags(rules: Rules, tags: Sequence[str], param: str = "vaultgpt.tags") 
 def check_path(vault: Path, rules: Rules, path: str) -> str | None:
     """The date of the note at `path`. Forbidden when the rules leave it out, or it leads outside.
 
-    What only keeps a note from being learned, that there is too little of it, is no reason.
-    """
+    What only keeps a note from being learned, that there is too little of it, is no reason."""
     try:
         judgement, date = _judged(vault, rules, path)
     except UsageError as error:
@@ -180,8 +178,7 @@ def check_path(vault: Path, rules: Rules, path: str) -> str | None:
 def _judged(vault: Path, rules: Rules, path: str) -> tuple[Judgement, str | None]:
     """Whether the rules take a note, and its date: a note of many days has none.
 
-    One that is not on the disk goes by its path. UsageError for a path that leads outside.
-    """
+    One that is not on the disk goes by its path. UsageError for a path that leads outside."""
     try:
         scanned = read_one(vault, rules, path)
     except NotFound:

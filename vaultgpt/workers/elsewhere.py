@@ -162,8 +162,7 @@ def run_elsewhere(
     """As run_trainer, but for the learning itself. TrainingError where that machine fails.
 
     What lies there is erased in the end, whatever it is. Where it could not be reached, the next
-    round of the same job goes on from there; a machine erases by itself what is a day old.
-    """
+    round of the same job goes on from there; a machine erases by itself what is a day old."""
 
     def local(part: RoundPart) -> ReportRow:
         return run_trainer(job_path, on_progress, stop, settings=settings, polite=polite, part=part)

@@ -120,8 +120,7 @@ def run_trainer(
     """Carry out the job, or a part of it; its report, as far as one can trust a process.
 
     It runs at the lowest priority from the moment that `polite` says so; there is no way back.
-    RoundStopped once `stop` was set; the worker's own VaultGPTError; TrainingError when it died.
-    """
+    RoundStopped once `stop` was set; the worker's own VaultGPTError; TrainingError when it died."""
     learns = part is None or part["part"] == "sealed"
     if program is None and learns and settings.processes > 1:
         program = _several(settings.processes, command(_TRAINER.module))

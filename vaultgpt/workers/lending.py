@@ -61,8 +61,7 @@ class LendAnswer(TypedDict, total=False):
 def lend(source: IO[bytes], out: IO[bytes]) -> None:
     """Do what the frames ask until the line ends.
 
-    Then what was half sent stays, sealed, for the next line; what was being learned is erased.
-    """
+    Then what was half sent stays, sealed, for the next line; what was being learned is erased."""
     _sweep(time.time())
     hello: LendAnswer = {"event": "hello", "version": __version__}
     write_frame(out, hello)

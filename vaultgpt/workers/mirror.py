@@ -82,8 +82,7 @@ def mirror_opening(state: VaultState, settings: Settings, ledger: Ledger) -> Ope
     """The generation that writes, the base it was trained on, and what else writes on that base.
 
     Without one the vault's base writes. The files of the one that writes are verified.
-    BaseModelError, GenerationError. Blocks: reads and hashes files.
-    """
+    BaseModelError, GenerationError. Blocks: reads and hashes files."""
     active = ledger.generations.writing()
     if active is None:
         base = resolve(settings.base, state)
@@ -257,8 +256,7 @@ class MirrorProcess:
     async def activate(self) -> None:
         """Take over what the ledger says is active, and the guard's index, between two requests.
 
-        Another base needs another worker: the old one leaves, the next request starts the new.
-        """
+        Another base needs another worker: the old one leaves, the next request starts the new."""
         async with self._swapping:
             was = self._opened
             found = await self._opening() if self.running else None  # the old voice writes on
@@ -365,8 +363,7 @@ class MirrorProcess:
     async def _process(self, settings: Mirror) -> WorkerPipe:
         """A session of the engine that several vaults share, or a process of our own.
 
-        Of our own too where none answers, and after deaths in a row that may be our own doing.
-        """
+        Of our own too where none answers, and after deaths in a row that may be our own doing."""
         place = os.environ.get(SHARED)
         self._refused = ""
         if place and settings.shared and settings.engine == "own" and not self._health.over:

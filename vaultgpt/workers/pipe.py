@@ -181,8 +181,7 @@ class WorkerPipe(ABC):
 def _require_own(folder: Path) -> None:
     """PermissionError where others may put a socket: it will be told the secret and all prompts.
 
-    One that was left behind may have been cleared away, and its name taken by another user.
-    """
+    One that was left behind may have been cleared away, and its name taken by another user."""
     status = os.lstat(folder)
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError
@@ -340,8 +339,7 @@ class Precedence:
     async def last(self, work: Callable[[], Coroutine[Any, Any, _R]]) -> _R:
         """What `work` gives; broken off when somebody goes first, and begun anew after that.
 
-        Where somebody always does, as who types without a pause, it gives way for `patience_s`.
-        """
+        Where somebody always does, as who types without a pause, it gives way for `patience_s`."""
         now = asyncio.get_running_loop().time
         until = now() + self._patience_s
         while True:

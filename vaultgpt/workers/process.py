@@ -45,8 +45,7 @@ def idle_threads(sample_s: float = 0.1) -> int:
     """Threads for the mirror: the idle physical cores, one fewer under load. Blocks `sample_s`.
 
     More threads than idle cores cost 375 ms a token instead of 55 (measured on 2 cores). Work at
-    low priority (our trainer) yields to us: it counts as load, not as taken cores.
-    """
+    low priority (our trainer) yields to us: it counts as load, not as taken cores."""
     times = psutil.cpu_times_percent(interval=sample_s)
     polite = float(getattr(times, "nice", 0.0))
     logical = psutil.cpu_count() or 1
