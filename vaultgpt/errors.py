@@ -16,7 +16,8 @@ from typing_extensions import TypedDict
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EIO, errno.EROFS)
-_SQLITE_FULL, _SQLITE_REFUSED = 13, (8, 10)  # SQLITE_FULL; SQLITE_READONLY and SQLITE_IOERR
+# SQLITE_FULL; SQLITE_READONLY and SQLITE_IOERR; SQLITE_BUSY and SQLITE_LOCKED.
+_SQLITE_FULL, _SQLITE_REFUSED, _SQLITE_BUSY = 13, (8, 10), (5, 6)
 
 
 class VaultGPTError(Exception):
@@ -202,6 +203,8 @@ def expected(error: BaseException) -> VaultGPTError | None:
             f"The disk that holds vaultgpt's state refuses to be used ({type(error).__name__}).",
             "See that it is mounted, writable and sound, then try again.",
         )
+    if sqlite in _SQLITE_BUSY:
+        return Unavailable("Another process writes in this vault's ledger.", "Try again later.")
     return None
 
 

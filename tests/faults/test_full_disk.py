@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.ledger.vaults import NOW, Vault, prose
 from tests.rounds.fakes import train
 from vaultgpt.cli import app
 from vaultgpt.daemon.supervisor import Daemon
-from vaultgpt.errors import DiskFull, StateError, expected
+from vaultgpt.errors import DiskFull, StateError, Unavailable, expected
 from vaultgpt.files import _LEAST_ROOM_BYTES, keep_ballast
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import create_state
@@ -230,3 +231,13 @@ def test_errors_of_the_disk_are_told_as_such() -> None:
     assert isinstance(expected(OSError(errno.EDQUOT, "x")), DiskFull)
     assert "mounted" in str(expected(OSError(errno.EIO, "x")))
     assert expected(ValueError("x")) is None
+
+
+def test_a_ledger_that_another_process_holds_is_no_bug_of_ours(tmp_path: Path) -> None:
+    busy = []
+    for _ in range(2):
+        busy.append(sqlite3.connect(tmp_path / "ledger", timeout=0, isolation_level=None))
+    busy[0].execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError) as found:
+        busy[1].execute("BEGIN IMMEDIATE")
+    assert isinstance(expected(found.value), Unavailable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -373,6 +374,33 @@ def test_what_status_tells_is_summed_once_until_a_row_changes(vault: Vault) -> N
         assert all(
             a != b for a, b in zip((totals, words, waits), (first[0], *first[2:]), strict=True)
         )
+
+
+@pytest.mark.parametrize("copies", ["known", "not known"])
+def test_status_waits_for_no_other_process_that_writes_and_keeps_nothing_then(
+    vault: Vault, copies: str
+) -> None:
+    """1. Another process is in the midst of a scan. 2. Status is asked for. 3. The other ends.
+    Result: it is told at once, and what was told is not kept."""
+    vault.write("again.md", "---\ndate: 2020-01-01\n---\n" + body("note1", 2, 30))
+    with Ledger.open(vault.state) as ledger:
+        ledger.follow(Rules(), NOW)
+        ledger.entries.find_copies()
+        if copies == "not known":
+            ledger.entries.forget_copies()
+    here = Here(vault.state)
+    told: list[status.Status] = []
+    with Ledger.open(vault.state) as other, other._db.write():
+        asking = threading.Thread(
+            target=lambda: told.append(here.ask(status.STATUS, None)), daemon=True
+        )
+        asking.start()
+        asking.join(10)
+        assert not asking.is_alive() and told[0]["notes"] == 21
+        kept = {key: other.meta(key) for key in ("totals", "pending_counts")}
+        assert not any(kept.values())
+    after = here.ask(status.STATUS, None)
+    assert after["words"] == told[0]["words"] and after["pending_words"] <= told[0]["pending_words"]
 
 
 def test_words_are_not_kept_of_before_a_note_that_another_process_records(

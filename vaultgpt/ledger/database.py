@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from vaultgpt import __version__
 from vaultgpt.ledger.memory_file import Line, MemoryFile, Restated
+from vaultgpt.ledger.schema import BUSY_MS
 
 Key = Callable[[], bytes]  # of the keyed hashes; StateError when it is not the ledger's
 _T = TypeVar("_T")
@@ -139,10 +140,29 @@ class Database:
             with self.write(touch=False):
                 self.set_meta(key, value)
 
-    def kept(self, key: str, make: Callable[[], _T]) -> _T:
-        """What `make` computes of the rows, as JSON holds it; again only when one has changed."""
+    def tried(self, work: Callable[[], object]) -> bool:
+        """Whether it could be done: not where another process writes just now, or a disk is full.
+
+        It waits for nobody, so it is for what can be made again."""
+        with self._lock:
+            self.sql.execute("PRAGMA busy_timeout=0")
+            try:
+                work()
+            except sqlite3.OperationalError:
+                return False
+            finally:
+                self.sql.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            return True
+
+    def kept(
+        self, key: str, make: Callable[[], _T], first: Callable[[], object] = lambda: None
+    ) -> _T:
+        """What `make` computes of the rows, as JSON holds it; again only when one has changed.
+
+        `first` marks rows for it; where that can't be tried, it computes of them as they are."""
         with self._lock:
             if self._depth:  # they change just now
+                first()
                 return make()
             of: object = [__version__, self.meta("version")]
             with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -150,9 +170,9 @@ class Database:
                 if found["of"] == of:
                     known: _T = found["value"]
                     return known
-            value = make()
-            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: it is made again
-                self.note(key, json.dumps({"of": of, "value": value}))
+            marked, value = self.tried(first), make()
+            if marked:
+                self.tried(lambda: self.note(key, json.dumps({"of": of, "value": value})))
             return value
 
     def remember(self, kind: str, now: float, **fields: Any) -> None:

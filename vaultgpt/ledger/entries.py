@@ -109,16 +109,15 @@ class Entries:
 
     def usable_words(self, copies: bool = True, most: int = 2**62) -> int:
         """Words of prose that the rules allow, in the vault now; what stands twice once, unless
-        told otherwise. Of one entry no more than `most` count."""
+        told otherwise and nobody else writes just now. Of one entry no more than `most` count."""
         which = LIVE if copies else f"{LIVE} AND e.copy_of IS NULL"
         summed = f"SELECT COALESCE(SUM(MIN(e.words, {most})), 0) AS n FROM entries e WHERE {which}"
 
         def add_up() -> int:
-            if not copies:
-                self.find_copies()  # in here, or others might record a note in between
             return int(self._db.read(summed)[0]["n"])
 
-        return self._db.kept(f"words {copies} {most}", add_up)
+        find = () if copies else (self.find_copies,)
+        return self._db.kept(f"words {copies} {most}", add_up, *find)
 
     def templates(self) -> set[str]:
         """Digests of paragraphs that stand in five entries or more: they carry no loss."""

@@ -6,7 +6,6 @@ Knows nothing about notes on the disk or about rounds.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import sqlite3
@@ -60,10 +59,18 @@ class PendingText:
 
     def look(self, now: float, quiet_s: float, listed: bool = True) -> Pending:
         """What waits, and what of it has been quiet for `quiet_s` seconds at `now`; `listed`: with
-        the paragraphs of each ready entry."""
+        the paragraphs of each ready entry. Counts wait for nobody who writes: then they are of the
+        rows as they stand."""
+        if listed:
+            self._mark()
+        elif self._db.tried(self._mark):
+            return self._counted(now, quiet_s)
+        return self._found(now, quiet_s, listed)[0]
+
+    def _mark(self) -> None:
+        """Have the rows say what is a copy and what is known."""
         self._entries.find_copies()
         self._mark_known()
-        return self._found(now, quiet_s, listed=True)[0] if listed else self._counted(now, quiet_s)
 
     def _counted(self, now: float, quiet_s: float) -> Pending:
         """The counts, kept until a row changes or an entry grows quiet: before a first voice all
@@ -79,8 +86,7 @@ class PendingText:
         counts = [found.words, found.notes, found.ready_words, found.ready_notes]
         until = min(grows_quiet, now + _COUNTS_S)
         kept = {"of": [version, quiet_s], "at": now, "until": until, "counts": counts}
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: they are counted again
-            self._db.note(_COUNTS, json.dumps(kept))
+        self._db.tried(lambda: self._db.note(_COUNTS, json.dumps(kept)))
         return found
 
     def _found(self, now: float, quiet_s: float, listed: bool) -> tuple[Pending, float]:

@@ -16,7 +16,7 @@ from vaultgpt.errors import StateError
 from vaultgpt.files import PRIVATE_FILE
 
 _log = logging.getLogger("vaultgpt.ledger")
-_BUSY_S = 60.0  # a batch of a first scan holds the writer for a second
+BUSY_MS = 60_000  # a batch of a first scan holds the writer for a second
 _LARGE_BYTES, _DAY_S = 16 << 20, 86_400.0
 _PAGE_BYTES = 2048  # of 4096 a small vault leaves more empty: 0.025 of its prose
 
@@ -112,7 +112,8 @@ def connect(path: Path) -> sqlite3.Connection:
     when the file is damaged."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE_FILE))
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    timeout_s = BUSY_MS / 1000
+    db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path)
     except BaseException:
