@@ -5,6 +5,7 @@ Knows nothing about any one part of vaultgpt.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -150,3 +151,17 @@ def vault(tmp_path: Path) -> Path:
     folder = tmp_path / "vault"
     tiny.tiny_vault(folder)
     return folder
+
+
+@pytest.fixture
+def unplug(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Let the drive of a folder answer nothing, as a network's or FUSE's that has died does."""
+    answers, dead = os.stat, set[str]()
+
+    def stat(path: Any, *given: Any, **named: Any) -> os.stat_result:
+        if not isinstance(path, int) and os.fspath(path) in dead:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), os.fspath(path))
+        return answers(path, *given, **named)
+
+    monkeypatch.setattr(os, "stat", stat)
+    return lambda folder: dead.add(str(folder))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vaultgpt.errors import NotFound, StateError, VaultError
 from vaultgpt.state import create_state, drop_state, find_state, known_vaults, state_root
+from vaultgpt.tasks.vaults import all_vaults
 
 
 @pytest.fixture
@@ -96,6 +98,24 @@ def test_a_file_or_a_missing_folder_is_no_vault(tmp_path: Path) -> None:
         create_state(tmp_path / "note.md")
     with pytest.raises(VaultError, match="no folder"):
         create_state(tmp_path / "missing")
+
+
+def test_a_vault_whose_drive_does_not_answer_is_one_that_is_gone(
+    vault: Path, tmp_path: Path, unplug: Callable[[Path], None]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    state = create_state(vault)
+    create_state(other)
+    unplug(vault)
+    assert find_state(None, tmp_path).vault == other
+    with pytest.raises(VaultError, match="its drive does not answer"):
+        find_state(vault)
+    assert find_state(vault, gone_too=True) == state
+    assert {row["vault"]: row["there"] for row in all_vaults()["vaults"]} == {
+        str(vault): False,
+        str(other): True,
+    }
 
 
 def test_a_dropped_vault_is_forgotten(vault: Path) -> None:

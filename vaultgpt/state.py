@@ -201,12 +201,11 @@ def _is_token(text: str) -> bool:
 def real_vault(path: Path) -> Path:
     """The vault's realpath; VaultError for a missing place or a file."""
     real = Path(os.path.realpath(path.expanduser()))
-    if not real.exists():
-        raise VaultError(f"There is no folder {path}.", "Give the folder that holds your notes.")
-    if not real.is_dir():
-        raise VaultError(
-            f"{path} is a file, not a folder.", "Give the folder that holds your notes."
-        )
+    if not os.path.isdir(real):
+        wrong = f"There is no folder {path}, or its drive does not answer."
+        if os.path.exists(real):
+            wrong = f"{path} is a file, not a folder."
+        raise VaultError(wrong, "Give the folder that holds your notes.")
     return real
 
 
@@ -319,7 +318,7 @@ def _tighten(folder: Path) -> None:
 def _check_outside(place: Path, vault: Path) -> None:
     """StateError when a realpath lies in the vault: by its name, or through a bind mount."""
     for above in (place, *place.parents):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone, or of a drive that does not answer
             if above == vault or os.path.samestat(above.stat(), vault.stat()):
                 raise StateError(
                     "The state folder would lie inside the vault, where sync could carry it.",
@@ -357,7 +356,7 @@ def find_state(
     for place in (here, *here.parents):
         if place in vaults:
             return _checked(VaultState(place, vaults[place]))
-    alive = {v: f for v, f in vaults.items() if v.is_dir()}
+    alive = {v: f for v, f in vaults.items() if os.path.isdir(v)}
     if len(alive) == 1:
         ((vault, folder),) = alive.items()
         return _checked(VaultState(vault, folder))
@@ -376,11 +375,11 @@ def find_state(
 
 def _given(given: Path, vaults: dict[Path, Path], gone_too: bool) -> VaultState:
     recorded = Path(os.path.abspath(given.expanduser()))
-    if recorded in vaults and not recorded.exists():
+    if recorded in vaults and not os.path.exists(recorded):
         if gone_too:
             return VaultState(recorded, vaults[recorded])
         raise VaultError(
-            f"The vault's folder {recorded} is gone.",
+            f"The vault's folder {recorded} is gone, or its drive does not answer.",
             f"If it moved: `vaultgpt init NEW --adopt {recorded}`; to erase what was learned: "
             f"`vaultgpt remove {recorded}`.",
         )

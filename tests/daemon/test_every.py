@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -212,6 +213,22 @@ def test_a_daemon_that_fails_again_and_again_is_left_alone(
         clock[0] += 11
     every.look()
     assert child.over and child.process is None and len(said) == 1
+    every.stop()
+
+
+def test_a_vault_whose_drive_dies_ends_no_other_s_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unplug: Callable[[Path], None]
+) -> None:
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    dies, lives = (vault(tmp_path, name) for name in ("dies", "lives"))
+    sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    monkeypatch.setattr(module, "command", lambda *_: sleeper)
+    every = _Every(print)
+    every.look()
+    process = running(every.children[lives.vault])
+    unplug(dies.vault)
+    every.look()
+    assert list(every.children) == [lives.vault] and process.poll() is None
     every.stop()
 
 

@@ -276,7 +276,7 @@ def split_arguments(
 
 def _is_vault(text: str) -> bool:
     path = Path(text).expanduser()
-    return path.is_dir() and path.resolve() in known_vaults()
+    return os.path.isdir(path) and path.resolve() in known_vaults()
 
 
 @contextmanager

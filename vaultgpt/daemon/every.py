@@ -259,7 +259,7 @@ class _Every:
 
     def look(self) -> None:
         """Start what is due, end what is no vault any more."""
-        known = {vault: folder for vault, folder in known_vaults().items() if vault.is_dir()}
+        known = {vault: folder for vault, folder in known_vaults().items() if os.path.isdir(vault)}
         for vault in [v for v in self.children if v not in known]:
             self._end([self.children.pop(vault)])
         for vault, folder in known.items():

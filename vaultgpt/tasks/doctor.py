@@ -6,6 +6,7 @@ Each finding says in one sentence what is wrong and what to do. Knows nothing ab
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +116,10 @@ def check_vault(state: VaultState, mend: bool = False) -> list[Finding]:
 
 
 def _vault(state: VaultState) -> str:
-    if not state.vault.is_dir():
+    if not os.path.isdir(state.vault):
         raise VaultGPTError(
-            f"{state.vault} is gone.", f"If it moved: `vaultgpt init NEW --adopt {state.vault}`."
+            f"{state.vault} is gone, or its drive does not answer.",
+            f"If it moved: `vaultgpt init NEW --adopt {state.vault}`.",
         )
     return str(state.vault)
 

@@ -161,7 +161,7 @@ def _check_place(target: Path, inside_vault: bool) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Conflict(f"{target} is not an empty folder.", "Give a new one; nothing was written.")
     above = [p for p in (target, *target.parents) if p.exists()]
-    vaults = [v for v in known_vaults() if v.is_dir()]
+    vaults = [v for v in known_vaults() if os.path.isdir(v)]
     inside = next((v for v in vaults for p in above if os.path.samefile(p, v)), None)
     if inside is not None and not inside_vault:
         raise Conflict(

@@ -62,7 +62,7 @@ def _row(state: VaultState) -> VaultRow:
     return VaultRow(
         vault=str(state.vault),
         state=str(state.folder),
-        there=state.vault.is_dir(),
+        there=os.path.isdir(state.vault),
         notes=notes,
         words=words,
         active=active,
