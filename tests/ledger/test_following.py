@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sqlite3
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.vaults import HOUR, NOW, Vault, body, copies, of_note, prose
+from vaultgpt import __version__
 from vaultgpt.corpus.runs import Hashes, RunIndex, WordHashes
 from vaultgpt.corpus.words import norms
 from vaultgpt.errors import VaultError
@@ -21,7 +23,7 @@ from vaultgpt.ledger.notes import Notes
 from vaultgpt.settings import Rules
 from vaultgpt.tasks import status
 from vaultgpt.tasks.scan import scanned, tried
-from vaultgpt.tasks.vault_service import Here
+from vaultgpt.tasks.vault_service import Desk, Here
 from vaultgpt.vault import reconcile, walk
 
 
@@ -401,6 +403,30 @@ def test_status_waits_for_no_other_process_that_writes_and_keeps_nothing_then(
         assert not any(kept.values())
     after = here.ask(status.STATUS, None)
     assert after["words"] == told[0]["words"] and after["pending_words"] <= told[0]["pending_words"]
+
+
+@pytest.mark.parametrize("damage", ["null", "x{", "[]", '{"of": OF, "value": null}'])
+def test_what_is_kept_and_was_damaged_by_hand_is_made_anew(vault: Vault, damage: str) -> None:
+    """1. Status was told. 2. What is kept for it is damaged. 3. Status, and a scan of one more
+    note. Result: the same is told as before, then with that note."""
+    here, keys = Here(vault.state), ["memory_line"]
+    with Ledger.open(vault.state) as ledger:
+        scanned(Desk(vault.state, vault.settings, ledger, NOW), print)
+    before = here.ask(status.STATUS, None)
+    with Ledger.open(vault.state) as ledger:
+        of = json.dumps([__version__, ledger.meta("version")])
+        as_json = "SELECT key FROM meta WHERE value LIKE '%[%' OR value LIKE '%{%'"
+        keys += [row["key"] for row in ledger._db.read(as_json)]
+        for key in keys:
+            ledger.set_meta(key, damage.replace("OF", of))
+    assert len(keys) > 8
+    told = here.ask(status.STATUS, None)
+    assert told == {**before, "as_of": None, "language": None}
+    vault.write("more.md", body("more"))
+    with Ledger.open(vault.state) as ledger:
+        scanned(Desk(vault.state, vault.settings, ledger, NOW + HOUR), print)
+    told = here.ask(status.STATUS, None)
+    assert (told["notes"], told["language"]) == (21, before["language"])
 
 
 def test_words_are_not_kept_of_before_a_note_that_another_process_records(

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
+from zlib import crc32
 
 from vaultgpt import __version__
 from vaultgpt.ledger.memory_file import Line, MemoryFile, Restated
@@ -66,7 +68,7 @@ class Database:
         found = dict(map(tuple, sql.execute("SELECT * FROM meta WHERE key LIKE 'memory_%'")))
         try:
             return found["memory_digest"], int(found["memory_line"]), found["memory_sum"]
-        except KeyError:
+        except (KeyError, ValueError):
             return None
 
     @contextlib.contextmanager
@@ -86,7 +88,7 @@ class Database:
                 mark = self.memory.mark()
                 yield self.sql
                 if touch or replayed:
-                    self.set_meta("version", str(int(self.meta("version") or 0) + 1))
+                    self.set_meta("version", os.urandom(8).hex())
                 self.sql.execute("COMMIT")
             except BaseException:
                 if mark is not None:
@@ -134,6 +136,21 @@ class Database:
             else:
                 self.sql.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
 
+    def count(self, key: str) -> int:
+        """A whole number that is kept under a name; 0 where there is none."""
+        said = self.meta(key) or ""
+        return int(said) if said.isdecimal() else 0
+
+    def keep(self, key: str, value: object) -> None:
+        """The same as `note`, as JSON holds it, for what is made again where it is not `found`."""
+        text = json.dumps(value)
+        self.note(key, f"{crc32(text.encode()):08x} {text}")
+
+    def found(self, key: str) -> Any:
+        """What `keep` was given; None where nothing was, or what stands there is something else."""
+        said, _, text = (self.meta(key) or "").partition(" ")
+        return json.loads(text) if said == f"{crc32(text.encode()):08x}" else None
+
     def note(self, key: str, value: str) -> None:
         """Keep a value that nothing else is computed from, in a transaction of its own."""
         if self.meta(key) != value:
@@ -165,14 +182,12 @@ class Database:
                 first()
                 return make()
             of: object = [__version__, self.meta("version")]
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                found = json.loads(self.meta(key) or "{}")
-                if found["of"] == of:
-                    known: _T = found["value"]
-                    return known
+            if (found := self.found(key)) and found["of"] == of:
+                known: _T = found["value"]
+                return known
             marked, value = self.tried(first), make()
             if marked:
-                self.tried(lambda: self.note(key, json.dumps({"of": of, "value": value})))
+                self.tried(lambda: self.keep(key, {"of": of, "value": value}))
             return value
 
     def remember(self, kind: str, now: float, **fields: Any) -> None:
@@ -196,7 +211,7 @@ class Database:
         self.memory.refresh()
         if self.memory.digest == self.meta("memory_digest"):
             return False
-        done, known = int(self.meta("memory_line") or 0), self.meta("memory_sum")
+        done, known = self.count("memory_line"), self.meta("memory_sum")
         lines = self.memory.read()
         whole = not self.memory.damaged and self.memory.last >= done
         for line in lines:
@@ -206,7 +221,7 @@ class Database:
                 replay(line)
         if not whole:
             self.memory.rewrite(self.restate())
-            self.set_meta("memory_repaired", str(int(self.meta("memory_repaired") or 0) + 1))
+            self.set_meta("memory_repaired", str(self.count("memory_repaired") + 1))
         self._note_memory()
         return True
 

@@ -139,8 +139,8 @@ class Entries:
     def touch_copies(self, rows: Sequence[int], lengths: Mapping[int, int] = {}) -> None:
         """These rows changed: what is known of copies goes where one of them is or has a copy, or
         where one of these lengths, of rows in runs, leaves little but what others have too."""
-        shared = json.loads(self._db.meta(COPIES) or "{}") if lengths else {}
-        if any(shared.get(str(n), 0) > SAME_RUNS * length for n, length in lengths.items()):
+        shared = self._db.found(COPIES) if lengths else {}
+        if shared is None or any(shared.get(str(n), 0) > SAME_RUNS * lengths[n] for n in lengths):
             return self.forget_copies()
         for some in in_parts(rows):
             if self._db.read(
@@ -160,9 +160,9 @@ class Entries:
     def may_copy(self, runs: Hashes) -> bool:
         """Whether an entry may say the same as another, now that these runs, which ascend, stand in
         several; where none may, how many of them each has is kept. A pass over all runs."""
-        if (known := self._db.meta(COPIES)) is None:
+        if (shared := self._db.found(COPIES)) is None:
             return True
-        shared, wanted = json.loads(known), np.sort(lower_bits([pack_runs(runs)])[0])
+        wanted = np.sort(lower_bits([pack_runs(runs)])[0])
         for rows, lower, counts in self._runs("SELECT entry, ten FROM runs WHERE length(ten) > 0"):
             held = np.flatnonzero(_held(lower, wanted))
             owners = np.searchsorted(np.cumsum(counts), held, "right")
@@ -171,7 +171,7 @@ class Entries:
                 shared[name] = min(shared.get(name, 0) + count, int(counts[at]))
                 if shared[name] > SAME_RUNS * counts[at]:
                     return True
-        self._db.set_meta(COPIES, json.dumps(shared))
+        self._db.keep(COPIES, shared)
         return False
 
     def find_copies(self) -> None:
@@ -186,7 +186,7 @@ class Entries:
                 "UPDATE entries SET copy_of=? WHERE n=?", [(s, n) for n, s in found.items()]
             )
             shared = {n: len(runs) for n, _, runs in sharing if len(runs) and n not in found}
-            self._db.set_meta(COPIES, json.dumps(shared))
+            self._db.keep(COPIES, shared)
 
     def _sharing(self) -> list[tuple[int, int, Hashes]]:
         """(row, how many runs it has, those that others may have too) of entries that may share

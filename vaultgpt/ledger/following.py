@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -149,7 +148,7 @@ class Recording:
             db.set_meta("paused", db.meta("paused") or "vanished")
             db.set_meta("words_before_vanishing", str(done.words_before))
         elif db.meta("paused") == "vanished":
-            before = int(db.meta("words_before_vanishing") or 0)
+            before = db.count("words_before_vanishing")
             if self._entries.usable_words() * 100 >= (100 - percent) * before:
                 db.set_meta("paused", None)
 
@@ -204,11 +203,10 @@ class Following:
 
     def compared(self) -> tuple[float, list[str]] | None:
         """See Ledger.compared."""
-        known = self._db.meta(COMPARED)
+        known = self._db.found(COMPARED)
         if known is None or self._recording.unfinished():
             return None
-        at, said = json.loads(known)
-        return float(at), list(said)
+        return float(known[0]), list(known[1])
 
     def follow(
         self,
@@ -262,7 +260,7 @@ class Following:
             found = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
             done.changed = found.notes
         self._db.note(RULES, mark)
-        self._db.note(COMPARED, json.dumps([now, done.said]))
+        self._db.keep(COMPARED, [now, done.said])
         return done
 
     def _some(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -137,7 +136,7 @@ class Ledger:
         used = generations or any(self.state.runs.glob("*.npy"))
         lost, remembered = bool(memory.damaged or (used and not memory.last)), memory.last > 0
         with self._db.write():
-            self.set_meta(COPIES, "{}")  # of no entry
+            self._db.keep(COPIES, {})  # of no entry
             self.set_meta(KNOWN_OF, "None")
             self.set_meta("rebuilt", "1" if generations or remembered else None)
             if lost:
@@ -252,7 +251,7 @@ class Ledger:
         gone = [path for path in self.notes.paths() if path not in scan.stamps]
         empty = not scan.stamps
         done = self._recording.record(gone, parts, now, vanished_percent, empty=empty)
-        self._db.note(COMPARED, json.dumps([now, scan.said()]))
+        self._db.keep(COMPARED, [now, scan.said()])
         return done
 
     def follow(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,14 +69,11 @@ class Notes:
     def marks(self) -> dict[str, str]:
         """Of notes beside each other that are here as they were when the folder was compared, the
         digest of them then, by the first one's folder in the order of the walk; of others ""."""
-        try:
-            return dict(json.loads(self._db.meta(_MARKS) or "{}"))
-        except (ValueError, TypeError):  # as an older vaultgpt kept them
-            return {}
+        return dict(self._db.found(_MARKS) or {})
 
     def mark(self, marks: Mapping[str, str]) -> None:
         """Keep what a comparison told; `unmark` takes back what no longer holds."""
-        self._db.note(_MARKS, json.dumps(marks))
+        self._db.keep(_MARKS, dict(marks))
 
     def unmark(self, paths: Sequence[str]) -> None:
         """These notes are no longer as they were, or gone; inside `write`."""
@@ -85,7 +81,7 @@ class Notes:
             firsts = [folder.split("/")[:-1] for folder in marks]
             wrong = {bisect_right(firsts, path.split("/")[:-1]) - 1 for path in paths}
             left = {f: "" if n in wrong else m for n, (f, m) in enumerate(marks.items())}
-            self._db.set_meta(_MARKS, json.dumps(left))
+            self._db.keep(_MARKS, left)
 
     def count(self) -> int:
         """How many notes there are, used or not."""
@@ -142,7 +138,7 @@ class Notes:
     def language(self, vault: Path, rules: Rules, words: int) -> str | None:
         """As some notes tell it, spread over a vault of so many words; kept until that has grown
         by a fifth."""
-        language, then = json.loads(self._db.meta(_LANGUAGE) or "[null, -1]")
+        language, then = self._db.found(_LANGUAGE) or [None, -1]
         if then < 0 or abs(words - then) > _GROWN * then:
             from vaultgpt.vault.census import census  # 0.1 s, which `status` does not need
             from vaultgpt.vault.reconcile import read_some
@@ -150,13 +146,13 @@ class Notes:
             paths = self.named("used")
             some = paths[:: -(-len(paths) // _SOME_NOTES) or 1]
             language = census(read_some(vault, rules, some))["language"]
-            self._db.note(_LANGUAGE, json.dumps([language, words]))
+            self._db.keep(_LANGUAGE, [language, words])
         known: str | None = language
         return known
 
     def known_language(self) -> str | None:
         """The same as it was told last; no note is opened. None before."""
-        known: str | None = json.loads(self._db.meta(_LANGUAGE) or "[null, -1]")[0]
+        known: str | None = (self._db.found(_LANGUAGE) or [None])[0]
         return known
 
     @staticmethod

@@ -76,17 +76,14 @@ class PendingText:
         """The counts, kept until a row changes or an entry grows quiet: before a first voice all
         there is is new."""
         version = self._db.meta("version")
-        try:
-            kept = json.loads(self._db.meta(_COUNTS) or "{}")
-            if kept["of"] == [version, quiet_s] and kept["at"] <= now < kept["until"]:
-                return Pending(*kept["counts"])
-        except (ValueError, KeyError, TypeError):
-            pass
+        kept = self._db.found(_COUNTS)
+        if kept and kept["of"] == [version, quiet_s] and kept["at"] <= now < kept["until"]:
+            return Pending(*kept["counts"])
         found, grows_quiet = self._found(now, quiet_s, listed=False)
         counts = [found.words, found.notes, found.ready_words, found.ready_notes]
         until = min(grows_quiet, now + _COUNTS_S)
         kept = {"of": [version, quiet_s], "at": now, "until": until, "counts": counts}
-        self._db.tried(lambda: self._db.note(_COUNTS, json.dumps(kept)))
+        self._db.tried(lambda: self._db.keep(_COUNTS, kept))
         return found
 
     def _found(self, now: float, quiet_s: float, listed: bool) -> tuple[Pending, float]:
