@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from vaultgpt import cli
+from vaultgpt.ledger import Ledger
+from vaultgpt.settings import Rules
+from vaultgpt.state import create_state
 
 HEAVY = {"numpy", "pydantic", "sqlite3", "torch", "vaultgpt.ledger", "vaultgpt.tasks"}
 
@@ -141,3 +144,44 @@ def test_what_only_looks_imports_nothing_of_what_learns_reads_or_serves(tmp_path
         assert not {"vaultgpt.vault.note", "vaultgpt.bases.hub", "vaultgpt.workers"} & there
     assert not {"vaultgpt.vault.reconcile", "pydantic", "http.client", "ssl"} & looked["status"]
     assert not {"vaultgpt.bases", "vaultgpt.training", "http.client"} & looked["scan"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps the folder that somebody is in")
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ("--version", 0, "0."),
+        ("status", 0, "1 note"),
+        ("status VAULT --json", 0, '"notes": 1'),
+        ("why note.md", 0, "Written by hand"),
+        ("config mirror.temperature", 0, "mirror.temperature"),
+        (
+            "status elsewhere",
+            1,
+            "error: The current folder is gone. Go to one that is there (`cd`).",
+        ),
+        ("init elsewhere", 1, "error: The current folder is gone. Go to one that is there (`cd`)."),
+    ],
+)
+def test_where_the_current_folder_is_gone_all_works_that_does_not_need_it(
+    tmp_path: Path, arguments: str, status: int, said: str
+) -> None:
+    """1. The folder that a terminal stands in is deleted. 2. A command."""
+    vault = tmp_path / "Vault"
+    vault.mkdir()
+    (vault / "note.md").write_text("Written by hand.", encoding="utf-8")
+    with Ledger.open(create_state(vault)) as ledger:
+        ledger.follow(Rules(), 1e9)
+    begin = (
+        "import os, sys, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); "
+        "from vaultgpt.cli import main; main()"
+    )
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", begin, *arguments.replace("VAULT", str(vault)).split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done

@@ -44,7 +44,10 @@ RESTARTS, WITHIN_S, PAUSE_S = 5, 600, 10
 _CLASS_NAME = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b", re.MULTILINE)
 _MEMORY = (b"MemoryError", b"OutOfMemoryError", b"bad_alloc", b"allocate memory")
 _SET_DUMPABLE = 4  # of prctl(2)
-_STARTED_IN = os.path.abspath(os.curdir)
+try:
+    _STARTED_IN = os.getcwd()
+except OSError:  # it is gone
+    _STARTED_IN = ""
 _RESTS_S = 2.0  # that an upgrade must lie there unchanged: it is written file by file
 _BEGINNING = ("vaultgpt", "serve", "--check")  # of a daemon, whatever its modules are called
 _BEGIN_S = 60.0  # for it

@@ -352,10 +352,11 @@ def find_state(
     vaults = known_vaults()
     if given is not None:
         return _given(given, vaults, gone_too)
-    here = Path(os.path.realpath(cwd or Path.cwd()))
-    for place in (here, *here.parents):
-        if place in vaults:
-            return _checked(VaultState(place, vaults[place]))
+    with contextlib.suppress(FileNotFoundError):  # the current folder is gone
+        here = Path(os.path.realpath(cwd or Path.cwd()))
+        for place in (here, *here.parents):
+            if place in vaults:
+                return _checked(VaultState(place, vaults[place]))
     alive = {v: f for v, f in vaults.items() if os.path.isdir(v)}
     if len(alive) == 1:
         ((vault, folder),) = alive.items()

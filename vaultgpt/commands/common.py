@@ -147,6 +147,8 @@ def _of_the_disk(error: Exception) -> VaultGPTError | None:
     """A file that can't be read or written: which one, and what the system says."""
     if not isinstance(error, OSError):
         return None
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # as os.getcwd has it
+        return NotFound("The current folder is gone.", "Go to one that is there (`cd`).")
     where = f" ({error.filename})" if error.filename else ""
     mend = "See what stands there, who owns it, and whether it can be written to."
     return StateError(f"{error.strerror or type(error).__name__}{where}.", mend)
@@ -201,7 +203,7 @@ def locate(vault: Path | None) -> VaultState:
     except NotFound as error:
         from vaultgpt.tasks.vaults import moved_from  # opens ledgers
 
-        place = Path(os.path.realpath((vault or Path.cwd()).expanduser()))
+        place = Path(os.path.realpath((vault or Path()).expanduser()))
         if (old := moved_from(place)) is None:
             raise
         raise NotFound(
@@ -216,7 +218,7 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
     `note` is relative to the current folder or to the vault. NotFound, UsageError."""
     # Obsidian shows names without their suffix, and so people write them.
     names = (note, note.parent / f"{note.name}.md")
-    for full in [(base or Path()) / name for name in names for base in (Path.cwd(), vault)]:
+    for full in [base / name for name in names for base in (Path(), vault or Path())]:
         if not full.is_file():
             continue
         real = full.parent.resolve() / full.name
@@ -228,8 +230,10 @@ def locate_note(note: Path, vault: Path | None) -> tuple[VaultState, str]:
                     real_place
                 ).as_posix()
         raise NotFound(f"{note} is in no vault that is set up.", "Run `vaultgpt init VAULT` first.")
-    real, known = Path(os.path.realpath(note)), known_vaults()
-    state = locate(vault or next((place for place in real.parents if place in known), None))
+    with suppress(FileNotFoundError):  # the current folder is gone: the note is the vault's
+        parents, known = Path(os.path.realpath(note)).parents, known_vaults()
+        vault = vault or next((place for place in parents if place in known), None)
+    state = locate(vault)
     for name in names:
         if (state.vault / name).is_file() and not name.is_absolute():
             return state, name.as_posix()
