@@ -287,6 +287,30 @@ async def test_a_swap_looks_its_voice_up_while_the_request_still_runs(tmp_path: 
     await mirror.stop()
 
 
+async def test_a_swap_that_waited_takes_what_is_active_when_its_turn_comes(tmp_path: Path) -> None:
+    """1. A request runs, one waits. 2. A swap is wished for, and its voice looked up. 3. Another
+    voice is made active, and a swap wished for again. 4. The request ends. Result: the one that
+    waits writes in the voice that came last.
+    """
+    truth = Truth(tmp_path)
+    mirror = MirrorProcess(truth, program=PROGRAM)
+    items: Any = mirror.generate(Prompt(text="long"))
+    await anext(items)
+    waiting = asyncio.create_task(words(mirror, "x"))
+    await asyncio.sleep(0)
+    truth.opening = Opening(tmp_path, "g000002", {}, truth.opening.settings)
+    swaps = [asyncio.create_task(mirror.activate())]
+    await until(lambda: truth.asked == 2)
+    truth.opening = Opening(tmp_path, "g000003", {}, truth.opening.settings)
+    swaps.append(asyncio.create_task(mirror.activate()))
+    await asyncio.sleep(0)
+    await items.aclose()
+    async with asyncio.timeout(2):
+        assert (await waiting)[1].generation == "g000003"
+        await asyncio.gather(*swaps)
+    await mirror.stop()
+
+
 async def test_another_base_takes_another_worker(tmp_path: Path) -> None:
     truth = Truth(tmp_path)
     mirror = MirrorProcess(truth, program=PROGRAM)

@@ -151,7 +151,7 @@ class MirrorProcess:
         # Requests line up at the door, one of them has the turn: a swap, which waits for the turn
         # alone, falls between two requests and before all that wait. Swaps come in their order.
         self._door, self._turn, self._swapping = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
-        self._ids = itertools.count(1)
+        self._ids, self._swaps = itertools.count(1), 0  # how many swaps were wished for
         self._precedence = Precedence()
         self._channel: WorkerPipe | None = None
         self._starting: asyncio.Task[WorkerPipe] | None = None
@@ -257,14 +257,15 @@ class MirrorProcess:
         """Take over what the ledger says is active, and the guard's index, between two requests.
 
         Another base needs another worker: the old one leaves, the next request starts the new."""
+        self._swaps += 1
         async with self._swapping:
-            was = self._opened
+            was, wished = self._opened, self._swaps
             found = await self._opening() if self.running else None  # the old voice writes on
             async with self._turn:
                 if (channel := self._channel) is None or not channel.alive:
                     return
                 self._tell_runs()  # what the new voice learned must not be copied
-                if found is None or self._opened is not was:
+                if found is None or self._opened is not was or self._swaps > wished:
                     found, was = await self._opening(), self._opened
                 if found == was:
                     return
