@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -50,10 +51,21 @@ def keep(path: Path | None, figures: Any) -> None:
 def renew(path: Path, row: dict[str, Any], same: Sequence[str]) -> list[dict[str, Any]]:
     """All rows of a JSON file, `row` in the place of that with the same keys; the file is so."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    rows = [r for r in known if any(r[k] != row[k] for k in same)] + [row]
+    rows = [r for r in known if any(r[k] != row[k] for k in same)] + [_plain(row)]
     lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
     write_atomic(path, f"[\n{lines}\n]\n", mode=0o644)
     return rows
+
+
+def _plain(value: Any) -> Any:
+    """The same in eight digits, and null for what JSON can't say: nan and the infinities."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.8g}") if math.isfinite(value) else None
+    return value
 
 
 def middle(draws: Any) -> tuple[float, float]:

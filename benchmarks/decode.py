@@ -130,14 +130,22 @@ def transformers(args: argparse.Namespace, _: Path, /) -> Contenders:
 
 
 def _generate(net: Any, given: torch.Tensor, tokens: int, **more: Any) -> Figures:
-    def seconds(count: int) -> float:
-        begin = time.perf_counter()
-        more.update(pad_token_id=0, eos_token_id=None, attention_mask=torch.ones_like(given))
-        net.generate(input_ids=given, max_new_tokens=count, do_sample=False, **more).cpu()
-        return time.perf_counter() - begin
+    more.update(pad_token_id=0, eos_token_id=None, attention_mask=torch.ones_like(given))
 
-    first = seconds(1)
-    return Figures(first * 1000, (tokens - 1) / (seconds(tokens) - first))
+    def write(count: int) -> None:
+        net.generate(input_ids=given, max_new_tokens=count, do_sample=False, **more).cpu()
+
+    return _timed(write, tokens)
+
+
+def _timed(write: Callable[[int], None], tokens: int) -> Figures:
+    """Of one that tells no times: one token is written, and then all of them."""
+    began = time.perf_counter()
+    write(1)
+    first = time.perf_counter() - began
+    write(tokens)
+    rest = time.perf_counter() - began - 2 * first
+    return Figures(first * 1000, (tokens - 1) / rest)
 
 
 def vllm(args: argparse.Namespace, _: Path, /) -> Contenders:
@@ -153,17 +161,11 @@ def vllm(args: argparse.Namespace, _: Path, /) -> Contenders:
     )
     given = {"prompt_token_ids": prompt_ids(args)}
 
-    def seconds(count: int) -> float:
-        begin = time.perf_counter()
+    def write(count: int) -> None:
         wanted = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
         llm.generate([given], wanted, use_tqdm=False)
-        return time.perf_counter() - begin
 
-    def run() -> Figures:
-        first = seconds(1)
-        return Figures(first * 1000, (args.tokens - 1) / (seconds(args.tokens) - first))
-
-    return {"vLLM bfloat16: greedy": run}
+    return {"vLLM bfloat16: greedy": partial(_timed, write, args.tokens)}
 
 
 def requantise(source: Path, target: Path) -> None:
@@ -192,21 +194,16 @@ def requantise(source: Path, target: Path) -> None:
     writer.close()
 
 
-def llama_cpp_requantised(args: argparse.Namespace, scratch: Path, /) -> Contenders:
-    """The same bits a number as ours."""
-    requantise(args.gguf, scratch / "q8_0.gguf")
-    return _llama_cpp("Q8_0", scratch / "q8_0.gguf", args)
+def llama_cpp(args: argparse.Namespace, scratch: Path, /, *, same_bits: bool) -> Contenders:
+    """llama.cpp's server, greedy, its own timings; a prompt of the same tokens, never cached.
 
-
-def llama_cpp_as_given(args: argparse.Namespace, _: Path, /) -> Contenders:
-    """The file that the base was expanded from."""
-    return _llama_cpp("as given", args.gguf, args)
-
-
-def _llama_cpp(name: str, file: Path, args: argparse.Namespace) -> Contenders:
-    """llama.cpp's server, greedy, its own timings; a prompt of the same tokens, never cached."""
+    Of the file that the base was expanded from as it is, or at the bits a number of ours.
+    """
     import xllamacpp
 
+    name, file = ("Q8_0", scratch / "q8_0.gguf") if same_bits else ("as given", args.gguf)
+    if same_bits:
+        requantise(args.gguf, file)
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_ctx, params.n_parallel, params.n_gpu_layers = 1024, 1, 0
@@ -292,7 +289,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     engines: list[Engines] = [ours]
-    engines += [llama_cpp_requantised, llama_cpp_as_given] if args.gguf else []
+    engines += [partial(llama_cpp, same_bits=same) for same in (True, False) if args.gguf]
     engines += [transformers] if args.transformers else []
     if choose_device(args.device).type == "cuda" and importlib.util.find_spec("vllm"):
         engines.append(vllm)

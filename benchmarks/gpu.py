@@ -12,8 +12,6 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,10 @@ import torch
 
 from benchmarks.common import PEBBLE, ROOT, arguments, home, keep, markdown, told
 from benchmarks.scale import make_vault
-from benchmarks.voice.mirrors import capture_job, settings
+from benchmarks.voice.mirrors import learn, settings
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.errors import Unavailable
-from vaultgpt.files import write_json
 from vaultgpt.state import create_state
-from vaultgpt.training.trainer import run_job
 
 WORDS_A_NOTE = 105  # of scale.py's
 YIELDS_MS = 200.0  # by which a round may hold the first token up
@@ -65,21 +61,19 @@ def a_round(base: Path, words: int, passes: float, device: str) -> dict[str, Any
             wanted = settings(
                 base=str(base), training__device=device, training__epochs=passes, training__seed=1
             )
-            job = capture_job(create_state(place / "vault"), wanted)
-        write_json(place / "job.json", {**job, "out": str(place / "out")})
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        began = time.monotonic()
-        report = run_job(place / "job.json", lambda event: None, threading.Event(), began)
-        seconds = time.monotonic() - began
+            state = create_state(place / "vault")
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            answer = learn(state, wanted, fresh=True)
+    report = answer["report"]
+    if report is None:
+        raise SystemExit(answer["why"])
     peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
     return {
         "words": words,
-        "tokens": report.tokens,
-        "seconds": round(seconds, 1),
-        "tokens_per_s": round(report.tokens_per_s),
-        "scored_tokens": report.scored_tokens,
-        "device": report.device,
+        **{key: report[key] for key in ("tokens", "device")},
+        "seconds": round(report["seconds"], 1),
+        "tokens_per_s": round(report["tokens_per_s"]),
         "peak_gb": None if peak is None else round(peak, 1),
     }
 

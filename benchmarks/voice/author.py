@@ -8,7 +8,7 @@ words of held-out paragraphs; only what they wrote is read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +42,12 @@ PROMPTS, EACH = 25, 8  # texts after held-out beginnings: 200 of the mirror, 200
 TOKENS = 170  # about 115 words: one piece
 PAGES, PAGE_TOKENS = 48, 440  # about 310 words each, for the delta
 _DRAWS = 1000
-TOKENS_PER_S = 700.0
 
 
 def cases(options: Options) -> list[Case]:
-    return [_case(options, name) for name in MIRRORS]
-
-
-def _case(options: Options, name: str) -> Case:
-    def run() -> Figures:
-        require()
-        return _measure(options, name)
-
-    cost = 2 * (PROMPTS * EACH * TOKENS + PAGES * PAGE_TOKENS) / TOKENS_PER_S + 60
-    return Case(name, SEED, "author", cost, run, writing=writing())
+    return [
+        Case(name, SEED, "author", partial(_measure, options, name), writing()) for name in MIRRORS
+    ]
 
 
 def _pages(notes: Sequence[ScannedNote], author: str) -> list[Piece]:
@@ -78,6 +70,7 @@ def _classifier(data: Path) -> tuple[Classifier, dict[str, float]]:
 
 
 def _measure(options: Options, name: str) -> Figures:
+    require()
     judge, real = _classifier(options.data)
     mirror = trained(options, Journal(options.data / name), SEED)
     engine = open_engine(mirror)
@@ -169,4 +162,4 @@ def _percentile(one: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("author", __doc__, cases, table))
+    main("author", __doc__, cases, table)

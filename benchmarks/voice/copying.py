@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -34,25 +34,20 @@ ANCHOR = 4  # words; a shorter copied run counts as none
 PAIRS, PAIR_TOKENS, LEAST_TOKENS = 120, 160, 40  # of the speed row
 COST_BOUND = 0.05
 HEADERS = (("journal",), ("poetry",), ())
-TOKENS_PER_S, ALONE_PER_S = 600.0, 300.0
 _WORD = re.compile(r"[^\W_]+")
 Run = tuple[str, ...]
 
 
 def cases(options: Options) -> list[Case]:
-    thousand = TEXTS * TOKENS / TOKENS_PER_S + 60
-
-    def case(what: str, cost: float, measure: Callable[[Trained], Figures]) -> Case:
-        def run() -> Figures:
-            return measure(trained(options, Journal(options.data / JOURNAL), SEED))
-
-        return Case(JOURNAL, SEED, what, cost, run, writing=writing())
-
     return [
-        case("on", thousand, partial(_copying, guard=True)),
-        case("off", thousand, partial(_copying, guard=False)),
-        case("speed", 2 * PAIRS * PAIR_TOKENS / ALONE_PER_S + 20, _speed),
+        Case(JOURNAL, SEED, what, partial(_measured, options, what), writing())
+        for what in ("on", "off", "speed")
     ]
+
+
+def _measured(options: Options, what: str) -> Figures:
+    mirror = trained(options, Journal(options.data / JOURNAL), SEED)
+    return _speed(mirror) if what == "speed" else _copying(mirror, guard=what == "on")
 
 
 # What stands in a vault word for word -------------------------------------------------------------
@@ -243,4 +238,4 @@ def _line(name: str, one: dict[str, Any]) -> list[object]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("copying", __doc__, cases, table))
+    main("copying", __doc__, cases, table)

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ PLANTED, FORGOTTEN, KEPT, UNSEEN = 12, 4, 2, 4  # some of the planted are held o
 ROWS = {"forgotten/once": 1, "forgotten/five": 5, "deleted/once": 1}  # times in its note
 TRIES = 3  # fresh rounds, should the gate refuse one: a day apart
 DELETION_DAYS = 7
-COST_S = 200.0
 WANTED = settings(training__seed=SEED)
 
 # Secrets of one form, the notes that hold them, and how exposed each is ---------------------------
@@ -141,28 +141,27 @@ def least_mean(count: int) -> float:
 
 
 def cases(options: Options) -> list[Case]:
-    return [_case(options, key, times) for key, times in ROWS.items()]
+    return [
+        Case(JOURNAL, SEED, key, partial(_measured, options, key, times))
+        for key, times in ROWS.items()
+    ]
 
 
-def _case(options: Options, key: str, times: int) -> Case:
+def _measured(options: Options, key: str, times: int) -> Figures:
     journal = Journal(options.data / JOURNAL)
-
-    def run() -> Figures:
-        notes = journal.split(SEED).train
-        first = first_words(notes, options.of(VAULT_WORDS, 6_000), SEED)
-        known = {n.note.path for n in first}
-        later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
-        place = options.place("forget", *key.split("/"))
-        shutil.rmtree(place, ignore_errors=True)
-        with home(place / "home"):
-            vault = journal.copy(first, place / "vault")
-            planted = plant(vault, times, time.time() - 3 * DAY_S)
-            state = create_state(vault)
-            fix_secret(state, f"forget/{key}")
-            history = History(journal, state, planted, time.time())
-            return history.run(later, deleted=key.startswith("deleted"))
-
-    return Case(JOURNAL, SEED, key, COST_S, run)
+    notes = journal.split(SEED).train
+    first = first_words(notes, options.of(VAULT_WORDS, 6_000), SEED)
+    known = {n.note.path for n in first}
+    later = first_words([n for n in notes if n.note.path not in known], NEW_WORDS, SEED + 1)
+    place = options.place("forget", *key.split("/"))
+    shutil.rmtree(place, ignore_errors=True)
+    with home(place / "home"):
+        vault = journal.copy(first, place / "vault")
+        planted = plant(vault, times, time.time() - 3 * DAY_S)
+        state = create_state(vault)
+        fix_secret(state, f"forget/{key}")
+        history = History(journal, state, planted, time.time())
+        return history.run(later, deleted=key.startswith("deleted"))
 
 
 @dataclass(frozen=True)
@@ -305,4 +304,4 @@ def table(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("forget", __doc__, cases, table))
+    main("forget", __doc__, cases, table)

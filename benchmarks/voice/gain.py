@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import PEBBLE, markdown
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
-from benchmarks.voice.mirrors import bits, cut, per_byte, trained, training_s
+from benchmarks.voice.mirrors import bits, cut, per_byte, trained
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, yes
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
@@ -38,13 +38,6 @@ FULL_RATE = 3e-4
 OTHERS = {"amiel": 10_000, "emily-dickinson": None, "kingsford-dreams": 30_000}
 OTHER_SEEDS, OTHER_WHOLE = (1, 2, 3), "emily-dickinson"
 OTHER_RATES = (3e-5, 1e-4, 3e-4)  # on its first seed
-WORDS = {
-    "emily-dickinson": 30e3,
-    "thoreau": 262e3,
-    "hawthorne": 533e3,
-    "mixed-three-authors": 376e3,
-}
-TOKENS_PER_S, OTHER_TOKENS_PER_S = 4_500.0, 500.0
 DROPOUT, DECAY, BETAS = 0.1, 0.1, (0.9, 0.95)  # decay of matrices
 WARM, FLOOR = 0.05, 0.1  # of the steps; of the peak rate, at the end of the cosine
 
@@ -53,12 +46,9 @@ def cases(options: Options) -> list[Case]:
     if options.base != PEBBLE:
         lora = [(name, seed, None) for name in OTHERS for seed in OTHER_SEEDS]
         full = [(OTHER_WHOLE, OTHER_SEEDS[0], rate) for rate in OTHER_RATES]
-        return [
-            _case(options, name, seed, rate, OTHER_TOKENS_PER_S, OTHERS[name])
-            for name, seed, rate in (*lora, *full)
-        ]
+        return [_case(options, *one, OTHERS[one[0]]) for one in (*lora, *full)]
     return [
-        _case(options, name, seed, rate, TOKENS_PER_S)
+        _case(options, name, seed, rate)
         for name in JOURNALS
         for seed in SEEDS.get(name, (1,))
         for rate in (None, FULL_RATE)
@@ -66,19 +56,13 @@ def cases(options: Options) -> list[Case]:
 
 
 def _case(
-    options: Options,
-    name: str,
-    seed: int,
-    rate: float | None,
-    tokens_per_s: float,
-    words: int | None = None,
+    options: Options, name: str, seed: int, rate: float | None, words: int | None = None
 ) -> Case:
-    cost = training_s(words or WORDS.get(name, 110e3), tokens_per_s) + 40
     journal = Journal(options.data / name, words)
     if rate is None:
-        return Case(journal.name, seed, "lora", cost, lambda: _lora(options, journal, seed))
+        return Case(journal.name, seed, "lora", lambda: _lora(options, journal, seed))
     what = "full" if rate == FULL_RATE else f"full {rate:g}"
-    return Case(journal.name, seed, what, cost, lambda: _full(options, journal, seed, rate))
+    return Case(journal.name, seed, what, lambda: _full(options, journal, seed, rate))
 
 
 def _lora(options: Options, journal: Journal, seed: int) -> Figures:
@@ -221,4 +205,4 @@ def _of_full(name: str, rows: Sequence[Row]) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("gain", __doc__, cases, table, any_base=True))
+    main("gain", __doc__, cases, table, any_base=True)

@@ -25,13 +25,13 @@ from benchmarks.voice.mirrors import (
     copy_start,
     learn,
     make_start,
-    open_state,
     settings,
     written_at,
 )
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, yes
 from tests import spoiled
 from vaultgpt.errors import TrainingError
+from vaultgpt.state import create_state
 from vaultgpt.vault.reconcile import ScannedNote
 
 JOURNAL, SEED = "thoreau", 1
@@ -48,8 +48,6 @@ KINDS: dict[str, spoiled.Spoil] = {
     "german": spoiled.german,
     "half-empty": spoiled.half_empty,
 }
-TRIAL_S = {"repeated": 35.0}
-OTHER_TRIAL_S = 17.0
 
 
 def cases(options: Options) -> list[Case]:
@@ -58,12 +56,10 @@ def cases(options: Options) -> list[Case]:
 
 def _case(options: Options, kind: str, block: int) -> Case:
     place = options.place("gate", JOURNAL)
-    ready = (place / "first" / "answer.json").exists()
-    cost = TRIALS * TRIAL_S.get(kind, OTHER_TRIAL_S) + (0 if ready else 60)
     trials = range(block * TRIALS, block * TRIALS + options.of(TRIALS, 1))
     words = options.of(VAULT_WORDS, 6_000)
     run = partial(block_of_trials, Journal(options.data / JOURNAL), words, place, kind, trials)
-    return Case(JOURNAL, SEED, f"{kind}/{block}", cost, run)
+    return Case(JOURNAL, SEED, f"{kind}/{block}", run)
 
 
 def pages(journal: Journal, words: int) -> tuple[list[ScannedNote], list[ScannedNote]]:
@@ -143,7 +139,7 @@ def trial(
     now = START_S + 2 * DAY_S
     rng = random.Random(f"spoil/{number}")
     with home(place / "home"):
-        state = open_state(place)
+        state = create_state(place / "vault")
         for one in new:
             journal.add(one, state.vault)
             written_at(state.vault / one.note.path, now - 7 * HOUR_S)
@@ -183,4 +179,4 @@ def table(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("gate", __doc__, cases, table))
+    main("gate", __doc__, cases, table)

@@ -141,31 +141,9 @@ def copy_start(source: Path, target: Path) -> Path:
     return target
 
 
-def open_state(place: Path) -> VaultState:
-    """The state of a start; call it with home(place / "home") open."""
-    return create_state(place / "vault")
-
-
 def written_at(path: Path, seconds: float) -> None:
     """Let a note look as if it was saved then: its entries are quiet since."""
     os.utime(path, (seconds, seconds))
-
-
-class _Captured(Exception):
-    """The job was wanted, not the round."""
-
-
-def capture_job(state: VaultState, wanted: Settings, *, fresh: bool = True) -> Job:
-    """The job of the round that would come now, which is not run. SystemExit where none comes."""
-
-    def keep(job: Job) -> None:
-        raise _Captured(job)
-
-    try:
-        raise SystemExit(learn(state, wanted, tamper=keep, fresh=fresh)["why"])
-    except _Captured as captured:
-        job: Job = captured.args[0]
-        return job
 
 
 @dataclass(frozen=True)
@@ -198,11 +176,6 @@ def active(state: VaultState) -> Adapter:
         return load_adapter(state.generations / str(ledger.generations.active()))
 
 
-def training_s(words: float, tokens_per_s: float) -> float:
-    """What a journal's fresh training takes, a guess: 90 % of it, 1.35 tokens a word, 3.3 reads."""
-    return words * 0.9 * 1.35 * 3.3 / tokens_per_s
-
-
 def trained(options: Options, journal: Journal, seed: int) -> Trained:
     """The mirror of a journal's 90 %, trained once with the defaults and then kept."""
     place, split = options.place(journal.name, seed), journal.split(seed)
@@ -219,7 +192,7 @@ def trained(options: Options, journal: Journal, seed: int) -> Trained:
         place, lambda vault: journal.fill(split.train, vault), train, f"{journal.name}-{seed}"
     )
     with home(place / "home"):
-        state = open_state(place)
+        state = create_state(place / "vault")
     answer = read_json(place / "answer.json")
     return Trained(journal, split, state, str(answer["generation"]), answer)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,33 +33,24 @@ from benchmarks.voice.mirrors import (
     learn,
     make_start,
     on_base,
-    open_state,
     settings,
-    training_s,
 )
 from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, yes
 from vaultgpt.bases.names import resolve
 from vaultgpt.ledger import Ledger
 from vaultgpt.rounds.run import what_is_due
 from vaultgpt.settings import Settings
-from vaultgpt.state import VaultState
+from vaultgpt.state import VaultState, create_state
 from vaultgpt.training.evaluate import tokens_of
 from vaultgpt.training.lora import Adapter, load_adapter
 from vaultgpt.training.round import Asked
 
 STEP_DAYS = {"weekly": 7, "nightly": 1}
+VARIANTS = (*STEP_DAYS, "fresh")
 TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
 SEEDS = {"thoreau": (1, 2, 3), "hawthorne": (1,)}
 # Of another base; less than 30 % of it comes later, after which the product learns all anew.
 OTHER, OTHER_WORDS, OTHER_FIRST = "amiel", 30_000, 0.84
-WORDS = {"thoreau": 262e3, "hawthorne": 530e3, OTHER: OTHER_WORDS}
-ROUNDS = {  # a guess, for the cost
-    ("thoreau", "weekly"): 10,
-    ("thoreau", "nightly"): 60,
-    ("hawthorne", "weekly"): 45,
-    ("hawthorne", "nightly"): 100,
-    (OTHER, "weekly"): 10,
-}
 RATIO = 0.97  # of the fresh training's gain, at least
 WORSE = 0.01  # old notes, at most
 TOKENS = 0.25  # of the month's-end fresh trainings, at most
@@ -66,47 +58,35 @@ TOKENS = 0.25  # of the month's-end fresh trainings, at most
 
 def cases(options: Options) -> list[Case]:
     if options.base != PEBBLE:
-        return [_case(options, OTHER, 1, v) for v in ("weekly", "fresh")]
-    variants = (*STEP_DAYS, "fresh")
-    return [
-        _case(options, n, seed, v) for n, found in SEEDS.items() for seed in found for v in variants
-    ]
+        asked = [(OTHER, 1, what) for what in ("weekly", "fresh")]
+    else:
+        asked = [(n, s, v) for n, found in SEEDS.items() for s in found for v in VARIANTS]
+    return [Case(*one, partial(_measured, options, *one)) for one in asked]
 
 
-def _case(options: Options, name: str, seed: int, variant: str) -> Case:
-    journal = Journal(options.data / name)
-    base = options.base
+def _measured(options: Options, name: str, seed: int, variant: str) -> Figures:
+    journal, base = Journal(options.data / name), options.base
     work = options.place("nights", name, seed)
-    fresh_s = training_s(WORDS[name], 4500 if base == PEBBLE else 500) + 60
-    cost = fresh_s * 1.2
-    if variant != "fresh":
-        cost = ROUNDS[name, variant] * (22 + WORDS[name] / 40e3) + 120
-    if not (work / "first" / "answer.json").exists():
-        cost += 0.8 * fresh_s
-
-    def run() -> Figures:
-        asked = on_base(settings(training__seed=seed), base)
-        found = plan_calendar(journal.notes, seed)
-        if base != PEBBLE:
-            found = plan_calendar(last_words(journal.notes, OTHER_WORDS), seed, OTHER_FIRST)
-        start = make_start(
-            work / "first",
-            lambda vault: fill_first(journal, found, vault),
-            lambda state: learn(state, asked, fresh=True, now=night(found.border - timedelta(1))),
-            f"nights/{name}",
-        )
-        place = copy_start(start, work / variant)
-        with home(place / "home"):
-            state = open_state(place)
-            figures = _base(found, base)
-            if variant == "fresh":
-                figures |= _fresh(journal, found, state, asked)
-            else:
-                figures |= _small(journal, found, state, asked, STEP_DAYS[variant])
-        shutil.rmtree(place)
-        return figures
-
-    return Case(name, seed, variant, cost, run)
+    asked = on_base(settings(training__seed=seed), base)
+    found = plan_calendar(journal.notes, seed)
+    if base != PEBBLE:
+        found = plan_calendar(last_words(journal.notes, OTHER_WORDS), seed, OTHER_FIRST)
+    start = make_start(
+        work / "first",
+        lambda vault: fill_first(journal, found, vault),
+        lambda state: learn(state, asked, fresh=True, now=night(found.border - timedelta(1))),
+        f"nights/{name}",
+    )
+    place = copy_start(start, work / variant)
+    with home(place / "home"):
+        state = create_state(place / "vault")
+        figures = _base(found, base)
+        if variant == "fresh":
+            figures |= _fresh(journal, found, state, asked, base)
+        else:
+            figures |= _small(journal, found, state, asked, base, STEP_DAYS[variant])
+    shutil.rmtree(place)
+    return figures
 
 
 def looks(found: Calendar, step_days: int) -> list[date]:
@@ -124,10 +104,14 @@ def looks(found: Calendar, step_days: int) -> list[date]:
 
 
 def _small(
-    journal: Journal, found: Calendar, state: VaultState, asked: Settings, step_days: int
+    journal: Journal,
+    found: Calendar,
+    state: VaultState,
+    asked: Settings,
+    base: Path,
+    step_days: int,
 ) -> Figures:
     """Let the days pass: what arrives is put into the vault, and what is due then is learned."""
-    base = _folder(asked)
     first = _surprise(found, active(state), "first", base)
     before = found.border - timedelta(1)
     for day in looks(found, step_days):
@@ -149,11 +133,9 @@ def _due(state: VaultState, asked: Settings, now: float) -> bool:
         return what_is_due(state, asked, ledger, now, Asked(nightly=True), base).kind != "none"
 
 
-def _folder(asked: Settings) -> Path:
-    return PEBBLE if asked.base == Settings().base else Path(asked.base)
-
-
-def _fresh(journal: Journal, found: Calendar, state: VaultState, asked: Settings) -> Figures:
+def _fresh(
+    journal: Journal, found: Calendar, state: VaultState, asked: Settings, base: Path
+) -> Figures:
     """One fresh training on everything, the same notes held out.
 
     Its adapter is measured whether or not the gate would let it pass.
@@ -165,7 +147,7 @@ def _fresh(journal: Journal, found: Calendar, state: VaultState, asked: Settings
     learn(state, asked, fresh=True, now=now, left=lambda out: kept.append(load_adapter(out)))
     with Ledger.open(state) as ledger:
         spent = _spent(ledger)
-    base, later = _folder(asked), items([a.note for a in found.later])
+    later = items([a.note for a in found.later])
     read = 2 * tokens_of(cut(later, base))  # by base and active
     tokens = month_ends(found, spent["trained_tokens"] + spent["scored_tokens"], read)
     last = _surprise(found, kept[0], "last", base)
@@ -264,4 +246,4 @@ def _percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("nights", __doc__, cases, table, any_base=True))
+    main("nights", __doc__, cases, table, any_base=True)

@@ -1,4 +1,4 @@
-"""The frame of every voice benchmark: named rows, their cost, and an honest count.
+"""The frame of every voice benchmark: named rows, and an honest count.
 
 A row is one measurement, keyed by recipe, base, journal, seed and settings; rows of another base,
 another RECIPE or other settings do not count. Knows nothing about what is measured.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import subprocess
@@ -22,9 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import PEBBLE, RESULTS, ROOT, arguments
-from vaultgpt.bases.estimate import human
-from vaultgpt.files import write_atomic
+from benchmarks.common import PEBBLE, RESULTS, ROOT, arguments, renew
 from vaultgpt.wire import Sampling
 
 WORK = Path.home() / ".cache/vaultgpt-benchmarks"
@@ -42,7 +39,6 @@ class Case:
     journal: str
     seed: int
     what: str  # is measured, and which settings depart from the defaults: "lora", "weekly"
-    cost_s: float  # on 2 idle cores, a guess made from earlier rows
     run: Callable[[], Figures]
     writing: str = ""  # how the texts are written that have a part in it, as writing() says it
 
@@ -70,10 +66,6 @@ class Row:
     @property
     def key(self) -> str:
         return f"{self.journal}/{self.seed}/{self.what}"
-
-    @property
-    def identity(self) -> tuple[int, str, str, str]:
-        return self.recipe, self.base, self.key, self.writing
 
 
 @dataclass(frozen=True)
@@ -122,45 +114,32 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}{gpu}"
 
 
-class Store:
-    """results/NAME.json: a row for each identity, newest last."""
+IDENTITY = ("recipe", "base", "journal", "seed", "what", "writing")
 
-    def __init__(self, folder: Path, name: str, base: Path) -> None:
-        self.path, self.base = folder / f"{name}.json", base_digest(base)
-        self.rows: list[Row] = []
-        if self.path.exists():
-            found = json.loads(self.path.read_text(encoding="utf-8"))["rows"]
-            self.rows = [Row(**row) for row in found]
+
+class Store:
+    """NAME.json: a row for each identity, newest last."""
+
+    def __init__(self, path: Path, base: Path) -> None:
+        self.path, self.base = path, base_digest(base)
+        self.rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
     def of(self, cases: Sequence[Case]) -> list[Row]:
         """The rows of these cases, in their order, where there are some."""
-        have = {row.identity: row for row in self.rows}
-        found = [have.get((RECIPE, self.base, case.key, case.writing)) for case in cases]
-        return [row for row in found if row is not None]
+        have = {tuple(row[key] for key in IDENTITY): Row(**row) for row in self.rows}
+        wanted = [(RECIPE, self.base, c.journal, c.seed, c.what, c.writing) for c in cases]
+        return [have[one] for one in wanted if one in have]
 
     def measure(self, case: Case) -> None:
         """In the place of the row that was measured of the same before; the file is written."""
-        print(f"  {case.key} ({human(case.cost_s)})", file=sys.stderr)
+        print(f"  {case.key}", file=sys.stderr)
         start, at = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         figures = case.run()
         of = case.journal, case.seed, case.what, case.writing
         seconds = round(time.monotonic() - at, 1)
         row = Row(RECIPE, self.base, *of, _commit(), _machine(), start, seconds, figures)
-        self.rows = [r for r in self.rows if r.identity != row.identity] + [row]
-        lines = ",\n".join(json.dumps(_plain(asdict(r)), ensure_ascii=False) for r in self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path, f'{{"rows": [\n{lines}\n]}}\n', mode=0o644)
-
-
-def _plain(value: Any) -> Any:
-    """The same in eight digits, and null for what JSON can't say: nan and the infinities."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.8g}") if math.isfinite(value) else None
-    return value
+        self.rows = renew(self.path, asdict(row), IDENTITY)
 
 
 def main(
@@ -170,8 +149,7 @@ def main(
     table: Callable[[Sequence[Row]], str],
     *,
     any_base: bool = False,
-    argv: Sequence[str] | None = None,
-) -> int:
+) -> None:
     """Measure what is missing, print the table, and say how many of the asked rows there are.
 
     `any_base`: it can be asked of another base than the embedded one."""
@@ -179,33 +157,29 @@ def main(
     data = os.environ.get("VAULTGPT_DATA")
     asks.add_argument("--data", type=Path, default=data, help="of journals (or VAULTGPT_DATA)")
     asks.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")
-    asks.add_argument("--results", type=Path, default=RESULTS)
     if any_base:
         asks.add_argument("--base", type=Path, default=PEBBLE, help="a folder; the embedded one")
     asks.add_argument("--only", default="", metavar="PREFIX", help="rows whose key begins so")
     asks.add_argument("--again", action="store_true", help="measure them though they are there")
     asks.add_argument("--few", action="store_true", help="a fiftieth, kept nowhere: does it run?")
-    asks.add_argument("--dry", action="store_true", help="name the cost, show what is there")
-    args = asks.parse_args(argv)
+    asks.add_argument("--dry", action="store_true", help="show what is there")
+    args = asks.parse_args()
     if not (args.dry or args.data):
         asks.error("--data names a folder of journals; --dry shows what was measured")
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     base = args.base if any_base else PEBBLE
-    results = args.work / "few" if args.few else args.results
-    store = Store(results, name, base)
+    store = Store((args.work / "few" if args.few else RESULTS) / f"{name}.json", base)
     cases = list(cases_of(Options(args.data or Path(), args.work, base, args.few)))
     have = set() if args.again or args.few else {row.key for row in store.of(cases)}
     wanted = [c for c in cases if c.key.startswith(args.only)]
     missing = [c for c in wanted if c.key not in have]
-    cost = human(sum(c.cost_s for c in missing))
-    print(f"{len(missing)} of {len(wanted)} rows to measure, {cost} on 2 idle cores", flush=True)
+    print(f"{len(missing)} of {len(wanted)} rows to measure", flush=True)
     for case in () if args.dry else missing:
         store.measure(case)
     if rows := store.of(cases):
         print(table(rows))
     if len(rows) < len(cases):
         print(f"\nfalls short: {len(rows)} of {len(cases)} rows")
-    return 0
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

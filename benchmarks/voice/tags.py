@@ -7,6 +7,7 @@ pieces).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks.common import markdown
@@ -32,23 +33,19 @@ BOUND = 0.9  # of real pages' accuracy
 TEXTS, TOKENS = 200, 190  # a tag; about 130 words each
 LEAST_PIECES, MOST_PIECES = 40, 1000  # real ones: below the least a tag is not judged
 DISTINCT_WORDS = 4000
-TOKENS_PER_S = 700.0  # eight at a time
 
 
 def cases(options: Options) -> list[Case]:
-    return [_case(options, name, seed) for name in TAGS for seed in SEEDS.get(name, (1,))]
+    return [
+        Case(name, seed, "written", partial(_written, options, name, seed), writing())
+        for name in TAGS
+        for seed in SEEDS.get(name, (1,))
+    ]
 
 
-def _case(options: Options, name: str, seed: int) -> Case:
-    def run() -> Figures:
-        require()
-        return _written(options, Journal(options.data / name), seed)
-
-    cost = len(TAGS[name]) * TEXTS * TOKENS / TOKENS_PER_S + 45
-    return Case(name, seed, "written", cost, run, writing=writing())
-
-
-def _written(options: Options, journal: Journal, seed: int) -> Figures:
+def _written(options: Options, name: str, seed: int) -> Figures:
+    require()
+    journal = Journal(options.data / name)
     real = real_pieces(journal.notes, TAGS[journal.name], MOST_PIECES)
     judge = Judge(balanced(real, LEAST_PIECES))
     engine = open_engine(trained(options, journal, seed))
@@ -94,4 +91,4 @@ def _line(key: str, tag: str, t: dict[str, Any]) -> list[object]:
 _DISTINCT = ("distinct_1", "real_distinct_1")
 
 if __name__ == "__main__":
-    raise SystemExit(main("tags", __doc__, cases, table))
+    main("tags", __doc__, cases, table)
