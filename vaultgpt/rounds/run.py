@@ -74,7 +74,6 @@ def run_round(
     trainer: JobRunner[ReportRow] | None = None,
     in_use: Callable[[], bool] = lambda: False,
     base: BaseInfo | None = None,
-    on_promoted: Callable[[str], None] = lambda generation: None,
     machine: Lender | None = None,
     found: Due | None = None,
 ) -> RoundAnswer:
@@ -83,9 +82,9 @@ def run_round(
     Kind "none" when nothing is. What was `found` due is asked again only where the vault is another
     since. Conflict while another round runs; RoundStopped when `stop` was set (its staging folder
     stays, and the next call goes on there when the same job is due; a long one goes on as it was
-    begun); any VaultGPTError of the trainer. `on_promoted` is called with the new generation's id
-    last. A person's round (`manual`) runs at normal priority until the mirror is `in_use`: the
-    lowest gave it a third of a core, nineteen minutes for four. Another `machine` may learn."""
+    begun); any VaultGPTError of the trainer. A person's round (`manual`) runs at normal priority
+    until the mirror is `in_use`: the lowest gave it a third of a core, nineteen minutes for four.
+    Another `machine` may learn."""
     if unsure := unsure_rules(state.config):
         raise UsageError(unsure)
     beside = busy(how_far(under_way(state)), "`vaultgpt status` shows it.")
@@ -102,10 +101,7 @@ def run_round(
         run.learns_here, run.found = machine is None, found
         work = partial(run_elsewhere, machine=machine) if machine else run_trainer
         polite = partial(work, polite=lambda: not manual or in_use())
-        answer = run.go(trainer or polite, tell, stop or threading.Event())
-    if (generation := answer["generation"]) is not None:
-        on_promoted(generation)
-    return answer
+        return run.go(trainer or polite, tell, stop or threading.Event())
 
 
 def what_is_due(
