@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
+from vaultgpt.bases.catalogue import Known
 from vaultgpt.bases.estimate import fitting
 from vaultgpt.bases.fetch import download
 from vaultgpt.bases.model import Base
@@ -107,27 +108,11 @@ def _list(state: VaultState | None, as_json: bool) -> None:
     found, problem = _in_use(state)
     active, writes = _serving(state) if state else (None, None)
     said = remarks(found) if found else []
-    rows = [
-        _CatalogueRow(
-            name=known.short,
-            id=known.name,
-            parameters=known.parameters,
-            gigabytes=known.gigabytes,
-            licence=known.licence,
-            languages=known.reads,
-            memory_gb=round(memory_gb, 2),
-            fits=not why,
-            why=why or None,
-            package=known.packed,
-            tried=known.tried,
-            note=known.note or None,
-        )
-        for known, memory_gb, why in fitting()
-    ]
+    rows = fitting()
     if as_json:
         facts = _facts(found) if found else {"base": None}
         more = {"changed": False, "active": active, "remarks": said, "problem": problem}
-        print_json(facts | more | {"bases": rows})
+        print_json(facts | more | {"bases": [_row(*row) for row in rows]})
         return
     if problem:
         err.print(problem, style="red", markup=False)
@@ -166,39 +151,40 @@ def _serving(state: VaultState) -> tuple[str | None, str | None]:
         return active, None
 
 
-class _CatalogueRow(TypedDict):
+def _row(known: Known, memory_gb: float, why: str) -> dict[str, object]:
     """A base of the catalogue beside this machine."""
+    return {
+        "name": known.short,
+        "id": known.name,
+        "parameters": known.parameters,
+        "gigabytes": known.gigabytes,
+        "licence": known.licence,
+        "languages": known.reads,
+        "memory_gb": round(memory_gb, 2),
+        "fits": not why,
+        "why": why or None,
+        "package": known.packed,
+        "tried": known.tried,
+        "note": known.note or None,
+    }
 
-    name: str
-    id: str
-    parameters: int
-    gigabytes: float
-    licence: str
-    languages: str
-    memory_gb: float
-    fits: bool
-    why: str | None
-    package: str | None
-    tried: bool
-    note: str | None
 
-
-def _print_rows(rows: list[_CatalogueRow], used: str | None) -> None:
+def _print_rows(rows: list[tuple[Known, float, str]], used: str | None) -> None:
     """One line a base, within 80 columns."""
     out.print()
     mark = "*" if used == "pebble" else " "
     out.print(f"{mark} {'pebble':<13}   12 M    none English comes along   the demonstration")
-    for row in rows:
-        mark = "*" if used and used.split("@")[0] in (row["id"], row["package"]) else " "
-        fits = f"learns in {row['memory_gb']:.1f} GB of memory" if row["fits"] else row["why"]
-        size = f"{row['parameters'] / 1e6:,.0f} M"
+    for known, memory_gb, why in rows:
+        mark = "*" if used and used.split("@")[0] in (known.name, known.packed) else " "
+        fits = why or f"learns in {memory_gb:.1f} GB of memory"
+        size = f"{known.parameters / 1e6:,.0f} M"
         out.print(
-            f"{mark} {row['name']:<13} {size:>6} {row['gigabytes']:>4} GB "
-            f"{row['languages'][:7]:<7} {row['licence']:<12} {fits}",
+            f"{mark} {known.short:<13} {size:>6} {known.gigabytes:>4} GB "
+            f"{known.reads[:7]:<7} {known.licence:<12} {fits}",
             markup=False,
-            style=None if row["fits"] else "dim",
+            style="dim" if why else None,
         )
-    untried = ", ".join(row["name"] for row in rows if not row["tried"])
+    untried = ", ".join(known.short for known, _, _ in rows if not known.tried)
     out.print(
         f"\nTake one with `vaultgpt base NAME`; docs/bases.md says more. Not run by us yet: "
         f"{untried}.",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, TypedDict
 
 import typer
 from rich.rule import Rule
@@ -74,22 +74,7 @@ class _Continuation(TypedDict):
     text: str
 
 
-class _Second(TypedDict):
-    """What the second half showed."""
-
-    base: str
-    round: RoundAnswer
-    continuations: list[_Continuation]
-    seconds: float
-
-
-class _Shown(TypedDict):
-    """What the demo showed: CONTRACT's `demo`."""
-
-    rounds: list[RoundAnswer]
-    continuations: list[_Continuation]
-    seconds: NotRequired[float]
-    then: NotRequired[_Second | None]
+_Shown = dict[str, object]  # as CONTRACT's `demo` has it
 
 
 @command("Begin")
@@ -108,11 +93,12 @@ def demo(
     show = _Show(as_json)
     with tempfile.TemporaryDirectory(prefix="vaultgpt-demo-") as place:
         folder = Path(place)
-        answer = _first_half(show, folder, seed)
-        answer["seconds"] = round(time.monotonic() - started, 1)
-        show.title(f"Done in {answer['seconds']:.0f} seconds")
+        rounds, texts = _first_half(show, folder, seed)
+        seconds = round(time.monotonic() - started, 1)
+        answer: _Shown = {"rounds": rounds, "continuations": texts, "seconds": seconds}
+        show.title(f"Done in {seconds:.0f} seconds")
         if then and then != PEBBLE:
-            answer["then"] = _or_left_out(show, folder, then, seed, answer["continuations"])
+            answer["then"] = _or_left_out(show, folder, then, seed, texts)
     show.say(_NEXT_STEPS)
     if shutil.which("vaultgpt") is None:  # after `make demo` it is in .venv alone
         here = Path(sys.executable).parent
@@ -124,7 +110,9 @@ def demo(
         print_json(answer)
 
 
-def _first_half(show: _Show, folder: Path, seed: int) -> _Shown:
+def _first_half(
+    show: _Show, folder: Path, seed: int
+) -> tuple[list[RoundAnswer], list[_Continuation]]:
     """The whole job on the embedded base."""
     with _home(folder / "state"):
         vault = folder / "vault"
@@ -139,7 +127,7 @@ def _first_half(show: _Show, folder: Path, seed: int) -> _Shown:
             _drop_note(show, state)
             rounds.append(_train(show, state))
             continuations.append(_continue(show, state, "journal", seed + 1))
-    return {"rounds": rounds, "continuations": continuations}
+    return rounds, continuations
 
 
 class _Show:
@@ -266,7 +254,7 @@ def _write(state: VaultState, tag: str, seed: int) -> _Continuation:
 
 def _or_left_out(
     show: _Show, folder: Path, name: str, seed: int, first: list[_Continuation]
-) -> _Second | None:
+) -> _Shown | None:
     """The second half; where it can't be, or Ctrl-C says no, a sentence: the first half stands."""
     try:
         return _second_half(show, folder, name, seed, first)
@@ -279,7 +267,7 @@ def _or_left_out(
 
 def _second_half(
     show: _Show, folder: Path, name: str, seed: int, first: list[_Continuation]
-) -> _Second:
+) -> _Shown:
     """The same notes on a better base: fetched, one budgeted round, the same openings."""
     started = time.monotonic()
     show.title(f"The same notes on {Path(name).name} (Ctrl-C leaves it out)")

@@ -10,7 +10,6 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from typing_extensions import TypedDict
 
@@ -23,33 +22,12 @@ from vaultgpt.settings import Settings
 from vaultgpt.state import VaultState
 from vaultgpt.training.assemble import Assembled
 from vaultgpt.training.round import Report, Round, Verdict
-from vaultgpt.wire import LearningRow, VerdictRow
+from vaultgpt.wire import ReportFigures, VerdictRow
 
-
-class _Bits(TypedDict):
-    """Bits per byte; None where unknown."""
-
-    held_out: float | None
-    held_out_before: float | None
-    held_out_base: float | None
-    new_notes: float | None
-    new_notes_before: float | None
-    general: float | None
-    general_base: float | None
-
-
-class _RoundFigures(TypedDict):
-    """What a round measured, as far as people read it; training.round.Report says more."""
-
-    bits_per_byte: _Bits
-    tokens: int
-    seconds: float
-    tokens_per_s: float
-    device: str
-    copying: dict[str, float]
-    by_tag: dict[str, dict[str, float]]
-    notes: list[str]
-    learning: LearningRow
+_BITS = (
+    *("held_out", "held_out_before", "held_out_base", "new_notes", "new_notes_before"),
+    *("general", "general_base"),
+)
 
 
 class RoundAnswer(TypedDict):
@@ -58,7 +36,7 @@ class RoundAnswer(TypedDict):
     round: int | None
     kind: str
     verdict: VerdictRow
-    report: _RoundFigures | None
+    report: ReportFigures | None  # what people read of it
     generation: str | None
     sampled: bool
     why: str
@@ -84,10 +62,9 @@ def _verdict_of(verdict: Verdict) -> VerdictRow:
     return VerdictRow(promoted=verdict.promoted, why=verdict.why, checks=verdict.checks)
 
 
-def _figures(report: Report) -> _RoundFigures:
-    bits = report.bits_per_byte
-    return _RoundFigures(
-        bits_per_byte=cast(_Bits, {key: bits.get(key) for key in _Bits.__annotations__}),
+def _figures(report: Report) -> ReportFigures:
+    return ReportFigures(
+        bits_per_byte={key: report.bits_per_byte.get(key) for key in _BITS},
         tokens=report.tokens,
         seconds=report.seconds,
         tokens_per_s=report.tokens_per_s,

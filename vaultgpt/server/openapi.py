@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
 
@@ -20,64 +20,13 @@ if TYPE_CHECKING:
 
 _REF = "#/components/schemas/{model}"
 _TEXT = {"type": "string"}
+_Schema = Mapping[str, object]  # JSON Schema as pydantic makes it, or a part of this document
 
 
-_Schema = Mapping[str, object]  # JSON Schema, as pydantic makes it
-
-
-class _Content(TypedDict):
-    schema: _Schema
-
-
-_Json = TypedDict("_Json", {"application/json": _Content})
-_Parameter = TypedDict(
-    "_Parameter",
-    {"name": str, "in": str, "required": bool, "schema": _Schema, "description": NotRequired[str]},
-)
-
-
-class _Body(TypedDict):
-    required: bool
-    content: _Json
-
-
-class _Response(TypedDict):
-    description: str
-    content: NotRequired[_Json]
-
-
-class _Operation(TypedDict):
-    """One method of one path."""
-
-    summary: str
-    responses: dict[str, _Response]
-    security: list[dict[str, list[str]]]
-    parameters: NotRequired[list[_Parameter]]
-    requestBody: NotRequired[_Body]
-
-
-class _Info(TypedDict):
-    title: str
-    version: str
-    description: str
-
-
-class _Components(TypedDict):
-    schemas: dict[str, _Schema]
-    securitySchemes: dict[str, dict[str, str]]
-
-
-class _OpenAPI(TypedDict):
-    openapi: str
-    info: _Info
-    paths: dict[str, dict[str, _Operation]]
-    components: _Components
-
-
-def document(routes: Iterable[Route]) -> _OpenAPI:
+def document(routes: Iterable[Route]) -> Mapping[str, Any]:
     """The whole description."""
     schemas: dict[str, _Schema] = {}
-    paths: dict[str, dict[str, _Operation]] = {}
+    paths: dict[str, dict[str, _Schema]] = {}
     for route in routes:
         operation = _operation(route, schemas)
         paths.setdefault(route.path, {})[route.method.lower()] = operation
@@ -96,12 +45,12 @@ def document(routes: Iterable[Route]) -> _OpenAPI:
     }
 
 
-def _operation(route: Route, schemas: dict[str, _Schema]) -> _Operation:
+def _operation(route: Route, schemas: dict[str, _Schema]) -> _Schema:
     """One route; what its models refer to goes into `schemas`."""
-    done: _Response = {"description": "Done"}
+    done: dict[str, object] = {"description": "Done"}
     if route.answer is not None:
         done["content"] = _json(_schema(route.answer, schemas))
-    operation: _Operation = {
+    operation: dict[str, object] = {
         "summary": route.sentence,
         "responses": {
             str(route.status): done,
@@ -117,26 +66,20 @@ def _operation(route: Route, schemas: dict[str, _Schema]) -> _Operation:
     return operation
 
 
-def _json(schema: _Schema) -> _Json:
+def _json(schema: _Schema) -> _Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _parameters(route: Route) -> list[_Parameter]:
+def _parameters(route: Route) -> list[_Schema]:
     """Fields in the path, and in the query of a GET."""
-    found: list[_Parameter] = []
+    found: list[_Schema] = []
     for name, field in route.request.model_fields.items():
         in_path = f"{{{name}}}" in route.path
         if not in_path and route.method != "GET":
             continue
-        one: _Parameter = {
-            "name": name,
-            "in": "path" if in_path else "query",
-            "required": field.is_required(),
-            "schema": _TEXT,
-        }
-        if field.description:
-            one["description"] = field.description
-        found.append(one)
+        place = {"name": name, "in": "path" if in_path else "query"}
+        said = {"description": field.description} if field.description else {}
+        found.append({**place, "required": field.is_required(), "schema": _TEXT, **said})
     return found
 
 

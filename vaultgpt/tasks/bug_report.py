@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 import psutil
 
@@ -40,7 +39,8 @@ _PACKAGES = (
     *("python-frontmatter", "pyyaml", "regex", "aiohttp", "numpy", "pydantic", "gguf"),
 )
 _LAST_ROUNDS = 20
-_FIGURES = ("held_out", "held_out_before", "held_out_base", "new_notes", "new_notes_before")
+_BITS = ("held_out", "held_out_before", "held_out_base", "new_notes", "new_notes_before")
+_FIGURES = ("tokens", "tokens_per_s", "steps", "device", "written_in")
 _LOG_LINE = re.compile(
     r"\d{4}-\d\d-\d\d [\d:,]+ (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) "
     r"(?P<part>vaultgpt\.(?:daemon|ledger|server|workers|rounds|mirror))?"
@@ -52,48 +52,7 @@ _OURS = frozenset(
 _NAMES = ("base", "mirror.engine_url")  # options that may hold a folder's or a machine's name
 
 
-class _MachineFacts(TypedDict):
-    system: str
-    release: str
-    machine: str
-    cores: int | None
-    memory_gib: float
-    free_gib: float
-
-
-class _GenerationFacts(TypedDict):
-    id: str
-    kind: str
-    promoted: bool
-    status: str
-    words: int
-    base: str
-
-
-class _RoundFacts(TypedDict):
-    number: int
-    kind: str
-    cause: str
-    promoted: bool | None
-    sampled: bool
-    seconds: float | None
-    refused_by: list[str]
-    bits_per_byte: dict[str, float | None]
-    tokens: int | None
-    tokens_per_s: float | None
-    steps: int | None
-    device: str | None
-    written_in: str | None
-
-
-_Part = Mapping[str, object]  # of what a vault is asked, as it stands in the file
-
-
-class _BugReport(TypedDict):
-    versions: dict[str, str | None]
-    machine: _MachineFacts
-    findings: dict[str, dict[str, int]]
-    vault: NotRequired[dict[str, _Part]]
+_Part = Mapping[str, object]  # as it stands in the file
 
 
 def write_report(state: VaultState | None, findings: Sequence[Finding], folder: Path) -> Path:
@@ -103,15 +62,9 @@ def write_report(state: VaultState | None, findings: Sequence[Finding], folder: 
     return path
 
 
-def _report(state: VaultState | None, findings: Sequence[Finding]) -> _BugReport:
-    told: _BugReport = {
-        "versions": _versions(),
-        "machine": _machine(),
-        "findings": _kinds(findings),
-    }
-    if state is not None:
-        told["vault"] = _vault(state)
-    return told
+def _report(state: VaultState | None, findings: Sequence[Finding]) -> _Part:
+    told = {"versions": _versions(), "machine": _machine(), "findings": _kinds(findings)}
+    return told if state is None else {**told, "vault": _vault(state)}
 
 
 def _versions() -> dict[str, str | None]:
@@ -124,7 +77,7 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _machine() -> _MachineFacts:
+def _machine() -> _Part:
     """What kind of machine it is, and nothing of whose."""
     return {
         "system": platform.system(),
@@ -215,34 +168,21 @@ def _ledger(state: VaultState) -> _Part:
         }
 
 
-def _generation(row: GenerationRow) -> _GenerationFacts:
-    return {
-        "id": row.id,
-        "kind": row.kind,
-        "promoted": row.promoted,
-        "status": row.status,
-        "words": row.words,
-        "base": _base(row.base),
-    }
+def _generation(row: GenerationRow) -> _Part:
+    named = ("id", "kind", "promoted", "status", "words")
+    return {**{name: getattr(row, name) for name in named}, "base": _base(row.base)}
 
 
-def _round(row: RoundRow) -> _RoundFacts:
+def _round(row: RoundRow) -> _Part:
     report = row.report or {}
     bits = report.get("bits_per_byte") or {}
+    named = ("number", "kind", "cause", "promoted", "sampled")
     return {
-        "number": row.number,
-        "kind": row.kind,
-        "cause": row.cause,
-        "promoted": row.promoted,
-        "sampled": row.sampled,
+        **{name: getattr(row, name) for name in named},
         "seconds": None if row.ended is None else round(row.ended - row.started, 1),
         "refused_by": [check["name"] for check in row.checks if not check["passed"]],
-        "bits_per_byte": {key: bits.get(key) for key in _FIGURES},
-        "tokens": report.get("tokens"),
-        "tokens_per_s": report.get("tokens_per_s"),
-        "steps": report.get("steps"),
-        "device": report.get("device"),
-        "written_in": report.get("written_in"),
+        "bits_per_byte": {key: bits.get(key) for key in _BITS},
+        **{key: report.get(key) for key in _FIGURES},
     }
 
 

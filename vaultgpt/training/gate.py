@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vaultgpt.training.bootstrap import FEW_ENTRIES, Change, paired, percent
 from vaultgpt.training.round import Report, SegmentScores, Verdict
@@ -347,22 +346,18 @@ def _general_before(scores: SegmentScores) -> _Check:
     )
 
 
-@dataclass(frozen=True)
-class _Check:
+class _Check(NamedTuple):
+    """As CheckRow has it; the sentence says why it fails, or what it shows."""
+
     name: str
     passed: bool
     figure: float | None
     bound: float | None
-    sentence: str  # why it fails, or what it shows
+    sentence: str
 
     def row(self) -> CheckRow:
-        return {
-            "name": self.name,
-            "passed": self.passed,
-            "figure": self.figure,
-            "bound": self.bound,
-            "sentence": self.sentence,
-        }
+        name, passed, figure, bound, sentence = self
+        return CheckRow(name=name, passed=passed, figure=figure, bound=bound, sentence=sentence)
 
 
 def _shown(found: Change, bound: float) -> bool:
