@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from vaultgpt.errors import UsageError
+from vaultgpt.errors import StateError, UsageError
 from vaultgpt.options import describe, with_option
 from vaultgpt.settings import (
     Mirror,
@@ -72,7 +73,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     for damage, where in (("[schedule\n", " at line 1."), ('[schedule]\na = """', " at its end.")):
         path.write_text(damage)
-        with pytest.raises(UsageError, match=f"not valid TOML{where}") as told:
+        with pytest.raises(StateError, match=f"not valid TOML{where}") as told:
             load_settings(path)
         assert "Error" not in str(told.value) and "delete the file" in str(told.value)
 
@@ -136,7 +137,7 @@ def test_what_else_means_nothing_keeps_nothing_from_being_learned(
 def test_a_value_of_the_wrong_type_stays_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text)
-    with pytest.raises(UsageError):
+    with pytest.raises(StateError, match=re.escape(str(path))):
         load_settings(path)
 
 

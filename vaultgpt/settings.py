@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vaultgpt.errors import UnknownOption, UsageError
+from vaultgpt.errors import StateError, UnknownOption, UsageError
 from vaultgpt.files import write_atomic
 from vaultgpt.options import option, with_option
 from vaultgpt.wire import Sampling
@@ -256,9 +256,9 @@ class Settings:
 def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
     """Settings from config.toml, then `changes`, each "section.key=value".
 
-    Defaults when the file is missing. UsageError for a bad one, or a change that has no meaning. A
-    key of the file that there is no option for is left alone, and told of once on standard error.
-    """
+    Defaults when the file is missing. StateError for a bad one, UsageError for a change that has no
+    meaning. A key of the file that there is no option for is left alone, and told of once on
+    standard error."""
     settings, unknown = _from_file(path)
     if fresh := [said for one in unknown if (said := one.sentence) not in _told]:
         import logging  # only who has something to say needs it
@@ -269,12 +269,12 @@ def load_settings(path: Path, changes: Iterable[str] = ()) -> Settings:
 
 
 def unknown_keys(path: Path) -> list[str]:
-    """A sentence for each key of config.toml that there is no option for. UsageError as above."""
+    """A sentence for each key of config.toml that there is no option for. StateError as above."""
     return [one.sentence for one in _from_file(path)[1]]
 
 
 def unsure_rules(path: Path) -> str:
-    """Why nothing may be learned by this config.toml, else "". UsageError as above.
+    """Why nothing may be learned by this config.toml, else "". StateError as above.
 
     What it says in vain may be what was to leave notes out."""
     said = [one.sentence for one in _from_file(path)[1] if one.may_be_a_rule()]
@@ -314,8 +314,11 @@ def _from_file(path: Path) -> tuple[Settings, list[_UnknownKey]]:
             settings = with_option(settings, key, value)
         except UnknownOption as error:
             if is_dataclass(getattr(settings, key, None)):
-                raise UsageError(f"{key} takes options, as [{key}] and lines below it.") from None
+                said = f"{path}: {key} takes options, as [{key}] and lines below it."
+                raise StateError(said) from None
             unknown.append(_UnknownKey(key, error.near, f"{path.name}: {error}"))
+        except UsageError as error:
+            raise StateError(f"{path}: {error.message}", error.mend) from None
     return settings, unknown
 
 
@@ -328,11 +331,11 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not valid TOML: it is not UTF-8.", _DAMAGED) from None
+        raise StateError(f"{path} is not valid TOML: it is not UTF-8.", _DAMAGED) from None
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"at line \d+", str(error))
         where = place[0] if place else "at its end"
-        raise UsageError(f"{path} is not valid TOML {where}.", _DAMAGED) from None
+        raise StateError(f"{path} is not valid TOML {where}.", _DAMAGED) from None
     for name, value in document.items():
         if isinstance(value, dict) and name != "base":
             yield from ((f"{name}.{sub}", inner) for sub, inner in value.items())

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.conftest import until
+from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.daemon.threads import LedgerThread
 from vaultgpt.daemon.vault_loop import VaultLoop, make_watcher
 from vaultgpt.ledger import Ledger
@@ -312,6 +313,21 @@ async def test_bad_settings_are_a_problem_and_the_old_ones_stay(
         state.config.write_text(good)
         loop.poke()
         await until(lambda: "settings" not in loop.problems)
+
+
+async def test_status_tells_what_the_settings_file_says_when_it_is_asked(
+    state: VaultState, settings: Settings
+) -> None:
+    """1. config.toml is broken by hand. 2. Status is asked, before the vault is looked at again.
+    3. It is mended, and status asked again."""
+    daemon = Daemon(state, settings)
+    try:
+        good = state.config.read_text()
+        for text, told in (("[mirror", True), ("[mirror]\nmin_q = 1\n", True), (good, False)):
+            state.config.write_text(text)
+            assert ("settings" in (await daemon.ask(STATUS, None))["troubles"]) is told
+    finally:
+        daemon.close()
 
 
 async def test_why_nothing_watches_is_told_and_the_timer_goes_on(

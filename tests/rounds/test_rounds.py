@@ -24,7 +24,7 @@ from vaultgpt import generation_folders
 from vaultgpt.bases import estimate
 from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import split_words
-from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError, UsageError
+from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
 from vaultgpt.files import locked
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import Rounds
@@ -78,7 +78,7 @@ def test_no_round_learns_by_rules_that_say_something_in_vain(vault: Vault) -> No
     good = vault.state.config.read_text() if vault.state.config.exists() else ""
     vault.state.config.write_text(good + "[rule]\nexclude = ['Work/']\n")
     trainer = FakeTrainer()
-    with pytest.raises(UsageError, match=r"rules\.exclude"):
+    with pytest.raises(StateError, match=r"rules\.exclude"):
         go(vault, trainer)
     vault.state.config.write_text(good)
     assert go(vault, trainer)["generation"]

@@ -118,5 +118,5 @@ def test_doctor_writes_it_for_its_owner_alone(
 def test_a_part_that_cannot_be_had_is_told_by_its_kind(state: VaultState, tmp_path: Path) -> None:
     state.config.write_text("nonsense = [")
     _, told = report(state, tmp_path)
-    assert told["vault"]["settings"]["failed"] == "UsageError"
+    assert told["vault"]["settings"]["failed"] == "StateError"
     assert told["vault"]["ledger"]["rounds"]

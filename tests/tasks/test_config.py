@@ -107,6 +107,17 @@ def test_settings_for_one_call_are_checked_and_not_stored(state: VaultState) -> 
     assert not state.config.exists()
 
 
+@pytest.mark.parametrize("bad", ["a = [1", "[mirror]\ntemperature = 99\n", "mirror = 1\n"])
+def test_a_bad_settings_file_is_an_expected_failure_of_every_command(
+    state: VaultState, bad: str
+) -> None:
+    """It is no wrong usage, which ends with 2: the command was right."""
+    state.config.write_text(bad, encoding="utf-8")
+    for command in ("status", "config", "scan", "train", "base", "init"):
+        done = CliRunner().invoke(app, [command, str(state.vault)])
+        assert (done.exit_code, str(state.config) in done.stderr) == (1, True), command
+
+
 def test_doctor_tells_a_damaged_settings_file_once(state: VaultState) -> None:
     """1. config.toml has an open bracket. 2. doctor. Result: settings says it, with the line; what
     could not be looked at for it says that alone."""

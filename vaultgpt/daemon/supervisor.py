@@ -219,7 +219,8 @@ class Daemon:
         return Desk(self.state, self.settings, ledger, self._now())
 
     async def _status(self, _asked: None) -> Status:
-        """Figures of the ledger are kept until something changes."""
+        """Figures of the ledger are kept until something changes; config.toml is as it is now."""
+        await self.vault.reload()
         now = self._now()
         if self._counting is None or not 0 <= now - self._figures_at < _FIGURES_S:
             self._figures_at = now

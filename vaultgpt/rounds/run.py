@@ -19,7 +19,7 @@ from vaultgpt.bases.estimate import BaseInfo, require_disk_and_memory
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
-from vaultgpt.errors import TrainingError, UsageError, VaultError, VaultGPTError
+from vaultgpt.errors import StateError, TrainingError, VaultError, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import FORGOTTEN
@@ -86,7 +86,7 @@ def run_round(
     until the mirror is `in_use`: the lowest gave it a third of a core, nineteen minutes for four.
     Another `machine` may learn."""
     if unsure := unsure_rules(state.config):
-        raise UsageError(unsure)
+        raise StateError(unsure)
     beside = busy(how_far(under_way(state)), "`vaultgpt status` shows it.")
     with (
         locked(state.round_lock, beside),
