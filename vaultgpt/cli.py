@@ -9,6 +9,7 @@ import ast
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
@@ -144,8 +145,23 @@ def _all_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
+def _told_to_end() -> None:
+    """A command that is told to end, by a terminal that is closed too, ends as by Ctrl-C: what it
+    has half written goes. What nohup has it ignore stays ignored."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a shell and its terminal both tell
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        told = getattr(signal, name, None)
+        if told is not None and signal.getsignal(told) == signal.SIG_DFL:
+            signal.signal(told, end)
+
+
 def main() -> None:
     """Do what the command line says."""
+    _told_to_end()
     _all_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # Windows' pipes and old locales lack most letters
         sys.stdout.reconfigure(errors="replace")

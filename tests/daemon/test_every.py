@@ -216,6 +216,26 @@ def test_a_daemon_that_fails_again_and_again_is_left_alone(
     every.stop()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_one_that_nohup_started_outlives_its_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    only = vault(tmp_path, "only")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
+    process = all_served(tmp_path)
+    signal.signal(signal.SIGHUP, before)
+    try:
+        pid = serving(only).pid
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        assert serving(only).pid == pid
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
 def test_a_vault_whose_drive_dies_ends_no_other_s_daemon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unplug: Callable[[Path], None]
 ) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.daemon.serving import wait_for
 from tests.importing.test_formats import folder
 from vaultgpt.cli import app
 from vaultgpt.errors import UsageError
@@ -148,3 +153,25 @@ def test_two_folders_of_like_names_are_two(vault: Path, tmp_path: Path) -> None:
         _, drafts = read_source(folder(tmp_path / name, {"2014-05-06.txt": text}))
         assert write(vault, preview(vault, "In", drafts)) == 1
     assert len(list((vault / "In").iterdir())) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_one_that_is_told_to_end_leaves_nothing_half_written(
+    tmp_path: Path, vault: Path, number: signal.Signals
+) -> None:
+    """1. The terminal is closed while notes are written. Result: whole notes and no other file."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for count in range(1000):
+        (source / f"{count}.md").write_text("We walked home in the rain.")
+    create_state(vault)
+    line = [sys.executable, "-m", "vaultgpt", "import", str(source), "-v", str(vault), "--yes"]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: list(vault.rglob("*.md")))
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said == b"Interrupted.\n"
+    written = [path for path in vault.rglob("*") if path.is_file()]
+    assert 0 < len(written) < 1000 and {path.suffix for path in written} == {".md"}
+    assert all(path.stat().st_size for path in written)

@@ -30,7 +30,7 @@ from vaultgpt.children import (
     own_code,
     spawn_options,
 )
-from vaultgpt.daemon.serving import WITH_PARENT
+from vaultgpt.daemon.serving import WITH_PARENT, ending_signals
 from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.errors import Conflict
 from vaultgpt.files import locked, make_private_dir
@@ -355,9 +355,8 @@ def _serve_all(logs: Path, say: Callable[[str], None]) -> bool:
     """Until told to stop, or (true) until another vaultgpt takes the place of this one."""
     handler = start_log(logs, "service.log")
     stop = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        if (number := getattr(signal, name, None)) is not None:
-            signal.signal(number, lambda *_: stop.set())
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
     engine = _SharedEngine()
     every = _Every(say, shared=engine.place)
     say(f"vaultgpt serves every known vault (process {os.getpid()}); Ctrl-C ends it.")

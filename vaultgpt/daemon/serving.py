@@ -309,14 +309,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-@contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP sets `stop`; the next one ends the process at once."""
-    loop = asyncio.get_running_loop()
+def ending_signals() -> list[signal.Signals]:
+    """Those that end a daemon; SIGHUP does not where nohup started it."""
     names = ["SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"]
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if (hangup := getattr(signal, "SIGHUP", None)) and signal.getsignal(hangup) == signal.SIG_IGN:
-        numbers.remove(hangup)  # started by nohup
+        numbers.remove(hangup)
+    return numbers
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP sets `stop`; the next one ends the process at once."""
+    loop, numbers = asyncio.get_running_loop(), ending_signals()
 
     def told() -> None:
         if stop.is_set():
