@@ -244,6 +244,37 @@ async def test_a_wrong_value_is_400_and_names_its_field(api: Api, body: Any, par
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        (
+            "completions",
+            {"vaultgpt": {"tagz": ["a"], "colour": 1}},
+            "There is no field vaultgpt.tagz. Did you mean vaultgpt.tags? "
+            "There is no field vaultgpt.colour.",
+        ),
+        (
+            "completions",
+            {"vaultgpt": {"max-tokens": 5}},
+            "There is no field vaultgpt.max-tokens. Did you mean max_tokens?",
+        ),
+        (
+            "warm",
+            {"vaultgpt": {"note": {"text": "I", "cursor": 1, "pathh": "x.md"}}},
+            "There is no field vaultgpt.note.pathh. Did you mean vaultgpt.note.path?",
+        ),
+        ("train", {"frsh": True}, "There is no field frsh. Did you mean fresh?"),
+        ("train/cancel", {"fresh": True}, "There is no field fresh."),
+        ("train", {"I was at the sea": 1}, "There is a field that we do not know."),
+    ],
+)
+async def test_a_field_that_there_is_not_is_named_and_the_one_that_is_meant(
+    api: Api, path: str, body: Any, said: str
+) -> None:
+    status, answer, _ = await api.post(f"/v1/{path}", body)
+    assert (status, answer["error"]["message"]) == (400, said)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"{",

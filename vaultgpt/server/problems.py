@@ -9,8 +9,9 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
@@ -24,7 +25,8 @@ _BODY_S = 10.0
 _PACKED_OTHERWISE = "The body can't be read: is it packed as its Content-Encoding says?"
 _ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _HALF = re.compile("[\ud800-\udfff]")
-_KEY = re.compile(r"[A-Za-z_]{1,40}")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")  # no sentence: a name may be the caller's own text
+_MOST_NAMED = 5
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -133,8 +135,7 @@ def response_of_http(error: web.HTTPException) -> web.Response:
 async def parse(request: web.Request, model: type[_M]) -> _M:
     """The body as `model`. BadRequest, TooLarge. An empty body is an empty object.
 
-    Where the route's path has fields, they are all that is asked: the body says nothing.
-    """
+    Where the route's path has fields, they are all that is asked: the body says nothing."""
     try:
         async with asyncio.timeout(_BODY_S):
             data = await request.read()
@@ -153,7 +154,7 @@ async def parse(request: web.Request, model: type[_M]) -> _M:
             return model.model_validate(dict(request.match_info))
         return model.model_validate_json(_mended(data))
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _refusal(error, model) from None
 
 
 def _mended(data: bytes) -> bytes:
@@ -161,8 +162,7 @@ def _mended(data: bytes) -> bytes:
 
     A client that cuts its text after so many UTF-16 units sends one where an emoji stood. The
     length in such units stays, so that a cursor means the same place; at the ends of a prompt and
-    of what follows it nothing stands for it.
-    """
+    of what follows it nothing stands for it."""
     if not _ESCAPED_HALF.search(data):
         return data
     try:
@@ -201,20 +201,44 @@ def parse_query(request: web.Request, model: type[_M]) -> _M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _refusal(error, model) from None
 
 
-def _refusal(error: ValidationError) -> BadRequest:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+def _refusal(error: ValidationError, model: type[BaseModel]) -> BadRequest:
+    every = error.errors(include_url=False, include_input=False, include_context=False)
+    first = every[0]
     if first["type"] == "json_invalid":
         return BadRequest("The body is not valid JSON.")
     # Deeper parts of a location may be the caller's own keys or the arms of a union.
     keys = [str(part) for part in first["loc"][: 2 if first["loc"][:1] == ("vaultgpt",) else 1]]
     keys = [key if _KEY.fullmatch(key) else "?" for key in keys]
     if first["type"] == "extra_forbidden":
-        # Its name is the caller's own text: only the place is told.
-        return BadRequest("There is a field that we do not know.", ".".join(keys[:-1]) or None)
+        unknown = [one["loc"] for one in every if one["type"] == "extra_forbidden"]
+        said = [_no_field(model, *map(str, place)) for place in unknown[:_MOST_NAMED]]
+        return BadRequest(" ".join(dict.fromkeys(said)), ".".join(keys[:-1]) or None)
     message = first["msg"].removeprefix("Value error, ")
     where = ".".join(keys)
     text = f"{where}: {message}." if where else f"{message[:1].upper()}{message[1:]}."
     return BadRequest(text, where or None)
+
+
+def _no_field(model: type[BaseModel], *place: str) -> str:
+    """One sentence about a field of a request that there is not, and the one that may be meant."""
+    if not all(map(_KEY.fullmatch, place)):
+        return "There is a field that we do not know."
+    *inside, name = place
+    known = [*_fields(model)]
+    near = get_close_matches(name.lower(), [field[-1] for field in known], 1)
+    meant = [field for field in known if field[-1] in near]
+    meant.sort(key=lambda field: field[:-1] != inside)
+    asked = f" Did you mean {'.'.join(meant[0])}?" if meant else ""
+    return f"There is no field {'.'.join(place)}.{asked}"
+
+
+def _fields(model: type[BaseModel], *inside: str) -> Iterator[list[str]]:
+    """Where each field stands that a request may have."""
+    for name, field in model.model_fields.items():
+        yield [*inside, name]
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _fields(kind, *inside, name)
