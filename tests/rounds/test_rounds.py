@@ -118,7 +118,7 @@ def test_a_round_asks_once_what_is_due(vault: Vault, monkeypatch: pytest.MonkeyP
     """
     asked: list[str] = []
     read: list[bool] = []
-    due, follow = planning._due, Ledger.follow
+    due, follow = planning._Look.due, Ledger.follow
 
     def counted(*given: Any) -> Due:
         found = due(*given)
@@ -129,7 +129,7 @@ def test_a_round_asks_once_what_is_due(vault: Vault, monkeypatch: pytest.MonkeyP
         read.append(how["whole"])
         return follow(ledger, *given, **how)
 
-    monkeypatch.setattr(planning, "_due", counted)
+    monkeypatch.setattr(planning._Look, "due", counted)
     monkeypatch.setattr(Ledger, "follow", followed)
     trainer = FakeTrainer()
     go(vault, trainer)
@@ -164,13 +164,13 @@ def test_a_round_that_is_asked_for_takes_the_answer_unless_the_vault_is_another_
     elif since == "another round":
         go(vault, FakeTrainer(), when)
     again: list[str] = []
-    due = planning._due
+    due = planning._Look.due
 
     def counted(*given: Any) -> Due:
         again.append(due(*given).cause)
         return due(*given)
 
-    monkeypatch.setattr(planning, "_due", counted)
+    monkeypatch.setattr(planning._Look, "due", counted)
     go(vault, trainer, when, found=found, fresh=fresh)
     assert again == ([] if since == "nothing" else ["asked"])
     (why,) = [job.round.why for job in trainer.jobs]

@@ -53,7 +53,7 @@ def due(
 ) -> Due:
     """What to do now; `rounds` are the ledger's, where they have been read already."""
     rounds = ledger.rounds.all() if rounds is None else rounds
-    found = _due(ledger, settings, base, now, asked, rounds)
+    found = _Look(ledger, settings, base, rounds, now, asked).due()
     return replace(found, stood=_standing(ledger))
 
 
@@ -61,153 +61,196 @@ def _standing(ledger: Ledger) -> tuple[int, str | None]:
     return ledger.rounds.next_number(), ledger.generations.active()
 
 
-def _due(
-    ledger: Ledger,
-    settings: Settings,
-    base: BaseInfo,
-    now: float,
-    asked: Asked,
-    rounds: Sequence[RoundRow],
-) -> Due:
-    if (paused := ledger.paused()) and not (asked.fresh and asked.manual):
-        return Due("none", paused, "paused")
-    words = ledger.entries.usable_words(copies=False)
-    if words < LEAST_WORDS:
-        copies = ", copies not counted" if words < ledger.entries.usable_words() else ""
-        return Due(
-            "none",
-            f"There are {words:,} words of your prose so far{copies}; "
-            f"learning begins at {LEAST_WORDS:,}.",
-            "few words",
+def full_round(ledger: Ledger, settings: Settings, base: BaseInfo) -> Estimate:
+    """What a full round over the vault takes, by the pace of earlier ones."""
+    look = _Look(ledger, settings, base, ledger.rounds.all())
+    return look.full_round(ledger.entries.usable_words(copies=False))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at what is to be done: of which ledger, by which settings, when, and for whom."""
+
+    ledger: Ledger
+    settings: Settings
+    base: BaseInfo
+    rounds: Sequence[RoundRow]
+    now: float = 0.0
+    asked: Asked = BY_ITSELF
+
+    def due(self) -> Due:
+        """What kind of round is due, and why."""
+        asked, entries = self.asked, self.ledger.entries
+        if (paused := self.ledger.paused()) and not (asked.fresh and asked.manual):
+            return Due("none", paused, "paused")
+        words = entries.usable_words(copies=False)
+        if words < LEAST_WORDS:
+            copies = ", copies not counted" if words < entries.usable_words() else ""
+            why = f"There are {words:,} words of your prose so far{copies}; "
+            return Due("none", f"{why}learning begins at {LEAST_WORDS:,}.", "few words")
+        if asked.fresh:
+            return self._with_time(Due("fresh", "You asked for a fresh round.", "asked"), words)
+        if (paused_one := self._goes_on()) is not None:
+            return paused_one
+        if found := self._fresh_cause(words):
+            if why := self._tried_again(found.cause):
+                wait = Due("none", why, "refused")
+                if found.cause in ("first", "forget", "base"):
+                    return wait  # what is active must not be built on
+                gave = _last_fresh(self.rounds)
+                if found.cause == "sampled" and gave and gave.given_up:
+                    return wait  # a small round of all the rest would take as long
+                return self._incremental(wait)
+            return self._with_time(found, words)
+        return self._incremental(None)
+
+    def _goes_on(self) -> Due | None:
+        """A full round that was begun goes before all else: what was written since waits for it."""
+        found = paused_round(self.ledger)
+        if found is None or overtaken(self.ledger, found, self.base.sha256, self.settings.training):
+            return None
+        why = f"A full round is paused at {found.said}."
+        return Due("fresh", why, found.row.cause, found.left_s)
+
+    def _with_time(self, found: Due, words: int) -> Due:
+        """A fresh round, and its hours where it is long and they are known: not of a first one,
+        which has a budget."""
+        if self.is_first:
+            return found
+        foreseen = self.full_round(words)
+        if not foreseen.measured or foreseen.full_s < LONG_S:
+            return found
+        why = f"{found.why} That takes {human(foreseen.full_s)}."
+        return replace(found, why=why, takes_s=foreseen.full_s)
+
+    def full_round(self, words: int) -> Estimate:
+        """What a full round over so many words takes, by the pace of earlier ones."""
+        return estimate(
+            words,
+            self.base.parameters,
+            vocab=self.base.vocab,
+            training=self.settings.training,
+            tokens_per_s=self._pace(),
         )
-    if asked.fresh:
-        wanted = Due("fresh", "You asked for a fresh round.", "asked")
-        return _with_time(wanted, ledger, settings, base, rounds, words)
-    if (paused_one := _goes_on(ledger, settings, base)) is not None:
-        return paused_one
-    last = next((r for r in rounds if r.promoted is not None and r.report), None)
-    patient = asked.manual or asked.nightly
-    if found := _fresh_cause(ledger, settings, base, now, rounds, words, patient):
-        if why := _tried_again(ledger, settings, found.cause, now, asked.manual, rounds):
-            wait = Due("none", why, "refused")
-            if found.cause in ("first", "forget", "base"):
-                return wait  # what is active must not be built on
-            if found.cause == "sampled" and (gave := _last_fresh(rounds)) and gave.given_up:
-                return wait  # a small round of all the rest would take as long
-            return _incremental(ledger, settings, now, last, asked, wait)
-        return _with_time(found, ledger, settings, base, rounds, words)
-    return _incremental(ledger, settings, now, last, asked, None)
 
+    def _pace(self) -> float | None:
+        """Tokens a second of the last round on this base and kind of device, a fresh one if any."""
+        known, sha256 = self.ledger.generations.all(kept=False), self.base.sha256
+        on_it = {g.round for g in known if g.base_sha256 == sha256}
+        device = guess_device(self.settings.training.device)
+        paces = [
+            (row.kind != "fresh", float(row.report["tokens_per_s"]))
+            for row in self.rounds
+            if row.number in on_it and row.report and row.report["tokens"] >= _PACE_TOKENS
+            if str(row.report["device"]).split()[0] == device
+        ]
+        return min(paces, key=lambda one: one[0])[1] if paces else None
 
-def _goes_on(ledger: Ledger, settings: Settings, base: BaseInfo) -> Due | None:
-    """A full round that was begun goes before all else: what was written since waits for it."""
-    found = paused_round(ledger)
-    if found is None or overtaken(ledger, found, base.sha256, settings.training):
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing was ever learned: the first round has a budget."""
+        active = self.ledger.generations.active()
+        return active is None and not any(r.sampled and r.report for r in self.rounds)
+
+    def _fresh_cause(self, words: int) -> Due | None:
+        """Why a fresh round would be due, whether or not an earlier one was refused."""
+        ledger, settings = self.ledger, self.settings
+        patient = self.asked.manual or self.asked.nightly
+        active = ledger.generations.active()
+        chain = ledger.generations.lineage(active)
+        if not chain:
+            return Due("fresh", "This vault has no voice yet.", "first")
+        root = chain[-1]
+        if active in ledger.generations.barred():
+            return Due("fresh", "The voice learned a note that was forgotten since.", "forget")
+        if chain[0].base_sha256 != self.base.sha256:
+            why = "Another base was chosen, and no voice is learned on it yet."
+            return Due("fresh", why, "base")
+        settled = (settings.training.rank, settings.training.embedding)
+        if (root.rank_setting, root.embedding_setting) != settled:
+            why = "The adapter's rank or parts were changed in the settings."
+            return Due("fresh", why, "rank")
+        if any(r.generation == root.id and r.sampled for r in self.rounds):
+            why = "The first round learned a sample; the whole vault is due."
+            return Due("fresh", why, "sampled")
+        since = sum(g.words for g in chain[:-1])
+        if since > _FRESH_SHARE * max(1, root.words):
+            why = f"{since:,} words were learned since the last fresh round, more than 30 % of it."
+            return Due("fresh", why, "grown")
+        if words > 2 * root.words:  # else the new ones can hardly be more
+            quiet_s = 0.0 if patient else settings.schedule.quiet_s
+            new = ledger.pending(self.now, quiet_s, listed=False).ready_words
+            if new > root.words:
+                why = f"{new:,} new words are more than were ever learned."
+                return Due("fresh", why, "grown")
+        if patient and (gone := _deleted_words(ledger, settings, self.now)):
+            days = settings.schedule.deletion_days
+            why = f"{gone:,} learned words were deleted from the vault over {days:g} days ago."
+            return Due("fresh", why, "deleted")
         return None
-    why = f"A full round is paused at {found.said}."
-    return Due("fresh", why, found.row.cause, found.left_s)
 
+    def _incremental(self, otherwise: Due | None) -> Due:
+        """A small round, where enough is new; `otherwise` says why no fresh one comes."""
+        nothing = otherwise or Due("none", "nothing new to learn", "nothing")
+        manual, schedule = self.asked.manual, self.settings.schedule
+        pending = self.ledger.pending(self.now, 0.0 if manual else schedule.quiet_s, listed=False)
+        if manual:
+            if pending.ready_words < _LEAST_MANUAL_WORDS:
+                few = f"only {pending.ready_words} new words, which wait for company"
+                return Due("none", few, "few new") if pending.ready_words else nothing
+            return Due("incremental", f"{pending.ready_words:,} new words are learned.", "asked")
+        least = schedule.nightly_words if self.asked.nightly else schedule.trigger_words
+        if not self.asked.nightly and schedule.trigger_words == 0:
+            return nothing
+        last = next((r for r in self.rounds if r.promoted is not None and r.report), None)
+        if last is not None and last.kind == "incremental" and not last.promoted:
+            aged = last.ended is not None and self.now - last.ended >= _RETRY_S
+            least += 0 if aged else last.pending_words  # refused text needs company
+        if pending.ready_words >= max(1, least):
+            why = f"{pending.ready_words:,} new words wait to be learned."
+            return Due("incremental", why, "new")
+        if pending.words:
+            return otherwise or Due(
+                "none", _waiting(pending.words, least, self.settings), "waiting"
+            )
+        return nothing
 
-def _with_time(
-    found: Due,
-    ledger: Ledger,
-    settings: Settings,
-    base: BaseInfo,
-    rounds: Sequence[RoundRow],
-    words: int,
-) -> Due:
-    """A fresh round, and its hours where it is long and they are known; a first has a budget."""
-    if _is_first(ledger, rounds):
-        return found
-    foreseen = full_round(ledger, settings, base, rounds, words)
-    if not foreseen.measured or foreseen.full_s < LONG_S:
-        return found
-    why = f"{found.why} That takes {human(foreseen.full_s)}."
-    return replace(found, why=why, takes_s=foreseen.full_s)
-
-
-def full_round(
-    ledger: Ledger,
-    settings: Settings,
-    base: BaseInfo,
-    rounds: Sequence[RoundRow] | None = None,
-    words: int | None = None,
-) -> Estimate:
-    """What a full round over so many words takes, by the pace of earlier `rounds`; both are the
-    ledger's where they are not given."""
-    rounds = ledger.rounds.all() if rounds is None else rounds
-    return estimate(
-        ledger.entries.usable_words(copies=False) if words is None else words,
-        base.parameters,
-        vocab=base.vocab,
-        training=settings.training,
-        tokens_per_s=_pace(ledger, settings, base, rounds),
-    )
-
-
-def _pace(
-    ledger: Ledger, settings: Settings, base: BaseInfo, rounds: Sequence[RoundRow]
-) -> float | None:
-    """Tokens a second of the last round on this base and kind of device, a fresh one if any."""
-    on_it = {g.round for g in ledger.generations.all(kept=False) if g.base_sha256 == base.sha256}
-    device = guess_device(settings.training.device)
-    paces = [
-        (row.kind != "fresh", float(row.report["tokens_per_s"]))
-        for row in rounds
-        if row.number in on_it and row.report and row.report["tokens"] >= _PACE_TOKENS
-        if str(row.report["device"]).split()[0] == device
-    ]
-    return min(paces, key=lambda one: one[0])[1] if paces else None
-
-
-def _is_first(ledger: Ledger, rounds: Sequence[RoundRow]) -> bool:
-    """Whether nothing was ever learned: the first round has a budget."""
-    return ledger.generations.active() is None and not any(r.sampled and r.report for r in rounds)
-
-
-def _fresh_cause(
-    ledger: Ledger,
-    settings: Settings,
-    base: BaseInfo,
-    now: float,
-    rounds: Sequence[RoundRow],
-    words: int,
-    patient: bool,
-) -> Due | None:
-    """Why a fresh round would be due, whether or not an earlier one was refused."""
-    active = ledger.generations.active()
-    chain = ledger.generations.lineage(active)
-    if not chain:
-        return Due("fresh", "This vault has no voice yet.", "first")
-    root = chain[-1]
-    if active in ledger.generations.barred():
-        return Due("fresh", "The voice learned a note that was forgotten since.", "forget")
-    if chain[0].base_sha256 != base.sha256:
-        return Due("fresh", "Another base was chosen, and no voice is learned on it yet.", "base")
-    settled = (settings.training.rank, settings.training.embedding)
-    if (root.rank_setting, root.embedding_setting) != settled:
-        return Due("fresh", "The adapter's rank or parts were changed in the settings.", "rank")
-    if any(r.generation == root.id and r.sampled for r in rounds):
-        return Due("fresh", "The first round learned a sample; the whole vault is due.", "sampled")
-    since = sum(g.words for g in chain[:-1])
-    if since > _FRESH_SHARE * max(1, root.words):
-        return Due(
-            "fresh",
-            f"{since:,} words were learned since the last fresh round, more than 30 % of it.",
-            "grown",
+    def _tried_again(self, cause: str) -> str:
+        """When a fresh round due for `cause` is tried again, in a sentence; "" for at once."""
+        refused = _last_fresh(self.rounds)
+        if refused is None or refused.promoted or refused.ended is None:
+            return ""
+        if refused.sampled and not refused.given_up:
+            return ""
+        if cause in ("base", "rank") and refused.cause != cause:
+            return ""  # it was refused for another base or rank
+        pending = self.ledger.pending(self.now, 0.0, listed=False).words
+        grown = pending - refused.pending_words >= _RETRY_WORDS
+        patience = _FORGET_RETRY_S if cause == "forget" else _RETRY_S
+        own_rate = self.settings.training.learning_rate  # the author's is never changed
+        if gentler := not own_rate and _too_far(refused) and _gentle_of(refused) < _GENTLEST:
+            patience = _GENTLER_RETRY_S
+        left_s = refused.ended + patience - self.now
+        first = self.asked.manual and not self.ledger.generations.active()
+        if grown or left_s <= 0 or first:
+            return ""
+        days = max(1, round(left_s / _DAY_S))
+        again = "tried again, more gently," if gentler else "tried again"
+        return (
+            f"The last fresh round was {'given up' if refused.given_up else 'refused'}; it is "
+            f"{again} in {days} day{'s' if days > 1 else ''} or after {_RETRY_WORDS:,} new words, "
+            "or with `vaultgpt train --fresh`."
         )
-    if words > 2 * root.words:  # else the new ones can hardly be more
-        quiet_s = 0.0 if patient else settings.schedule.quiet_s
-        if (new := ledger.pending(now, quiet_s, listed=False).ready_words) > root.words:
-            return Due("fresh", f"{new:,} new words are more than were ever learned.", "grown")
-    if patient and (gone := _deleted_words(ledger, settings, now)):
-        return Due(
-            "fresh",
-            f"{gone:,} learned words were deleted from the vault over "
-            f"{settings.schedule.deletion_days:g} days ago.",
-            "deleted",
-        )
-    return None
+
+    def sample(self, ids: Sequence[str], seed: int) -> tuple[tuple[str, ...], bool]:
+        """The entries that the first round's budget has time for, stratified; whether some are
+        left."""
+        entries = {e.id: e for e in self.ledger.entries.all()}
+        words = sum(entries[i].words for i in ids)
+        budget = _words_for_budget(words, self.settings, self.base)
+        if words <= budget:
+            return tuple(ids), False
+        return tuple(sorted(stratified([entries[i] for i in ids], budget, seed))), True
 
 
 def _deleted_words(ledger: Ledger, settings: Settings, now: float) -> int:
@@ -222,35 +265,6 @@ def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:
         ledger.generations.active() in ledger.generations.barred()
         or _deleted_words(ledger, settings, now) > 0
     )
-
-
-def _incremental(
-    ledger: Ledger,
-    settings: Settings,
-    now: float,
-    last: RoundRow | None,
-    asked: Asked,
-    otherwise: Due | None,
-) -> Due:
-    nothing = otherwise or Due("none", "nothing new to learn", "nothing")
-    quiet_s = 0.0 if asked.manual else settings.schedule.quiet_s
-    pending = ledger.pending(now, quiet_s, listed=False)
-    if asked.manual:
-        if pending.ready_words < _LEAST_MANUAL_WORDS:
-            few = f"only {pending.ready_words} new words, which wait for company"
-            return Due("none", few, "few new") if pending.ready_words else nothing
-        return Due("incremental", f"{pending.ready_words:,} new words are learned.", "asked")
-    least = settings.schedule.nightly_words if asked.nightly else settings.schedule.trigger_words
-    if not asked.nightly and settings.schedule.trigger_words == 0:
-        return nothing
-    if last is not None and last.kind == "incremental" and not last.promoted:
-        aged = last.ended is not None and now - last.ended >= _RETRY_S
-        least += 0 if aged else last.pending_words  # refused text needs company to be tried again
-    if pending.ready_words >= max(1, least):
-        return Due("incremental", f"{pending.ready_words:,} new words wait to be learned.", "new")
-    if pending.words:
-        return otherwise or Due("none", _waiting(pending.words, least, settings), "waiting")
-    return nothing
 
 
 def _waiting(words: int, least: int, settings: Settings) -> str:
@@ -275,9 +289,9 @@ def plan(
     Number and seed are those of the next round; a round of kind "none" says why in `why`. What was
     `found` due is not asked again, unless a round has ended or another voice is active since.
     """
-    rounds = ledger.rounds.all()
+    look = _Look(ledger, settings, base, ledger.rounds.all(), now, asked)
     if found is None or found.stood != _standing(ledger):
-        found = _due(ledger, settings, base, now, asked, rounds)
+        found = look.due()
     number = ledger.rounds.next_number()
     open_round = ledger.rounds.interrupted()
     if open_round is not None:
@@ -285,12 +299,12 @@ def plan(
     seed = (settings.training.seed + number) % 2**32
     if found.kind == "none":
         return Round(number, "none", found.why, found.cause, asked, seed=seed)
-    budget_s = settings.training.first_round_s if _is_first(ledger, rounds) else None
+    budget_s = settings.training.first_round_s if look.is_first else None
     sampled = False
     if found.kind == "fresh":
         ids = fresh_entries(ledger)
         if budget_s is not None:
-            ids, sampled = _sample(ledger, settings, base, ids, seed)
+            ids, sampled = look.sample(ids, seed)
     else:
         quiet_s = 0.0 if asked.manual else settings.schedule.quiet_s
         ready = ledger.pending(now, quiet_s)
@@ -298,25 +312,13 @@ def plan(
         ids = tuple(sorted({*chosen.new, *chosen.new_held})) + chosen.replay
     return Round(
         *(number, found.kind, found.why, found.cause, asked, ids, seed, budget_s, sampled),
-        gentle=_gentleness(rounds, base.sha256),
+        gentle=_gentleness(look.rounds, base.sha256),
     )
 
 
 def fresh_entries(ledger: Ledger) -> tuple[str, ...]:
     """Every entry a fresh round learns from, by id."""
     return tuple(sorted(e.id for e in ledger.entries.to_learn()))
-
-
-def _sample(
-    ledger: Ledger, settings: Settings, base: BaseInfo, ids: Sequence[str], seed: int
-) -> tuple[tuple[str, ...], bool]:
-    """The entries that the first round's budget has time for, stratified; whether some are left."""
-    entries = {e.id: e for e in ledger.entries.all()}
-    words = sum(entries[i].words for i in ids)
-    budget = _words_for_budget(words, settings, base)
-    if words <= budget:
-        return tuple(ids), False
-    return tuple(sorted(stratified([entries[i] for i in ids], budget, seed))), True
 
 
 def _words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
@@ -335,39 +337,6 @@ def _words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
         guess = estimate(middle, base.parameters, vocab=base.vocab, training=once)
         low, high = (middle, high) if guess.full_s <= training.first_round_s else (low, middle)
     return low
-
-
-def _tried_again(
-    ledger: Ledger,
-    settings: Settings,
-    cause: str,
-    now: float,
-    manual: bool,
-    rounds: Sequence[RoundRow],
-) -> str:
-    """When a fresh round that is due for `cause` is tried again, in a sentence; "" for at once."""
-    refused = _last_fresh(rounds)
-    if refused is None or refused.promoted or refused.ended is None:
-        return ""
-    if refused.sampled and not refused.given_up:
-        return ""
-    if cause in ("base", "rank") and refused.cause != cause:
-        return ""  # it was refused for another base or rank
-    grown = ledger.pending(now, 0.0, listed=False).words - refused.pending_words >= _RETRY_WORDS
-    patience = _FORGET_RETRY_S if cause == "forget" else _RETRY_S
-    own_rate = settings.training.learning_rate  # the author's is never changed
-    if gentler := not own_rate and _too_far(refused) and _gentle_of(refused) < _GENTLEST:
-        patience = _GENTLER_RETRY_S
-    left_s = refused.ended + patience - now
-    if grown or left_s <= 0 or (manual and not ledger.generations.active()):
-        return ""
-    days = max(1, round(left_s / _DAY_S))
-    again = "tried again, more gently," if gentler else "tried again"
-    return (
-        f"The last fresh round was {'given up' if refused.given_up else 'refused'}; it is {again} "
-        f"in {days} day{'s' if days > 1 else ''} or after {_RETRY_WORDS:,} new words, or with "
-        "`vaultgpt train --fresh`."
-    )
 
 
 def _last_fresh(rounds: Sequence[RoundRow]) -> RoundRow | None:
