@@ -6,12 +6,14 @@ writing change; `generations.erase` takes them along. Holds the round's lock mea
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import cast
 
 from vaultgpt.bases.names import base_of_generation
@@ -48,30 +50,25 @@ def measure_voice(
         "Ask again when `vaultgpt status` shows that it has ended.",
     )
     with locked(state.round_lock, busy), Ledger.open(state) as ledger:
-        return _measure(
-            state, settings, ledger, now, on_progress, stop or threading.Event(), process
-        )
+        if (active := ledger.generations.active()) is None:
+            return None
+        percent = settings.schedule.vanished_percent
+        ledger.follow(settings.rules, now(), percent, whole=True)
+        of = _fingerprint(ledger, settings.mirror.sampling())
+        if (known := _stored(state, active, of)) is not None:
+            return known
+        job = _job(ledger, settings, state.generations / active)
+        with _staged(state, job) as path:
+            measured = process or run_voice
+            found = measured(path, on_progress, stop or threading.Event(), settings=job.settings)
+        _keep(state, active, of, cast(VoiceFigures, found), now())
+        return _stored(state, active, of)
 
 
-def _measure(
-    state: VaultState,
-    settings: Settings,
-    ledger: Ledger,
-    now: Callable[[], float],
-    on_progress: Hear,
-    stop: threading.Event,
-    process: JobRunner[Mapping[str, object]] | None,
-) -> VoiceFigures | None:
-    if (active := ledger.generations.active()) is None:
-        return None
-    ledger.follow(settings.rules, now(), settings.schedule.vanished_percent, whole=True)
-    of = _fingerprint(ledger, settings.mirror.sampling())
-    if (known := _stored(state, active, of)) is not None:
-        return known
-    folder = state.generations / active
-    base = base_of_generation(state, verify(folder))
+def _job(ledger: Ledger, settings: Settings, folder: Path) -> VoiceJob:
+    base = base_of_generation(ledger.state, verify(folder))
     learned, held = author_pages(ledger, settings.rules)
-    job = VoiceJob(
+    return VoiceJob(
         base=str(base.folder),
         adapter=str(folder),
         learned=tuple(learned),
@@ -80,29 +77,18 @@ def _measure(
         seed=settings.training.seed,
         mirror=settings.mirror,
     )
-    figures = _run(state, settings, job, on_progress, stop, process)
-    _keep(state, active, of, figures, now())
-    return _stored(state, active, of)
 
 
-def _run(
-    state: VaultState,
-    settings: Settings,
-    job: VoiceJob,
-    on_progress: Hear,
-    stop: threading.Event,
-    process: JobRunner[Mapping[str, object]] | None,
-) -> VoiceFigures:
+@contextlib.contextmanager
+def _staged(state: VaultState, job: VoiceJob) -> Iterator[Path]:
+    """The job's file, whose prose is erased in the end."""
     folder = state.staging / "voice"
     shutil.rmtree(folder, ignore_errors=True)
     make_private_dir(state.staging)
     make_private_dir(folder)
     try:
         write_json(folder / "job.json", asdict(job))
-        found = (process or run_voice)(
-            folder / "job.json", on_progress, stop, settings=settings.training
-        )
-        return cast(VoiceFigures, found)
+        yield folder / "job.json"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
