@@ -191,8 +191,7 @@ def made_once(
 ) -> str:
     """The text of a file of 32 random bytes in hex, made by whoever comes first.
 
-    Where it is not `good`, `may_make` raises if what was there can't be made anew.
-    """
+    Where it is not `good`, `may_make` raises if what was there can't be made anew."""
     if good(text := ascii_text(path)):
         return text
     from filelock import FileLock

@@ -79,8 +79,7 @@ it; `vaultgpt export DIR --merged` writes a model with both.
 class PeftAdapter(Generic[_Tensor]):
     """A generation's PEFT files: LoRA tensors by peft's names, and the embedding's delta or None.
 
-    W + (alpha / rank) B A. Nobody else reads them.
-    """
+    W + (alpha / rank) B A. Nobody else reads them."""
 
     rank: int
     alpha: int
@@ -92,8 +91,7 @@ class PeftAdapter(Generic[_Tensor]):
         """That of a folder, its tensors as `load` opens a safetensors file. GenerationError.
 
         Refused is what says more than is applied here (DoRA, patterns, biases), so that nothing of
-        a generation is dropped in silence.
-        """
+        a generation is dropped in silence."""
         try:
             config, tensors = read_json(folder / CONFIG), load(folder / ADAPTER)
             delta = load(folder / EMBEDDING)["embedding"] if (folder / EMBEDDING).exists() else None
@@ -208,8 +206,7 @@ def publish(staged: Path, state: VaultState, manifest: Manifest, used: Iterable[
     """Make a staged folder a generation: private, on the disk for good, then renamed into place.
 
     `manifest` has CONTRACT's keys but `files`. A kill at any moment leaves either the staged folder
-    or the whole generation. GenerationError when what was staged is no adapter of ours.
-    """
+    or the whole generation. GenerationError when what was staged is no adapter of ours."""
     name = _next_id(state, used)
     _check_staged(staged)
     write_atomic(staged / _README, _about(name, manifest, (staged / EMBEDDING).exists()))
@@ -275,8 +272,7 @@ def verify(folder: Path) -> Manifest:
 
     Modes that a backup loosened are tightened, and a README of other words is written anew. What
     file managers leave (.DS_Store, Thumbs.db) is let be: nothing reads it. GenerationError for a
-    changed or missing file; its subclasses say that nothing of it is damaged.
-    """
+    changed or missing file; its subclasses say that nothing of it is damaged."""
     manifest = _load_manifest(folder)
     try:
         _check_files(folder, manifest["files"])
@@ -355,8 +351,7 @@ def those_set_aside(state: VaultState) -> list[Path]:
 def erase(state: VaultState, generation: str) -> None:
     """Remove a generation's folder: renamed first, so that a kill never leaves half of one.
 
-    What was measured of it goes first, and copies of it that were set aside go too.
-    """
+    What was measured of it goes first, and copies of it that were set aside go too."""
     _number_of(generation)
     (state.voice / f"{generation}.json").unlink(missing_ok=True)
     folder = state.generations / generation

@@ -34,8 +34,7 @@ def learning_gb(
     `bf16`: products in it, else in float32. `written`: of a family whose step is written out. Two
     moments may be the highest: a pass (the weights in 2 bytes, in 4 through autograd, and what its
     tokens keep), or scoring (all weights in 4 bytes, the pristine ones in 2 beside them, and a tied
-    head of its own).
-    """
+    head of its own)."""
     whole = 4.0 if parameters <= _WHOLE_PARAMETERS else 2.0
     blocks = parameters - embedding
     kept = _PASS_TOKENS * _KEPT_BYTES * (blocks / _KEPT_PARAMETERS) ** _KEPT_POWER

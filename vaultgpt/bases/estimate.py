@@ -113,8 +113,7 @@ def estimate(
 
     `foreign`: the base's tokenizer was made for another language. A GPU is taken to be as fast as
     this machine's cores, which it exceeds by far; `Estimate.measured` is then False. `tokens_per_s`
-    are those that a round on this base reached on this machine.
-    """
+    are those that a round on this base reached on this machine."""
     training = training or Training()
     device = device or guess_device(training.device)
     count = cores or usable_cores(training.threads)

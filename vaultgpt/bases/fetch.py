@@ -48,8 +48,7 @@ def download(
 
     A name that is pinned already is answered without network; `org/name@main` asks the hub anew,
     and a GGUF file is looked at anew. `say` gets a sentence on what is done instead.
-    BaseModelError, Conflict.
-    """
+    BaseModelError, Conflict."""
     tell = on_progress or (lambda done, total: None)
     if packed := packed_name(name):
         return _unpacked(packed, state, tell)

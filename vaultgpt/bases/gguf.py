@@ -159,8 +159,7 @@ def is_gguf(path: Path) -> bool:
 def gguf_in(folder: Path) -> Path | None:
     """The one GGUF model in a folder (LM Studio keeps one a folder); None without any.
 
-    BaseModelError when there are several to choose from.
-    """
+    BaseModelError when there are several to choose from."""
     found = sorted(p for p in folder.glob(f"*{_SUFFIX}") if "mmproj" not in p.name.lower())
     if len(found) > 1 and not all(_SHARD.search(p.name) for p in found):
         names = ", ".join(p.name for p in found[:4]) + (", ..." if len(found) > 4 else "")

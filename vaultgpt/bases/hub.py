@@ -60,8 +60,7 @@ class _RemoteFile:
 def fetch_from_hub(name: str, repo: str, revision: str | None, on_progress: OnProgress) -> str:
     """Bring the model's files under models_root(); return the commit.
 
-    An interrupted transfer goes on where it stopped. BaseModelError, Conflict.
-    """
+    An interrupted transfer goes on where it stopped. BaseModelError, Conflict."""
     with plainly(name):
         return _fetch(name, repo, revision, on_progress)
 

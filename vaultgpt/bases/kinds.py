@@ -242,8 +242,7 @@ def _is_causal(classes: Any, known: Collection[str]) -> bool:
 def native_classes(model_type: str) -> frozenset[str]:
     """The causal classes that transformers has for a type; empty when it knows none.
 
-    Asked in a process of its own, for transformers imports torch and the supervisor must not.
-    """
+    Asked in a process of its own, for transformers imports torch and the supervisor must not."""
     try:
         done = subprocess.run(
             command(__name__, model_type),
@@ -278,8 +277,7 @@ TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<｜end▁of�
 def check_tokens(folder: Path, config: Json, rows: int, name: str) -> None:
     """BaseModelError for a tokenizer that is larger than the embedding, or without an end.
 
-    `rows` is the height of the embedding.
-    """
+    `rows` is the height of the embedding."""
     spellings = _read_vocabulary(folder, name)
     if spellings and max(len(spellings), max(spellings.values()) + 1) > rows:
         raise BaseModelError(

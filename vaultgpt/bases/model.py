@@ -132,8 +132,7 @@ def _check_tokenizer(names: Collection[str], name: str) -> None:
 def _weight_files(names: Collection[str], index: Json | None, name: str) -> list[str]:
     """The safetensors files that hold the weights; BaseModelError naming what lies there instead.
 
-    `index` is the content of model.safetensors.index.json, None where there is none.
-    """
+    `index` is the content of model.safetensors.index.json, None where there is none."""
     shards = index.get("weight_map") if index else None
     files = sorted({str(file) for file in shards.values()}) if isinstance(shards, dict) else []
     if _SINGLE in names:
@@ -188,8 +187,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
 def _count_parameters(headers: Mapping[str, Tensor], name: str, tied: bool) -> int:
     """Trained numbers, without stored masks and without a stored copy of a tied head.
 
-    BaseModelError when the weights are quantised or of a type that can't be read.
-    """
+    BaseModelError when the weights are quantised or of a type that can't be read."""
     total = 0
     for tensor, facts in headers.items():
         is_float = facts["dtype"] in _FLOATS
@@ -209,8 +207,7 @@ def inspect(
 ) -> Base:
     """The Base in `folder`; BaseModelError in one clear line when it can't be one.
 
-    `checked`: this very configuration has passed check_config and check_tokens before.
-    """
+    `checked`: this very configuration has passed check_config and check_tokens before."""
     config = read_config(folder, name)
     if not checked:
         check_config(config, name)
@@ -263,8 +260,7 @@ def _rows(headers: Mapping[str, Tensor]) -> int:
 def small_files(names: Collection[str], name: str) -> list[str]:
     """Of the files that a hub lists, those that come before the weights: configuration, tokenizer.
 
-    BaseModelError when what is listed can't be a base, whatever these say.
-    """
+    BaseModelError when what is listed can't be a base, whatever these say."""
     _check_tokenizer(names, name)
     index = [_INDEX] if _INDEX in names and _SINGLE not in names else []
     if not index:

@@ -132,8 +132,7 @@ def resolve(name: str, state: VaultState | None = None) -> Base:
     """The Base that `name` means, from this disk alone. BaseModelError with the mend.
 
     A hub id means the revision that this vault pinned when it was downloaded, else the one revision
-    that lies here; a packed model means its unpacked form, which stays when the file has gone.
-    """
+    that lies here; a packed model means its unpacked form, which stays when the file has gone."""
     if name == PEBBLE:
         return _open(_pebble_folder(), PEBBLE)
     if packed := packed_name(name):
@@ -215,8 +214,7 @@ def pins(state: VaultState | None) -> dict[str, str]:
 def keep_embedded(state: VaultState) -> Path:
     """Copy the embedded base into the vault's state unless that version lies there; return it.
 
-    A generation trained on it stays usable after the package brings another pebble.
-    """
+    A generation trained on it stays usable after the package brings another pebble."""
     base = resolve(PEBBLE)
     target = state.bases / f"{PEBBLE}-{base.revision[:12]}"
     if target.is_dir():
@@ -247,8 +245,7 @@ class NamedBase(TypedDict):
 def base_of_generation(state: VaultState | None, manifest: NamedBase) -> Base:
     """The very base a generation was trained on, by its manifest's hashes. BaseModelError.
 
-    `state` is the vault's, which keeps earlier pebbles.
-    """
+    `state` is the vault's, which keeps earlier pebbles."""
     name, wanted = str(manifest["base"]), dict(manifest["base_sha256"])
     if name == PEBBLE:
         places = state.bases.glob(f"{PEBBLE}-*") if state else ()
@@ -291,8 +288,7 @@ def base_of_generation(state: VaultState | None, manifest: NamedBase) -> Base:
 def remarks(base: Base) -> list[str]:
     """What to know of a base before the first round, a sentence each: packing, chat, tokens, speed.
 
-    Reads its configuration and tokenizer, up to a second for a large vocabulary.
-    """
+    Reads its configuration and tokenizer, up to a second for a large vocabulary."""
     config = read_config(base.folder, base.name)
     brought = (base.folder / RECORD).is_file()
     record = read_record(base.folder, base.name) if brought else None

@@ -59,8 +59,7 @@ class UnpackAnswer(TypedDict, total=False):
 def unpack(name: str, file: Path, stem: str, on_progress: Callable[[int, int], None]) -> str:
     """Unpack the GGUF `file` that `name` means under models_root(); return its SHA-256 cut to 40.
 
-    `stem` is the folder's readable part. Done once for a file's bytes. BaseModelError, Conflict.
-    """
+    `stem` is the folder's readable part. Done once for a file's bytes. BaseModelError, Conflict."""
     found = read_gguf(file, name)
     hashes = HashCache()
     try:

@@ -36,8 +36,7 @@ def _header_text(tags: Sequence[str], date: str | None) -> str:
     """`#dream #poetry | 2019-03` and a newline; "" when there is nothing to say.
 
     A day in `date` is dropped: a full date is a key that retrieves one entry. Without tags the
-    line is `| 2019-03`.
-    """
+    line is `| 2019-03`."""
     words = [f"#{word}" for tag in tags if (word := "-".join(tag.lstrip("#").split()))]
     if date is not None and (kept := _DATE.match(date)):
         words += ["|", kept.group()]
@@ -60,8 +59,7 @@ def draw_header(
 ) -> tuple[str, str]:
     """One training draw of (header, title), each part left out by its chance.
 
-    The number of values taken from `rng` does not depend on what is dropped, only on the entry.
-    """
+    The number of values taken from `rng` does not depend on what is dropped, only on the entry."""
     no_header = rng.random() < _DROP_HEADER
     kept = [tag for tag in tags if rng.random() >= _DROP_TAG]
     rng.shuffle(kept)
@@ -118,8 +116,7 @@ class Block:
 def prepare(source: _MaskedText) -> Text:
     """Trim blank lines before and white space after; add secrets to the masked ranges.
 
-    Indentation of the first line stays: it is the author's.
-    """
+    Indentation of the first line stays: it is the author's."""
     text = source.text
     end = len(text.rstrip())
     start = min(re.match(r"(?:[ \t]*(?:\r\n|\r|\n))*", text).end(), end)  # type: ignore[union-attr]
@@ -142,8 +139,7 @@ class Encoder:
         """The entry under `opening` as documents of at most `limit` tokens.
 
         A long entry is cut at paragraphs; every part repeats the opening and only the last ends
-        with the end token. An opening that leaves less than _MIN_ROOM tokens is dropped.
-        """
+        with the end token. An opening that leaves less than _MIN_ROOM tokens is dropped."""
         if not text.text:
             return []
         whole = self._encode(opening + text.text)
@@ -221,8 +217,7 @@ def pack(documents: Sequence[Document], capacity: int, rng: random.Random) -> li
     """Best-fit-decreasing packing of whole documents into blocks of at most `capacity` tokens.
 
     Documents without a single loss token are left out; one longer than `capacity` is a ValueError.
-    The order of the blocks, and of equally long documents, comes from `rng`.
-    """
+    The order of the blocks, and of equally long documents, comes from `rng`."""
     order = [d for d in documents if d.loss_mask.any()]
     rng.shuffle(order)
     order.sort(key=lambda d: -len(d.token_ids))

@@ -68,8 +68,7 @@ class Habits:
     def allows(self, kind: str, done: int, words: int) -> bool:
         """Whether a text of `words` words that did it `done` times may do it again.
 
-        So many as 98 of 100 pages have of one who does it at this rate.
-        """
+        So many as 98 of 100 pages have of one who does it at this rate."""
         if (known := getattr(self, kind)) is None:
             return True
         expected = float(known) / max(1, self.words) * (words + _CREDIT)

@@ -131,8 +131,7 @@ def save(folder: Path, known: Mapping[str, Lines]) -> None:
 def of_generation(folder: Path) -> dict[str, Lines]:
     """What a generation's folder says of its author's lines; {} where it says nothing.
 
-    Generations made before there was a file for it have it in the manifest's report.
-    """
+    Generations made before there was a file for it have it in the manifest's report."""
     try:
         if (folder / FILE).exists():
             value = read_json(folder / FILE)

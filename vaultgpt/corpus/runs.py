@@ -101,8 +101,7 @@ def run_hashes_of(texts: Sequence[Hashes], n: int, key: bytes) -> list[Hashes]:
     """The `coarse` run_hashes of each of many texts, by their words' hashes, ascending, each once.
 
     Many in one pass, for numpy's calls cost more than it: a text's number stands above its hashes'
-    bits, so that one sort does for all of them (24 bits, for 16 million texts).
-    """
+    bits, so that one sort does for all of them (24 bits, for 16 million texts)."""
     out: list[Hashes] = []
     some: list[Hashes] = []
     count = 0
@@ -181,8 +180,7 @@ class RunIndex:
     """Sorted, immutable segment files `n10-000001-DIGEST.npy` of keyed run hashes in `folder`.
 
     A segment appears whole (temporary name, fsync, rename) or not at all, so any process may load
-    while another adds; its name says what it must hold. One writer at a time.
-    """
+    while another adds; its name says what it must hold. One writer at a time."""
 
     def __init__(self, folder: Path, key: bytes, n: int = GUARD_WORDS) -> None:
         self.folder, self.key, self.n = folder, key, n
@@ -197,8 +195,7 @@ class RunIndex:
     def load(self) -> RunIndex:
         """Read what is on the disk now; segments already in memory are not read again.
 
-        StateError for a damaged one: a guard that misses runs would let them be copied.
-        """
+        StateError for a damaged one: a guard that misses runs would let them be copied."""
         for _ in range(5):
             try:
                 with self._lock:

@@ -82,8 +82,7 @@ def _is_random(found: str) -> bool:
     """High entropy for its length and mixed classes: keys and hashes, not long words.
 
     An English compound of 20 letters has about 3.3 bits a letter but no digits; a hex digest has
-    3.5 to 4.0 bits with both.
-    """
+    3.5 to 4.0 bits with both."""
     classes = sum(bool(re.search(c, found)) for c in ("[a-z]", "[A-Z]", "[0-9]"))
     if classes < 2 or not re.search("[0-9]", found):
         return False

@@ -147,8 +147,7 @@ class LanguageVotes:
     def language(self, least: int = _MIN_WORDS, common: int = 0) -> str | None:
         """A two-letter code; None under so many words, for others, and when two are close.
 
-        Of a language that is told by its small words there have to be so many different ones.
-        """
+        Of a language that is told by its small words there have to be so many different ones."""
         if self.words < least:
             return None
         letters = {name: self.letters[name] for name in ("latin", *_SCRIPTS)}
@@ -179,8 +178,7 @@ def language_of(text: str, least: int = _FEW_WORDS, common: int = _FEW_COMMON) -
     """Of one text, by its end; None under 20 words, for other languages, and when two are close.
 
     Of 2,993 entries of 20 words and more in English diaries and the example vault 2,984 are told as
-    English and none as another language.
-    """
+    English and none as another language."""
     votes = LanguageVotes()
     votes.add(text[-_SAMPLE:])
     return votes.language(least, common)

@@ -27,8 +27,7 @@ def on_battery() -> bool:
 def gpu_busy(device: str, percent: int) -> bool:
     """Whether the GPU that `device` ("auto", "cuda", "cuda:N") means is used more than `percent`.
 
-    Asks nvidia-smi, at most ASK_S seconds; without it, or on other devices, False.
-    """
+    Asks nvidia-smi, at most ASK_S seconds; without it, or on other devices, False."""
     found = program("nvidia-smi")
     if found is None or not (device == "auto" or device.startswith("cuda")):
         return False

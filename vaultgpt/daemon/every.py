@@ -50,8 +50,7 @@ _SOCKET = "engine"
 
 class _SocketFolder:
     """A private folder with the engine's socket, locked while we live: what a killed one left is
-    known by that, and the system's own clearing of old files passes over it.
-    """
+    known by that, and the system's own clearing of old files passes over it."""
 
     def __init__(self) -> None:
         """OSError where there can be none."""
@@ -85,8 +84,7 @@ def _runtime_root() -> str:
 def _hold(folder: str) -> int | None:
     """A descriptor that has it locked; None where it is not ours, is held, or has gone.
 
-    Through no link: in a folder of temporary files another user may put anything under any name.
-    """
+    Through no link: in a folder of temporary files another user may put anything under any name."""
     import fcntl
 
     try:
@@ -155,8 +153,7 @@ class _SharedEngine:
 
     We hold the socket and start it for the first who connects, one that ended again for the next;
     one that is halted or deaf is ended. Its input tells it of our end. Without such a socket, as on
-    Windows, `place` is "": every vault has an engine of its own.
-    """
+    Windows, `place` is "": every vault has an engine of its own."""
 
     def __init__(self) -> None:
         self.place = ""
@@ -340,8 +337,7 @@ def serve_all(logs: Path, say: Callable[[str], None]) -> None:
     """Serve every known vault until SIGINT or SIGTERM. `logs` is the folder of its own log.
 
     Conflict when another one does. Each daemon follows an upgrade by itself; where what we start
-    fails after one, this process begins anew too.
-    """
+    fails after one, this process begins anew too."""
     own_code()
     busy = Conflict("`vaultgpt serve --all` runs already.", "Stop that one first, or use it.")
     with locked(make_private_dir(state_root()) / "service.lock", busy):

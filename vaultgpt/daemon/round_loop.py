@@ -117,8 +117,7 @@ class RoundLoop:
     def _night_left_s(self) -> float:
         """A long round that nobody asked for goes on another night: for how long it may learn now.
 
-        Asked of the clock each time, which may have been set, or another `until`.
-        """
+        Asked of the clock each time, which may have been set, or another `until`."""
         ends = night_end(self._now(), self._settings().schedule) if self._by_night else None
         if ends is None:
             return _LOOK_S
@@ -187,8 +186,7 @@ class RoundLoop:
     def _take_turn(self) -> bool:
         """Whether no other vault's daemon holds it: at three at night twenty would learn at once.
 
-        Only rounds that nobody asked for take turns.
-        """
+        Only rounds that nobody asked for take turns."""
         try:
             self._turn.acquire()
         except Timeout:
@@ -322,8 +320,7 @@ class RoundLoop:
     def _in_use(self) -> bool:
         """Whether the author writes, or asks for text: then even a round of their own yields.
 
-        What they wrote before they asked for it keeps nobody waiting.
-        """
+        What they wrote before they asked for it keeps nobody waiting."""
         now, began = self._now(), (self.progress or RoundProgress()).get("started", 0.0)
         last = self._written(now)
         return last > began and now - last < _IN_USE_S

@@ -97,8 +97,7 @@ def _hindered(now: float, facts: Facts, schedule: Schedule, wish: Decision) -> D
 def _at(day: date, nightly: str, zone: tzinfo | None) -> float:
     """The instant of the nightly hour on a local day.
 
-    An hour that the clocks skip falls after the skip; one that comes twice is the first.
-    """
+    An hour that the clocks skip falls after the skip; one that comes twice is the first."""
     hour, minute = map(int, nightly.split(":"))
     return datetime.combine(day, clock(hour, minute), zone).timestamp()
 

@@ -77,8 +77,7 @@ def serve(
     is taken; None takes the setting's, 0 any free one.
 
     Where it listens is printed once, `as_json` in one line; then what happens, as it does. After an
-    upgrade this process begins anew as `vaultgpt serve`, and listens on where it did.
-    """
+    upgrade this process begins anew as `vaultgpt serve`, and listens on where it did."""
     no_core()
     _one_heap()
     own_code()
@@ -122,8 +121,7 @@ def _lock(state: VaultState, again: bool = False) -> filelock.BaseFileLock:
 
     `again` leaves runtime.json, which is our own.
 
-    The system frees it when its process ends, however it ends.
-    """
+    The system frees it when its process ends, however it ends."""
     held = filelock.FileLock(state.lock, mode=0o600)
     try:
         held.acquire(timeout=0)
@@ -272,8 +270,7 @@ def _handed_on() -> socket.socket | None:
 def _leave_with_parent(stop: asyncio.Event) -> int | None:
     """Set `stop` when `serve --all`, which started us, has gone: the next one serves this vault.
 
-    The descriptor that tells of it comes back; None where nobody started us so.
-    """
+    The descriptor that tells of it comes back; None where nobody started us so."""
     if not os.environ.pop(WITH_PARENT, ""):
         return None
     loop, line = asyncio.get_running_loop(), os.dup(0)

@@ -377,8 +377,7 @@ class _Measuring:
     async def measured(self) -> None:
         """Return once the active generation's voice is known. A caller that leaves stops nothing.
 
-        Conflict while a round runs, or any VaultGPTError of the measuring process.
-        """
+        Conflict while a round runs, or any VaultGPTError of the measuring process."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(
                 in_thread(

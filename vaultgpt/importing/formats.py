@@ -33,8 +33,7 @@ _ESCAPED = re.compile(r"(?<=\S)\\([.!()+\-])")  # Day One escapes what Markdown 
 def read_source(path: Path, wanted: str = "", file_dates: bool = False) -> tuple[str, list[Draft]]:
     """The format's name and its notes, by date. UsageError where it can't be read or told.
 
-    `file_dates`: of a folder, files without another date have that of their last change.
-    """
+    `file_dates`: of a folder, files without another date have that of their last change."""
     if not path.exists():
         raise UsageError(f"There is no {path}.", "Give the file or folder that was exported.")
     source = Source(path, file_dates)

@@ -178,8 +178,7 @@ class Answer:
     def _telling(self, pieces: list[Piece]) -> list[Piece]:
         """The last of them with the tokens that end in what has been given away.
 
-        At the answer's end those that begin in it too.
-        """
+        At the answer's end those that begin in it too."""
         if self.frame.logprobs is None or not pieces:
             return pieces
         told, sent, opening = [], self.wording.sent, self.wording.opening
@@ -225,8 +224,7 @@ class Answer:
         """Back to the token that wrote the fault, which is barred there.
 
         A word that began before the cursor goes back to the first token that writes on in it. What
-        is short is written anew from the first token that was free.
-        """
+        is short is written anew from the first token that was free."""
         i = self._token_at(max(0, fault.at))
         if fault.kind == "short":
             i = max(i, min(self.healed, len(self.tail) - 1))

@@ -67,8 +67,7 @@ def attend(query: Tensor, fresh: Tensor, layer: Tensor, sight: Sight) -> Tensor:
 
     fresh [rows, T, 2 * kv_heads, d]; returns [rows, T, heads * d]. Query heads that share keys
     are folded into the query's length, so that no key is copied. In the part of Python that
-    TorchScript takes.
-    """
+    TorchScript takes."""
     rows, tokens, heads, dim = query.shape
     at, every = sight.at, sight.every
     if at is not None and every is not None:

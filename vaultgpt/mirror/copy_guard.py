@@ -49,8 +49,7 @@ class CopyGuard:
     def ended(self, text: str, final: bool = False) -> int:
         """Where the text ends whose words have ended: the start of an open last word, or len(text).
 
-        With `final` an open word counts as ended.
-        """
+        With `final` an open word counts as ended."""
         if final or not text:
             return len(text)
         tail = text[-_TAIL:]
@@ -68,8 +67,7 @@ class CopyGuard:
     def copied(self, text: str, upto: int) -> int | None:
         """The start of the first word of text[:upto] that completes a known run; None for none.
 
-        Words that were checked before are not checked again; the words before it stay checked.
-        """
+        Words that were checked before are not checked again; the words before it stay checked."""
         if not self.on:
             return None
         while self._checked and self._checked[-1][0] > upto:

@@ -33,8 +33,7 @@ class Commons:
     """What belongs to a base and to no author, read once for several engines of one process.
 
     Kept while one of them uses it. Who is alone on a base has nothing to share and merges its
-    voice: a token of SmolLM2-135M takes 11.4 ms so, and 14.8 beside it. Any thread may ask.
-    """
+    voice: a token of SmolLM2-135M takes 11.4 ms so, and 14.8 beside it. Any thread may ask."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,8 +109,7 @@ def build(
     With `commons` the adapter stays beside weights that others use too, where that can be. With
     a `sample` of tokens int8 is held against fp32 on them, and 16 bits write where it costs
     more than MOST_COST. `like` is another voice of the same files, which lends what no voice
-    changes.
-    """
+    changes."""
     files = Checkpoint(base)
     try:
         model = _build(files, generation, dtype, device, sample, commons, like)
@@ -201,8 +199,7 @@ def _packers(count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that pack, each on one processor; what is left is the caller's.
 
     With all of torch's threads behind each of them they wait for each other: SmolLM2-135M took
-    twice as long on two busy cores.
-    """
+    twice as long on two busy cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - count))
     try:
@@ -249,8 +246,7 @@ def _cost(files: Checkpoint, generation: Path | None, model: Model, sample: list
     """Nats a token that `model`'s arithmetic adds to fp32's on `sample`, as a share of those.
 
     What it adds on average is the divergence of its chances from fp32's, which a few dozen tokens
-    tell better than their own nats do.
-    """
+    tell better than their own nats do."""
     exact: Tensor | None = getattr(model, "exact", None)  # from when it was read
     if exact is None:  # several use it
         whole = _exact(files, LoraFactors(generation) if generation else None)

@@ -68,8 +68,7 @@ def ask(client: OpenAIClient) -> ServerFacts:
 class Shelf:
     """Where the voice that writes lies in the forms that other engines load: the state's `engine`.
 
-    Nothing else is kept there: what is erased at home is erased here, and unloaded.
-    """
+    Nothing else is kept there: what is erased at home is erased here, and unloaded."""
 
     def __init__(self, folder: Path, there: str = "") -> None:
         """`there` is what the engine's machine calls the folder, "" for the same."""
@@ -101,8 +100,7 @@ class Shelf:
     ) -> Fields:
         """Bring the voice there, and what a request says to have it. EngineAway, BaseModelError.
 
-        Where a server takes no voices its own model is asked for: then that has to be the voice.
-        """
+        Where a server takes no voices its own model is asked for: then that has to be the voice."""
         if told.adapters is not None:
             file = f"{name}.gguf"
             if not has_embedding(voice):
@@ -175,8 +173,7 @@ class _Fingerprint:
     def of(self, theirs: Sequence[str]) -> float:
         """The share in which another's texts agree with the voice's from their beginnings.
 
-        0.0 where they agree more with the base's, or for too short.
-        """
+        0.0 where they agree more with the base's, or for too short."""
         voice = sum(map(_agreed, self.voice, theirs)) / len(theirs)
         base = sum(map(_agreed, self.base, theirs)) / len(theirs)
         nearer = voice > base or self.voice == self.base

@@ -96,8 +96,7 @@ class OpenAIClient:
     def stream(self, body: Fields) -> Iterator[Iterator[Chunk | None]]:
         """The chunks of a completion as they come; None where there was none for a moment.
 
-        Leaving the block closes the connection, which ends the server's work.
-        """
+        Leaving the block closes the connection, which ends the server's work."""
         connection, chunks = self._connect(_SILENT_S), queue.Queue[Chunk | EngineAway | None]()
         sock = connection.sock  # which an answer that ends with its connection takes over
         asked = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}})

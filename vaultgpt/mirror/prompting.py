@@ -65,8 +65,7 @@ def encode(
     """The prompt under its header, or without it, in at most `room` tokens.
 
     The opening shrinks before the text does, to half of `room`. `text` replaces the prompt's own,
-    and is cut alike with the header and without it.
-    """
+    and is cut alike with the header and without it."""
     full, bare, kept = conditioned(vocabulary, prompt, room, text)
     top = full if header else bare
     spent = len(vocabulary.encode(top)) + 1
@@ -91,8 +90,7 @@ def _fit(vocabulary: Vocabulary, text: str, room: int) -> str:
     """The end of `text` in at most `room` tokens, from a paragraph's or sentence's start.
 
     It is cut in steps of a quarter of `room`, counted from the text's start: while the author
-    types on, the cut stays where it is and the KV cache stays good.
-    """
+    types on, the cut stays where it is and the KV cache stays good."""
     step_chars = room * _CHARS
     if len(text) > 2 * step_chars:
         text = text[(len(text) - step_chars) // step_chars * step_chars :]
@@ -197,8 +195,7 @@ class Healing:
     """All ways to write the tail, each with its log probability given the prompt's tokens.
 
     A way's weight is the model's probability of its path times that of its last token, so a short
-    token that agrees (" a" for " appl") weighs only as much as what must follow it allows.
-    """
+    token that agrees (" a" for " appl") weighs only as much as what must follow it allows."""
 
     def __init__(
         self,

@@ -78,8 +78,7 @@ class RemoteText:
     def _body(self) -> Fields:
         """The next request: on from what stands. White space at the end is the server's to write.
 
-        Where tokens are barred one is drawn alone, for a bias holds for the whole of an answer.
-        """
+        Where tokens are barred one is drawn alone, for a bias holds for the whole of an answer."""
         asking, text = self.asking, self.wording.text
         if text and (match := _SPACES.search(text)) and match.start() >= self.wording.sent:
             self._cut(match.start())

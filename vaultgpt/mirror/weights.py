@@ -123,8 +123,7 @@ class Weights:
     def product(self, name: str, module: str | None = None, *, conv: bool = False) -> Tensor:
         """The weight [out, in] of a product, merged; `module` is its name for the adapter.
 
-        A Conv1D's is stored as [in, out].
-        """
+        A Conv1D's is stored as [in, out]."""
         return self._shared([name], lambda: self._merged(name, module or name, conv))
 
     def joined(self, names: list[str]) -> Tensor:
@@ -196,8 +195,7 @@ class LoraFactors:
     def pair(self, modules: list[str]) -> tuple[Tensor, Tensor]:
         """The factors of several products of one input as those of one, [k, in] and [out, k].
 
-        KeyError where one of them has none.
-        """
+        KeyError where one of them has none."""
         pairs = [self.factors[module] for module in modules]
         self._left -= set(modules)
         down, up = torch.cat([a for a, _ in pairs]), [b for _, b in pairs]

@@ -161,8 +161,7 @@ class Wording:
     def limit(self, patient: bool) -> Fault | Ending | None:
         """Where it ends when its tokens are used up: after the word under way.
 
-        None while that goes on; before it, when the writer is not `patient` any more.
-        """
+        None while that goes on; before it, when the writer is not `patient` any more."""
         if self._limit_at is None or not self.text[: self._limit_at].strip():
             self._limit_at = len(self.text)
             if patient and not self.text.strip():

@@ -43,8 +43,7 @@ def measure_voice(
     """The figures of the active generation, measured unless they are known; None without one.
 
     Conflict while a round or another measurement runs; RoundStopped when `stop` was set; any
-    VaultGPTError of the process. Blocks for about a minute.
-    """
+    VaultGPTError of the process. Blocks for about a minute."""
     busy = Conflict(
         "A round is under way, or the voice is being measured already.",
         "Ask again when `vaultgpt status` shows that it has ended.",

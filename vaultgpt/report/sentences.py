@@ -37,8 +37,7 @@ def report_sentences(
     """How well the mirror sounds like the author, from figures, a sentence a line.
 
     In the order of four questions: does it sound like me, does it obey a tag, did it forget, does
-    it copy? What was not measured is not mentioned; what could not be judged says why.
-    """
+    it copy? What was not measured is not mentioned; what could not be judged says why."""
     bits, years = report.get("bits_per_byte", {}), report.get("by_year", {})
     lines = [f"{generation or 'The last round'}, on pages held out from learning:"]
     said = gain_sentence(bits.get("held_out"), bits.get("held_out_base"), "your writing")

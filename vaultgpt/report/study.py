@@ -88,8 +88,7 @@ class _Writer:
         """Fill `texts` of each, in turns and the emptiest first, until all or the time is spent.
 
         The time is `limit_s`, and up to `most_s` while any has less than its least. A batch under
-        way at the end of it is cut and what stands is kept.
-        """
+        way at the end of it is cut and what stands is kept."""
         began = time.monotonic()
         while open_ := [w for w in wanted if w.left and w.openings]:
             spent_s = time.monotonic() - began
@@ -357,8 +356,7 @@ def _label_notes(
     """Note -> the one tag it stands for: its rarest of those with enough text to be told apart.
 
     A tag counts when the notes that stand for it hold `least` pieces of `piece_words` words; at
-    most the `most` commonest of those are kept. Notes with none of them are left out.
-    """
+    most the `most` commonest of those are kept. Notes with none of them are left out."""
     sizes: dict[str, int] = {}
     for note, own in tags.items():
         for tag in set(own):

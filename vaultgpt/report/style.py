@@ -60,8 +60,7 @@ def _z_scores(profile: _Profile, pages: Sequence[str]) -> _Array:
 def _distances(scores: _Array, weights: _Array, rng: np.random.Generator) -> _Array:
     """[_DRAWS]: delta of sets of _TOGETHER different pages, each drawn by its weight.
 
-    Delta is the mean absolute z-score of the set's average page.
-    """
+    Delta is the mean absolute z-score of the set's average page."""
     with np.errstate(divide="ignore"):
         keys = np.log(weights) + rng.gumbel(size=(_DRAWS, len(weights)))  # weighted, each once
     chosen = np.argpartition(-keys, _TOGETHER - 1, axis=1)[:, :_TOGETHER]
@@ -105,8 +104,7 @@ def style(
     too few, `percentile` is None and `why` a sentence. `low` and `high` hold it in 95 of 100
     random halves of both sets of pages, which scatter as whole sets would. (A bootstrap draws
     pages twice, and sets that hold one twice lie farther from the average, most of all on the side
-    of fewer pages.)
-    """
+    of fewer pages.)"""
     answer: StyleFigures = {
         "percentile": None,
         "low": None,

@@ -89,8 +89,7 @@ def judge(
     `real[tag]` holds one list of pieces for each of FOLDS parts of the notes. A part is judged by a
     classifier that saw only the others, and the generated pieces by all of these classifiers, so
     that both shares come from as much training text. The two totals are means over tags. `sizes`
-    are the pieces of every tag of the vault; those not in `real` are reported and not judged.
-    """
+    are the pieces of every tag of the vault; those not in `real` are reported and not judged."""
     looked = {tag: sum(map(len, parts)) for tag, parts in real.items()}
     tags = sorted(t for t in real if looked[t] >= LEAST_PIECES and all(real[t]))
     rows: dict[str, TagRow] = {
@@ -136,8 +135,7 @@ def _accuracies(
 ) -> list[dict[str, float]]:
     """Of each `asked`: tag -> share of its rows that the classifier without their fold reads so.
 
-    All hold FOLDS matrices of `_counts` a tag.
-    """
+    All hold FOLDS matrices of `_counts` a tag."""
     tags = list(table)
     right = [dict.fromkeys(one, 0) for one in asked]
     for fold in range(FOLDS):
@@ -178,8 +176,7 @@ def header_figures(
 
     The wrong header is the note's own with one of `tags` that the note lacks in place of its tags.
     Beginnings of notes come in a drawn order until `limit_s` seconds or _MOST_BYTES are spent; the
-    figures are all of the same notes. Without two tags there is no wrong one.
-    """
+    figures are all of the same notes. Without two tags there is no wrong one."""
     kinds = _KINDS if len(set(tags)) > 1 else ("right", "none")
     usable = [i for i in items if i.tags and ("wrong" not in kinds or set(tags) - set(i.tags))]
     random.Random(seed).shuffle(usable)

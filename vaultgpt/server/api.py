@@ -58,8 +58,7 @@ def make_runner(service: Service) -> web.AppRunner:
     """A runner as the daemon uses it: a client that leaves cancels its handler; no access log.
 
     aiohttp's default leaves handler_cancellation off, and a generation then runs on; its access log
-    would hold the paths of notes.
-    """
+    would hold the paths of notes."""
     return web.AppRunner(
         _make_app(service),
         handler_cancellation=True,

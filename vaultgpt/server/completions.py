@@ -80,8 +80,7 @@ async def _stream(
 ) -> web.StreamResponse:
     """Send chunks as they come. An error before the first chunk is a plain HTTP error.
 
-    The mirror writes on while the reader reads: who reads slowly holds nobody up.
-    """
+    The mirror writes on while the reader reads: who reads slowly holds nobody up."""
     first = await anext(items, None)
     response = web.StreamResponse(headers=STREAM_HEADERS)
     _begun.add(request.task)

@@ -48,8 +48,7 @@ class Service(Protocol):
     async def check_note(self, path: str | None, tags: tuple[str, ...]) -> str | None:
         """Forbidden, with the rule's code, when the rules leave out the note or a tag.
 
-        The date of the note at `path` comes back: ISO, of a day, month or year; None for none.
-        """
+        The date of the note at `path` comes back: ISO, of a day, month or year; None for none."""
 
     async def at_cursor(self, note: EditorNote) -> AtCursor:
         """How a note in an editor reads at its cursor, or why nothing is written there."""

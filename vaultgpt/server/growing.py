@@ -83,8 +83,7 @@ def _logprobs(tokens: Sequence[TokenChance], at: int) -> Logprobs:
 class GrowingCompletion:
     """One completion as it grows: its alternatives, and the chunks of the wire.
 
-    Of each prompt `prompt.n` are written; index p * n + i is the i-th one of prompt p.
-    """
+    Of each prompt `prompt.n` are written; index p * n + i is the i-th one of prompt p."""
 
     def __init__(
         self, prompt: Prompt, label: Label | None, place: Place, body: CompletionRequest
@@ -158,8 +157,7 @@ class GrowingCompletion:
     def chunk(self, piece: Piece, last: bool) -> Completion:
         """The wire's form of one piece; the last one of a stream carries our figures.
 
-        The text is what a client may insert as it is; `emitted` is the prose that was written.
-        """
+        The text is what a client may insert as it is; `emitted` is the prose that was written."""
         alternative = self.alternatives[piece.index]
         choice = alternative.choice(piece.index, piece, self._chances)
         value = self._answer([choice])

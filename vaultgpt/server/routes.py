@@ -233,12 +233,7 @@ ROUTES = (
         "Write on from the prompt",
     ),
     Route(
-        "POST",
-        "/v1/warm",
-        WarmRequest,
-        _Warmed,
-        completions.warm,
-        "Prefill and cache the prompt",
+        "POST", "/v1/warm", WarmRequest, _Warmed, completions.warm, "Prefill and cache the prompt"
     ),
     Route(
         "POST",

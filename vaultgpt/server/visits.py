@@ -124,8 +124,7 @@ class Visits:
         """Whether the page asks, and for something that it needs.
 
         A browser sends a cookie of 127.0.0.1 to every port there, so that whoever listens on
-        another one may see it: the key, which the page keeps for its own port, must come along.
-        """
+        another one may see it: the key, which the page keeps for its own port, must come along."""
         browser, asked = self._browser(request), _asked(request)
         if browser is None:
             return False
@@ -173,8 +172,7 @@ async def _open(request: web.Request) -> web.Response:
     """Let the browser in: the cookie, and the key in the fragment, which no server sees.
 
     The page is gone on to by the document itself: after a redirect that another site began, a
-    browser would keep a strict cookie back.
-    """
+    browser would keep a strict cookie back."""
     let_in = None
     if _same_user(request):
         let_in = request.app[VISITS].enter(request.query.get("key", ""))
@@ -219,8 +217,7 @@ def _document() -> tuple[str, str]:
     """The page with its style and script in it, and the policy that lets these two run alone.
 
     library.js is bundled by the plugin's build: what draws the phone's code, and how the plugin
-    tells how like its author a sentence is.
-    """
+    tells how like its author a sentence is."""
     folder = files("vaultgpt.server") / "voice_page"
     html, style, library, own = (
         (folder / name).read_text(encoding="utf-8")
@@ -242,8 +239,7 @@ def _same_user(request: web.Request) -> bool:
     """Whether the other end is a process of the daemon's user, or root's.
 
     On Linux every user sees the command line that a link was opened with, and could be faster.
-    Elsewhere the link alone must do.
-    """
+    Elsewhere the link alone must do."""
     if not sys.platform.startswith("linux") or request.transport is None:
         return True
     host, port = request.transport.get_extra_info("peername")[:2]

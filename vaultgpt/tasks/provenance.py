@@ -130,12 +130,7 @@ def _share(months: dict[str, _Share], date: str | None) -> _Share:
 
 
 MONTHS = Task(
-    "GET",
-    "/v1/provenance",
-    "Whose words stand in the vault, by month",
-    None,
-    _Months,
-    work=_months,
+    "GET", "/v1/provenance", "Whose words stand in the vault, by month", None, _Months, work=_months
 )
 
 PROVENANCE = Task(

@@ -70,8 +70,7 @@ class _ReadNotes(Protocol):
 class _Doc:
     """An entry in the vault now, and when each of its paragraphs was seen first.
 
-    What the ledger does not know yet is written after the scan that it rests on: it waits.
-    """
+    What the ledger does not know yet is written after the scan that it rests on: it waits."""
 
     row: EntryRow
     entry: Entry
@@ -109,8 +108,7 @@ def build_job(
     """The job of `round_` over the vault, which the ledger has just recorded.
 
     The same ledger, notes and round give the same job. Of a small round the notes that it learns
-    from or is judged by are read, and no others; no more than a few are held at once.
-    """
+    from or is judged by are read, and no others; no more than a few are held at once."""
     builder = _Builder(ledger, read)
     if round_.kind == "incremental":
         ready = ledger.pending(now, 0.0 if manual else settings.schedule.quiet_s)
@@ -164,8 +162,7 @@ def _day(row: EntryRow) -> str:
 def author_pages(ledger: Ledger, rules: Rules) -> tuple[list[Item], list[Item]]:
     """What a fresh round would learn now, and what is held out: the author's own pages.
 
-    The ledger has just recorded the vault. Masks, forgotten text and caps are those of a round.
-    """
+    The ledger has just recorded the vault. Masks, forgotten text and caps are those of a round."""
     builder = _Builder(ledger, reader(ledger.state.vault, rules))
     held = builder.held_out()
     return builder.learning(Selection(train=fresh_entries(ledger))), held

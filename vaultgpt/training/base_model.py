@@ -230,8 +230,7 @@ def packing_isolates(base: BaseModel) -> bool:
     """Whether two packed documents have the logits they have alone.
 
     The difference is measured against a real leak: the same packing with an attention mask of
-    ones. A family that ignores position_ids (recurrent ones do) fails.
-    """
+    ones. A family that ignores position_ids (recurrent ones do) fails."""
     if base.context < 24:
         return False
     first, second = _probe(base, 11, 13)

@@ -66,8 +66,7 @@ def _change(
     """Bootstrap of (sum after / its bytes) / (sum before / its bytes) - 1, entry by entry.
 
     Percentile bounds of few clusters are too narrow, so the distance from the point to the bound is
-    widened by sqrt(n / (n - 1)) t / z. None for figures that are not finite or positive.
-    """
+    widened by sqrt(n / (n - 1)) t / z. None for figures that are not finite or positive."""
     a, b = np.array(after, dtype=np.float64), np.array(before, dtype=np.float64)  # [entries, 2]
     if not len(a) or a.shape != b.shape or not np.isfinite([a, b]).all() or (b <= 0).any():
         return None

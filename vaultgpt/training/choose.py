@@ -73,8 +73,7 @@ def choose_recipe(
     `read_tokens` were read before it: a round that goes on takes no larger batches, nor a higher
     rate, than a fresh one over all of them would. On 5,000 words plain English became 9 % worse.
     A rate that nobody set is halved `gentle` times. A `hurried` round on a larger base takes
-    the smallest batches.
-    """
+    the smallest batches."""
     rank = parent_rank or settings.rank or _choose_rank(words)
     train_embedding = settings.embedding and tied and params < _EMBEDDING_PARAMS
     small = params < SMALL_BASE

@@ -45,8 +45,7 @@ def copying(
     """{"share", "author_share", "longest", "tokens"...} of continuations of held-out beginnings.
 
     Empty when there is nothing to begin with; a third as many with `few`. They end after `seconds`,
-    if not before. The base must hold the merged adapter.
-    """
+    if not before. The base must hold the merged adapter."""
     texts, tokens = _sample(base, prompts, seed, few, seconds)
     if not texts:
         return {}
@@ -78,8 +77,7 @@ def _sample(
 ) -> tuple[list[str], int]:
     """Continuations of the segments' first tokens, unguarded and in likelier words than usual.
 
-    Beside them the tokens that were read and drawn.
-    """
+    Beside them the tokens that were read and drawn."""
     rows, length = 48 if base.params < 50_000_000 else 24, _sampled_length(base)
     rows = rows // 3 if few else rows
     fitting = [s for s in prompts if len(s.document.token_ids) >= _PROMPT_TOKENS]
@@ -126,8 +124,7 @@ class _Draw(LogitsProcessor):
     """Leaves one token to greedy decoding, drawn by TEMPERATURE, TOP_P and MIN_P.
 
     min-p spares few tokens, so only those are sorted and drawn from: 3 ms for 48 rows of 8,192
-    logits, where sampling by transformers takes 31.
-    """
+    logits, where sampling by transformers takes 31."""
 
     def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
         """Of logits [rows, V], -inf but for a 0 at the drawn token."""
@@ -206,8 +203,7 @@ def _joined(parts: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
 def _runs(words: NDArray[np.uint64], n: int, without: int | None = None) -> NDArray[np.uint64]:
     """A polynomial hash modulo 2^64 of every run of `n` words without a 0 in it.
 
-    `without` names a place in the run whose word does not count.
-    """
+    `without` names a place in the run whose word does not count."""
     count = len(words) - n + 1
     if count <= 0:
         return np.zeros(0, np.uint64)

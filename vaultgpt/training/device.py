@@ -33,8 +33,7 @@ class Device:
     def choose(cls, device: str, dtype: str, threads: int, together: Together = ALONE) -> Device:
         """From [training] device, dtype and threads. TrainingError for a device that is not there.
 
-        Of several processes each has a graphics card of its own, or its share of the cores.
-        """
+        Of several processes each has a graphics card of its own, or its share of the cores."""
         try:
             where = arithmetic.choose_device(device)
         except Unavailable:
@@ -79,8 +78,7 @@ def _dtype(where: torch.device, asked: str) -> torch.dtype:
     """bfloat16 where the hardware multiplies it; MPS stays in float32.
 
     On 2 Zen 5 cores (AVX512-bf16) a pebble LoRA step runs at 6,200 tokens/s under autocast and at
-    3,200 in float32 (blocks of 512, both in one run); without such units bfloat16 is emulated.
-    """
+    3,200 in float32 (blocks of 512, both in one run); without such units bfloat16 is emulated."""
     if asked != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[asked]
     if where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):

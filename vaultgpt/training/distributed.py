@@ -29,6 +29,16 @@ class Together:
     size: int = 1
     shared: bool = False  # the base is shared out: all must pass its blocks equally often
 
+    @staticmethod
+    def join() -> Together:
+        """Meet the others that torchrun has started; ALONE without it."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size == 1:
+            return ALONE
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        return Together(dist.get_rank(), size)
+
     @property
     def first(self) -> bool:
         """Whether it speaks for all: to the parent, and on the disk."""
@@ -56,8 +66,7 @@ class Together:
     def share_out(self, model: nn.Module, device: str) -> None:
         """Keep a part of every block's frozen weights: a block is whole while it computes.
 
-        What is trained stays whole in each; its gradients are added up as ever.
-        """
+        What is trained stays whole in each; its gradients are added up as ever."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -96,13 +105,3 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
 def _turn(at: int, size: int) -> int:
     lap, place = divmod(at, size)
     return place if lap % 2 == 0 else size - 1 - place
-
-
-def join() -> Together:
-    """Meet the others that torchrun has started; ALONE without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return ALONE
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
-    return Together(dist.get_rank(), size)

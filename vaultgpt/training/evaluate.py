@@ -59,8 +59,7 @@ def segments(
 ) -> list[Segment]:
     """Every item's text in segments of `tokens`; parts without a scored byte are left out.
 
-    The end token is not scored: it is no text. Masked characters are not scored either.
-    """
+    The end token is not scored: it is no text. Masked characters are not scored either."""
     found: list[Segment] = []
     for item in items:
         start = opening(item.tags, item.date, item.title)
@@ -132,8 +131,7 @@ def score(
 ) -> list[float]:
     """Nats of every segment under the model as it stands, `plain` without header lines.
 
-    Out of memory halves the rows, where it may.
-    """
+    Out of memory halves the rows, where it may."""
     documents = [s.plain if plain else s.document for s in found]
     nats = [0.0] * len(found)
     order = sorted(range(len(found)), key=lambda i: -len(documents[i].token_ids))
@@ -236,8 +234,7 @@ def judged_part(
 
     Every tag that comes first in an entry has one of them, as far as half of them go. Those of a
     smaller round are mostly among those of a larger one, so that the active generation was scored
-    on them. What it has no figure for in `last` is scored in any case.
-    """
+    on them. What it has no figure for in `last` is scored in any case."""
     lowest: dict[tuple[str, ...], str] = {}
     for key, segment in sorted(zip(keys, found, strict=True), key=lambda p: p[0]):
         lowest.setdefault(segment.tags[:1], key)
@@ -251,8 +248,7 @@ def known_nats(
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Model -> key of a segment -> nats measured in the rounds that made the generations compared.
 
-    Beside it the active generation's last figures, measured or carried on.
-    """
+    Beside it the active generation's last figures, measured or carried on."""
     found: dict[str, dict[str, float]] = {"base": {}}
     last: dict[str, float] = {}
     for model, sets in known.items():
@@ -301,8 +297,7 @@ def sketch(
     """By set, the places that are scored, in order, and the base's nats there.
 
     The least of them tells the pace, at which more are scored, in the sets' proportion, until
-    `seconds` are gone.
-    """
+    `seconds` are gone."""
     began = clock()
     order = {name: _fair_order(keys[name], sets[name]) for name in _LEAST}
     least = {name: places[: _LEAST[name]] for name, places in order.items()}

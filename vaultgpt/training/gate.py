@@ -42,8 +42,7 @@ def judge(
     the active's ("before") and last fresh one's ("fresh") own held-out figures, for a change of
     base where this round could not measure them; they are paired by entry. `english`: the vault is
     mostly English. `expect_fresh`: a last fresh generation other than the active one exists.
-    `forgets`: the active generation knows text that must go.
-    """
+    `forgets`: the active generation knows text that must go."""
     measured = {name: scores.measured() for name, scores in report.segments.items()}
     held = measured.get("held_out", SegmentScores())
     recorded = recorded or {}
@@ -82,14 +81,10 @@ def _finite(report: Report) -> _Check:
     values += [v for v in report.bits_per_byte.values() if v is not None]
     values += [*report.copying.values(), *report.last_weights.values()]
     bad = sum(1 for v in values if v is None or not math.isfinite(v))
-    sentence = f"{bad} of its figures are not finite numbers, so the training went astray."
-    return _Check(
-        "finite",
-        not bad,
-        float(bad),
-        0.0,
-        sentence if bad else "All its figures are finite numbers.",
-    )
+    said = "All its figures are finite numbers."
+    if bad:
+        said = f"{bad} of its figures are not finite numbers, so the training went astray."
+    return _Check("finite", not bad, float(bad), 0.0, said)
 
 
 def _better_than_base(held: SegmentScores, of: int) -> _Check:
@@ -99,24 +94,14 @@ def _better_than_base(held: SegmentScores, of: int) -> _Check:
         return _Check("base", False, None, 0.0, _UNKNOWN.format("the base"))
     part = found.entries < of
     entries = f"{found.entries} of {of} entries" if part else f"{found.entries} entries"
-    if _shown(found, 0.0):
-        return _Check(
-            "base",
-            True,
-            found.upper,
-            0.0,
-            f"{percent(found.point)} less surprised than the base by {entries} "
-            f"it never saw{_at_least(found, part)}.",
-        )
-    side = "less" if found.point < 0 else "more"
-    return _Check(
-        "base",
-        False,
-        found.upper,
-        0.0,
-        f"{percent(found.point)} {side} surprised than the base by {entries} it never saw"
-        f"{_give_or_take(found) if part else ''}, which does not show a gain.",
-    )
+    shown = _shown(found, 0.0)
+    side = "less" if shown or found.point < 0 else "more"
+    said = f"{percent(found.point)} {side} surprised than the base by {entries} it never saw"
+    if shown:
+        said += f"{_at_least(found, part)}."
+    else:
+        said += f"{_give_or_take(found) if part else ''}, which does not show a gain."
+    return _Check("base", shown, found.upper, 0.0, said)
 
 
 def _at_least(found: Change, part: bool) -> str:
@@ -149,30 +134,20 @@ def _not_worse(
     side = "less" if found.point <= 0 else "more"
     figure = f"{percent(found.point)} {side} surprised than {name} by {found.entries} entries"
     if forgets:
-        return _Check(
-            model,
-            found.point <= _FORGETTING_WORSE,
-            found.point,
-            _FORGETTING_WORSE,
-            f"{figure} it never saw; {percent(_FORGETTING_WORSE)} more is allowed where "
-            "text must be forgotten.",
-        )
-    if _shown(found, bound):
-        return _Check(
-            model,
-            True,
-            found.upper,
-            bound,
-            f"{figure} it never saw "
-            + (f"(at most {percent(found.upper)} more" if found.upper > 0 else "(surely not more")
-            + ", at 95 %).",
-        )
-    if found.entries < FEW_ENTRIES:
+        most = _FORGETTING_WORSE
+        why = f"; {percent(most)} more is allowed where text must be forgotten"
+        said = f"{figure} it never saw{why}."
+        return _Check(model, found.point <= most, found.point, most, said)
+    shown = _shown(found, bound)
+    if shown:
+        most_more = f"at most {percent(found.upper)}" if found.upper > 0 else "surely not"
+        why = f" ({most_more} more, at 95 %)"
+    elif found.entries < FEW_ENTRIES:
         why = f"; {found.entries} held-out entries show only a gain of 2 % or more"
     else:
         upper = percent(found.upper, bound)
         why = f"; it may be worse by {upper} and {percent(bound)} is allowed"
-    return _Check(model, False, found.upper, bound, f"{figure} it never saw{why}.")
+    return _Check(model, shown, found.upper, bound, f"{figure} it never saw{why}.")
 
 
 def _copying(copying: Mapping[str, float]) -> _Check:
@@ -181,36 +156,25 @@ def _copying(copying: Mapping[str, float]) -> _Check:
         return _Check("copying", False, None, None, "How much it copies could not be measured.")
     bound = own + _COPY_POINTS
     passed = math.isfinite(share) and math.isfinite(own) and share <= bound
-    return _Check(
-        "copying",
-        passed,
-        share,
-        bound,
+    said = (
         f"{100 * share:.1f} % of its 8-word runs stand in the vault; you repeat yourself "
-        f"{100 * own:.1f} %, and a point more is allowed.",
+        f"{100 * own:.1f} %, and a point more is allowed."
     )
+    return _Check("copying", passed, share, bound, said)
 
 
 def _general(scores: SegmentScores, english: bool) -> _Check:
     found = paired(scores, "after", scores, "base") if scores.entry else None
     if found is None:
-        return _Check(
-            "general",
-            not scores.entry or not english,
-            None,
-            _GENERAL_WORSE,
-            "Plain English could not be measured.",
-        )
+        said = "Plain English could not be measured."
+        return _Check("general", not scores.entry or not english, None, _GENERAL_WORSE, said)
     side = "worse" if found.point > 0 else "better"
     passed = not english or found.point <= _GENERAL_WORSE
     note = "" if english else " (not judged: the vault is not mostly English)"
-    return _Check(
-        "general",
-        passed,
-        found.point,
-        _GENERAL_WORSE,
-        f"{percent(found.point)} {side} at plain English than the base, and 5 % is allowed{note}.",
+    said = (
+        f"{percent(found.point)} {side} at plain English than the base, and 5 % is allowed{note}."
     )
+    return _Check("general", passed, found.point, _GENERAL_WORSE, said)
 
 
 # A small round alone: its new text, its last weights, one night's English ------------------------
@@ -238,112 +202,75 @@ def _strange(new_text: Mapping[str, float], entries: int) -> _Check:
 
     A word is what a reader counts: blanks and doubled letters change bytes more than sense. Where
     too few held-out `entries` say what the author's text is like, or a report lacks the figures (an
-    older one), it is not judged.
-    """
+    older one), it is not judged."""
     new, held = new_text.get("word_nats"), new_text.get("held_out_word_nats")
     if new is None or not held or entries < FEW_ENTRIES:
         return _Check("strange", True, None, _STRANGE, "New text was not held beside older pages.")
     times = new / held
-    return _Check(
-        "strange",
-        times <= _STRANGE,
-        times,
-        _STRANGE,
+    said = (
         f"New text is {times:.1f} times as surprising a word as your held-out pages, and "
         f"{_STRANGE:g} times is allowed: damaged notes or another language look so. If it "
-        "is meant, `vaultgpt train --fresh` learns it.",
+        "is meant, `vaultgpt train --fresh` learns it."
     )
+    return _Check("strange", times <= _STRANGE, times, _STRANGE, said)
 
 
 def _repeats(new_text: Mapping[str, float]) -> _Check:
     """One text over and over is a fault of a template or a sync, and would be learned by heart."""
     share = new_text.get("repeated")
-    return _Check(
-        "repeats",
-        share is None or share <= _REPEATED,
-        share,
-        _REPEATED,
+    said = (
         f"{100 * (share or 0.0):.0f} % of the new text's 8-word runs stood in it before, "
-        f"and {100 * _REPEATED:.0f} % is allowed: one text seems to be there many times.",
+        f"and {100 * _REPEATED:.0f} % is allowed: one text seems to be there many times."
     )
+    return _Check("repeats", share is None or share <= _REPEATED, share, _REPEATED, said)
 
 
 def _last_weights(last: Mapping[str, float]) -> _Check:
     """The adapter is a mean over many nights, in which a bad one hardly shows at first."""
     if not last.get("base_nats"):
-        return _Check(
-            "last_weights",
-            True,
-            None,
-            _LAST_WORSE,
-            "Where the next round would go on from was not measured.",
-        )
+        said = "Where the next round would go on from was not measured."
+        return _Check("last_weights", True, None, _LAST_WORSE, said)
     change = last["nats"] / last["base_nats"] - 1
     side = "more" if change > 0 else "less"
-    return _Check(
-        "last_weights",
-        change <= _LAST_WORSE,
-        change,
-        _LAST_WORSE,
+    said = (
         f"The weights that the next round would go on from are {percent(change)} {side} "
         f"surprised than the base by held-out text, and {percent(_LAST_WORSE)} more is "
-        "allowed: the training went astray.",
+        "allowed: the training went astray."
     )
+    return _Check("last_weights", change <= _LAST_WORSE, change, _LAST_WORSE, said)
 
 
 def _new_notes(scores: SegmentScores) -> _Check:
     """New text held out of this very round must not be foretold plainly worse than before it.
 
     It is often a few paragraphs, far too little for a bound, so the point estimate decides and the
-    sentence says in how many resamples it held. Where nothing could be spared it is not judged.
-    """
+    sentence says in how many resamples it held. Where nothing could be spared it is not judged."""
     if not scores.entry:
-        return _Check(
-            "new_notes", True, None, _NEW_WORSE, "Too little new text to hold any of it out."
-        )
+        said = "Too little new text to hold any of it out."
+        return _Check("new_notes", True, None, _NEW_WORSE, said)
     found = paired(scores, "after", scores, "before")
     if found is None:
-        return _Check(
-            "new_notes",
-            False,
-            None,
-            _NEW_WORSE,
-            "New text held out of this round could not be measured.",
-        )
+        said = "New text held out of this round could not be measured."
+        return _Check("new_notes", False, None, _NEW_WORSE, said)
     bound = _NEW_WORSE if found.entries >= FEW_ENTRIES else _FEW_NEW_WORSE
     side = "less" if found.point < 0 else "more"
     sure = f" ({100 * found.better_share:.0f} % sure)" if found.entries > 1 else ""
     note = sure if found.point < 0 else f"; {percent(bound)} more is allowed"
-    return _Check(
-        "new_notes",
-        found.point <= bound,
-        found.point,
-        bound,
-        f"{percent(found.point)} {side} surprised than before by new text held out of "
-        f"this round{note}.",
-    )
+    said = f"{percent(found.point)} {side} surprised than before by new text held out of "
+    said += f"this round{note}."
+    return _Check("new_notes", found.point <= bound, found.point, bound, said)
 
 
 def _general_before(scores: SegmentScores) -> _Check:
     """One night may not cost much plain English either, or a hundred of them will."""
-    found = paired(scores, "after", scores, "before")
+    found, most = paired(scores, "after", scores, "before"), _SMALL_GENERAL_WORSE
     if found is None:
-        return _Check(
-            "general_before",
-            False,
-            None,
-            _SMALL_GENERAL_WORSE,
-            "Plain English could not be compared with the voice before.",
-        )
+        said = "Plain English could not be compared with the voice before."
+        return _Check("general_before", False, None, most, said)
     side = "worse" if found.point > 0 else "better"
-    return _Check(
-        "general_before",
-        found.point <= _SMALL_GENERAL_WORSE,
-        found.point,
-        _SMALL_GENERAL_WORSE,
-        f"{percent(found.point, _SMALL_GENERAL_WORSE)} {side} at plain English than the "
-        f"voice before, and {percent(_SMALL_GENERAL_WORSE)} is allowed.",
-    )
+    said = f"{percent(found.point, most)} {side} at plain English than the voice before, and "
+    said += f"{percent(most)} is allowed."
+    return _Check("general_before", found.point <= most, found.point, most, said)
 
 
 class _Check(NamedTuple):
@@ -364,8 +291,7 @@ def _shown(found: Change, bound: float) -> bool:
     """Whether the change is shown to be at most `bound`.
 
     Under six entries no bound means much: then only a plain gain counts, 2 % in all and in every
-    part, which a set that is 0.2 % better does not reach by luck.
-    """
+    part, which a set that is 0.2 % better does not reach by luck."""
     if found.entries < FEW_ENTRIES:
         return found.every_better and found.point <= min(bound, -_PLAIN_GAIN)
     return found.upper <= bound

@@ -29,8 +29,7 @@ _EMBEDDING = "embedding"
 class Learner:
     """Puts LoRA into `base.model`; `close` takes it out again and brings the embedding back.
 
-    With a `parent` its mean goes on, and the weights from where they stood in `last`.
-    """
+    With a `parent` its mean goes on, and the weights from where they stood in `last`."""
 
     def __init__(
         self,

@@ -261,8 +261,7 @@ def _learn(
     """Train to the end, going on from a checkpoint of this very `job` in `folder`; None keeps none.
 
     The base is as it was afterwards, but for one that is shared out. loop.Stopped when `stop` is
-    set; TrainingError.
-    """
+    set; TrainingError."""
     learner = Learner(
         base, lesson.recipe, lesson.seed, lesson.parent, lesson.last, shared=together.shared
     )
@@ -339,8 +338,7 @@ def learn_sealed(
 ) -> None:
     """Learn the sealed lesson in `folder` and leave what was learned there, sealed by the same key.
 
-    Nothing else is written, no checkpoint either: it would be the author's voice in clear.
-    """
+    Nothing else is written, no checkpoint either: it would be the author's voice in clear."""
     try:
         sealed = (folder / LESSON).read_bytes()
     except OSError:

@@ -82,8 +82,7 @@ class Loop:
     """One training run; `run` returns the best adapter. `progress` says how it went.
 
     Of several processes each takes the gradients of its share of a step's blocks; their sum is that
-    of one process, and so every one of them takes the same step.
-    """
+    of one process, and so every one of them takes the same step."""
 
     def __init__(
         self,

@@ -136,8 +136,7 @@ def load_adapter(folder: Path) -> Adapter:
 def merged(base: BaseModel, adapter: Adapter | None, dtype: Dtype = "float32") -> Iterator[None]:
     """The plain base with the adapter added to its weights; the pristine ones come back after.
 
-    In another `dtype` than float32 the weights are those that would write in it.
-    """
+    In another `dtype` than float32 the weights are those that would write in it."""
     kept: dict[int, tuple[Tensor, Tensor]] = {}
     head = base.model.get_output_embeddings()
     tied, bf16 = base.tied, dtype == "bfloat16"
@@ -243,8 +242,7 @@ def write_merged(base: Path, generation: Path, target: Path) -> None:
 def _older_rope(config: ModelConfig) -> ModelConfig:
     """The rotary positions by the keys they had before transformers 5.
 
-    mlx_lm and others read those alone, and without them take 10,000 for SmolLM2's 100,000.
-    """
+    mlx_lm and others read those alone, and without them take 10,000 for SmolLM2's 100,000."""
     named = config.get("rope_parameters") or Rope()
     found: ModelConfig = {}
     if "full_attention" in named:
@@ -266,8 +264,7 @@ def _fuse(wrapped: nn.Module) -> None:
     """Give every LoRA layer of `wrapped` that stands on an nn.Linear this forward.
 
     PEFT's own casts the input twice, scales, and adds in passes of their own, which a small base
-    feels. Same sums, same parameters.
-    """
+    feels. Same sums, same parameters."""
     for module in wrapped.modules():
         if isinstance(module, LoraLinear) and type(module.get_base_layer()) is nn.Linear:
             module.forward = partial(_forward, module)  # type: ignore[method-assign]

@@ -80,8 +80,7 @@ class _HeadNats(torch.autograd.Function):
     """Sum of nats of head(hidden), its gradients made in the same pass over each chunk of logits.
 
     Autograd would hold float32 logits three times and read them from memory ten times; a chunk here
-    stays in the cache, and nothing is computed twice.
-    """
+    stays in the cache, and nothing is computed twice."""
 
     @staticmethod
     def forward(
@@ -150,8 +149,7 @@ def each_nats(base: BaseModel, batch: Batch) -> Tensor:
     """Nats of every target [B, L], float32; 0 where there is none.
 
     On a CPU in chunks that caches hold: 1,024 rows of SmolLM2's 49,152 logits took 441 ms at 128 MB
-    a chunk, 214 at 16.
-    """
+    a chunk, 214 at 16."""
     wanted = batch.targets != _IGNORE
     targets = batch.targets[wanted]
     out = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)

@@ -141,8 +141,7 @@ class Measurer:
     def before(self) -> None:
         """Score base, active and last fresh on every set, and new entries before they are learned.
 
-        Results of an earlier run of the same job are taken from disk.
-        """
+        Results of an earlier run of the same job are taken from disk."""
         if self._read():
             return
         began = time.monotonic()
@@ -177,8 +176,7 @@ class Measurer:
         """Score the new adapter on every set; what is not judged goes as what is.
 
         Of the `last` weights, from which the next round goes on, one segment tells enough: gone
-        astray, they are far worse than the base, and hardly seen in the mean yet.
-        """
+        astray, they are far worse than the base, and hardly seen in the mean yet."""
         self._score("after", adapter)
         if last is not None and any(self.judged["held_out"]):
             at = self.judged["held_out"].index(True)
@@ -197,8 +195,7 @@ class Measurer:
     def _score(self, model: str, adapter: Adapter | None) -> None:
         """Fill `nats` under one model; what an earlier round scored is taken from there.
 
-        What is not judged has the active generation's last figure, which may be one carried on.
-        """
+        What is not judged has the active generation's last figure, which may be one carried on."""
         known = dict(self.known.get(model, {}))
         if model in ("before", "after"):
             for name, keys in self.keys.items():
@@ -242,8 +239,7 @@ class Measurer:
     def _writing(self, adapter: Adapter | None, *, draws: bool = False) -> Iterator[None]:
         """The base with this adapter, as it would write; in a brief round as it learns.
 
-        Drawing a token at a time would there round every weight anew for each, so it does not.
-        """
+        Drawing a token at a time would there round every weight anew for each, so it does not."""
         rounds = self.brief and not draws
         with (
             merged(self.base, adapter, "float32" if self.brief else self.written_in),
@@ -263,8 +259,7 @@ class Measurer:
     def _foretell(self) -> None:
         """Nats of what is about to be learned, under the parent and under the base.
 
-        Not of an entry's older paragraphs: the parent learned those, and would seem a prophet.
-        """
+        Not of an entry's older paragraphs: the parent learned those, and would seem a prophet."""
         found = self.new_segments
         if not found:
             return
@@ -295,8 +290,7 @@ class Measurer:
         """Sample with the new adapter, the guard off, and compare with the author's training text.
 
         Not with what the mirror wrote there: saying that again copies nobody, and an author who
-        accepts much would have every round refused.
-        """
+        accepts much would have every round refused."""
         self.say("measure", 0.0)
         if self.stop.is_set():
             raise Stopped

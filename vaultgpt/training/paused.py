@@ -175,8 +175,7 @@ def overtaken(
 ) -> str:
     """Why it can't go on, as the end of a sentence; "" where it can. Cheap at every look.
 
-    `compare` are the voices that it would be judged beside now; None asks nothing of them.
-    """
+    `compare` are the voices that it would be judged beside now; None asks nothing of them."""
     try:
         then: _Fixed = read_json(found.folder / _FIXED)
         beside = then["compare"] if compare is None else compare

@@ -287,8 +287,7 @@ def plan(
     """The next round: its kind, why, entries, seed and, for a vault's first, its budget.
 
     Number and seed are those of the next round; a round of kind "none" says why in `why`. What was
-    `found` due is not asked again, unless a round has ended or another voice is active since.
-    """
+    `found` due is not asked again, unless a round has ended or another voice is active since."""
     look = _Look(ledger, settings, base, ledger.rounds.all(), now, asked)
     if found is None or found.stood != _standing(ledger):
         found = look.due()
@@ -324,8 +323,7 @@ def fresh_entries(ledger: Ledger) -> tuple[str, ...]:
 def _words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
     """Words that the budgeted first round reads once; `words` when it can learn them all.
 
-    One pass over many words tells more of an author than several over a few.
-    """
+    One pass over many words tells more of an author than several over a few."""
     training = settings.training
     whole = estimate(words, base.parameters, vocab=base.vocab, training=training)
     if whole.full_s <= training.first_round_s:
@@ -355,8 +353,7 @@ def _gentle_of(row: RoundRow) -> int:
 def _gentleness(rounds: Sequence[RoundRow], base_sha256: Mapping[str, str]) -> int:
     """How often a round's rate is halved: once for each fresh one that went too far on this base.
 
-    What was promoted so goes on so; a rate that the settings name is never changed.
-    """
+    What was promoted so goes on so; a rate that the settings name is never changed."""
     row = _last_fresh([r for r in rounds if not r.given_up])
     if row is None or row.report is None:
         return 0

@@ -79,8 +79,7 @@ class Asked:
 
     `manual`: a person asks, so neither quiet time nor thresholds count. `nightly`: the hour has
     come, so 200 words are enough and counted deletions are unlearned. Neither: only what is due at
-    once (the first round, `forget`, another base, 1,500 words).
-    """
+    once (the first round, `forget`, another base, 1,500 words)."""
 
     fresh: bool = False  # the whole vault anew, from the base
     manual: bool = False
@@ -154,8 +153,7 @@ class SegmentScores:
     `entry`, `tags`, `years`, `bytes` have one value a segment; `nats[model]` too. Models are
     "base", "before" (the active generation, absent in a first round), "fresh" (the last fresh one)
     and "after". `carried` are positions of segments that a small round did not score: their "after"
-    is "before" times the change of the rest.
-    """
+    is "before" times the change of the rest."""
 
     entry: list[str] = field(default_factory=list)
     tags: list[list[str]] = field(default_factory=list)

@@ -37,8 +37,7 @@ def stratified(entries: Sequence[EntryRow], words: int, seed: int) -> list[str]:
     In each stratum entries stand in random order, each at the share of the stratum's words that is
     reached within it; taking all strata by that share up to `words` keeps the proportions. How far
     within it is spread evenly over the strata: with the middle in all of them the large ones came
-    first, and 16,000 words of 20,000 entries over 40 years had up to a sixth too much of a tag.
-    """
+    first, and 16,000 words of 20,000 entries over 40 years had up to a sixth too much of a tag."""
     strata: dict[tuple[str, str], list[EntryRow]] = defaultdict(list)
     for entry in sorted(entries, key=lambda e: e.place):
         strata[(_first_tag(entry), entry.year or "")].append(entry)
@@ -107,8 +106,7 @@ def _missing_tags(usual: Mapping[str, int], now: Mapping[str, int]) -> set[str]:
     """First tags of which the new text brings less than half the usual share; both words by tag.
 
     What has been read is not forgotten for being left out of a night, but poems fade while nothing
-    but journals comes (docs/method.md has figures).
-    """
+    but journals comes (docs/method.md has figures)."""
     all_old, all_new = max(1, sum(usual.values())), max(1, sum(now.values()))
     return {
         tag
@@ -123,8 +121,7 @@ def _new_held_out(
     """Entry -> new paragraphs held out of this round only, about a fifth of the new words.
 
     From four new entries on whole entries are taken by keyed hash, below that the last new
-    paragraph of an entry with three or more. Text that waited once is never taken again.
-    """
+    paragraph of an entry with three or more. Text that waited once is never taken again."""
     free = {entry: ps for entry, ps in fresh.items() if not any(p.waited for p in ps)}
     most = _NEW_HELD_SHARE * new_words
     chosen: dict[str, tuple[str, ...]] = {}

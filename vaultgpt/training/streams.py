@@ -164,8 +164,7 @@ def split_validation(items: Sequence[Item], seed: int) -> tuple[list[Item], list
     """(train, validation): about 4 % of the characters, 3,000 to 40,000 of them, whole entries.
 
     The best step is chosen on these, so that the held-out set stays untouched for the gate. A vault
-    too small to spare them (under 60,000 characters) gives none.
-    """
+    too small to spare them (under 60,000 characters) gives none."""
     total = sum(len(item.text) for item in items)
     goal = min(40_000, max(3_000, total // 25))
     if total < 60_000:

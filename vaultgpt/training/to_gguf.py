@@ -1,11 +1,13 @@
 """A base with a voice merged in, or the voice alone, as one GGUF file, for llama.cpp and Ollama.
 
 The package gguf knows the names and the format; here is what it leaves to the writer: which numbers
-a family needs and how its weights are turned. Knows nothing about folders of generations.
+a family needs, how its weights are turned, and the tokenizer, of which llama.cpp knows some ways of
+splitting by their names alone. Knows nothing about folders of generations.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,15 +17,24 @@ import gguf
 import torch
 from torch import Tensor
 
-from vaultgpt.bases.kinds import ModelConfig, Rope, activation_of, ropes_of
+from vaultgpt.bases.kinds import (
+    ModelConfig,
+    Rope,
+    TokenizerJson,
+    TokenizerModel,
+    TokenizerStep,
+    activation_of,
+    ropes_of,
+)
 from vaultgpt.children import no_core, private_stdout
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
-from vaultgpt.training.gguf_words import INSTEAD, add_tokenizer
+from vaultgpt.training.base_model import load_encoder
 from vaultgpt.training.lora import Adapter, load_adapter, merged_model
 from vaultgpt.wire import read_frame
 
 _LARGEST_HALF = 65504.0
+_INSTEAD = "`--merged` writes a folder that transformers and vLLM read."
 # Model types that are written; --mlx takes all but gpt2.
 _FAMILIES = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "granite", "gpt2"}
@@ -41,10 +52,10 @@ def refuse(base: Path) -> None:
     if kind not in _FAMILIES:
         raise BaseModelError(
             f"A base of the kind {kind} can't be written as GGUF here.",
-            f"{INSTEAD} llama.cpp's own convert_hf_to_gguf.py may take it from there.",
+            f"{_INSTEAD} llama.cpp's own convert_hf_to_gguf.py may take it from there.",
         )
     if why := _unlike(kind, config):
-        raise BaseModelError(f"This base can't be written as GGUF: {why}.", INSTEAD)
+        raise BaseModelError(f"This base can't be written as GGUF: {why}.", _INSTEAD)
 
 
 def _unlike(kind: str, config: ModelConfig) -> str:
@@ -90,8 +101,7 @@ def _period(config: ModelConfig) -> int:
 def write_model(base: Path, generation: Path | None, path: Path) -> None:
     """Write the base, with `generation` and its embedding's change merged in, as `path`.
 
-    Matrices in float16, or float32 where the base's own are. BaseModelError.
-    """
+    Matrices in float16, or float32 where the base's own are. BaseModelError."""
     refuse(base)
     model = merged_model(base, generation)
     config = model.config.to_dict()
@@ -100,7 +110,7 @@ def write_model(base: Path, generation: Path | None, path: Path) -> None:
     writer = _writer(path, config)
     _add_facts(writer, config, half)
     rows = model.get_input_embeddings().weight.shape[0]
-    add_tokenizer(writer, base, rows)
+    _add_tokenizer(writer, base, rows)
     for name, weight in _tensors(model, config):
         _add(writer, name, weight, half)
     _finish(writer)
@@ -234,12 +244,123 @@ def _namer(config: ModelConfig) -> Callable[[str], str]:
     def named(name: str) -> str:
         found = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if found is None:
-            raise BaseModelError(
-                f"This base has a tensor that GGUF has no name for ({name}).", INSTEAD
-            )
+            said = f"This base has a tensor that GGUF has no name for ({name})."
+            raise BaseModelError(said, _INSTEAD)
         return found
 
     return named
+
+
+# The tokenizer -----------------------------------------------------------------------------------
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  # GGUF's kinds of tokens
+_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_WORDS = r"|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_BYTES, _GPT2_BYTES = ("bytes", "False"), ("bytes", "True")
+# What stands before the merges, and llama.cpp's name of it.
+_WAYS = {
+    (_GPT2_BYTES,): "gpt-2",
+    (("digits", "True"), _GPT2_BYTES): "smollm",
+    (("split", _CONTRACTIONS + _WORDS % r"\p{N}"), _BYTES): "qwen2",
+    (("split", _CONTRACTIONS + _WORDS % r"\p{N}{1,3}"), _BYTES): "llama-bpe",
+}
+_SPACE = "\u2581"
+
+
+def _add_tokenizer(writer: Any, base: Path, rows: int) -> None:
+    """The tokenizer of the base in a folder, filled up to `rows` tokens. BaseModelError."""
+    encoder = load_encoder(base, read_json(base / "config.json"))
+    whole: TokenizerJson = json.loads(encoder.tokenizer.to_str())
+    model = whole["model"]
+    if model["type"] != "BPE":
+        raise _unknown(model["type"])
+    if model.get("byte_fallback"):
+        _add_pieces(writer, whole)
+    else:
+        _add_bytes(writer, whole)
+    tokens, kinds = _tokens(whole, rows)
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(encoder.start)
+    writer.add_eos_token_id(encoder.end)
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)
+
+
+def _unknown(what: str) -> BaseModelError:
+    said = f"The base's tokenizer splits text in a way that GGUF has no name for ({what})."
+    return BaseModelError(said, _INSTEAD)
+
+
+def _tokens(whole: TokenizerJson, rows: int) -> tuple[list[str], list[int]]:
+    """Spelling and kind of every row."""
+    tokens = [f"[PAD{i}]" for i in range(rows)]
+    kinds = [_UNUSED] * rows
+    fallback = whole["model"].get("byte_fallback")
+    for token, i in _ids(whole["model"]).items():
+        byte = fallback and len(token) == 6 and token.startswith("<0x")
+        tokens[i], kinds[i] = token, _BYTE if byte else _NORMAL
+    for added in whole["added_tokens"]:
+        i, unknown = added["id"], added["content"] == whole["model"].get("unk_token")
+        tokens[i] = added["content"]
+        kinds[i] = _UNKNOWN if unknown and fallback else _CONTROL if added["special"] else _USER
+    return tokens, kinds
+
+
+def _ids(model: TokenizerModel) -> dict[str, int]:
+    vocab = model["vocab"]
+    assert isinstance(vocab, dict)  # as byte pairs have it
+    return vocab
+
+
+def _merges(model: TokenizerModel) -> list[tuple[str, str]]:
+    pairs = (m.split(" ", 1) if isinstance(m, str) else m for m in model["merges"])
+    return [(left, right) for left, right in pairs]
+
+
+def _add_bytes(writer: Any, whole: TokenizerJson) -> None:
+    """GPT-2's way: bytes as letters, split by a pattern, then merged."""
+    split = whole.get("pre_tokenizer")
+    steps = split["pretokenizers"] if split and split["type"] == "Sequence" else [split]
+    way = _WAYS.get(tuple(_step(step) for step in steps if step))
+    composed = (whole.get("normalizer") or {}).get("type") not in (None, "NFC")
+    if way is None or composed or (way == "llama-bpe") != bool(whole["model"]["ignore_merges"]):
+        raise _unknown("byte pairs")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(way)
+    writer.add_token_merges([" ".join(pair) for pair in _merges(whole["model"])])
+
+
+def _step(step: TokenizerStep) -> tuple[str, str]:
+    """What a step does, as `_WAYS` has it."""
+    kind = step["type"]
+    if kind == "ByteLevel" and not step["add_prefix_space"]:
+        return "bytes", str(step["use_regex"])
+    if kind == "Digits":
+        return "digits", str(step["individual_digits"])
+    if kind == "Split" and step["behavior"] == "Isolated" and not step["invert"]:
+        return "split", str(step["pattern"].get("Regex"))
+    return kind, ""
+
+
+def _add_pieces(writer: Any, whole: TokenizerJson) -> None:
+    """SentencePiece's way: a space is a letter, and of two merges the earlier one is done first."""
+    spaced = json.dumps(whole.get("normalizer")) + json.dumps(whole.get("pre_tokenizer"))
+    if json.dumps(_SPACE) not in spaced:
+        raise _unknown("pieces")
+    begins = '"Prepend"' in spaced or '"prepend_scheme": "first"' in spaced
+    ranks: dict[str, int] = {}
+    for rank, pair in enumerate(_merges(whole["model"])):
+        ranks.setdefault("".join(pair), rank)
+    tokens = sorted(_ids(whole["model"]).items(), key=lambda item: item[1])
+    size = max([i for _, i in tokens] + [t["id"] for t in whole["added_tokens"]]) + 1
+    scores = [-float(len(ranks) + 1)] * size
+    for token, i in tokens:
+        scores[i] = -float(ranks.get(token, len(ranks)))
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_scores(scores)
+    writer.add_add_space_prefix(begins)
 
 
 # The adapter alone --------------------------------------------------------------------------------
@@ -248,8 +369,7 @@ def _namer(config: ModelConfig) -> Callable[[str], str]:
 def write_adapter(base: Path, adapter: Adapter, path: Path) -> None:
     """Write LoRA alone as `path`, for llama.cpp's --lora beside the base's own GGUF file.
 
-    An embedding's change has no place in it. BaseModelError.
-    """
+    An embedding's change has no place in it. BaseModelError."""
     refuse(base)
     config = read_json(base / "config.json")
     writer, named = _writer(path, config), _namer(config)

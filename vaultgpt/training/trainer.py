@@ -64,8 +64,7 @@ def _read_job(path: Path) -> Job:
     """The job in `path`; TrainingError when it can't be read.
 
     One of many nights is judged as it will write, where the settings say otherwise by now: beside
-    the job, whose own bytes its checkpoint is held to.
-    """
+    the job, whose own bytes its checkpoint is held to."""
     try:
         now = path.with_name(WRITES)
         return Job.from_json(read_json(path) | (read_json(now) if now.exists() else {}))
@@ -87,8 +86,7 @@ def run_job(
 
     `began` is the monotonic second at which the process started: a budget counts from there.
     `machine` are settings of round.MachineSettings as they are now, where the job's may be of old.
-    loop.Stopped when `stop` is set; a VaultGPTError for every expected failure.
-    """
+    loop.Stopped when `stop` is set; a VaultGPTError for every expected failure."""
     return Trainer(path, on_progress, stop, began, together, machine).run()
 
 
@@ -373,8 +371,7 @@ def _recipe(facts: Json) -> Recipe | None:
 def _general_items(texts: Sequence[str], chars: int, seed: int) -> list[Item]:
     """Plain text as items without header: a draw of about `chars` characters, at least one text.
 
-    Encoding all of it would cost a small vault more than its training does.
-    """
+    Encoding all of it would cost a small vault more than its training does."""
     order = list(range(len(texts)))
     random.Random(f"{seed}/general").shuffle(order)
     chosen: list[Item] = []

@@ -54,8 +54,7 @@ def _watch(stream: IO[bytes], stop: threading.Event) -> None:
 def main(work: _Work | None = None, what: str = "round") -> int:
     """Do `work` (a round) as the first frame orders: its "job", and "polite" unless it is false.
 
-    The exit status: 0, 1 for a failure, 130 when stopped. `what` is named in failures.
-    """
+    The exit status: 0, 1 for a failure, 130 when stopped. `what` is named in failures."""
     began = time.monotonic()
     channel, source = Channel(private_stdout()), sys.stdin.buffer
     _yield_memory()
@@ -89,7 +88,7 @@ def _round(order: TrainerOrder, say: Hear, stop: threading.Event, began: float) 
             return halved.finish(key).to_json()
         halved.pack(key)
         return {}
-    others = distributed.join()
+    others = distributed.Together.join()
     if part == "sealed":
         learning.learn_sealed(job, Path(order["base"]), key, say, stop, others)
         return {}
@@ -101,7 +100,7 @@ def _beside() -> int:
     from vaultgpt.training import distributed, learning
 
     _lower_priority()
-    learning.follow(distributed.join())
+    learning.follow(distributed.Together.join())
     return 0
 
 

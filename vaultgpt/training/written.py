@@ -151,8 +151,7 @@ class _Through(torch.autograd.Function):
 def write_out(base: BaseModel, whole: bool = True) -> _WrittenBackbone | None:
     """For a base with fresh LoRA (B = 0) on the CPU; None where this is not how it computes.
 
-    `whole`: nothing is added to the embedding, so that it too may be held in the products' way.
-    """
+    `whole`: nothing is added to the embedding, so that it too may be held in the products' way."""
     config = base.model.config
     if base.device.where.type != "cpu" or config.model_type not in _FAMILIES:
         return None

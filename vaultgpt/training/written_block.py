@@ -23,8 +23,7 @@ class _Joined:
     """Products of one input as one matrix [[W, sB], [A, 0]], W and B of each below one another.
 
     An input [N, in] is widened by what A makes of it, so that W and B take one product, and a slope
-    [N, out] by what B makes of it, so that W' and A' do.
-    """
+    [N, out] by what B makes of it, so that W' and A' do."""
 
     def __init__(self, layers: Sequence[Any], dtype: torch.dtype) -> None:
         self.layers = layers
@@ -247,8 +246,7 @@ class DecoderLayer:
         """Each document sees itself; wide [N, heads * d + low].
 
         In float32: its backward pass takes half of bfloat16's time (9 heads of 64, 300 tokens: 24
-        and 42 ms a thousand; forward 12 and 13), and nothing is rounded in between.
-        """
+        and 42 ms a thousand; forward 12 and 13), and nothing is rounded in between."""
         out = self.o.room(len(joined))
         places = (0, self.heads, self.heads + self.groups, joined.shape[1])
         grad = torch.is_grad_enabled()

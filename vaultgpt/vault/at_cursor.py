@@ -128,8 +128,7 @@ def _within(
 def read_editor(vault: Path, rules: Rules, note: EditorNote) -> AtCursor:
     """Read with the rules and the daily notes of the vault as .obsidian has them now.
 
-    Where a part of the note was left out, what lies on the disk must be one to write in as well.
-    """
+    Where a part of the note was left out, what lies on the disk must be one to write in as well."""
     found = _read_at_cursor(note, RuleSet.load(vault, rules), DailyFormat.load(vault))
     if note.gap is None or note.path is None or not found.judgement.used:
         return found
@@ -144,8 +143,7 @@ def read_editor(vault: Path, rules: Rules, note: EditorNote) -> AtCursor:
 def _read_at_cursor(given: EditorNote, rules: RuleSet, daily: DailyFormat) -> AtCursor:
     """Read a note for a continuation at its cursor, or say in `judgement` why there is none.
 
-    In a process of its own, with a budget of time: VaultError when that does not start.
-    """
+    In a process of its own, with a budget of time: VaultError when that does not start."""
     text = given.text if given.text.endswith("\n") else given.text + "\n"
     (note,) = EDITOR_READER.read(daily, [(given.path or "", text)])
     if not note.entries:

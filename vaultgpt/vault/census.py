@@ -44,8 +44,7 @@ class Census(TypedDict):
     """CONTRACT's `scan` JSON, with folders (top folder -> words), language and problems.
 
     `tags` and `years` count entries (a file of many days is many) with prose in used notes;
-    `foreign` counts, by top folder, the notes that somebody else wrote and the other ones.
-    """
+    `foreign` counts, by top folder, the notes that somebody else wrote and the other ones."""
 
     notes: int
     used: int

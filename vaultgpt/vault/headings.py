@@ -40,8 +40,7 @@ def day_headings(
 ) -> list[tuple[Heading, FoundDate]]:
     """The date headings of the level that has most of them (at least two), in order.
 
-    `known` is a date that the file has besides, which may tell in what order figures stand.
-    """
+    `known` is a date that the file has besides, which may tell in what order figures stand."""
     levels: dict[int, list[tuple[Heading, FoundDate]]] = {}
     for heading in headings:
         if found := day_or_month(heading.text):

@@ -103,8 +103,7 @@ def name_of(key: object) -> str:
 def by_lines(block: str) -> dict[str, object]:
     """The needed keys of a block that can't be read whole: `key: value` at a line's start.
 
-    What decides whether a note is read counts where it is indented, or an item, as well.
-    """
+    What decides whether a note is read counts where it is indented, or an item, as well."""
     pairs: list[tuple[str, object]] = []
     lines = block.split("\n")
     for n, line in enumerate(lines):

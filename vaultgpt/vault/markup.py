@@ -122,8 +122,7 @@ def html_block(text: str, at: int, after_blank: bool) -> int | None:
     """End of the HTML block that begins at `at`, as CommonMark: through the next blank line.
 
     `<pre>` and its like end where they are closed; a tag alone in its line begins one only below a
-    blank line, here of any name.
-    """
+    blank line, here of any name."""
     if m := _RAW_BLOCK.match(text, at):
         closing = _RAW_END.search(text, m.end())
         return line_end(text, closing.end()) if closing else len(text)
@@ -323,8 +322,7 @@ class InlineTags:
     """Collects the tags of one text, front to back; positions are characters of it.
 
     Those that Obsidian sees, and those that only the rules heed: these err on the side of leaving
-    out. spans.py walks and says where it stands.
-    """
+    out. spans.py walks and says where it stands."""
 
     def __init__(self, text: str, start: int) -> None:
         self.text = text
@@ -342,8 +340,7 @@ class InlineTags:
     def note(self, m: re.Match[str], before: str = "") -> None:
         """As in Obsidian: after white space, or joined to another; "(#x)" and "_#x_" are none.
 
-        What it does within a highlight is not written down, so that such a tag counts.
-        """
+        What it does within a highlight is not written down, so that such a tag counts."""
         at = m.start()
         last = self.text[at - 1] if at else " "
         if last == "_" and at >= self.none_until and (tag := inline_tag(m[1].rstrip("_"))):

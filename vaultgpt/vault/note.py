@@ -157,8 +157,7 @@ class _NoteParser:
     def _is_template(self, head: Properties, found: Markup, entries: tuple[Entry, ...]) -> bool:
         """Placeholders, outside code, that a template plugin would have filled in.
 
-        A page of prose whose front matter was never filled in is still a page of prose.
-        """
+        A page of prose whose front matter was never filled in is still a page of prose."""
         unfilled = sum(
             kind == "template" and _PLACEHOLDER.match(self.text, start, end) is not None
             for start, end, kind in found.marks
@@ -269,8 +268,7 @@ class _NoteParser:
     def _date(self, head: Properties, title: Heading | None) -> str | None:
         """The day a note is about: `date`, then its name, then `created`, then a heading.
 
-        Times of files are never asked.
-        """
+        Times of files are never asked."""
         for key in DATE_KEYS:
             if date := self._property_date(head, key):
                 return date

@@ -130,8 +130,7 @@ class Insertion:
 def place_at(note: Note, entry: Entry, at: int) -> Place | str:
     """What may stand at character `at` of the note, or a key of NOWHERE.
 
-    The note's text ends with a line end, so that a construct of whole lines holds its last one.
-    """
+    The note's text ends with a line end, so that a construct of whole lines holds its last one."""
     span = next((s for s in entry.spans if s.start < at - entry.start < s.end), None)
     line = _line(note.text, at, span is not None and span.kind in ("quote", "callout"))
     if _in_properties(note, at):

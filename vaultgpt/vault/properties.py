@@ -41,8 +41,7 @@ class _NodeLoader(YAMLHandler):
     """The library's YAML, as nodes rather than values: a key given twice stays two keys.
 
     It also splits a note, and then loses what stands between two rules; so that is done here. The
-    C loader dies of deep nesting, the pure one raises.
-    """
+    C loader dies of deep nesting, the pure one raises."""
 
     def load(self, fm: str, **options: object) -> Any:
         return yaml.compose(fm, Loader=yaml.SafeLoader)
@@ -70,8 +69,7 @@ class Properties:
 def read_properties(text: str) -> Properties:
     """Split and read the front matter of a note. Never raises, whatever stands there.
 
-    What a block that stands elsewhere forbids is heeded too.
-    """
+    What a block that stands elsewhere forbids is heeded too."""
     found = _at_the_top(text)
     rules = {start: forbidden for start, forbidden in blocks(text) if forbidden}
     values = with_rules(found.values, *rules.values())
@@ -224,8 +222,7 @@ def _unclosed(text: str, at: int) -> Properties:
 def _failed(block: str, end: int, why: str) -> Properties:
     """Prose after all: kept whole where it looks like properties, else read like the rest.
 
-    What it says is believed all the same, line by line.
-    """
+    What it says is believed all the same, line by line."""
     values = by_lines(block)
     if looks_like_properties := PAIR.match(block.lstrip()) is not None:
         values = {**values, **only_rules(values)}

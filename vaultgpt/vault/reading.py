@@ -158,8 +158,7 @@ class _NoteReader:
     def _await(self, child: _ReaderProcess, budget_s: float) -> Any:
         """The next note. TimeoutError when the budget is spent; a busy machine spends none of it.
 
-        VaultError when the child gets no time at all.
-        """
+        VaultError when the child gets no time at all."""
         spent = None
         for _ in range(_PATIENCE):
             try:

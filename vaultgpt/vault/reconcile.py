@@ -51,8 +51,7 @@ _NEVER_OPENED = frozenset({*_UNTOUCHED, "conflict copy"})
 class ScannedNote:
     """One file as it was found: its note, whether it is used, its stamp and its content's hash.
 
-    Links, conflict copies and files in the cloud are not opened: an empty note, the digest "".
-    """
+    Links, conflict copies and files in the cloud are not opened: an empty note, the digest ""."""
 
     note: Note
     judgement: Judgement
@@ -81,8 +80,7 @@ def read_vault(vault: Path, rules: Rules, known: Mapping[str, FileStamp] = {}) -
     """Read the notes whose stamp differs from `known`; all when it is empty.
 
     Unchanged notes are not judged anew: when `Scan.rules` is not what it was, pass no `known`.
-    VaultError when the vault itself is not there, so that a missing drive deletes nothing.
-    """
+    VaultError when the vault itself is not there, so that a missing drive deletes nothing."""
     changes = Changes(vault, rules, lambda paths: {p: known[p] for p in paths if p in known})
     read = [scanned for part in changes.parts() for scanned in part]
     other = {*changes.gone(known), *(file.path for file in changes.files)}
@@ -98,8 +96,7 @@ class Changes:
 
     `known` is asked for the stamps of some paths at a time, so that a large vault takes no memory;
     not of those of which one of the `marks` of an earlier comparison says that they are as it knew
-    them. VaultError as `read_vault`.
-    """
+    them. VaultError as `read_vault`."""
 
     def __init__(
         self,
@@ -167,8 +164,7 @@ class SomeChanges(Changes):
     """The same of some folders alone, and of those above them; `gone` is known at once.
 
     `known` is asked for the stamps of the notes in one folder, by its path with a "/". Not `sure`:
-    nothing is to be said, for the folders are not there as they were told.
-    """
+    nothing is to be said, for the folders are not there as they were told."""
 
     def __init__(
         self,
@@ -233,8 +229,7 @@ def fingerprint(vault: Path, rules: Rules) -> str:
 def read_one(vault: Path, rules: Rules, path: str) -> ScannedNote:
     """Read one note by its path in the vault.
 
-    UsageError for a path that leads outside or through a link, NotFound for no such note.
-    """
+    UsageError for a path that leads outside or through a link, NotFound for no such note."""
     scanned = _VaultReader(vault, rules).read([find_one(vault, path)])
     if not scanned:
         raise NotFound("There is no such note in the vault.", "It vanished just now.")
@@ -314,8 +309,7 @@ class _VaultReader:
     def read(self, files: Sequence[FoundFile]) -> list[ScannedNote]:
         """The notes of these files in order, without those that are gone.
 
-        While one part is read by the reader's process, the next is taken from the disk.
-        """
+        While one part is read by the reader's process, the next is taken from the disk."""
         return [note for part in self.parts(files) for note in part]
 
     def parts(self, files: Iterable[FoundFile]) -> Iterator[list[ScannedNote]]:

@@ -209,8 +209,7 @@ class _SpanScanner:
     def _never_closed(self, at: int) -> bool:
         """Whether a line begins with a "%%" that nothing closes: Obsidian shows nothing below it.
 
-        So says rumdl of Obsidian's comments (its rule MD086). Within a line one alone is text.
-        """
+        So says rumdl of Obsidian's comments (its rule MD086). Within a line one alone is text."""
         begin = at + len(self.text[at : at + 400]) - len(self.text[at : at + 400].lstrip(" \t"))
         return self.text.startswith("%%", begin) and self._find("%%", begin + 2) < 0
 

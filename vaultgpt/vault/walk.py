@@ -340,8 +340,7 @@ def read_bytes(way: Way, place: str) -> bytes:
 def resolve(vault: Path, path: str) -> Iterator[tuple[str, str]]:
     """An index path part by part, whatever its Unicode form and case: (place, part of the index).
 
-    The latter is the name in NFC, or as it is where its NFC form lies beside it.
-    """
+    The latter is the name in NFC, or as it is where its NFC form lies beside it."""
     place = str(vault)
     for part in path.split("/"):
         exact = os.path.join(place, part)

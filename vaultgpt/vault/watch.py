@@ -58,8 +58,7 @@ _LIMITS = {  # of Linux, by the error of who reaches them
 class _Debouncer:
     """When to speak: after `quiet_s` without events, and at the latest `cap_s` after the first.
 
-    Times are seconds of any one clock. watchdog's own has no cap: steady typing starves it.
-    """
+    Times are seconds of any one clock. watchdog's own has no cap: steady typing starves it."""
 
     def __init__(self, quiet_s: float, cap_s: float) -> None:
         self.quiet_s, self.cap_s = quiet_s, max(cap_s, quiet_s)
