@@ -77,6 +77,9 @@ export class Core extends Component {
 			const stored: unknown = await this.plugin.loadData();
 			await this.plugin.saveData({ ...(typeof stored === "object" ? stored : {}), ...change });
 			await this.readSettings();
+		}).catch((error: unknown) => {
+			this.log(error);
+			this.say("That setting was not saved: Obsidian could not write it. It counts until Obsidian is closed.");
 		});
 		return this.saving;
 	}

@@ -25,30 +25,39 @@ export interface Endpoint {
 	readonly prefix: string;
 }
 
-/** The state root as the daemon chooses it; `chosen` is the author's own setting. */
-export function stateRoot({ platform, env, home }: Machine, chosen = ""): string {
+/**
+ * Where the daemon's state root may be; `chosen` is the author's own setting. A Flatpak or Snap gives Obsidian
+ * another XDG_DATA_HOME than the terminal that the daemon was started in has.
+ */
+export function stateRoots({ platform, env, home }: Machine, chosen = ""): string[] {
 	const given = chosen.trim() || env["VAULTGPT_HOME"];
-	if (given) return given.replace(/^~(?=$|[\\/])/, home);
-	if (platform === "darwin") return `${home}/Library/Application Support/vaultgpt`;
-	if (platform === "win32") return `${env["LOCALAPPDATA"] || `${home}\\AppData\\Local`}\\vaultgpt`;
-	return `${env["XDG_DATA_HOME"] || `${home}/.local/share`}/vaultgpt`;
+	if (given) return [given.replace(/^~(?=$|[\\/])/, home)];
+	if (platform === "darwin") return [`${home}/Library/Application Support/vaultgpt`];
+	if (platform === "win32") return [`${env["LOCALAPPDATA"] || `${home}\\AppData\\Local`}\\vaultgpt`];
+	return [...new Set([env["XDG_DATA_HOME"] || `${home}/.local/share`, `${home}/.local/share`])].map((data) => `${data}/vaultgpt`);
 }
 
 /** The running daemon of the vault at `vault`. Throws Problem with the mend. */
 export async function findEndpoint(machine: Machine, vault: string, chosen = ""): Promise<Endpoint> {
 	const slash = machine.platform === "win32" ? "\\" : "/";
-	const root = stateRoot(machine, chosen);
-	const known = vaultsOf(await machine.files.read(`${root}${slash}vaults.json`));
 	const real = await machine.files.realpath(vault);
-	const place = placeOf(known, real, machine.platform);
-	if (!place) {
-		const gone = await missing(machine.files, Object.keys(known));
-		throw gone ? movedHere(vault, gone) : notSetUp(vault);
+	const others: string[] = [];
+	let setUp = false;
+	for (const root of stateRoots(machine, chosen)) {
+		const known = vaultsOf(await machine.files.read(`${root}${slash}vaults.json`));
+		const place = placeOf(known, real, machine.platform);
+		if (!place) {
+			others.push(...Object.keys(known));
+			continue;
+		}
+		setUp = true;
+		const path = [root, "vaults", place.folder, "runtime.json"].join(slash);
+		const runtime = runtimeOf(await machine.files.read(path));
+		if (runtime) return { ...runtime, prefix: place.prefix };
 	}
-	const path = [root, "vaults", place.folder, "runtime.json"].join(slash);
-	const runtime = runtimeOf(await machine.files.read(path));
-	if (!runtime) throw notRunning(vault);
-	return { ...runtime, prefix: place.prefix };
+	if (setUp) throw notRunning(vault);
+	const gone = await missing(machine.files, others);
+	throw gone ? movedHere(vault, gone) : notSetUp(vault);
 }
 
 /** A known vault whose folder is gone; null for none. */

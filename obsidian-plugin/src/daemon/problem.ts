@@ -61,7 +61,7 @@ export function silentHome(address: string): Problem {
 }
 
 export function notSetUp(vault: string): Problem {
-	return new Problem("not set up", `This vault is not set up yet: run vaultgpt init "${vault}" in a terminal.`);
+	return new Problem("not set up", `This vault is not set up yet: run vaultgpt init "${vault}" in a terminal. If you did, give the daemon's state folder in the settings of this plugin.`);
 }
 
 /** A vault that was set up where there is no folder any more: it was renamed or moved. */

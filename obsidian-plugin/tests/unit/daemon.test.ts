@@ -3,7 +3,7 @@ import { Api } from "../../src/daemon/api.ts";
 import { loopback } from "../../src/daemon/fetchTransport.ts";
 import { Model } from "../../src/daemon/model.ts";
 import { Outbox, type Acceptance } from "../../src/daemon/outbox.ts";
-import { findEndpoint, stateRoot, type Machine } from "../../src/daemon/places.ts";
+import { findEndpoint, stateRoots, type Machine } from "../../src/daemon/places.ts";
 import { notRunning, Problem } from "../../src/daemon/problem.ts";
 import { SseParser, type ServerEvent } from "../../src/daemon/sse.ts";
 import type { Method, Transport } from "../../src/daemon/transport.ts";
@@ -34,13 +34,13 @@ function machine(platform: string, files: Record<string, string>, env: Record<st
 
 describe("the daemon's place", () => {
 	test("is the state root of each platform", () => {
-		expect(stateRoot(machine("linux", {}))).toBe("/home/me/.local/share/vaultgpt");
-		expect(stateRoot(machine("linux", {}, { XDG_DATA_HOME: "/x" }))).toBe("/x/vaultgpt");
-		expect(stateRoot(machine("darwin", {}))).toBe("/home/me/Library/Application Support/vaultgpt");
-		expect(stateRoot(machine("win32", {}))).toBe("C:\\Users\\me\\AppData\\Local\\vaultgpt");
-		expect(stateRoot(machine("win32", {}, { LOCALAPPDATA: "D:\\L" }))).toBe("D:\\L\\vaultgpt");
-		expect(stateRoot(machine("linux", {}, { VAULTGPT_HOME: "~/v" }))).toBe("/home/me/v");
-		expect(stateRoot(machine("linux", {}, { VAULTGPT_HOME: "/v" }), "/chosen")).toBe("/chosen");
+		expect(stateRoots(machine("linux", {}))).toEqual(["/home/me/.local/share/vaultgpt"]);
+		expect(stateRoots(machine("linux", {}, { XDG_DATA_HOME: "/x" }))).toEqual(["/x/vaultgpt", "/home/me/.local/share/vaultgpt"]);
+		expect(stateRoots(machine("darwin", {}))).toEqual(["/home/me/Library/Application Support/vaultgpt"]);
+		expect(stateRoots(machine("win32", {}))).toEqual(["C:\\Users\\me\\AppData\\Local\\vaultgpt"]);
+		expect(stateRoots(machine("win32", {}, { LOCALAPPDATA: "D:\\L" }))).toEqual(["D:\\L\\vaultgpt"]);
+		expect(stateRoots(machine("linux", {}, { VAULTGPT_HOME: "~/v" }))).toEqual(["/home/me/v"]);
+		expect(stateRoots(machine("linux", {}, { VAULTGPT_HOME: "/v" }), "/chosen")).toEqual(["/chosen"]);
 	});
 
 	const root = "/home/me/.local/share/vaultgpt";
@@ -53,6 +53,14 @@ describe("the daemon's place", () => {
 	test("is found by the vault's realpath, or by a folder above it", async () => {
 		expect(await findEndpoint(machine("linux", files), "/link/Diary")).toEqual({ port: 8123, token: "t", prefix: "" });
 		expect(await findEndpoint(machine("linux", files), "/real/Other/Sub")).toEqual({ port: 8124, token: "u", prefix: "Other/Sub/" });
+	});
+
+	test("is found where Obsidian is a Flatpak, which has a data folder of its own", async () => {
+		const own = { XDG_DATA_HOME: "/home/me/.var/app/md.obsidian.Obsidian/data" };
+		expect((await findEndpoint(machine("linux", files, own), "/real/Diary")).port).toBe(8123);
+		const silent = { [`${root}/vaults.json`]: files[`${root}/vaults.json`] ?? "" };
+		await expect(findEndpoint(machine("linux", silent, own), "/real/Diary")).rejects.toThrow("vaultgpt serve");
+		await expect(findEndpoint(machine("linux", {}, own), "/real/Diary")).rejects.toThrow("state folder in the settings");
 	});
 
 	test("is found on Windows whatever the case", async () => {
