@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
 from aiohttp import web
@@ -226,6 +225,8 @@ def _no_field(model: type[BaseModel], *place: str) -> str:
     """One sentence about a field of a request that there is not, and the one that may be meant."""
     if not all(map(_KEY.fullmatch, place)):
         return "There is a field that we do not know."
+    from difflib import get_close_matches  # 1 MB, which hardly a daemon needs
+
     *inside, name = place
     known = [*_fields(model)]
     near = get_close_matches(name.lower(), [field[-1] for field in known], 1)
