@@ -185,3 +185,22 @@ def test_where_the_current_folder_is_gone_all_works_that_does_not_need_it(
         env={**os.environ, "PYTHONPATH": root},
     )
     assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["--version", "status --help", "vaults", "vaults --json"])
+def test_a_full_standard_output_is_told_as_such(arguments: str, unbuffered: str) -> None:
+    """1. Standard output goes where there is no room. Result: nothing blames the state's disk."""
+    root = str(Path(__file__).parent.parent)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vaultgpt", *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": unbuffered},
+        )
+    said = "error: Standard output can't be written to: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (1, said)

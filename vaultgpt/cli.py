@@ -182,4 +182,8 @@ def main() -> None:
         made = _whole() if completing else _assembled(wanted, alone)
         if wanted:  # for typer, which would load it where it takes Ctrl-C for itself
             import pydantic  # noqa: F401
-        made()
+        try:
+            made()
+        except OSError as error:  # of the help or the version: a command tells its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(f"error: Standard output can't be written to: {error.strerror}.")

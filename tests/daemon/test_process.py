@@ -9,15 +9,17 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.daemon.serving import ROOT, Serving, spawn, wait_for
+from tests.daemon.serving import ROOT, SERVE, Serving, spawn, wait_for
 from vaultgpt.daemon.telling import start_log, stop_log
 from vaultgpt.files import read_json, write_json
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
+from vaultgpt.tasks.vault_service import find_daemon
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
@@ -163,3 +165,23 @@ def test_the_log_holds_classes_and_no_words(tmp_path) -> None:  # type: ignore[n
     text = (tmp_path / "daemon.log").read_text()
     assert "diary" not in text and "asyncio ValueError" in text and "round failed" in text
     assert "aiohttp" not in text, "a client that leaves is no error"
+
+
+@posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_daemon_serves_though_nobody_can_be_told_where(state: VaultState) -> None:
+    """1. It starts, its standard output on a full disk, as a service's may be."""
+    save_option(state.config, "training.pause", True)
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(state.vault)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or find_daemon(state))
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()

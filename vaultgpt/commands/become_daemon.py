@@ -6,6 +6,7 @@ went wrong.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -37,7 +38,7 @@ def _serve(wanted: ToServe) -> None:
     if wanted.vault is None:
         from vaultgpt.daemon.every import serve_all
 
-        serve_all(Path(wanted.logs), lambda line: print(line, flush=True))
+        serve_all(Path(wanted.logs), _say)
         return
     from vaultgpt.daemon.serving import serve
     from vaultgpt.settings import load_settings
@@ -45,6 +46,11 @@ def _serve(wanted: ToServe) -> None:
 
     state = find_state(Path(wanted.vault))
     serve(state, load_settings(state.config), wanted.port, wanted.as_json)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it, or it is full: the daemons serve on
+        print(line, flush=True)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar, cast
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -41,6 +41,29 @@ _R = TypeVar("_R")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+class _OutputRefused(VaultGPTError):
+    """What was written did not go out."""
+
+
+class _Output:
+    """Standard output, as it is when something is written: what it refuses is told as such."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+    def write(self, text: str) -> None:
+        """And pass it on: nothing is left for the end of the process."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            _leave_quietly()
+            if isinstance(error, BrokenPipeError):
+                raise
+            why = error.strerror or type(error).__name__
+            raise _OutputRefused(f"Standard output can't be written to: {why}.") from None
+
+
 class _SafeConsole(Console):
     """A terminal that obeys no name and no text: their control characters come as U+FFFD."""
 
@@ -58,7 +81,8 @@ class _SafeConsole(Console):
             yield segment
 
 
-out = _SafeConsole(highlight=False, soft_wrap=True)
+_output = _Output()
+out = _SafeConsole(file=cast(IO[str], _output), highlight=False, soft_wrap=True)
 err = _SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 VaultArgument = Annotated[
@@ -118,7 +142,7 @@ def failed(error: BaseException, as_json: bool) -> int:
         _leave_quietly()
         return 0
     if isinstance(error, VaultGPTError):
-        say_error(error, as_json)
+        say_error(error, as_json and not isinstance(error, _OutputRefused))
         return error.exit_status
     assert isinstance(error, Exception)
     say_error(expected(error) or _of_the_disk(error) or _unexpected(error), as_json)
@@ -129,16 +153,15 @@ def say_error(error: VaultGPTError, as_json: bool = False) -> None:
     """The message in red and its mend on one line of standard error, or one object on output."""
     if as_json:
         fields = {"message": error.message, "hint": error.mend or None, "code": error.code}
-        with suppress(OSError):
+        with suppress(BrokenPipeError, _OutputRefused):  # a terminal may show it
             print_json({"error": fields})
             return
-        _leave_quietly()  # nothing can be written there, at exit neither: a terminal may show it
     err.print("error:", style="bold red", end=" ")
     err.print(str(error), markup=False)
 
 
 def _leave_quietly() -> None:
-    """Who read our output has had enough, as `| head`: nothing more is written, now or at exit."""
+    """Nobody takes our output any more, as after `| head`: none is written, now or at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
 
@@ -192,8 +215,7 @@ def print_json(value: Any) -> None:
     """One JSON object on standard output."""
     lacking = "utf" not in (sys.stdout.encoding or "utf-8").lower()
     text = json.dumps(value, ensure_ascii=lacking, indent=2, default=str)
-    sys.stdout.write(_CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
-    sys.stdout.flush()
+    _output.write(_CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
 
 
 def locate(vault: Path | None) -> VaultState:

@@ -145,9 +145,9 @@ async def _serve(
     """Serve at a port, or on a socket that listens already. None once told to stop; what makes this
     process anew after an upgrade."""
 
-    def say(line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+    def say(line: str, *, first: bool = False) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is full
+            print(line, file=sys.stdout if first or not as_json else sys.stderr, flush=True)
 
     telling: asyncio.Task[None] | None = None
     again = isinstance(place, socket.socket)
@@ -169,8 +169,7 @@ async def _serve(
             facts = {"vault": str(state.vault), "url": url, "port": daemon.port, "pid": os.getpid()}
             if not (again and as_json):  # one object, whatever comes
                 said = f"vaultgpt serves {state.vault} on {url} until Ctrl-C"
-                print(json.dumps(facts) if as_json else said)
-                sys.stdout.flush()
+                say(json.dumps(facts) if as_json else said, first=True)
             log.info("listening")
             parent = _leave_with_parent(stop)
             following = asyncio.create_task(

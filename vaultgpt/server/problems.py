@@ -225,7 +225,7 @@ def _no_field(model: type[BaseModel], *place: str) -> str:
     """One sentence about a field of a request that there is not, and the one that may be meant."""
     if not all(map(_KEY.fullmatch, place)):
         return "There is a field that we do not know."
-    from difflib import get_close_matches  # 1 MB, which hardly a daemon needs
+    from difflib import get_close_matches  # which hardly a daemon ever needs
 
     *inside, name = place
     known = [*_fields(model)]
