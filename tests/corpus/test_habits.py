@@ -73,7 +73,10 @@ def test_what_may_yet_become_bare_markup_waits() -> None:
 def test_what_an_older_version_did_not_count_is_not_known() -> None:
     old = Habits.kept({"words": 10_000, "figures": 20})
     assert old.marks is None and (old + Habits(1)).marks is None and old.allows("marks", 50, 10)
+    assert old.scripts is None and (measure("Rain") + old).scripts is None
     assert Habits.kept(asdict(Habits(5, marks=2))) == Habits(5, marks=2)
+    both = measure("Rain, 5 times") + measure("Дождь — ночь")
+    assert both.scripts == ("CYRILLIC", "LATIN") and Habits.kept(asdict(both)) == both
 
 
 @pytest.mark.parametrize(

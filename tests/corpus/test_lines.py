@@ -48,9 +48,11 @@ def test_they_travel_in_a_generations_folder_and_nothing_else_breaks(tmp_path: P
     assert of_generation(tmp_path) == known
     text = (tmp_path / "lines.json").read_text()
     lines = json.loads(text)
-    habits = {"words": 13, "figures": 0, "strays": 0, "circles": 0, "marks": 0, "questions": 0}
+    counts = {"words": 13, "figures": 0, "strays": 0, "circles": 0, "marks": 0, "questions": 0}
+    habits = {**counts, "scripts": ["LATIN"]}
     assert lines["journal"] == {"entries": 1, "habits": habits}
-    for value in ("[]", "{", '{"a": {"x": 1}}', '{"a": {"lengths": [1, 2]}}'):
+    strange = '{"a": {"habits": {"scripts": 5}}}'
+    for value in ("[]", "{", '{"a": {"x": 1}}', '{"a": {"lengths": [1, 2]}}', strange):
         (tmp_path / "lines.json").write_text(value)
         assert of_generation(tmp_path) == {}
     (tmp_path / "lines.json").unlink()

@@ -28,9 +28,9 @@ from tests.daemon.serving import wait_for
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.daemon.every import _SharedEngine
 from vaultgpt.errors import VaultGPTError
+from vaultgpt.mirror.attention import KV
 from vaultgpt.mirror.decoding import PrefixStore
 from vaultgpt.mirror.engine import Engine
-from vaultgpt.mirror.lean import KV
 from vaultgpt.mirror.mirror_worker import Inbox, Worker
 from vaultgpt.mirror.sequences import Sequences
 from vaultgpt.mirror.sharing import _Sessions

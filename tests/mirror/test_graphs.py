@@ -21,10 +21,11 @@ from tests.mirror.conftest import PLAIN, engine_of, write
 from tests.mirror.tape import Address, TapeGraph
 from vaultgpt.arithmetic import Dtype
 from vaultgpt.mirror import graphs
+from vaultgpt.mirror.attention import KV
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.families import Commons, build
 from vaultgpt.mirror.graphs import Graphs
-from vaultgpt.mirror.lean import KV, LeanModel
+from vaultgpt.mirror.lean import LeanModel
 from vaultgpt.mirror.mirror_worker import Inbox, Worker
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors
 from vaultgpt.settings import Mirror

@@ -83,7 +83,7 @@ def scripted(engine: Engine, monkeypatch: pytest.MonkeyPatch, *texts: str) -> No
                 row[wish[place % len(wish)]] += 30.0 - 8.0 * rank
         return rows
 
-    def step(cache: Any, ids: list[int], positions: list[int]) -> Any:
+    def step(cache: Any, ids: list[int], positions: list[int], every: bool) -> Any:
         import torch
 
         return torch.from_numpy(logits(ids, positions))
@@ -161,7 +161,7 @@ def test_an_answer_of_two_words_is_drawn_again(
     real = model.step
     places: list[int] = []
 
-    def step(cache: Any, ids: list[int], positions: list[int]) -> Any:
+    def step(cache: Any, ids: list[int], positions: list[int], every: bool) -> Any:
         logits = real(cache, ids, positions).clone()
         place = positions[0] - start
         ends = place > 11 or (place == 2 and places.count(2) < 2)  # after two tokens, twice

@@ -12,9 +12,10 @@ import torch
 
 from tests.mirror.conftest import PLAIN, engine_of, never, write
 from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
+from vaultgpt.mirror.attention import KV
 from vaultgpt.mirror.families import build
 from vaultgpt.mirror.graphs import Graphs
-from vaultgpt.mirror.lean import KV, LeanModel, Model
+from vaultgpt.mirror.lean import LeanModel, Model
 from vaultgpt.wire import Prompt
 
 CARD = "cuda"

@@ -6,9 +6,12 @@ only, never a word of text. Knows nothing about models.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 from vaultgpt.corpus.words import is_alone, split_words
 from vaultgpt.files import Json
@@ -25,6 +28,8 @@ _QUOTE = re.compile(r'["“”„«»]')
 _OPENS = re.compile(r"(?:^|[\s(\[{<>*_~/‘'\-–—])\Z")
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _FIGURE = re.compile(r"\d[\d.,:/\-]*")
+_SCRIPTS = "scripts"
+_IN_ANY_SCRIPT = ("COMBINING", "VARIATION", "MODIFIER", "SPACE")
 MARKUP = "*_~=#+|>·•-"
 # A rule, or a row of three such marks or more, counted anew every 40; and fewer at a line's end, as
 # in a list item without a word.
@@ -48,6 +53,7 @@ class Habits:
     circles: int = 0
     marks: int | None = 0  # rules and empty items; None where an older version did not count them
     questions: int | None = 0
+    scripts: tuple[str, ...] | None = ()  # of its letters
 
     def __add__(self, other: Habits) -> Habits:
         return Habits(
@@ -57,13 +63,20 @@ class Habits:
             circles=self.circles + other.circles,
             marks=_both(self.marks, other.marks),
             questions=_both(self.questions, other.questions),
+            scripts=_united(self.scripts, other.scripts),
         )
 
     @staticmethod
     def kept(value: Json) -> Habits:
         """The inverse of asdict, of what this or an older version kept."""
-        unknown = dict.fromkeys(("marks", "questions"))
-        return Habits(**{**unknown, **value} if value else {})
+        if not value:
+            return Habits()
+        old: Json = {"marks": None, "questions": None, _SCRIPTS: None}
+        return Habits(**{key: _read(key, found) for key, found in {**old, **value}.items()})
+
+    def foreign(self, text: str) -> bool:
+        """Whether it has a letter of a script that they do not write in; False where unknown."""
+        return self.scripts is not None and not _scripts_of(text) <= {*self.scripts}
 
     def allows(self, kind: str, done: int, words: int) -> bool:
         """Whether a text of `words` words that did it `done` times may do it again.
@@ -75,8 +88,33 @@ class Habits:
         return done + 1 <= expected + 2.0 * math.sqrt(expected)
 
 
+def _scripts_of(text: str) -> frozenset[str]:
+    """The scripts of a text's letters and their marks: "LATIN", "CYRILLIC", "CJK" ..."""
+    return frozenset(map(_script, set(text))) - {""}
+
+
+@functools.cache
+def _script(char: str) -> str:
+    """The first word of a letter's name, as NFKC has it; "" for what stands in any script."""
+    if unicodedata.category(char)[0] not in "LM":
+        return ""
+    name = unicodedata.name(unicodedata.normalize("NFKC", char)[0], "")
+    first = name.partition(" ")[0].partition("-")[0]
+    return "" if first in _IN_ANY_SCRIPT else first
+
+
+def _read(key: str, value: Any) -> Any:
+    if value is None:
+        return None
+    return tuple(map(str, value)) if key == _SCRIPTS else int(value)
+
+
 def _both(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
+
+
+def _united(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if one is None or other is None else tuple(sorted({*one, *other}))
 
 
 def figures(text: str, start: int = 0) -> list[int]:
@@ -179,4 +217,6 @@ def measure(text: str) -> Habits:
     went = sum(circles.add(w.norm) for w in words)
     went += sum(looped(text[w.start : w.end]) is not None for w in words)
     asked = len(_ASKS.findall(text))
-    return Habits(len(words), len(figures(text)), len(strays(text)), went, len(marks(text)), asked)
+    scripts = tuple(sorted(_scripts_of(text)))
+    found = (len(figures(text)), len(strays(text)), went, len(marks(text)), asked)
+    return Habits(len(words), *found, scripts)

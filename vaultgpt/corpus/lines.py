@@ -146,8 +146,6 @@ def _lines(value: Json) -> Lines:
     lengths = tuple(int(n) for n in value.get("lengths", _NONE))
     if len(lengths) != _BINS:
         raise ValueError("lines of another version")
-    did = Habits.kept(
-        {key: None if n is None else int(n) for key, n in value.get("habits", {}).items()}
-    )
+    did = Habits.kept(value.get("habits", {}))
     counts = {key: int(n) for key, n in value.items() if key not in ("lengths", "habits")}
     return Lines(**counts, lengths=lengths, habits=did)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaultgpt.mirror.logprobs import chance, log_softmax
 from vaultgpt.mirror.manner import Fault
 from vaultgpt.mirror.prompting import Healing
-from vaultgpt.mirror.sampling import Dry, Logits, Sampler, Verse
+from vaultgpt.mirror.sampling import Dry, Logits, Sampler, Verse, log_softmax
 from vaultgpt.mirror.stopping import OVERTIME, Ending
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.mirror.wording import MOST_BARS, Wording
@@ -117,7 +116,7 @@ class Answer:
         plain = log_softmax(logits)
         token = self._choose(logits)
         if asked is not None:
-            self._chances.append(chance(plain, token, asked, self.frame.vocabulary))
+            self._chances.append(self.frame.vocabulary.chance(plain, token, asked))
         if place >= self.healed:
             self._nats.append(float(plain[token]))
         return token

@@ -128,7 +128,9 @@ class AnyModel:
             kept: Tensor = out.logits[0].float().cpu()  # [T, vocab]
             return kept
 
-    def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
+    def step(
+        self, cache: Cache, ids: list[int], positions: list[int], every: bool = True
+    ) -> Tensor:
         """One token a row at its own position, row after row: fp32 [rows, vocab]."""
         rows = _as_rows(cache)
         return torch.cat(

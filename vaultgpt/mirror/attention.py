@@ -1,4 +1,4 @@
-"""What a layer writes and sees in a pass, and attention over a cache of rows that differ in length.
+"""A cache of rows that differ in length, what a pass writes to and sees of it, and attention.
 
 Knows nothing about weights, families or requests.
 """
@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_ROUND = 128  # positions; caches grow in steps of this
 
 # What the layers of one kind write and see in a pass. Not a class: TorchScript, which takes it too,
 # reads no annotation that is text.
@@ -88,3 +90,64 @@ def attend(query: Tensor, fresh: Tensor, layer: Tensor, sight: Sight) -> Tensor:
     if tokens > 1:
         out = out.view(rows, kv, groups, tokens, dim).permute(0, 3, 1, 2, 4)
     return out.reshape(rows, tokens, heads * dim)
+
+
+class KV:
+    """One tensor a layer: [rows, 2 * kv_heads, capacity, head_dim], keys before values."""
+
+    def __init__(self, layers: list[Tensor]) -> None:
+        self.layers = layers
+
+    @staticmethod
+    def empty(layers: int, like: Tensor, heads: int, context: int, dim: int) -> KV:
+        """One row; `heads` are those of keys and of values, the numbers of the kind of `like`."""
+        positions = min(512, _rounded(max(_ROUND, min(512, context))))
+        return KV([like.new_zeros(1, heads, positions, dim) for _ in range(layers)])
+
+    @staticmethod
+    def stacked(caches: list[tuple[KV, int]], rows: int) -> KV:
+        """`rows` copies of each one-row cache's first positions, the first cache's rows first."""
+        capacity = _rounded(max(length for _, length in caches) + _ROUND)
+        parts = [
+            [_resized(layer, rows, capacity, length) for layer in kv.layers]
+            for kv, length in caches
+        ]
+        joined = zip(*parts, strict=True)
+        return KV([torch.cat(each) if len(each) > 1 else each[0] for each in joined])
+
+    @property
+    def rows(self) -> int:
+        """Sequences side by side."""
+        return self.layers[0].shape[0]
+
+    @property
+    def capacity(self) -> int:
+        """Positions that fit without growing."""
+        return self.layers[0].shape[2]
+
+    def grow(self, positions: int) -> None:
+        """Make room for `positions` positions, keeping what is there."""
+        if positions > self.capacity:
+            wanted = _rounded(max(positions, self.capacity * 5 // 4))
+            self.layers = [_resized(layer, layer.shape[0], wanted) for layer in self.layers]
+
+    def only(self, rows: list[int]) -> KV:
+        """A copy of these rows."""
+        index = torch.tensor(rows, device=self.layers[0].device)
+        return KV([layer.index_select(0, index) for layer in self.layers])
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(layer.numel() * layer.element_size() for layer in self.layers)
+
+
+def _rounded(positions: int) -> int:
+    """Positions up to the next whole step of a cache."""
+    return -(-positions // _ROUND) * _ROUND
+
+
+def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None) -> Tensor:
+    out = layer.new_zeros(rows, layer.shape[1], capacity, layer.shape[3])
+    length = min(layer.shape[2], capacity) if length is None else length
+    out[:, :, :length] = layer[:, :, :length]
+    return out

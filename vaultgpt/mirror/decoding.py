@@ -2,13 +2,14 @@
 
 A lane is one run of a model over one variant of the prompt: under the header, without it (tag
 strength), or the base beside the adapter (voice strength). Prefilled prompts are kept for the next
-request. Knows nothing about text.
+request. Knows nothing about text, but for the chances of a prompt's own tokens.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from time import perf_counter
 
@@ -17,8 +18,9 @@ import numpy.typing as npt
 
 from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.lean import Cache, Model
-from vaultgpt.mirror.sampling import Logits
-from vaultgpt.wire import Piece, Sampling
+from vaultgpt.mirror.sampling import Logits, log_softmax
+from vaultgpt.mirror.vocabulary import Vocabulary
+from vaultgpt.wire import Piece, Sampling, TokenChance
 
 _Rows = npt.NDArray[np.float32]  # [rows, vocab]
 _Key = tuple[str, str]  # generation, variant
@@ -110,6 +112,29 @@ def _common(a: list[int], b: list[int]) -> int:
     return next(i for i in range(count) if a[i] != b[i])
 
 
+def prompt_chances(
+    model: Model,
+    vocabulary: Vocabulary,
+    ids: list[int],
+    head: int,
+    most: int,
+    cancelled: Callable[[], bool],
+) -> tuple[TokenChance, ...]:
+    """Of each of `ids` from `head` on; what stands before them is read and not told."""
+    cache, told = model.empty(), []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for start in range(0, len(ids) - 1, model.chunk):
+        if cancelled():
+            break
+        part = ids[start : min(start + model.chunk, len(ids) - 1)]
+        rows = model.peek(cache, part, start).numpy()
+        for i, row in enumerate(rows, start + 1):
+            if i >= head:
+                text = decoder.decode(vocabulary.bytes_of([ids[i]]))
+                told.append(replace(vocabulary.chance(log_softmax(row), ids[i], most), text=text))
+    return tuple(told)
+
+
 @dataclass
 class Lane:
     """A model, its prompt's tokens, and the one-row prefix that holds all but the last of them."""
@@ -138,11 +163,11 @@ class _LaneBatch:
         caches = [(lane.prefix.cache, len(lane.ids) - 1) for lane in lanes]
         return _LaneBatch(model, lanes, model.stack(caches, rows))
 
-    def step(self, rows: list[Answer]) -> list[_Rows]:
+    def step(self, rows: list[Answer], every: bool) -> list[_Rows]:
         """Logits of each lane, after the last token of every row."""
         last = [a.tail[-1] if a.tail else lane.ids[-1] for lane in self.lanes for a in rows]
         at = [len(lane.ids) - 1 + len(a.tail) for lane in self.lanes for a in rows]
-        logits: _Rows = self.model.step(self.cache, last, at).numpy()
+        logits: _Rows = self.model.step(self.cache, last, at, every).numpy()
         return np.split(logits, len(self.lanes))
 
     def shrink(self, rows: list[int], before: int) -> None:
@@ -191,8 +216,11 @@ class Guidance:
 class Decoding:
     """Steps all unfinished alternatives together until they are done or cancelled."""
 
-    def __init__(self, lanes: list[Lane], guidance: Guidance, barred: Logits) -> None:
-        self.lanes, self.guidance, self.barred = lanes, guidance, barred
+    def __init__(
+        self, lanes: list[Lane], guidance: Guidance, barred: Logits, every: bool = True
+    ) -> None:
+        """`every`: the models' seldom tokens are not among the barred."""
+        self.lanes, self.guidance, self.barred, self.every = lanes, guidance, barred, every
         self.batches: list[_LaneBatch] = []
         self.first_at: float | None = None  # perf_counter() seconds at the first token
         self.leader_at = 0.0  # and at the last one of alternative 0
@@ -245,4 +273,6 @@ class Decoding:
         ]
 
     def _step(self, rows: list[Answer]) -> _Rows:
-        return self.guidance([logits for batch in self.batches for logits in batch.step(rows)])
+        return self.guidance(
+            [each for batch in self.batches for each in batch.step(rows, self.every)]
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +23,10 @@ from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror import question
 from vaultgpt.mirror.answer import Answer
 from vaultgpt.mirror.copy_guard import NoRuns, Runs
-from vaultgpt.mirror.decoding import Cancelled, Guidance, Lane, PrefixStore
+from vaultgpt.mirror.decoding import Cancelled, Guidance, Lane, PrefixStore, prompt_chances
 from vaultgpt.mirror.families import Commons, build, stamps
 from vaultgpt.mirror.graphs import Graphs
 from vaultgpt.mirror.lean import LeanModel, Model
-from vaultgpt.mirror.logprobs import prompt_chances
 from vaultgpt.mirror.prompting import Encoded, budget, check_alternatives, encode
 from vaultgpt.mirror.sampling import Breaks, Logits
 from vaultgpt.mirror.sequences import Prepared, Sequences, VoiceParts
@@ -70,6 +69,7 @@ class Engine:
         self._folders: dict[str, Path] = {}
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._lines: dict[str, dict[str, Lines]] = {}  # generation -> tag -> its lines
+        self._strange: dict[tuple[str, ...], list[int]] = {}  # the author's scripts -> other tokens
         self._barred: Logits | None = None
 
     # Models -----------------------------------------------------------------------------------
@@ -94,9 +94,14 @@ class Engine:
         self._barred = None
         self._breaks = Breaks(vocabulary.written, vocabulary.blanks)
         self._lines.clear()
+        self._strange.clear()
 
-    def _writable(self, size: int) -> Logits:
+    def _writable(self, size: int, foreign: Sequence[int] = ()) -> Logits:
         """[vocab] -inf for ids that neither write what training saw nor end the text, else 0."""
+        if foreign:
+            barred = self._writable(size).copy()
+            barred[np.array(foreign)] = -np.inf
+            return barred
         if self._barred is not None:
             return self._barred
         written = self.vocabulary.written
@@ -187,6 +192,7 @@ class Engine:
                     self._sample,
                     self.commons if shares else None,
                     self._other_voice(),
+                    self._foreign(gen_id),
                 )
             # A base that others write on too may have them already, by their settings.
             if isinstance(model, LeanModel) and model.graphs is None and self.settings.cuda_graphs:
@@ -206,6 +212,23 @@ class Engine:
             folder = self._folders.get(gen_id)
             self._lines[gen_id] = of_generation(folder) if folder else {}
         return self._lines[gen_id]
+
+    def _foreign(self, gen_id: str) -> Sequence[int]:
+        """The tokens of scripts that the author does not write in; none where that is unknown."""
+        author = habits((), self._lines_of(gen_id))
+        if author is None or author.scripts is None:
+            return ()
+        if author.scripts not in self._strange:
+            size = self.vocabulary.size
+            found = [i for i in self.vocabulary.foreign(author) if i < size]
+            self._strange[author.scripts] = found
+        return self._strange[author.scripts]
+
+    def _asks_every(self, gen_id: str, prompt: Prompt) -> bool:
+        """Whether the prompt itself is in a script that the author does not write in."""
+        author = habits((), self._lines_of(gen_id))
+        said = "".join((prompt.text, prompt.suffix, prompt.title or ""))
+        return author is None or author.foreign(said)
 
     def _trim(self, wanted: str) -> None:
         for gen_id in list(self._models):
@@ -256,11 +279,13 @@ class Engine:
     ) -> Sequences:
         """Prefill the prompt, or that of `stems`, and stand ready to write."""
         gen_id = self.generation(prompt.model)
+        every = self._asks_every(gen_id, prompt)
         voice = VoiceParts(
             gen_id,
             self.vocabulary,
             self._breaks,
-            self._writable(self._model(gen_id).vocab),
+            self._writable(self._model(gen_id).vocab, () if every else self._foreign(gen_id)),
+            every,
             self.runs,
             usual(prompt.tags, self._lines_of(gen_id)),
             habits(prompt.tags, self._lines_of(gen_id)),

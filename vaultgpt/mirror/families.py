@@ -103,22 +103,24 @@ def build(
     sample: Sequence[int] = (),
     commons: Commons | None = None,
     like: Model | None = None,
+    seldom: Sequence[int] = (),
 ) -> Model:
     """The model of `base` with `generation`'s adapter merged in fp32, then cast or quantised.
 
     With `commons` the adapter stays beside weights that others use too, where that can be. With
     a `sample` of tokens int8 is held against fp32 on them, and 16 bits write where it costs
     more than MOST_COST. `like` is another voice of the same files, which lends what no voice
-    changes."""
+    changes. `seldom` tokens' logits may be left out of a step."""
     files = Checkpoint(base)
     try:
-        model = _build(files, generation, dtype, device, sample, commons, like)
+        model = _build(files, generation, dtype, device, sample, commons, like, seldom)
         if dtype == "int8" and sample:
             if model.cost is None:  # else somebody who shares it asked before
                 model.cost = _cost(files, generation, model, list(sample))
             if model.cost > _MOST_COST:
                 del model  # before the next one takes its memory
-                model = _build(files, generation, sixteen_bits(device), device, (), commons)
+                bits = sixteen_bits(device)
+                model = _build(files, generation, bits, device, (), commons, None, seldom)
         return model
     except torch.OutOfMemoryError:
         raise BaseModelError(
@@ -136,13 +138,14 @@ def _build(
     device: torch.device,
     sample: Sequence[int],
     commons: Commons | None,
-    like: Model | None = None,
+    like: Model | None,
+    seldom: Sequence[int],
 ) -> Model:
     if commons is not None and (voice := commons.voice(files, generation, dtype, device)):
         return voice
     adapter = LoraFactors(generation) if generation else None
     like = like if isinstance(like, LeanModel) else None
-    model: Model | None = _lean(files, adapter, dtype, device, sample, like)
+    model: Model | None = _lean(files, adapter, dtype, device, sample, like, seldom)
     if model is None:
         from vaultgpt.mirror.anymodel import AnyModel
 
@@ -160,13 +163,14 @@ def _lean(
     device: torch.device,
     sample: Sequence[int] = (),
     like: LeanModel | None = None,
+    seldom: Sequence[int] = (),
 ) -> LeanModel | None:
     """None where no lean forward pass has this architecture. With a `sample` int8 knows what fp32
     gives on it."""
     try:
         if (kind := _kind(files)) is None:
             return None
-        model = kind(files, adapter, dtype, device, like=like)
+        model = kind(files, adapter, dtype, device, like=like, seldom=seldom)
         if sample and dtype == "int8":
             _read_beside_exact(model, files, adapter, list(sample))
         else:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vaultgpt.arithmetic import Linear
 from vaultgpt.bases.kinds import activation_of
-from vaultgpt.mirror.attention import Step, attend
-from vaultgpt.mirror.lean import KV, LeanModel
+from vaultgpt.mirror.attention import KV, Step, attend
+from vaultgpt.mirror.lean import LeanModel
 from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
 
 if TYPE_CHECKING:
@@ -135,6 +135,5 @@ class GPT2(LeanModel):
             x = x + block.down(inner)
         return x
 
-    def _head(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.head(self._normed(hidden, self.norm))
-        return logits
+    def _last(self, hidden: Tensor) -> Tensor:
+        return self._normed(hidden, self.norm)

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vaultgpt.mirror.lean import KV, LeanModel
+from vaultgpt.mirror.attention import KV
+from vaultgpt.mirror.lean import LeanModel
 
 _SMALLEST = 512  # positions; caches of captured steps have these, or twice, four times as many
 _BYTES = 512 << 20  # of all their caches, of one voice

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
@@ -16,14 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Dtype, Linear, chunk_tokens, make_linear, stored_in
-from vaultgpt.mirror.attention import Step
+from vaultgpt.mirror.attention import KV, Step
+from vaultgpt.mirror.head import Head
 from vaultgpt.mirror.weights import Checkpoint, LoraFactors, Weights
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import ModelConfig
     from vaultgpt.mirror.graphs import Graphs
-
-_ROUND = 128  # positions; caches grow in steps of this
 
 
 class Cache(Protocol):
@@ -58,8 +58,13 @@ class Model(Protocol):
     def peek(self, cache: Cache, ids: list[int], start: int) -> Tensor:
         """As prefill, and the logits after each of `ids`: fp32 [len(ids), vocab], on the CPU."""
 
-    def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
-        """One token a row at its own position: logits fp32 [rows, vocab], on the CPU."""
+    def step(
+        self, cache: Cache, ids: list[int], positions: list[int], every: bool = True
+    ) -> Tensor:
+        """One token a row at its own position: logits fp32 [rows, vocab], on the CPU.
+
+        Without `every` those of the model's seldom tokens may be left out, far below all others.
+        """
 
     def stack(self, caches: list[tuple[Cache, int]], rows: int) -> Cache:
         """`rows` copies of each one-row cache's first positions, so many as stand beside it."""
@@ -69,45 +74,6 @@ class Model(Protocol):
 
     def nbytes(self) -> int:
         """Bytes of weights, roughly."""
-
-
-class KV:
-    """One tensor a layer: [rows, 2 * kv_heads, capacity, head_dim], keys before values."""
-
-    def __init__(self, layers: list[Tensor]) -> None:
-        self.layers = layers
-
-    @property
-    def rows(self) -> int:
-        """Sequences side by side."""
-        return self.layers[0].shape[0]
-
-    @property
-    def capacity(self) -> int:
-        """Positions that fit without growing."""
-        return self.layers[0].shape[2]
-
-    def grow(self, positions: int) -> None:
-        """Make room for `positions` positions, keeping what is there."""
-        if positions > self.capacity:
-            wanted = _rounded(max(positions, self.capacity * 5 // 4))
-            self.layers = [_resized(layer, layer.shape[0], wanted) for layer in self.layers]
-
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(layer.numel() * layer.element_size() for layer in self.layers)
-
-
-def _rounded(positions: int) -> int:
-    """Positions up to the next whole step of a cache."""
-    return -(-positions // _ROUND) * _ROUND
-
-
-def _resized(layer: Tensor, rows: int, capacity: int, length: int | None = None) -> Tensor:
-    out = layer.new_zeros(rows, layer.shape[1], capacity, layer.shape[3])
-    length = min(layer.shape[2], capacity) if length is None else length
-    out[:, :, :length] = layer[:, :, :length]
-    return out
 
 
 class LeanModel(ABC):
@@ -140,8 +106,11 @@ class LeanModel(ABC):
         device: torch.device,
         once: bool = False,
         like: LeanModel | None = None,
+        seldom: Sequence[int] = (),
     ) -> None:
-        """`like` has the same files, and lends its ends where no voice has changed them."""
+        """`like` has the same files, and lends its ends where no voice has changed them, if the
+        same tokens are `seldom`."""
+        self.seldom = tuple(seldom)
         self.device, self.dtype, self.once = device, dtype, once
         self.stored = stored_in(dtype, device)
         self.cost: float | None = None
@@ -160,7 +129,7 @@ class LeanModel(ABC):
     def _can_borrow(self, like: LeanModel) -> bool:
         kind = (type(like), like.dtype, like.device)
         alike = kind == (type(self), self.dtype, self.device) and not self.once
-        return alike and self.pristine and like.pristine
+        return alike and self.seldom == like.seldom and self.pristine and like.pristine
 
     def _borrow_ends(self, like: LeanModel) -> None:
         """A fifth of SmolLM2's numbers, and the larger part of what a voice would hold."""
@@ -219,8 +188,8 @@ class LeanModel(ABC):
         """[rows, T] ids -> [rows, T, hidden], before the last norm."""
 
     @abstractmethod
-    def _head(self, hidden: Tensor) -> Tensor:
-        """[rows, T, hidden] -> [rows, T, vocab], the last norm included."""
+    def _last(self, hidden: Tensor) -> Tensor:
+        """The last norm, [rows, T, hidden]."""
 
     def _linear(self, weight: Tensor, bias: Tensor | None = None, **how: Any) -> Linear:
         """As make_linear."""
@@ -270,7 +239,8 @@ class LeanModel(ABC):
         self.embedding = embedding.to(self.device, rows)
         if folded is not None:
             head.mul_(folded)
-        self.head = self._linear(head, turned=folded is not None)
+        seldom = self.seldom if self.device.type == "cpu" else ()
+        self.head = Head(head, partial(self._linear, turned=folded is not None), seldom)
 
     def _embed(self, ids: Tensor) -> Tensor:
         rows = F.embedding(ids, self.embedding).to(self.stored)  # [rows, T, hidden]
@@ -294,10 +264,9 @@ class LeanModel(ABC):
     def empty(self) -> KV:
         """A cache of one row."""
         with torch.inference_mode():
-            positions = min(512, _rounded(max(_ROUND, min(512, self.context))))
             like = torch.empty(0, dtype=self.stored, device=self.device)
-            shape = (1, 2 * self.kv_heads, positions, self.head_dim)
-            return KV([like.new_zeros(shape) for _ in range(self.layers_count)])
+            heads = 2 * self.kv_heads
+            return KV.empty(self.layers_count, like, heads, self.context, self.head_dim)
 
     def prefill(self, cache: Cache, ids: list[int], start: int) -> None:
         """Compute positions start.. of a one-row cache."""
@@ -307,7 +276,7 @@ class LeanModel(ABC):
     def peek(self, cache: Cache, ids: list[int], start: int) -> Tensor:
         """As prefill, with the logits fp32 [len(ids), vocab] after each token."""
         with torch.inference_mode():
-            return self._head(self._run(cache, ids, start))[0].float().cpu()
+            return self.head(self._last(self._run(cache, ids, start)))[0].float().cpu()
 
     def _run(self, cache: Cache, ids: list[int], start: int) -> Tensor:
         kv, count = _as_kv(cache), len(ids)
@@ -315,15 +284,19 @@ class LeanModel(ABC):
         step = Step(1, count, start, start + count, self.device, self.stored)
         return self._hidden(torch.tensor([ids], device=self.device), step, kv)
 
-    def step(self, cache: Cache, ids: list[int], positions: list[int]) -> Tensor:
+    def step(
+        self, cache: Cache, ids: list[int], positions: list[int], every: bool = True
+    ) -> Tensor:
         """One token a row at its own position: logits fp32 [rows, vocab], on the CPU."""
         with torch.inference_mode():
             kv = _as_kv(cache)
             if self.graphs is not None:
                 return self.graphs.step(self, kv, ids, positions)
-            return self.step_by_op(kv, ids, positions)
+            return self.step_by_op(kv, ids, positions, every)
 
-    def step_by_op(self, kv: KV, ids: list[int], positions: list[int]) -> Tensor:
+    def step_by_op(
+        self, kv: KV, ids: list[int], positions: list[int], every: bool = True
+    ) -> Tensor:
         """As `step`, each operation started by Python."""
         rows, seen = len(ids), max(positions) + 1
         kv.grow(seen)
@@ -332,7 +305,8 @@ class LeanModel(ABC):
             step.index = torch.tensor(positions, device=self.device)
             step.every = torch.arange(rows, device=self.device)
         tokens = torch.tensor(ids, device=self.device).unsqueeze(1)  # [rows, 1]
-        return self._head(self._hidden(tokens, step, kv))[:, 0].float().cpu()
+        hidden = self._last(self._hidden(tokens, step, kv))
+        return self.head(hidden, every)[:, 0].float().cpu()
 
     def step_by_tensors(self, kv: KV, ids: Tensor, at: Tensor) -> Tensor:
         """As `step`, with no number that Python knows and the next token changes.
@@ -342,7 +316,7 @@ class LeanModel(ABC):
         """
         step = Step(kv.rows, 1, 0, kv.capacity, self.device, self.stored, at)
         step.every = torch.arange(kv.rows, device=self.device)
-        return self._head(self._hidden(ids.unsqueeze(1), step, kv))[:, 0].float()
+        return self.head(self._last(self._hidden(ids.unsqueeze(1), step, kv)))[:, 0].float()
 
     def reserve(self, positions: int) -> object:
         """Be ready for so many. What is returned stays as it is, and must live while it is read."""
@@ -351,19 +325,12 @@ class LeanModel(ABC):
     def stack(self, caches: list[tuple[Cache, int]], rows: int) -> KV:
         """`rows` copies of each one-row cache's first positions, the first cache's rows first."""
         with torch.inference_mode():
-            capacity = _rounded(max(length for _, length in caches) + _ROUND)
-            parts = [
-                [_resized(layer, rows, capacity, length) for layer in _as_kv(cache).layers]
-                for cache, length in caches
-            ]
-            joined = zip(*parts, strict=True)
-            return KV([torch.cat(each) if len(each) > 1 else each[0] for each in joined])
+            return KV.stacked([(_as_kv(cache), length) for cache, length in caches], rows)
 
     def keep(self, cache: Cache, rows: list[int]) -> KV:
         """Only these rows."""
         with torch.inference_mode():
-            index = torch.tensor(rows, device=self.device)
-            return KV([layer.index_select(0, index) for layer in _as_kv(cache).layers])
+            return _as_kv(cache).only(rows)
 
 
 class _Anew:

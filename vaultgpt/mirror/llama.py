@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from vaultgpt.arithmetic import Linear, compiled, turn_by, turn_of
 from vaultgpt.bases.kinds import activation_of, ropes_of
-from vaultgpt.mirror.attention import Step
-from vaultgpt.mirror.lean import KV, LeanModel
+from vaultgpt.mirror.attention import KV, Step
+from vaultgpt.mirror.lean import LeanModel
 from vaultgpt.mirror.llama_layer import Layer, Parts
 from vaultgpt.mirror.weights import NEUTRAL, LoraFactors, keys
 
@@ -132,16 +132,16 @@ class Llama(LeanModel):
         self.weights.left -= {n for n in self.weights.left if n.endswith("rotary_emb.inv_freq")}
         # Numbers that turn together lie side by side, so that one complex product turns them all.
         self.complex = self.stored == torch.float32 and self.device.type == "cpu"
+        self.small = torch.tensor([self.eps]) if self.complex else None
         self._tables(4096)
         # In int8 the stream between the layers is kept turned, as products want it, and the values
         # too: a turn a layer instead of four. Norms behind a layer's parts would not bear it.
         self.turn = self.value_turn = None
         if not self._four_norms(0):
             self.turn = turn_of(self.hidden, self.dtype)
-        if self.turn is not None:
-            turn = turn_of(self.heads * self.head_dim, self.dtype)
-            if turn is not None and self.head_dim % len(turn) == 0:
-                self.value_turn = turn
+        turn = turn_of(self.heads * self.head_dim, self.dtype)
+        if turn is not None and self.head_dim % len(turn) == 0:
+            self.value_turn = turn
 
     def _four_norms(self, index: int) -> bool:
         """Norms a layer; Gemma 3 has one behind each part."""
@@ -210,7 +210,7 @@ class Llama(LeanModel):
         )
 
     def _made(self, parts: Parts) -> Layer:
-        return Layer(parts, self.heads, self.kv_heads, self.eps, self.gelu)
+        return Layer(parts, self.heads, self.kv_heads, self.eps, self.small, self.gelu)
 
     def _ready(self, layer: Layer) -> nn.Module:
         return compiled(layer, self.device)
@@ -317,9 +317,8 @@ class Llama(LeanModel):
 
         return rows(turn[0]), None if turn[1] is None else rows(turn[1])
 
-    def _head(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.head(F.rms_norm(hidden, (self.hidden,), self.norm, self.eps))
-        return logits
+    def _last(self, hidden: Tensor) -> Tensor:
+        return F.rms_norm(hidden, (self.hidden,), self.norm, self.eps)
 
 
 def _rows_turned(rows: Tensor, turn: Tensor) -> Tensor:

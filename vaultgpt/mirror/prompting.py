@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vaultgpt.corpus.documents import opening, title_text
 from vaultgpt.errors import UsageError
-from vaultgpt.mirror.logprobs import log_softmax
+from vaultgpt.mirror.sampling import log_softmax
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt
 

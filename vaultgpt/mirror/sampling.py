@@ -30,6 +30,13 @@ _MOST = 8.0  # nats by which a break is raised or lowered
 _REFRAIN = 2  # times that an answer may say a line
 
 
+def log_softmax(row: Logits) -> Logits:
+    """[vocab] nats of each token."""
+    top = row.max()
+    out: Logits = row - top - np.log(np.exp(row - top).sum())
+    return out
+
+
 class Dry:
     """DRY: the longer the run that a token would repeat, the less likely it becomes.
 

@@ -46,6 +46,7 @@ class VoiceParts:
     vocabulary: Vocabulary
     breaks: Breaks
     barred: Logits  # [vocab] -inf where nothing is written
+    every: bool  # no token is barred for its script
     runs: Runs
     lines: Lines | None  # how the author's lines run under these tags
     habits: Habits | None
@@ -69,7 +70,7 @@ class Sequences:
         self._decoding: Decoding | None = None
         if ready is not None:
             barred = voice.barred + stems.barred if stems else voice.barred
-            self._decoding = Decoding(ready.lanes, ready.guidance, barred)
+            self._decoding = Decoding(ready.lanes, ready.guidance, barred, voice.every)
             self._start(ready, self._decoding)
 
     def pieces(self, cancelled: Callable[[], bool]) -> Iterator[Piece]:

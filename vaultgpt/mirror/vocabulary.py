@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from vaultgpt.corpus.habits import MARKUP
+from vaultgpt.corpus.habits import MARKUP, Habits
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
+from vaultgpt.wire import TokenChance
 
 if TYPE_CHECKING:
     from vaultgpt.bases.kinds import TokenizerStep
@@ -94,6 +95,21 @@ class Vocabulary:
         """What these tokens write."""
         return b"".join(self.written[i] for i in ids)
 
+    def chance(self, plain: npt.NDArray[np.float32], token: int, most: int) -> TokenChance:
+        """Of a token among log probabilities [vocab], with the `most` likeliest ones."""
+        best = np.argpartition(-plain, most)[:most] if most else np.zeros(0, dtype=np.intp)
+        best = best[np.argsort(-plain[best], kind="stable")]
+        top = {self._shown(int(i)): round(float(plain[i]), 5) for i in best}
+        return TokenChance(self._shown(token), round(float(plain[token]), 5), top)
+
+    def _shown(self, token: int) -> str:
+        """Its text; of a part of a character its bytes, as OpenAI writes them."""
+        written = self.written[token]
+        try:
+            return written.decode("utf-8")
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in written)
+
     @cached_property
     def _sorted(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:
         pairs = sorted((written, i) for i, written in enumerate(self.written) if written)
@@ -138,6 +154,20 @@ class Vocabulary:
         return [
             i for i, w in enumerate(self.written) if _CLOSING.search(w.decode("utf-8", "ignore"))
         ]
+
+    def foreign(self, habits: Habits) -> list[int]:
+        """Ids of all tokens with a letter of a script that somebody does not write in.
+
+        For a writer of English 100,000 of Gemma 3's 262,000.
+        """
+        latin = not habits.foreign("a")
+
+        def strange(written: bytes) -> bool:
+            if latin and written.isascii():
+                return False
+            return habits.foreign(written.decode("utf-8", "ignore"))
+
+        return [i for i, written in enumerate(self.written) if strange(written)]
 
     def starting_with(self, prefix: bytes) -> npt.NDArray[np.int64]:
         """Ids of all tokens whose bytes begin with `prefix` (itself included)."""
