@@ -47,6 +47,31 @@ def test_a_root_inside_the_vault_is_refused(monkeypatch: pytest.MonkeyPatch, vau
     assert not (vault / "state").exists()
 
 
+@pytest.mark.parametrize(("inside", "refused"), [("state", True), (".local/share", False)])
+def test_a_root_inside_any_vault_that_obsidian_shows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, vault: Path, tmp_path: Path, inside: str, refused: bool
+) -> None:
+    """1. VAULTGPT_HOME lies in a vault of Obsidian's that was never set up, or the home folder is
+    one. Result: refused, but below a hidden folder, which Obsidian neither watches nor syncs."""
+    (tmp_path / "other" / ".obsidian").mkdir(parents=True)
+    root = tmp_path / "other" / inside / "vaultgpt"
+    monkeypatch.setenv("VAULTGPT_HOME", str(root))
+    if refused:
+        with pytest.raises(StateError, match=f"inside the vault {tmp_path / 'other'}, where"):
+            create_state(vault)
+        assert not root.exists()
+    else:
+        state = create_state(vault)
+        assert find_state(vault) == state
+
+
+def test_a_vault_that_comes_above_the_state_is_told(vault: Path) -> None:
+    state = create_state(vault)
+    (state.folder.parent / ".obsidian").mkdir()
+    with pytest.raises(StateError, match="inside the vault"):
+        find_state(vault)
+
+
 def test_the_secret_is_made_once(vault: Path) -> None:
     state = create_state(vault)
     assert state.secret() == state.secret() and len(state.secret()) == 32

@@ -316,14 +316,16 @@ def _tighten(folder: Path) -> None:
 
 
 def _check_outside(place: Path, vault: Path) -> None:
-    """StateError when a realpath lies in the vault: by its name, or through a bind mount."""
+    """StateError when a realpath lies in the vault, by its name or through a bind mount, or in any
+    that Obsidian opened; what lies below a hidden folder Obsidian carries nowhere."""
+    shown = True
     for above in (place, *place.parents):
         with contextlib.suppress(OSError):  # gone, or of a drive that does not answer
-            if above == vault or os.path.samestat(above.stat(), vault.stat()):
-                raise StateError(
-                    "The state folder would lie inside the vault, where sync could carry it.",
-                    "Set VAULTGPT_HOME to a place outside it.",
-                )
+            another = shown and (above / ".obsidian").is_dir()
+            if another or above == vault or os.path.samestat(above.stat(), vault.stat()):
+                said = f"The state folder would lie inside the vault {above}, where sync could "
+                raise StateError(f"{said}carry it.", "Set VAULTGPT_HOME to a place outside it.")
+        shown = shown and not above.name.startswith(".")
 
 
 def drop_state(vault: Path) -> None:
