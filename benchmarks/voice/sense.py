@@ -31,7 +31,7 @@ from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.job import VoiceJob
 from vaultgpt.report.study import Study, Wanted
 from vaultgpt.settings import Mirror, load_settings
-from vaultgpt.state import VaultState, find_state
+from vaultgpt.state import find_state
 from vaultgpt.training.assemble import author_pages
 from vaultgpt.training.round import Item
 from vaultgpt.wire import Prompt, Sampling
@@ -55,17 +55,7 @@ class Place:
         return Prompt(self.opening, of.tags, month, of.title, length="tokens")
 
 
-@dataclass(frozen=True)
-class Vault:
-    """What a benchmark needs of a vault with an active voice."""
-
-    state: VaultState
-    generation: str
-    base: Path
-    job: VoiceJob
-
-
-def open_vault(folder: Path) -> Vault:
+def open_vault(folder: Path) -> VoiceJob:
     """The vault's active generation, and the author's pages as the report takes them."""
     state = find_state(folder)
     settings = load_settings(state.config)
@@ -77,7 +67,7 @@ def open_vault(folder: Path) -> Vault:
     place = state.generations / active
     base = base_of_generation(state, verify(place)).folder
     parts = tuple(learned), tuple(held), settings.training, settings.mirror
-    return Vault(state, active, base, VoiceJob(str(base), str(place), *parts))
+    return VoiceJob(str(base), str(place), *parts)
 
 
 def places(held: Sequence[Item]) -> list[Place]:
@@ -94,11 +84,11 @@ def places(held: Sequence[Item]) -> list[Place]:
     return found
 
 
-def engine_of(vault: Vault) -> Engine:
+def engine_of(voice: VoiceJob) -> Engine:
     """The mirror without its copy guard, which would bar just what the author wrote next."""
-    engine = Engine(Mirror())
-    engine.load(vault.base)
-    engine.activate(vault.generation, Path(vault.job.adapter))
+    engine, folder = Engine(Mirror()), Path(voice.adapter)
+    engine.load(Path(voice.base))
+    engine.activate(folder.name, folder)
     return engine
 
 
@@ -126,21 +116,21 @@ def distinct(texts: Sequence[str], words: int) -> float | None:
 
 
 class Sense:
-    """Measures cells of one vault with one judge; the author's own pages are read once."""
+    """Measures cells of one voice with one judge; the author's own pages are read once."""
 
-    def __init__(self, vault: Vault, judge: Judge, texts: int, seed: int) -> None:
-        self.vault, self.judge, self.seed = vault, judge, seed
-        every = places(vault.job.held_out)
+    def __init__(self, voice: VoiceJob, judge: Judge, texts: int, seed: int) -> None:
+        self.voice, self.judge, self.seed = voice, judge, seed
+        every = places(voice.held_out)
         self.order = [i % len(every) for i in range(texts)]
         self.places = [every[i] for i in self.order]
-        self.study = Study(vault.job, lambda *_: None, threading.Event())
+        self.study = Study(voice, lambda *_: None, threading.Event())
         self.own = {i: judge.read(every[i].opening, every[i].rest) for i in set(self.order)}
 
     def own_figures(self) -> dict[str, Any]:
         """Of the author's pages."""
         reads = list(self.own.values())
         rests = [self.places[self.order.index(i)].rest for i in self.own]
-        pages = [i.text for i in (*self.vault.job.held_out, *self.vault.job.learned)]
+        pages = [i.text for i in (*self.voice.held_out, *self.voice.learned)]
         return self._figures(reads, rests, pages)
 
     def _figures(
@@ -271,17 +261,17 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw the rows into this SVG file")
     args = parser.parse_args()
     if args.vault:
-        vault, judge = open_vault(args.vault), Judge(args.judge)
-        sense = Sense(vault, judge, args.texts, args.seed)
+        voice, judge = open_vault(args.vault), Judge(args.judge)
+        sense, base = Sense(voice, judge, args.texts, args.seed), Path(voice.base)
         common = {
-            "base": base_digest(vault.base),
+            "base": base_digest(base),
             "judge": base_digest(args.judge),
-            "name": args.name or vault.base.name,
+            "name": args.name or base.name,
             "count": args.texts,
             "seed": args.seed,
         }
         renew(ROWS, {**common, "cell": "the author", "figures": sense.own_figures()}, SAME)
-        engine = engine_of(vault)
+        engine = engine_of(voice)
         for cell in args.cells:
             figures = sense.cell(engine, sampling_of(cell))
             renew(ROWS, {**common, "cell": cell, "figures": figures}, SAME)
