@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
+import vaultgpt
+from vaultgpt.bases.model import Base
+from vaultgpt.files import sha256_file
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.rows import EntryRow, Recorded
 from vaultgpt.ledger.schema import given_id
@@ -24,22 +26,26 @@ NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
 
 
-@dataclass(frozen=True)
-class FakeBase:
-    """A base model as a plan sees it."""
+PEBBLE = Path(vaultgpt.__file__).parent / "pebble"
+MARKS = {"a": "config.json", "b": "generation_config.json", "c": "tokenizer_config.json"}
+MARKS |= {"e": "pebble.json"}  # files that are there, whose hashes differ
 
-    name: str = "tiny"
-    folder: Path = Path("/nowhere")
-    revision: str = "0" * 40
-    parameters: int = 7_000_000
-    vocab: int = 8192
-    hidden: int = 256
-    tied: bool = True
-    mark: str = "a"
 
-    @property
-    def sha256(self) -> dict[str, str]:
-        return {"model.safetensors": self.mark * 64}
+class FakeBase(Base):
+    """A base as a plan sees it; of its files one of a few that are no model's weights."""
+
+    def __init__(
+        self,
+        name: str = "tiny",
+        parameters: int = 7_000_000,
+        vocab: int = 8192,
+        hidden: int = 256,
+        mark: str = "a",
+        folder: Path = PEBBLE,
+    ) -> None:
+        sha256 = {MARKS[mark]: sha256_file(PEBBLE / MARKS[mark])}
+        of = (name, folder, "0" * 40, sha256, "llama", parameters, 256)
+        super().__init__(*of, hidden=hidden, layers=2, vocab=vocab, tied=True)
 
 
 def prose(seed: int | str, words: int = 60) -> str:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.ledger.vaults import DAY, NOW, FakeBase, Vault, body, prose
+from tests.ledger.vaults import DAY, NOW, PEBBLE, FakeBase, Vault, body, prose
 from tests.rounds.fakes import FakeTrainer, train
 from vaultgpt import generation_folders
 from vaultgpt.bases import estimate
@@ -615,8 +615,12 @@ def test_what_must_not_be_learned_ends_a_paused_round(paused: Vault, how: str, w
         job.write_text(job.read_text().replace("journal", "diary"))
     said: list[Any] = []
     trainer = FakeTrainer(after=0.79)
-    base = replace(BIG, mark="b") if how == "base" else BIG
-    base = replace(BIG, folder=Path("/elsewhere")) if how == "moved" else base
+    base = FakeBase(parameters=BIG.parameters, mark="b") if how == "base" else BIG
+    if how == "moved":
+        elsewhere = shutil.copytree(
+            PEBBLE, paused.root.parent / "elsewhere", ignore=lambda *_: ["model.safetensors"]
+        )
+        base = FakeBase(parameters=BIG.parameters, folder=elsewhere)
     options = {"base": base, "fresh": how == "asked", "on_progress": said.append}
     assert go(paused, trainer, now=NOW + DAY, **options)["round"] == 3
     ends = f"The full round that was paused at 34 % ends: {why}."

@@ -14,9 +14,9 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 from vaultgpt.bases.catalogue import ADVISED, Known, known_base, learning_gb
+from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import models_root
 from vaultgpt.children import program
 from vaultgpt.errors import StateError
@@ -53,27 +53,6 @@ _OTHER = ("Qwen/Qwen3-0.6B-Base", "ibm-granite/granite-4.0-350m-base")
 # base itself in fp32.
 _ROUND_BYTES, _PARAMETER_BYTES = 32 << 20, 4
 _CERTAIN = 0.8  # of the memory foreseen: what is less than that is surely too little
-
-
-class BaseInfo(Protocol):
-    """What a plan needs to know of a base model (bases.Base has it)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def revision(self) -> str: ...
-    @property
-    def sha256(self) -> dict[str, str]: ...
-    @property
-    def parameters(self) -> int: ...
-    @property
-    def vocab(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def tied(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -240,7 +219,7 @@ def fitting() -> list[tuple[Known, float, str]]:
 
 
 def require_disk_and_memory(
-    state: VaultState, base: BaseInfo, training: Training, *, learns_here: bool = True
+    state: VaultState, base: Base, training: Training, *, learns_here: bool = True
 ) -> None:
     """StateError with both figures where the disk or, on the CPU, the memory will not do."""
     disk = _ROUND_BYTES + _PARAMETER_BYTES * base.parameters
@@ -261,7 +240,7 @@ def require_disk_and_memory(
         )
 
 
-def _foreseen_gb(base: BaseInfo, dtype: str) -> float:
+def _foreseen_gb(base: Base, dtype: str) -> float:
     bf16 = _multiplies_bf16() if dtype == "auto" else dtype == "bfloat16"
     if (known := known_base(base.name)) is not None:
         return known.learning_gb(bf16=bf16)

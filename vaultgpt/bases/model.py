@@ -24,15 +24,9 @@ _DEFAULT_CONTEXT = 2048  # tokens, for models that name no limit (recurrent ones
 _MAX_HEADER_BYTES = 100 << 20  # as the safetensors format has it
 _TIED_BY_DEFAULT = frozenset({"gpt2", "gpt_neo", "gemma", "gemma2", "bloom", "opt"})
 _TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
+    *("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model"),
+    *("sentencepiece.bpe.model", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json"),
 )
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"

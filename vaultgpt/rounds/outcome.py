@@ -14,7 +14,7 @@ from pathlib import Path
 from typing_extensions import TypedDict
 
 from vaultgpt import generation_folders
-from vaultgpt.bases.estimate import BaseInfo
+from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import keep_embedded
 from vaultgpt.generation_folders import Manifest
 from vaultgpt.ledger import GenerationRow, LearnedParagraph, Ledger
@@ -91,7 +91,7 @@ def close(
     state: VaultState,
     settings: Settings,
     ledger: Ledger,
-    base: BaseInfo,
+    base: Base,
     done: Closing,
     now: float,
 ) -> str | None:
@@ -123,7 +123,7 @@ def close(
     return name
 
 
-def _manifest(settings: Settings, base: BaseInfo, done: Closing, now: float) -> Manifest:
+def _manifest(settings: Settings, base: Base, done: Closing, now: float) -> Manifest:
     short = done.report.to_json()
     short.pop("losses")
     return {

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from vaultgpt.bases.estimate import BaseInfo, require_disk_and_memory
+from vaultgpt.bases.estimate import require_disk_and_memory
 from vaultgpt.bases.hashes import verify
 from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import resolve
@@ -73,7 +73,7 @@ def run_round(
     now: Callable[[], float],
     trainer: JobRunner[ReportRow] | None = None,
     in_use: Callable[[], bool] = lambda: False,
-    base: BaseInfo | None = None,
+    base: Base | None = None,
     machine: Lender | None = None,
     found: Due | None = None,
 ) -> RoundAnswer:
@@ -110,7 +110,7 @@ def what_is_due(
     ledger: Ledger,
     now: float,
     asked: Asked = BY_ITSELF,
-    base: BaseInfo | None = None,
+    base: Base | None = None,
 ) -> Due:
     """What a round asked for so would do now, from the ledger alone: cheap at every look."""
     return due(ledger, settings, base or resolve(settings.base, state), now, asked)
@@ -124,7 +124,7 @@ class _Run:
         state: VaultState,
         settings: Settings,
         ledger: Ledger,
-        base: BaseInfo,
+        base: Base,
         now: Callable[[], float],
         asked: Asked,
     ) -> None:
@@ -349,8 +349,7 @@ class _Run:
     def _train(
         self, trainer: JobRunner[ReportRow], folder: Path, on_progress: Hear, stop: threading.Event
     ) -> Report:
-        if isinstance(self.base, Base):
-            verify(self.base)  # bytes that rotted since would be learned on
+        verify(self.base)  # bytes that rotted since would be learned on
         answer = trainer(folder / "job.json", on_progress, stop, settings=self.settings.training)
         try:
             return Report.from_json(answer)

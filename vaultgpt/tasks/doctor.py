@@ -30,15 +30,8 @@ from vaultgpt.vault.walk import walk
 from vaultgpt.vault.watch import Watcher
 
 _NEEDED = (
-    "torch",
-    "transformers",
-    "peft",
-    "safetensors",
-    "tokenizers",
-    "watchdog",
-    "yaml",
-    "regex",
-    "aiohttp",
+    *("torch", "transformers", "peft", "safetensors", "tokenizers", "watchdog", "yaml"),
+    *("regex", "aiohttp"),
 )
 _LEAST_FREE_BYTES = 1 << 30
 

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
-from vaultgpt.bases.estimate import BaseInfo
+from vaultgpt.bases.model import Base
 from vaultgpt.corpus.runs import GUARD_WORDS, among, run_hashes
 from vaultgpt.corpus.words import split_words
 from vaultgpt.ledger import EntryRow, LearnedParagraph, Ledger
@@ -97,7 +97,7 @@ class _Doc:
 def build_job(
     ledger: Ledger,
     settings: Settings,
-    base: BaseInfo,
+    base: Base,
     round_: Round,
     now: float,
     *,

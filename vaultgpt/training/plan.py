@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vaultgpt.bases.estimate import BaseInfo, Estimate, estimate, guess_device, human
+from vaultgpt.bases.estimate import Estimate, estimate, guess_device, human
+from vaultgpt.bases.model import Base
 from vaultgpt.corpus.words import LEAST_WORDS
 from vaultgpt.ledger import Ledger, RoundRow
 from vaultgpt.settings import Settings
@@ -46,7 +47,7 @@ class Due:
 def due(
     ledger: Ledger,
     settings: Settings,
-    base: BaseInfo,
+    base: Base,
     now: float,
     asked: Asked = BY_ITSELF,
     rounds: Sequence[RoundRow] | None = None,
@@ -61,7 +62,7 @@ def _standing(ledger: Ledger) -> tuple[int, str | None]:
     return ledger.rounds.next_number(), ledger.generations.active()
 
 
-def full_round(ledger: Ledger, settings: Settings, base: BaseInfo) -> Estimate:
+def full_round(ledger: Ledger, settings: Settings, base: Base) -> Estimate:
     """What a full round over the vault takes, by the pace of earlier ones."""
     look = _Look(ledger, settings, base, ledger.rounds.all())
     return look.full_round(ledger.entries.usable_words(copies=False))
@@ -73,7 +74,7 @@ class _Look:
 
     ledger: Ledger
     settings: Settings
-    base: BaseInfo
+    base: Base
     rounds: Sequence[RoundRow]
     now: float = 0.0
     asked: Asked = BY_ITSELF
@@ -279,7 +280,7 @@ def _waiting(words: int, least: int, settings: Settings) -> str:
 def plan(
     ledger: Ledger,
     settings: Settings,
-    base: BaseInfo,
+    base: Base,
     now: float,
     asked: Asked = BY_ITSELF,
     found: Due | None = None,
@@ -320,7 +321,7 @@ def fresh_entries(ledger: Ledger) -> tuple[str, ...]:
     return tuple(sorted(e.id for e in ledger.entries.to_learn()))
 
 
-def _words_for_budget(words: int, settings: Settings, base: BaseInfo) -> int:
+def _words_for_budget(words: int, settings: Settings, base: Base) -> int:
     """Words that the budgeted first round reads once; `words` when it can learn them all.
 
     One pass over many words tells more of an author than several over a few."""

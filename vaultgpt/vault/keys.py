@@ -13,53 +13,19 @@ from vaultgpt.vault.entry import property_tags, unique
 
 MAX_BLOCK = 64 * 1024  # characters; PyYAML's C loader dies of 30,000 "[", the pure one is slow
 DATE_KEYS = (
-    "date",
-    "day",
-    "datetime",
-    "journal-date",
-    "entry-date",
-    "datum",
-    "fecha",
-    "data",
-    "дата",
-    "日期",
-    "日付",
+    *("date", "day", "datetime", "journal-date", "entry-date", "datum", "fecha", "data", "дата"),
+    *("日期", "日付"),
 )
 CREATED_KEYS = (
-    "created",
-    "creation-date",
-    "date-created",
-    "created-at",
-    "createdat",
-    "created-on",
-    "created-time",
-    "created-date",
-    "datecreated",
-    "creationdate",
-    "createdtime",
-    "ctime",
-    "date-added",
-    "timestamp",
+    *("created", "creation-date", "date-created", "created-at", "createdat", "created-on"),
+    *("created-time", "created-date", "datecreated", "creationdate", "createdtime", "ctime"),
+    *("date-added", "timestamp"),
 )
 # Kept by what brings other people's words into a vault: readers, book plugins, web clippers.
 SOURCE_KEYS = (
-    "source",
-    "url",
-    "doc-type",
-    "isbn",
-    "isbn10",
-    "isbn13",
-    "isbn-10",
-    "isbn-13",
-    "bookid",
-    "asin",
-    "kindle-sync",
-    "source-url",
-    "original-url",
-    "readwise-url",
-    "readwise-id",
-    "omnivore-id",
-    "hypothesis-uri",
+    *("source", "url", "doc-type", "isbn", "isbn10", "isbn13", "isbn-10", "isbn-13", "bookid"),
+    *("asin", "kindle-sync", "source-url", "original-url", "readwise-url", "readwise-id"),
+    *("omnivore-id", "hypothesis-uri"),
 )
 _OTHER_KEYS = ("tag", "tags", "title", "vaultgpt", "excluded", "excalidraw-plugin", "modelkey")
 _BARS = {"vaultgpt": False, "excluded": True}  # what keeps a note out, whatever else it says
