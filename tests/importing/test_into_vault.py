@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from tests.daemon.serving import wait_for
 from tests.importing.test_formats import folder
 from vaultgpt.cli import app
-from vaultgpt.errors import UsageError
+from vaultgpt.errors import UsageError, VaultError
 from vaultgpt.importing.formats import read_source
 from vaultgpt.importing.into_vault import preview, write
 from vaultgpt.importing.source import Draft
@@ -153,6 +154,25 @@ def test_two_folders_of_like_names_are_two(vault: Path, tmp_path: Path) -> None:
         _, drafts = read_source(folder(tmp_path / name, {"2014-05-06.txt": text}))
         assert write(vault, preview(vault, "In", drafts)) == 1
     assert len(list((vault / "In").iterdir())) == 2
+
+
+def test_a_full_vault_is_said_with_what_was_written_and_the_rest_comes_later(
+    vault: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Its disk is full after two notes. 2. There is room. Result: all, each once."""
+    sync, left = os.fsync, iter((True, True))
+
+    def full(fd: int) -> None:
+        if not next(left, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(VaultError, match=r"In takes no more .*: 2 of 4 notes are written"):
+        write(vault, preview(vault, "In", DRAFTS))
+    monkeypatch.setattr(os, "fsync", sync)
+    assert write(vault, preview(vault, "In", DRAFTS)) == 2
+    assert len(list((vault / "In").iterdir())) == 4
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")

@@ -69,9 +69,22 @@ def _plain(draft: Draft) -> Draft:
 
 
 def write(vault: Path, planned: Preview) -> int:
-    """Write what was planned; how many notes. What stands there by now is left as it is."""
-    planned.folder.mkdir(parents=True, exist_ok=True)
-    return sum(_write_new(vault / path, text) for path, text in planned.notes)
+    """Write what was planned; how many notes. What stands there by now is left as it is.
+
+    VaultError where the vault's disk takes no more."""
+    written = 0
+    try:
+        planned.folder.mkdir(parents=True, exist_ok=True)
+        for path, text in planned.notes:
+            written += _write_new(vault / path, text)
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise VaultError(
+            f"{planned.folder} takes no more ({why}): {written:,} of {len(planned.notes):,} notes "
+            "are written.",
+            "Make room there or mend it, and import again: what is there is not written twice.",
+        ) from None
+    return written
 
 
 def _write_new(path: Path, text: str) -> bool:
