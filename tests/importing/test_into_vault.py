@@ -156,6 +156,16 @@ def test_two_folders_of_like_names_are_two(vault: Path, tmp_path: Path) -> None:
     assert len(list((vault / "In").iterdir())) == 2
 
 
+# The command on a disk that takes its time, so that it is told in the midst of a note.
+SLOWLY = """
+import os, time
+from vaultgpt.__main__ import main
+sync = os.fsync
+os.fsync = lambda fd: (time.sleep(0.02), sync(fd))
+main()
+"""
+
+
 def test_a_full_vault_is_said_with_what_was_written_and_the_rest_comes_later(
     vault: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +196,7 @@ def test_one_that_is_told_to_end_leaves_nothing_half_written(
     for count in range(1000):
         (source / f"{count}.md").write_text("We walked home in the rain.")
     create_state(vault)
-    line = [sys.executable, "-m", "vaultgpt", "import", str(source), "-v", str(vault), "--yes"]
+    line = [sys.executable, "-c", SLOWLY, "import", str(source), "-v", str(vault), "--yes"]
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         wait_for(lambda: list(vault.rglob("*.md")))
         process.send_signal(number)
