@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -170,6 +171,18 @@ def test_what_is_there_is_never_written_over(state: VaultState, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     export(state, "adapter", tmp_path / "empty")
     assert (tmp_path / "empty" / "README.md").exists()
+
+
+def test_a_place_that_takes_nothing_is_named(
+    state: VaultState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(task, "put_folder", read_only)
+    with pytest.raises(StateError, match=r"out can't be written \(read-only file system\)"):
+        export(state, "adapter", tmp_path / "out")
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_an_interrupted_export_leaves_nothing(

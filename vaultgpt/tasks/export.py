@@ -212,10 +212,14 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     for left in target.parent.glob("*") if target.parent.is_dir() else ():
         if left.name.startswith(begin) and not lives(_number(left.name, begin)):
             shutil.rmtree(left, ignore_errors=True)
-    part = make_private_dir(target.parent / f"{begin}{os.getpid()}")
+    part = target.parent / f"{begin}{os.getpid()}"
     try:
-        yield part
+        yield make_private_dir(part)
         put_folder(part, target)
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        mend = "Give a folder elsewhere."
+        raise StateError(f"{target} can't be written ({why}).", mend) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
