@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ from vaultgpt.training import loop as loop_module
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.checkpoint import DAMAGED, Progress, read_checkpoint, write_checkpoint
 from vaultgpt.training.choose import Recipe, rate_at
+from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import segments
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.loop import Loop, Plan, Stopped
@@ -313,16 +315,16 @@ def test_writing_checkpoints_takes_a_hundredth_of_the_time_at_most(
 
 
 class Exhausted:
-    """_backward_nats that raises the first `times` times, then does its work."""
+    """_slopes that raises the first `times` times, then does its work."""
 
     def __init__(self, times: int, error: Callable[[], Exception]) -> None:
-        self.times, self.error, self.real = times, error, loop_module._backward_nats
+        self.times, self.error, self.real = times, error, loop_module._slopes
 
-    def __call__(self, base: BaseModel, batch: Batch, scale: float) -> float:
+    def __call__(self, *given: Any) -> tuple[float, list[torch.Tensor]]:
         if self.times:
             self.times -= 1
             raise self.error()
-        return self.real(base, batch, scale)
+        return self.real(*given)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_out_of_memory_halves_the_batch_and_learns_the_same(
     whole = make_loop(base, tmp_path, 3)
     expected = whole.run()
     whole.learner.close()
-    monkeypatch.setattr(loop_module, "_backward_nats", Exhausted(1, error))
+    monkeypatch.setattr(loop_module, "_slopes", Exhausted(1, error))
     loop = make_loop(base, tmp_path, 3)
     result = loop.run()
     assert loop.progress.micro_tokens == 128
@@ -353,7 +355,7 @@ def test_out_of_memory_halves_the_batch_and_learns_the_same(
 def test_out_of_memory_for_one_block_on_the_cpu_is_an_error(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "_backward_nats", Exhausted(99, MemoryError))
+    monkeypatch.setattr(loop_module, "_slopes", Exhausted(99, MemoryError))
     with pytest.raises(OutOfMemory, match="not enough memory"):
         make_loop(base, tmp_path, 3).run()
 
@@ -371,7 +373,7 @@ def test_out_of_memory_on_another_device_moves_to_the_cpu_with_the_moments(
     def claim(progress: Progress) -> None:
         if progress.step == 2:
             base.device = replace(base.device, where=torch.device("meta"))
-            monkeypatch.setattr(loop_module, "_backward_nats", Exhausted(1, MemoryError))
+            monkeypatch.setattr(loop_module, "_slopes", Exhausted(1, MemoryError))
             monkeypatch.setattr(loop_module, "make_batch", on_meta)
             progress.micro_tokens = 1
 
@@ -394,7 +396,7 @@ def test_other_failures_are_not_taken_for_out_of_memory(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        loop_module, "_backward_nats", Exhausted(1, lambda: RuntimeError("shapes do not match"))
+        loop_module, "_slopes", Exhausted(1, lambda: RuntimeError("shapes do not match"))
     )
     with pytest.raises(RuntimeError, match="shapes"):
         make_loop(base, tmp_path, 2).run()
@@ -403,7 +405,7 @@ def test_other_failures_are_not_taken_for_out_of_memory(
 def test_a_loss_that_is_no_number_ends_the_round(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "_backward_nats", lambda *a: float("nan"))
+    monkeypatch.setattr(loop_module, "_slopes", lambda *given: (float("nan"), []))
     with pytest.raises(TrainingError, match="diverged"):
         make_loop(base, tmp_path, 2).run()
 
@@ -412,14 +414,14 @@ def test_a_budget_lowers_the_steps(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every step takes 2 s of a 100 s budget, so about 48 of 1,000 steps fit; soon warm."""
-    clock, real = Clock(), loop_module._backward_nats
+    clock, real = Clock(), loop_module._slopes
     factors: list[float] = []
 
-    def slow(*args: Any) -> float:
+    def slow(*args: Any) -> tuple[float, list[torch.Tensor]]:
         clock.now += 2.0
         return real(*args)
 
-    monkeypatch.setattr(loop_module, "_backward_nats", slow)
+    monkeypatch.setattr(loop_module, "_slopes", slow)
     loop: Loop = make_loop(
         base,
         tmp_path,
@@ -458,3 +460,49 @@ def test_rates() -> None:
     assert [round(rate_at(s, 10, recipe), 3) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
     assert rate_at(9, 10, recipe) == 1.0
     assert rate_at(0, 1, recipe) == 0.5
+
+
+def test_two_passes_at_a_time_learn_what_one_after_the_other_do(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, batch_tokens=512)
+
+    def learned(threads: int) -> tuple[Adapter, list[float], int]:
+        base.device = replace(base.device, threads=threads)
+        loop = make_loop(base, tmp_path / f"{threads}", 4, recipe)
+        result, sides = loop.run(), loop._sides(128)
+        loop.learner.close()
+        return result, loop.progress.losses, sides
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        alone, losses, sides = learned(1)
+        assert sides == 1
+        (two, also, sides), (again, same_losses, _) = learned(4), learned(4)
+        assert sides == 2 and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert same(two, alone, 2e-4) and also == pytest.approx(losses, abs=1e-4)
+    assert same(two, again, 0.0) and also == same_losses  # in whatever order they end
+
+
+def test_passes_at_a_time_share_the_threads_and_tell_of_an_error_once_all_have_ended() -> None:
+    ended: list[int] = []
+
+    def work(part: int) -> int:
+        time.sleep(0.05 * part)
+        if part == 1:
+            raise MemoryError
+        ended.append(torch.get_num_threads())
+        return part
+
+    before = torch.get_num_threads()
+    device = Device(torch.device("cpu"), torch.float32, 4)
+    try:
+        with pytest.raises(MemoryError):
+            device.side_by_side(work, [1, 2])
+        assert ended == [2] and torch.get_num_threads() == 4
+        assert device.side_by_side(work, [2]) == [2] and ended[1:] == [4]
+    finally:
+        torch.set_num_threads(before)

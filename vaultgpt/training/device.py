@@ -6,8 +6,10 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -19,6 +21,9 @@ from vaultgpt.training.distributed import ALONE, Together
 
 if TYPE_CHECKING:
     from vaultgpt.training.base_model import BaseModel
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,22 @@ class Device:
         if self.where.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self.where)})"
         return self.where.type
+
+    def side_by_side(self, work: Callable[[_T], _R], parts: Sequence[_T]) -> list[_R]:
+        """`work` of all parts at the same time, each with its share of the threads.
+
+        oneDNN leaves many a product of a small model to one thread, and Python is one: SmolLM2-135M
+        learns 450 tokens/s on two cores one pass after the other, and 670 two at a time.
+        """
+        if len(parts) == 1:
+            return [work(parts[0])]
+        each = max(1, self.threads // len(parts))
+        torch.set_num_threads(each)  # a number that MKL has for all
+        try:
+            with ThreadPoolExecutor(len(parts), "pass", torch.set_num_threads, (each,)) as pool:
+                return list(pool.map(work, parts))
+        finally:
+            torch.set_num_threads(self.threads)
 
     def autocast(self) -> torch.autocast:
         """The context of a training forward pass."""

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from vaultgpt.corpus.documents import Block
 from vaultgpt.errors import OutOfMemory, TrainingError, is_memory
@@ -43,7 +45,8 @@ _PATIENCE = 3  # validations in a row that are worse than the best by _WORSE
 _WORSE = 0.005
 _CALIBRATION_STEPS = 3  # before a budget sets the number of steps
 _SLACK = 0.97  # of the remaining time is planned for
-_ROWS = 1024  # tokens of one pass, at most: more gain nothing and are kept until its backward pass
+_ROWS = 1024  # tokens at once, at most: more gain little and are kept until their backward pass
+_SIDES = 2  # passes at the same time on a CPU, which share these
 # Bytes kept for the backward pass by one token and layer, in multiples of the hidden size: about
 # 20 tensors of hidden width and 3 of the feed-forward's, 4 bytes each, rounded up.
 _PER_LAYER = 160
@@ -65,12 +68,14 @@ class Plan:
     job: str  # digest of the job
 
 
-def _backward_nats(base: BaseModel, batch: Batch, scale: float) -> float:
-    """Add the gradients of scale x (sum of nats); the sum itself. The seam of memory tests."""
+def _slopes(
+    base: BaseModel, batch: Batch, scale: float, parameters: Sequence[Tensor]
+) -> tuple[float, list[Tensor]]:
+    """The sum of nats, and its gradients by the parameters, scaled. The seam of memory tests."""
     with base.device.autocast():
         nats = total_nats(base, batch)
-    (nats * scale).backward()  # type: ignore[no-untyped-call]
-    return float(nats.detach())
+    slopes = torch.autograd.grad(nats * scale, parameters, materialize_grads=True)
+    return float(nats.detach()), list(slopes)
 
 
 def _best(progress: Progress) -> float:
@@ -199,28 +204,49 @@ class Loop:
         base = self.learner.base
         count = max(1, sum(int(b.loss_mask[1:].sum()) for b in blocks))
         blocks = self.together.mine(sorted(blocks, key=lambda b: -len(b.token_ids)))
+        sides = self._sides(max((len(b.token_ids) for b in blocks), default=1))
         batches = [
             make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
-            for part in self._parts(blocks)
+            for part in self._parts(blocks, self.progress.micro_tokens // sides)
         ]
-        nats = sum(_backward_nats(base, batch, 1.0 / count) for batch in batches)
-        for _ in range(self.together.idle(len(batches))):
-            _backward_nats(base, self._nothing(), 0.0)
-        return nats / count
+        parameters = list(self.learner.parameters.values())
+
+        def passes(which: Sequence[Batch]) -> tuple[float, list[Tensor]]:
+            """One after the other; their sums."""
+            total, added = 0.0, list[Tensor]()
+            for batch in which:
+                nats, slopes = _slopes(base, batch, 1.0 / count, parameters)
+                total += nats
+                added = [a.add_(b) for a, b in zip(added, slopes, strict=True)] if added else slopes
+            return total, added
+
+        found = base.device.side_by_side(passes, [batches[i::sides] for i in range(sides)])
+        found += [
+            _slopes(base, self._nothing(), 0.0, parameters)
+            for _ in range(self.together.idle(len(batches)))
+        ]
+        for at, parameter in enumerate(parameters):
+            slopes = [each[at] for _, each in found if each]
+            parameter.grad = reduce(torch.add, slopes) if slopes else None
+        return sum(nats for nats, _ in found) / count
+
+    def _sides(self, longest: int) -> int:
+        """Passes at a time: two on a CPU with two threads, where two of the longest row fit."""
+        base = self.learner.base
+        if base.written is None:
+            return 1
+        return max(1, min(_SIDES, base.device.threads, self.progress.micro_tokens // longest))
 
     def _nothing(self) -> Batch:
         """Two tokens, passed through a shared base for the others' sake."""
         ids = np.full(2, self.learner.base.encoder.end, np.int32)
         return make_batch(self.learner.base, [(ids, np.arange(2, dtype=np.int32), ids == ids)])
 
-    def _parts(self, blocks: list[Block]) -> list[list[Block]]:
-        """Blocks, long ones first, put together, at most micro_tokens with padding (or one)."""
+    def _parts(self, blocks: list[Block], most: int) -> list[list[Block]]:
+        """Blocks, long ones first, put together, at most so many tokens with padding (or one)."""
         parts: list[list[Block]] = []
         for block in blocks:
-            if (
-                parts
-                and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= self.progress.micro_tokens
-            ):
+            if parts and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= most:
                 parts[-1].append(block)
             else:
                 parts.append([block])

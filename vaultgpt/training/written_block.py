@@ -63,7 +63,7 @@ class _Joined:
             self.places, self.pairs, self.scales, strict=True
         ):
             self.matrix[down, : self.ins].copy_(a)
-            self.matrix[out, up].copy_(b).mul_(scale)
+            self.matrix[out, up].copy_(b * scale)  # at once: another thread may be reading it
 
     def room(self, rows: int) -> Tensor:
         """For an input: [rows, in + low], of which the caller fills [:, :in]."""
