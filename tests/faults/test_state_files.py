@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +154,57 @@ def test_text_that_is_no_longer_in_the_vault_stays_guarded_where_a_bit_flips(vau
         assert ledger.guard.mend() and not ledger.guard.mend()
     kept = RunIndex(vault.state.runs, b"").load().contains(old)
     assert (~kept).sum() <= len(list(vault.state.runs.glob("n10-*.npy")))
+
+
+def test_the_guard_s_index_is_read_once_however_often_it_is_mended(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Mended twice. 2. A note comes. 3. A segment is harmed. Result: what did not change is not
+    read again, and the harm is found."""
+    read: list[str] = []
+    sound = RunIndex.sound
+
+    def heard(index: RunIndex, name: str) -> bool:
+        read.append(name)
+        return sound(index, name)
+
+    monkeypatch.setattr(RunIndex, "sound", heard)
+    with Ledger.open(vault.state) as ledger:
+        for _ in range(2):
+            assert not ledger.guard.mend()
+        before = sorted(p.name for p in vault.state.runs.glob("n10-*.npy"))
+        assert sorted(read) == before
+        vault.write("more.md", body("more", 1))
+        vault.record(ledger, NOW + DAY)
+        assert not ledger.guard.mend()
+        now = sorted(p.name for p in vault.state.runs.glob("n10-*.npy"))
+        assert sorted(read) == sorted([*before, *(set(now) - set(before))]) != before
+        flip(vault.state.runs / now[0], 200)
+        assert ledger.guard.mend() and not ledger.guard.mend()
+
+
+def test_a_guard_s_index_that_is_being_written_is_not_made_anew(vault: Vault) -> None:
+    """1. A scan has merged segments and not ended yet. 2. A voice is swapped. Result: it waits for
+    the scan, and adds nothing."""
+    found: list[bool] = []
+
+    def mend() -> None:
+        with Ledger.open(vault.state) as other:
+            found.append(other.guard.mend())
+
+    swapping = threading.Thread(target=mend)
+    with Ledger.open(vault.state) as ledger:
+        with ledger._db.write():
+            runs = np.arange(1, 2 + len(runs_of(vault)), dtype=np.uint64) << np.uint64(40)
+            before = {p.name for p in vault.state.runs.glob("n10-*.npy")}
+            ledger.guard.add(runs)
+            left = {p.name for p in vault.state.runs.glob("n10-*.npy")}
+            assert before - left, "nothing was merged"
+            swapping.start()
+            swapping.join(0.3)
+            assert swapping.is_alive()
+        swapping.join(10)
+    assert found == [False] and left == {p.name for p in vault.state.runs.glob("n10-*.npy")}
 
 
 def test_doctor_mends_the_guard_s_index(vault: Vault) -> None:
