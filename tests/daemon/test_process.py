@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.daemon.serving import ROOT, SERVE, Serving, spawn, wait_for
+from vaultgpt.daemon.serving import WITH_PARENT
 from vaultgpt.daemon.telling import start_log, stop_log
 from vaultgpt.files import read_json, write_json
 from vaultgpt.settings import save_option
@@ -69,6 +70,23 @@ def test_serve_says_where_it_listens_and_stops_cleanly_on_the_first_signal(
         assert daemon.process.stderr is not None and daemon.process.stderr.read() == ""
 
 
+def test_one_of_several_says_of_which_vault_it_tells(
+    state: VaultState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. `serve --all` starts it. 2. A round. Result: the line names the vault; alone none does."""
+    save_option(state.config, "training.pause", True)
+    monkeypatch.setenv(WITH_PARENT, "1")
+    line = [sys.executable, "-c", SERVE, str(state.vault)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=env) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        wait_for(lambda: find_daemon(state)).post("/v1/train", {})
+        assert f" {state.vault.name}: A round starts." in process.stdout.readline()
+        process.terminate()
+
+
+@posix
 def test_a_second_daemon_for_the_same_vault_names_the_first_and_leaves(state: VaultState) -> None:
     with Serving(state) as daemon:
         other = spawn(state)

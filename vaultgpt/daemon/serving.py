@@ -154,6 +154,7 @@ async def _serve(
     listening = place if isinstance(place, socket.socket) else _listen(settings.server.host, place)
     kept, anew = listening.dup(), None
     stop, guard = asyncio.Event(), None
+    whose = f"{state.vault.name}: " if WITH_PARENT in os.environ else ""  # of several on a terminal
     daemon = Daemon(state, settings)
     runner = make_runner(daemon)
     with _signals(stop):
@@ -163,7 +164,7 @@ async def _serve(
             daemon.port = int(listening.getsockname()[1])
             write_runtime(state, daemon.port)
             daemon.start()
-            telling = asyncio.create_task(tell(daemon.broker, say))
+            telling = asyncio.create_task(tell(daemon.broker, say, whose))
             host = f"[{settings.server.host}]" if ":" in settings.server.host else "127.0.0.1"
             url = f"http://{host}:{daemon.port}"
             facts = {"vault": str(state.vault), "url": url, "port": daemon.port, "pid": os.getpid()}
@@ -177,7 +178,7 @@ async def _serve(
             )
             await stop.wait()
             if following.done():
-                say(f"{time.strftime('%H:%M')} vaultgpt was upgraded: this daemon begins anew.")
+                say(f"{time.strftime('%H:%M')} {whose}vaultgpt was upgraded; it begins anew.")
                 line = ["serve", str(state.vault), *["--json"] * as_json]
                 anew = partial(_begin_anew, line, kept, parent)
             following.cancel()

@@ -164,14 +164,14 @@ def stop_log(handler: logging.Handler) -> None:
     handler.close()
 
 
-async def tell(broker: Broker, say: Callable[[str], None]) -> None:
-    """Say and log what is published, until cancelled or the broker closes."""
+async def tell(broker: Broker, say: Callable[[str], None], whose: str = "") -> None:
+    """Say, of `whose` vault, and log what is published, until cancelled or the broker closes."""
     with broker.subscribe() as listener:
         async for event in listener.events(heartbeat_s=None):
             if event is not None and (said := _sentences(event)) is not None:
                 logged, line = said
                 log.info(logged)
-                say(f"{time.strftime('%H:%M')} {line}")
+                say(f"{time.strftime('%H:%M')} {whose}{line}")
 
 
 def _sentences(event: Event) -> tuple[str, str] | None:
