@@ -64,9 +64,9 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def require_room(folder: Path, least_bytes: int = _LEAST_ROOM_BYTES) -> None:
-    """DiskFull unless so much is free where `folder` lies."""
-    if shutil.disk_usage(folder).free < least_bytes:
+def require_room(folder: Path) -> None:
+    """DiskFull unless there is some room where `folder` lies."""
+    if shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES:
         raise DiskFull
 
 
@@ -134,9 +134,9 @@ def write_atomic(path: Path, data: bytes | str, mode: int = PRIVATE_FILE) -> Non
         stream.write(data.encode("utf-8") if isinstance(data, str) else data)
 
 
-def write_json(path: Path, value: Any, mode: int = PRIVATE_FILE) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON, atomically."""
-    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode)
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -46,12 +46,10 @@ class CopyGuard:
         self._context = before[-4000:][words[0].start :] if words else ""
         self._checked: list[tuple[int, str]] = []  # (end, norm) of checked words in the answer
 
-    def ended(self, text: str, final: bool = False) -> int:
-        """Where the text ends whose words have ended: the start of an open last word, or len(text).
-
-        With `final` an open word counts as ended."""
-        if final or not text:
-            return len(text)
+    def ended(self, text: str) -> int:
+        """Where the text ends whose words have ended: the start of an open last word, or all."""
+        if not text:
+            return 0
         tail = text[-_TAIL:]
         if tail.isascii() and len(text) > _TAIL:
             match = _ASCII_OPEN.search(tail)

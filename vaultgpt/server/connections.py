@@ -182,9 +182,9 @@ class _Listening:
         self._inner.pre_shutdown()
 
 
-async def listen(runner: web.AppRunner, sock: socket.socket, most: int = _MOST) -> _Listening:
+async def listen(runner: web.AppRunner, sock: socket.socket) -> _Listening:
     """Serve the application of a runner that was set up on a listening socket, within limits."""
     assert runner.server is not None, "call setup() first"
-    limits, loop = _Limits(runner.server, most), asyncio.get_running_loop()
+    limits, loop = _Limits(runner.server, _MOST), asyncio.get_running_loop()
     server = await loop.create_server(limits, sock=sock)
     return _Listening(server, limits, loop.create_task(limits.watch()), runner.server)

@@ -164,7 +164,7 @@ def read_runtime(state: VaultState) -> _Runtime | None:
     return found if lives(found.pid) else None
 
 
-def write_runtime(state: VaultState, port: int, started: float | None = None) -> None:
+def write_runtime(state: VaultState, port: int) -> None:
     """Say where we listen: {pid, port, token, version, api, started}, mode 0600."""
     write_json(
         state.runtime,
@@ -174,7 +174,7 @@ def write_runtime(state: VaultState, port: int, started: float | None = None) ->
             "token": state.token(),
             "version": __version__,
             "api": API_VERSION,
-            "started": time.time() if started is None else started,
+            "started": time.time(),
         },
     )
 
