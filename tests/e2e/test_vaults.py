@@ -122,3 +122,16 @@ def test_a_state_folder_of_no_vault_is_listed_and_can_be_erased(cli: Cli, tmp_pa
     stray.mkdir(parents=True)
     assert cli("vaults", "--json").json["strays"] == [str(stray)]
     assert cli("remove", str(stray), "--yes").status == 0 and not stray.exists()
+
+
+def test_a_vault_whose_ledger_can_not_be_read_is_not_said_to_have_no_voice(
+    tmp_path: Path, cli: Callable[..., Run]
+) -> None:
+    (tmp_path / "vault").mkdir()
+    assert cli("init", str(tmp_path / "vault"), "--no-plugin").status == 0
+    (ledger,) = (tmp_path / "home" / "vaults").glob("*/ledger.sqlite3")
+    for path in ledger.parent.glob("ledger.sqlite3*"):
+        path.unlink()
+    ledger.mkdir()
+    told = cli("vaults")
+    assert "its ledger can't be read: `vaultgpt doctor`" in told.out and "writes" not in told.out

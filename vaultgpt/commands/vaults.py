@@ -30,9 +30,8 @@ def _facts(row: VaultRow) -> str:
             f"erase what was learned: `vaultgpt remove {row['vault']}`."
         )
     facts = [f"serves as process {row['daemon']}"] if row["daemon"] else []
-    if row["notes"] is not None:
-        facts.append(f"{row['notes']:,} note{'s' * (row['notes'] != 1)}, {row['words']:,} words")
-    return (
-        ", ".join([*facts, f"writes as {row['active'] or 'the base alone, without your voice'}"])
-        + "."
-    )
+    if row["notes"] is None:
+        return ", ".join([*facts, "its ledger can't be read"]) + ": `vaultgpt doctor` says why."
+    facts.append(f"{row['notes']:,} note{'s' * (row['notes'] != 1)}, {row['words']:,} words")
+    facts.append(f"writes as {row['active'] or 'the base alone, without your voice'}")
+    return ", ".join(facts) + "."

@@ -41,6 +41,7 @@ from vaultgpt.workers.process import HALTED_S, Stillness
 _LOOK_S = 0.5  # between two looks at what runs or was upgraded; else nothing wakes us
 _KNOWN_S = 5.0  # a vault that `init` or `remove` changed is noticed within
 _UPGRADE_S = 60.0  # after a failure: for so long an upgrade may be the reason
+_ALONE_S = 3600.0  # a daemon that fails again and again is left alone: somebody may mend it
 _NEVER = float("-inf")
 _LEAVE_S = 8.0  # for the daemons, once they were told to stop
 _DEAF_S = 10.0  # an engine that takes nobody up and does nothing else for so long is ended
@@ -144,8 +145,7 @@ class _VaultDaemon:
     name: str
     process: subprocess.Popen[bytes] | None = None
     failures: deque[float] = field(default_factory=deque)
-    not_before: float = 0.0
-    over: bool = False  # it fails again and again, or ended by itself: left alone
+    not_before: float = 0.0  # of the next start; never, where it was told to end
 
 
 class _SharedEngine:
@@ -262,7 +262,7 @@ class _Every:
         for vault, folder in known.items():
             child = self.children.setdefault(vault, _VaultDaemon(folder.name))
             self._ended(child)
-            if child.process is None and not child.over and self._now() >= child.not_before:
+            if child.process is None and self._now() >= child.not_before:
                 if _is_served(folder):  # by one from a terminal: ours comes once that has ended
                     child.not_before = self._now() + _KNOWN_S
                 else:
@@ -276,7 +276,8 @@ class _Every:
     @property
     def gave_up(self) -> bool:
         """Whether a daemon fails again and again and is left alone."""
-        return any(child.over and child.failures for child in self.children.values())
+        soon = self._now() + PAUSE_S
+        return any(c.failures and c.not_before > soon for c in self.children.values())
 
     def _start(self, vault: Path, child: _VaultDaemon) -> None:
         child.process = subprocess.Popen(
@@ -294,11 +295,12 @@ class _Every:
         child.process = None
         log.warning("%s ended with status %d", child.name, status)
         if status == 0:
-            child.over = True  # it was told to
+            child.not_before = float("inf")  # it was told to
             return
         now = self._now()
-        child.not_before, child.over = now + PAUSE_S, fails_again(child.failures, now)
-        if child.over:
+        alone = fails_again(child.failures, now)
+        child.not_before = now + (_ALONE_S if alone else PAUSE_S)
+        if alone:
             log.error("%s fails again and again and is left alone", child.name)
             self._say(f"The daemon of {child.name} fails again and again: `vaultgpt doctor`.")
 
