@@ -117,7 +117,9 @@ def atomic_writer(path: Path, mode: int = PRIVATE_FILE) -> Iterator[IO[bytes]]:
         os.chmod(name, mode)
         os.replace(name, path)
         fsync_dir(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # so that it is told which disk is full
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise

@@ -19,9 +19,10 @@ from tests.faults.test_state_files import run, writes
 from tests.ledger.vaults import NOW, Vault, prose
 from tests.rounds.fakes import train
 from vaultgpt.cli import app
+from vaultgpt.commands.common import failed
 from vaultgpt.daemon.supervisor import Daemon
 from vaultgpt.errors import DiskFull, StateError, Unavailable, expected
-from vaultgpt.files import _LEAST_ROOM_BYTES, keep_ballast
+from vaultgpt.files import _LEAST_ROOM_BYTES, keep_ballast, write_atomic
 from vaultgpt.ledger import Ledger
 from vaultgpt.state import create_state
 from vaultgpt.tasks.status import STATUS
@@ -231,6 +232,27 @@ def test_errors_of_the_disk_are_told_as_such() -> None:
     assert isinstance(expected(OSError(errno.EDQUOT, "x")), DiskFull)
     assert "mounted" in str(expected(OSError(errno.EIO, "x")))
     assert expected(ValueError("x")) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_is_blamed_for_what_was_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int
+) -> None:
+    """1. A disk takes no more, where the author had something written; 2. where the state is."""
+    monkeypatch.setenv("VAULTGPT_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+
+    def refuse(fd: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for place, of_the_state in ((tmp_path / "plot.svg", False), (tmp_path / "home" / "x", True)):
+        with pytest.raises(OSError, match=place.name) as found:
+            write_atomic(place, "x")
+        assert failed(found.value, as_json=False) == 1
+        said = capfd.readouterr().err
+        assert ("holds vaultgpt's state" in said) is of_the_state
+        assert (f"{os.strerror(number)} ({place})" in said) is not of_the_state
 
 
 def test_a_ledger_that_another_process_holds_is_no_bug_of_ours(tmp_path: Path) -> None:

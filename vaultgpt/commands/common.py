@@ -26,7 +26,7 @@ from rich.segment import Segment
 
 from vaultgpt.commands import PANELS
 from vaultgpt.errors import NotFound, StateError, UsageError, VaultGPTError, expected
-from vaultgpt.state import VaultState, find_state, known_vaults, real_vault
+from vaultgpt.state import VaultState, find_state, known_vaults, real_vault, state_root
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -145,8 +145,18 @@ def failed(error: BaseException, as_json: bool) -> int:
         say_error(error, as_json and not isinstance(error, _OutputRefused))
         return error.exit_status
     assert isinstance(error, Exception)
-    say_error(expected(error) or _of_the_disk(error) or _unexpected(error), as_json)
+    known = None if _elsewhere(error) else expected(error)
+    say_error(known or _of_the_disk(error) or _unexpected(error), as_json)
     return 1
+
+
+def _elsewhere(error: Exception) -> bool:
+    """Whether it is about a file that is not of our state: no word then of the state's disk."""
+    name = error.filename if isinstance(error, OSError) else None
+    if not isinstance(name, str):
+        return False
+    root = os.path.realpath(state_root())
+    return not os.path.isabs(name) or not Path(os.path.realpath(name)).is_relative_to(root)
 
 
 def say_error(error: VaultGPTError, as_json: bool = False) -> None:
