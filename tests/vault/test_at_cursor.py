@@ -88,6 +88,12 @@ def test_front_matter_that_is_not_yaml_is_never_sent_as_prose(line: str) -> None
     assert "properties" in refused(f"---\nmine: x\n{line}¦\n---\n{long}")
 
 
+def test_the_mark_of_utf_8_that_an_editor_keeps_hides_no_front_matter() -> None:
+    text = "\ufeff---\ntags: [dream]\ndate: 2019-03-04\n---\nI fell."
+    found = read(text)
+    assert (found.tags, found.date, found.text) == (("dream",), "2019-03", "I fell.")
+
+
 def test_an_unsaved_refusal_is_obeyed_also_in_front_matter_that_is_not_yaml() -> None:
     for block in ("vaultgpt: false", "vaultgpt: no\nhalf: [open", "tags: [private", "tag: private"):
         assert refused(f"---\n{block}\n---\nMine.")

@@ -29,7 +29,7 @@ from vaultgpt.vault.keys import (
 
 _MAX_DEPTH = 20
 _MAX_NODES = 5_000  # of one block, each use of an alias counted: sixty lines can mean 2^60
-_OPEN = re.compile(r"(---|\+\+\+)[ \t]*\r?\n")
+_OPEN = re.compile(r"\ufeff?(---|\+\+\+)[ \t]*\r?\n")  # an editor may show the mark of UTF-8
 _CLOSE = {mark: re.compile(rf"^{re.escape(mark)}[ \t]*\r?$", re.M) for mark in ("---", "+++")}
 _BLANK = re.compile(r"(?:[ \t]*\r?\n)*")
 _KEY = re.compile(r"\w[\w .,?/()'-]{0,60}:(?:\s|$)")
