@@ -66,10 +66,11 @@ async def test_what_may_be_asked_by_that_name(named: Api, row: Any) -> None:
 
 
 async def test_a_phone_may_read_the_report_and_have_nothing_measured(named: Api) -> None:
-    host = {"Host": NAME}
-    assert (await named.get("/v1/report", headers=host, token=PHONE_TOKEN))[0] == 404
-    assert (await named.post("/v1/report", headers=host, token=PHONE_TOKEN))[0] == 403
-    assert (await named.post("/v1/report"))[0] == 200
+    for query, expected in (("", 404), ("?measure=0", 404), ("?measure=1", 403)):
+        path, host = f"/v1/report{query}", {"Host": NAME}
+        status, _, _ = await named.get(path, headers=host, token=PHONE_TOKEN)
+        assert status == expected, query
+    assert (await named.get("/v1/report?measure=1"))[0] == 200
 
 
 async def test_the_name_is_exact_and_the_phones_token_is_good_there_alone(named: Api) -> None:

@@ -36,9 +36,18 @@ async def test_errors_have_openai_s_shape(api: Api) -> None:
 
 
 async def test_the_report_is_measured_only_when_asked_and_not_beside_a_round(api: Api) -> None:
-    assert (await api.get("/v1/report"))[0] == 404
-    status, body, _ = await api.post("/v1/report")
+    assert (await api.get("/v1/report?measure=0"))[0] == 404
+    status, body, _ = await api.get("/v1/report?measure=1")
     assert (status, body["sentences"]) == (200, ["It reads well."])
+    for query in ("measure=yes", "measure=1&measure=1", "measure="):
+        status, body, _ = await api.get(f"/v1/report?{query}")
+        assert (status, body["error"]["param"]) == (400, "measure")
+    await api.post("/v1/train")
+    assert (await api.get("/v1/report?measure=1"))[0] == 409
+
+
+async def test_a_post_measures_the_report_as_the_old_query_does(api: Api) -> None:
+    assert (await api.post("/v1/report"))[1] == (await api.get("/v1/report?measure=1"))[1]
     assert (await api.post("/v1/report", {"odd": 1}))[0] == 400
     await api.post("/v1/train")
     assert (await api.post("/v1/report"))[0] == 409

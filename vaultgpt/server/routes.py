@@ -74,6 +74,12 @@ class _HealthAnswer(TypedDict, total=False):
     proof: str
 
 
+class _ReportRequest(Question):
+    """The report as it is known; the old way to have it measured first."""
+
+    measure: str | None = Field(None, pattern="^[01]$", description="1: as POST /v1/report")
+
+
 class _ModelRow(TypedDict):
     """OpenAI's model object."""
 
@@ -144,6 +150,13 @@ def _asked_where(request: web.Request) -> tuple[str, int | str]:
     return service.token(), int(request.transport.get_extra_info("sockname")[1])
 
 
+async def _report(request: web.Request) -> web.Response:
+    task = MEASURE if parse_query(request, _ReportRequest).measure == "1" else REPORT
+    if task is MEASURE and visits.by_phone(request):
+        visits.check_may_ask(request, f"{MEASURE.method} {MEASURE.path}")
+    return _json(await request.app[SERVICE].ask(task, None))
+
+
 async def _link(request: web.Request) -> web.Response:
     await parse(request, Nothing)
     return await visits.link(request)
@@ -212,7 +225,7 @@ ROUTES = (
     Route("GET", "/v1/models/{id}", _ModelRequest, _ModelRow, _model, "One of them"),
     _task(GENERATIONS),
     _task(ACTIVATE),
-    _task(REPORT),
+    Route("GET", REPORT.path, _ReportRequest, REPORT.answer, _report, REPORT.sentence),
     _task(MEASURE),
     _task(TAGS),
     _task(WHY),

@@ -274,9 +274,9 @@ def check_not_public(request: web.Request) -> None:
         )
 
 
-def check_may_ask(request: web.Request) -> None:
-    """Forbidden for what a phone has no need of."""
-    if _asked(request) not in _PHONE_MAY_ASK:
+def check_may_ask(request: web.Request, route: str = "") -> None:
+    """Forbidden for what a phone has no need of: the request's own route, or what it comes to."""
+    if (route or _asked(request)) not in _PHONE_MAY_ASK:
         raise Forbidden(
             "A phone may not ask this.", "not_for_a_phone", "Do it on the computer at home."
         )
