@@ -51,11 +51,23 @@ def test_they_travel_in_a_generations_folder_and_nothing_else_breaks(tmp_path: P
     counts = {"words": 13, "figures": 0, "strays": 0, "circles": 0, "marks": 0, "questions": 0}
     habits = {**counts, "scripts": ["LATIN"]}
     assert lines["journal"] == {"entries": 1, "habits": habits}
-    assert isinstance(known["poetry"], Lines)
-    lengths, breaks = '{"a": {"lengths": [1, 2]}}', '{"a": {"breaks": "many"}}'
     strange = '{"a": {"habits": {"scripts": 5}}}'
-    for value in ("[]", "{}", "{", '{"a": {"x": 1}}', lengths, breaks, strange):
+    for value in ("[]", "{", '{"a": {"x": 1}}', '{"a": {"lengths": [1, 2]}}', strange):
         (tmp_path / "lines.json").write_text(value)
         assert of_generation(tmp_path) == {}
     (tmp_path / "lines.json").unlink()
+    manifest = tmp_path / "manifest.json"
     assert of_generation(tmp_path) == {}
+    for value in (
+        "[]",
+        "{}",
+        '{"report": {"learning": {"lines": {"a": {"x": 1}}}}}',
+        "{",
+        '{"report": {"learning": {"lines": {"a": {"lengths": [1, 2]}}}}}',
+        '{"report": {"learning": {"lines": {"a": {"breaks": "many"}}}}}',
+    ):
+        manifest.write_text(value)
+        assert of_generation(tmp_path) == {}
+    manifest.write_text(json.dumps({"report": {"learning": {"lines": lines}}}))
+    assert of_generation(tmp_path) == known
+    assert isinstance(known["poetry"], Lines)

@@ -129,9 +129,15 @@ def save(folder: Path, known: Mapping[str, Lines]) -> None:
 
 
 def of_generation(folder: Path) -> dict[str, Lines]:
-    """What a generation's folder says of its author's lines; {} where it says nothing."""
+    """What a generation's folder says of its author's lines; {} where it says nothing.
+
+    Generations made before there was a file for it have it in the manifest's report."""
     try:
-        return {str(tag): _lines(one) for tag, one in read_json(folder / FILE).items()}
+        if (folder / FILE).exists():
+            value = read_json(folder / FILE)
+        else:
+            value = read_json(folder / "manifest.json")["report"]["learning"]["lines"]
+        return {str(tag): _lines(one) for tag, one in value.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

@@ -48,10 +48,16 @@ _MARKS = (
 _EXPORT = ("![rw-book-cover]", "](kindle://book", "\n## Highlights first synced")
 
 
-def _decode(data: bytes) -> tuple[str | None, str | None]:
-    """The text of a file, None for one that is not text, and what was odd about it.
+@dataclass(frozen=True)
+class _Decoded:
+    """The text of a file, or None for one that is not text, and what was odd about it."""
 
-    UTF-8, UTF-16 or UTF-32 by byte-order mark, else UTF-8, else Latin-1. Never raises."""
+    text: str | None
+    problem: str | None
+
+
+def _decode(data: bytes) -> _Decoded:
+    """UTF-8, UTF-16 or UTF-32 by byte-order mark, else UTF-8, else Latin-1. Never raises."""
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     problem = None
     try:
@@ -64,8 +70,8 @@ def _decode(data: bytes) -> tuple[str | None, str | None]:
             text = data.removeprefix(codecs.BOM_UTF8).decode("latin-1")
             problem = "it is not UTF-8 and was read as Latin-1"
     if "\0" in text:
-        return None, "it holds NUL bytes, so it is not text"
-    return _line_ends(text), problem
+        return _Decoded(None, "it holds NUL bytes, so it is not text")
+    return _Decoded(_line_ends(text), problem)
 
 
 def _line_ends(text: str) -> str:
@@ -75,10 +81,10 @@ def _line_ends(text: str) -> str:
 
 def read_note(path: str, data: bytes, daily: DailyFormat) -> Note:
     """Read one file. `path` is POSIX, relative to the vault, NFC. A `problem` says what was odd."""
-    text, problem = _decode(data)
-    if text is None:
-        return unreadable(path, problem or "it is not text")
-    return read_text(path, text, daily, problem)
+    decoded = _decode(data)
+    if decoded.text is None:
+        return unreadable(path, decoded.problem or "it is not text")
+    return read_text(path, decoded.text, daily, decoded.problem)
 
 
 def read_text(path: str, text: str, daily: DailyFormat, problem: str | None = None) -> Note:
