@@ -50,9 +50,11 @@ def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
         answer = person("train")
         seconds = time.monotonic() - began
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9  # decimal
-        rounds = answer.get("rounds") or [answer]
+        # A full round that is worse than the first voice is refused, and that one writes.
+        rounds = [one for one in answer.get("rounds") or [answer] if one["generation"]]
         texts = write(person, vault.name)
-        generation = next(person.home.glob(f"vaults/*/generations/{answer['generation']}"))
+        name = rounds[-1]["generation"]
+        generation = next(person.home.glob(f"vaults/*/generations/{name}"))
         disk = sum(p.stat().st_size for p in generation.rglob("*") if p.is_file()) / 1e6
     return {
         "base": Path(base).name,
