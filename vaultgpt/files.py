@@ -94,6 +94,7 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
     """Hold the lock file at `path` meanwhile; raise `busy` at once when somebody else does."""
     from filelock import FileLock, Timeout  # 25 ms, which a command that only asks does not need
 
+    os.stat(path.parent)  # FileLock would make a state folder anew whose disk was unmounted
     lock = FileLock(path, timeout=0, mode=PRIVATE_FILE)
     try:
         lock.acquire()
@@ -198,6 +199,7 @@ def made_once(
         return text
     from filelock import FileLock
 
+    os.stat(path.parent)
     with FileLock(path.with_name("making.lock"), timeout=MAKING_S, mode=PRIVATE_FILE):
         if good(text := ascii_text(path)):
             return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from tests.daemon.serving import ROOT, SERVE, Serving, spawn, wait_for
 from vaultgpt.daemon.serving import WITH_PARENT
 from vaultgpt.daemon.telling import start_log, stop_log
+from vaultgpt.errors import VaultGPTError
 from vaultgpt.files import read_json, write_json
 from vaultgpt.settings import save_option
 from vaultgpt.state import VaultState
@@ -70,6 +72,28 @@ def test_serve_says_where_it_listens_and_stops_cleanly_on_the_first_signal(
         assert daemon.process.stderr is not None and daemon.process.stderr.read() == ""
 
 
+def test_a_state_folder_that_goes_is_not_made_anew_and_is_used_when_it_is_back(
+    state: VaultState,
+) -> None:
+    """1. Its disk is unmounted under a daemon. 2. A round is asked for. 3. It is mounted again.
+
+    Result: nothing is written in its place, the token counts on, and a round is looked for.
+    """
+    save_option(state.config, "training.pause", True)
+    with Serving(state) as daemon:
+        daemon.scanned()
+        away = state.folder.with_name("away")
+        state.folder.rename(away)
+        with contextlib.suppress(VaultGPTError):
+            daemon.client.post("/v1/train", {})
+        assert daemon.client.get("/openapi.json")["paths"]
+        assert not state.folder.exists()
+        away.rename(state.folder)
+        assert daemon.status()["notes"]
+        assert daemon.client.post("/v1/train", {})["started"]
+
+
+@posix
 def test_one_of_several_says_of_which_vault_it_tells(
     state: VaultState, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,7 +185,7 @@ class Daemon:
         """The token, of which every request asks; a rotated one counts from the next on."""
         self.writing.asked.set()
         stamp = self._stamp()
-        if stamp != self._token_stamp:
+        if stamp not in (None, self._token_stamp):  # None: its disk was unmounted
             self._token, self._token_stamp = self.state.token(), self._stamp()
             if self.port:
                 write_runtime(self.state, self.port)
