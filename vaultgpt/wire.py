@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, Literal, NotRequired, Required
 
 from typing_extensions import TypedDict
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_FRAME_BYTES = 64 << 20
 _HEAD_BYTES = 4
+_SMALL = 50_000_000  # parameters
 Length = Literal["clause", "sentence", "paragraph", "page", "tokens"]
 Finish = Literal["stop", "length", "cancelled"]
 
@@ -29,18 +30,15 @@ Finish = Literal["stop", "length", "cancelled"]
 class Sampling:
     """How the next token is chosen: each a setting of the vault and a field of a request."""
 
-    temperature: float = option(
-        1.0, "Higher is bolder; 0 always takes the likeliest token", "", "0..5"
+    temperature: float = option(1.0, "Higher is bolder; 0 takes the likeliest token", "", "0..5")
+    top_p: float = option(
+        0.0, "Keep the likeliest tokens up to this share; 0 chooses by the base's size", "", "0..1"
     )
-    top_p: float = option(0.9, "Keep the likeliest tokens up to this share", "", "0.0001..1")
     min_p: float = option(
         0.0, "Drop tokens this much rarer than the likeliest: tamer, and less like you", "", "0..1"
     )
     dry_multiplier: float = option(
-        0.8,
-        "Strength of the guard against loops (DRY); 0 is off, and lets figures run on too",
-        "",
-        "0..10",
+        0.8, "Strength of the guard against loops (DRY); 0 lets figures run on too", "", "0..10"
     )
     dry_base: float = option(
         1.75, "How fast that guard grows with the length of what is repeated", "", "1..4"
@@ -60,6 +58,10 @@ class Sampling:
     )
     guard: bool = option(True, "Never complete a run of 10 words that is in the vault")
     heal: bool = option(True, "Let the model choose the token that the cursor cut (token healing)")
+
+    def on(self, parameters: int) -> Sampling:
+        """As a base of so many parameters writes: rarer words of a small one make no sense."""
+        return replace(self, top_p=self.top_p or (0.9 if parameters < _SMALL else 0.95))
 
 
 @dataclass(frozen=True)

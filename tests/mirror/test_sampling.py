@@ -61,6 +61,13 @@ def test_the_nucleus_is_the_smallest_however_many_tokens_it_needs(
     assert set(kept) >= set(by_size[: count - 1])
 
 
+def test_who_chooses_no_nucleus_gets_that_of_the_base_s_size() -> None:
+    small, large = 12_000_000, 135_000_000
+    assert (Sampling().on(small).top_p, Sampling().on(large).top_p) == (0.9, 0.95)
+    chosen = Sampling(top_p=0.5)
+    assert chosen.on(small) == chosen.on(large) == chosen
+
+
 def test_what_is_barred_is_never_drawn() -> None:
     logits = LOGITS.copy()
     logits[:3] = -np.inf

@@ -42,7 +42,7 @@ def test_the_job_holds_held_out_and_learned_pages_apart_in_a_private_file(
     job = process.jobs[0]
     assert process.modes == [(0o600, 0o700)]
     writing = job["mirror"]
-    assert (writing["temperature"], writing["top_p"], writing["tag_strength"]) == (1.0, 0.9, 1.0)
+    assert (writing["temperature"], writing["top_p"], writing["tag_strength"]) == (1.0, 0.0, 1.0)
     assert writing["dtype"] == "auto"
     held, own = ({i["id"] for i in job[key]} for key in ("held_out", "learned"))
     assert held and own and not held & own

@@ -203,7 +203,8 @@ async def test_the_queue_is_bounded(api: Api) -> None:
         ({"max_tokens": True}, "max_tokens"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
         ({"n": 0}, "n"),
         ({"n": 17}, "n"),
         ({"n": 1.5}, "n"),
@@ -330,7 +331,7 @@ async def test_missing_values_come_from_the_vault_s_settings(api: Api) -> None:
         0.25,
         False,
     )
-    assert (prompt.sampling.top_p, prompt.sampling.min_p) == (0.9, 0.0)
+    assert (prompt.sampling.top_p, prompt.sampling.min_p) == (0.0, 0.0)
     assert prompt.length == "paragraph" and prompt.max_tokens > 16, "OpenAI's 16 is not ours"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ def other(name: str) -> Any:
 
 
 def test_the_page_of_options_is_the_options() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "options.md").read_text(encoding="utf-8")
     assert text == _page(Settings()), "run scripts/options"
+    assert runpy.run_path(str(root / "scripts" / "options"))["_page"] is _page
 
 
 @pytest.mark.parametrize("name", SAMPLING)

@@ -6,7 +6,6 @@ several threads takes turns.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -79,7 +78,8 @@ class Engine:
         device = choose_device(self.settings.device)
         self._stamps = stamps(base)
         files = Checkpoint(base)
-        dtype = choose_dtype(self.settings.dtype, device, _count_parameters(files))
+        self._parameters = files.parameters
+        dtype = choose_dtype(self.settings.dtype, device, self._parameters)
         files.close()
         read = self.commons.vocabulary if self.commons else Vocabulary.load
         vocabulary = read(base)
@@ -278,6 +278,7 @@ class Engine:
         stems: question.Stems | None = None,
     ) -> Sequences:
         """Prefill the prompt, or that of `stems`, and stand ready to write."""
+        prompt = replace(prompt, sampling=prompt.sampling.on(self._parameters))
         gen_id = self.generation(prompt.model)
         every = self._asks_every(gen_id, prompt)
         voice = VoiceParts(
@@ -363,11 +364,6 @@ class Engine:
 def _candidate(answer: Answer) -> question.ScoredText:
     nats = answer.sampler.log_chance / max(1, len(answer.tail))
     return question.ScoredText(answer.wording.text, answer.finish == "stop", nats)
-
-
-def _count_parameters(files: Checkpoint) -> int:
-    """Numbers in the checkpoint."""
-    return sum(math.prod(files.shape(name)) for name in files.names)
 
 
 def _attempt(prompt: Prompt, number: int) -> Prompt:

@@ -30,6 +30,7 @@ from vaultgpt.mirror.openai_client import EngineAway, Fields, OpenAIClient
 from vaultgpt.mirror.prompting import LONGEST, budget, check_alternatives, conditioned
 from vaultgpt.mirror.remote_text import Asking, RemoteText
 from vaultgpt.mirror.vocabulary import Vocabulary
+from vaultgpt.mirror.weights import Checkpoint
 from vaultgpt.mirror.wording import Wording
 from vaultgpt.settings import Mirror
 from vaultgpt.vault.entry import names_verse
@@ -70,8 +71,11 @@ class RemoteEngine:
         self._folders: dict[str, Path] = {}
 
     def load(self, base: Path) -> None:
-        """Take `base`, of which only the tokenizer is read. BaseModelError."""
+        """Take `base`, of which only the tokenizer and the size are read. BaseModelError."""
         self._base, self.vocabulary = base, Vocabulary.load(base)
+        files = Checkpoint(base)
+        self._parameters = files.parameters
+        files.close()
 
     def activate(
         self,
@@ -229,7 +233,7 @@ class RemoteEngine:
         room, most = budget(serving.told.context or LONGEST, prompt.max_tokens)
         top, _, text = conditioned(self.vocabulary, prompt, room)
         kept = _OMITTED.join(outside(text, secret_ranges(text)))
-        sampling = prompt.sampling
+        sampling = prompt.sampling.on(self._parameters)
         drawn: Fields = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,

@@ -6,6 +6,7 @@ base. Knows nothing about the shapes of any family.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,11 @@ class Checkpoint:
         if path not in self._open:
             self._open[path] = safe_open(path, "pt")
         return tuple(self._open[path].get_slice(name).get_shape())
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(math.prod(self.shape(name)) for name in self.names)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -276,7 +276,7 @@ def _write_mlx(folder: Path, source: Path, base: Base) -> None:
 
 def _modelfile(base: Base, state: VaultState) -> str:
     """Ollama's recipe: our sampling, and none of what Ollama would add of its own."""
-    drawn = load_settings(state.config).mirror.sampling()
+    drawn = load_settings(state.config).mirror.sampling().on(base.parameters)
     values = {
         "temperature": drawn.temperature,
         "top_p": drawn.top_p,
