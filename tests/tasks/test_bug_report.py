@@ -120,3 +120,9 @@ def test_a_part_that_cannot_be_had_is_told_by_its_kind(state: VaultState, tmp_pa
     _, told = report(state, tmp_path)
     assert told["vault"]["settings"]["failed"] == "StateError"
     assert told["vault"]["ledger"]["rounds"]
+
+
+def test_a_count_that_was_damaged_by_hand_costs_no_part(state: VaultState, tmp_path: Path) -> None:
+    with Ledger.open(state) as ledger:
+        ledger.set_meta("memory_repaired", "x")
+    assert report(state, tmp_path)[1]["vault"]["ledger"]["repaired"] == 0

@@ -195,6 +195,10 @@ class Ledger:
         """A value kept under a name; None when there is none."""
         return self._db.meta(key)
 
+    def count(self, key: str) -> int:
+        """A whole number that is kept under a name; 0 where there is none."""
+        return self._db.count(key)
+
     def set_meta(self, key: str, value: str | None) -> None:
         """Keep a value under a name; None removes it."""
         self._db.set_meta(key, value)

@@ -160,7 +160,7 @@ def _ledger(state: VaultState) -> _Part:
         return {
             "active": ledger.generations.active(),
             "paused": ledger.paused() is not None,
-            "repaired": int(ledger.meta("memory_repaired") or 0),
+            "repaired": ledger.count("memory_repaired"),
             "brought_over": ledger.meta("brought_over") is not None,
             "quarantined": len(ledger.notes.quarantined()),
             "generations": [_generation(row) for row in generations],

@@ -68,11 +68,12 @@ class Device:
     def side_by_side(self, work: Callable[[_T], _R], parts: Sequence[_T]) -> list[_R]:
         """`work` of all parts at the same time, each with its share of the threads.
 
-        oneDNN leaves many a product of a small model to one thread, and Python is one: SmolLM2-135M
-        learns 450 tokens/s on two cores one pass after the other, and 670 two at a time.
+        oneDNN leaves many a product of a small model to one thread, and Python is one. SmolLM2 in
+        steps of 512 tokens, one pass and two at a time, by turns: Emily Dickinson's poems 405 and
+        520 tokens/s, the example vault 385 and 418.
         """
-        if len(parts) == 1:
-            return [work(parts[0])]
+        if len(parts) < 2:
+            return list(map(work, parts))
         each = max(1, self.threads // len(parts))
         torch.set_num_threads(each)  # a number that MKL has for all
         try:

@@ -33,7 +33,7 @@ from vaultgpt.training.distributed import ALONE, Together
 from vaultgpt.training.evaluate import LN2, Segment, score
 from vaultgpt.training.learner import Learner
 from vaultgpt.training.lora import Adapter
-from vaultgpt.training.loss import Batch, make_batch, total_nats
+from vaultgpt.training.loss import Batch, make_batch, plan_passes, total_nats
 from vaultgpt.training.streams import Mixture
 
 # Between two checkpoints; further apart where writing one takes over a hundredth of that: pebble's
@@ -46,7 +46,6 @@ _WORSE = 0.005
 _CALIBRATION_STEPS = 3  # before a budget sets the number of steps
 _SLACK = 0.97  # of the remaining time is planned for
 _ROWS = 1024  # tokens at once, at most: more gain little and are kept until their backward pass
-_SIDES = 2  # passes at the same time on a CPU, which share these
 # Bytes kept for the backward pass by one token and layer, in multiples of the hidden size: about
 # 20 tensors of hidden width and 3 of the feed-forward's, 4 bytes each, rounded up.
 _PER_LAYER = 160
@@ -204,11 +203,7 @@ class Loop:
         base = self.learner.base
         count = max(1, sum(int(b.loss_mask[1:].sum()) for b in blocks))
         blocks = self.together.mine(sorted(blocks, key=lambda b: -len(b.token_ids)))
-        sides = self._sides(max((len(b.token_ids) for b in blocks), default=1))
-        batches = [
-            make_batch(base, [(b.token_ids, b.position_ids, b.loss_mask) for b in part])
-            for part in self._parts(blocks, self.progress.micro_tokens // sides)
-        ]
+        sides = plan_passes(base, blocks, self.progress.micro_tokens)
         parameters = list(self.learner.parameters.values())
 
         def passes(which: Sequence[Batch]) -> tuple[float, list[Tensor]]:
@@ -220,37 +215,20 @@ class Loop:
                 added = [a.add_(b) for a, b in zip(added, slopes, strict=True)] if added else slopes
             return total, added
 
-        found = base.device.side_by_side(passes, [batches[i::sides] for i in range(sides)])
+        found = base.device.side_by_side(passes, sides)
         found += [
             _slopes(base, self._nothing(), 0.0, parameters)
-            for _ in range(self.together.idle(len(batches)))
+            for _ in range(self.together.idle(sum(map(len, sides))))
         ]
         for at, parameter in enumerate(parameters):
             slopes = [each[at] for _, each in found if each]
             parameter.grad = reduce(torch.add, slopes) if slopes else None
         return sum(nats for nats, _ in found) / count
 
-    def _sides(self, longest: int) -> int:
-        """Passes at a time: two on a CPU with two threads, where two of the longest row fit."""
-        base = self.learner.base
-        if base.written is None:
-            return 1
-        return max(1, min(_SIDES, base.device.threads, self.progress.micro_tokens // longest))
-
     def _nothing(self) -> Batch:
         """Two tokens, passed through a shared base for the others' sake."""
         ids = np.full(2, self.learner.base.encoder.end, np.int32)
         return make_batch(self.learner.base, [(ids, np.arange(2, dtype=np.int32), ids == ids)])
-
-    def _parts(self, blocks: list[Block], most: int) -> list[list[Block]]:
-        """Blocks, long ones first, put together, at most so many tokens with padding (or one)."""
-        parts: list[list[Block]] = []
-        for block in blocks:
-            if parts and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= most:
-                parts[-1].append(block)
-            else:
-                parts.append([block])
-        return parts
 
     def _shrink(self, longest: int) -> None:
         """Out of memory: half as many tokens at once, then the CPU, then give up."""

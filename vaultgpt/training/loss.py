@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaultgpt.corpus.documents import Block
 from vaultgpt.training.base_model import BaseModel
 
 _CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
@@ -25,7 +27,10 @@ _EXACT = 4
 _FEWEST = 64  # rows of a chunk that is only scored: fewer make slow products of a large vocabulary
 _STEP = 16  # chunks have a multiple of so many rows, for oneDNN: see training/written.py
 _IGNORE = -100
+_SIDES, _EVEN = 2, 0.8  # passes at a time on a CPU; the most of a step's tokens that one has
 _LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
+
+_Row = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]  # ids, positions, mask [T]
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,7 @@ class Batch:
     targets: Tensor  # the next token where it carries loss, else _IGNORE
 
 
-def make_batch(
-    base: BaseModel, rows: Sequence[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]]
-) -> Batch:
+def make_batch(base: BaseModel, rows: Sequence[_Row]) -> Batch:
     """From (token ids, position ids, loss mask), each [T]; padding is a document of its own."""
     length = max(len(ids) for ids, _, _ in rows)
     ids = np.full((len(rows), length), base.encoder.end, np.int64)
@@ -57,6 +60,70 @@ def make_batch(
         torch.from_numpy(positions).to(where) if base.packs else None,
         torch.from_numpy(targets).to(where),
     )
+
+
+def plan_passes(base: BaseModel, blocks: Sequence[Block], most: int) -> list[list[Batch]]:
+    """The passes of a step: those of each list one after the other, the lists at a time.
+
+    Whole documents, as evenly as they come; one list where one would have nearly all. Together at
+    most so many tokens at a time, or one document each. Without blocks of our own: `blocks`, long
+    ones first, with padding.
+    """
+    if base.written is None:
+        return [[make_batch(base, list(map(_row, part))) for part in _parts(blocks, most)]]
+    documents = sorted((d for b in blocks for d in _documents(b)), key=lambda d: -len(d[0]))
+    whole = _tokens(documents)
+    sides: list[list[_Row]] = [[] for _ in range(min(_SIDES, base.device.threads))]
+    for document in documents:
+        min(sides, key=_tokens).append(document)
+    if max(map(_tokens, sides)) > _EVEN * whole:
+        sides = [documents]
+    passes = max(1, -(-whole // most))  # of each list
+    return [
+        [make_batch(base, [row]) for row in _packed(side, -(-_tokens(side) // passes))]
+        for side in sides
+        if side
+    ]
+
+
+def _row(block: Block) -> _Row:
+    return block.token_ids, block.position_ids, block.loss_mask
+
+
+def _documents(block: Block) -> list[_Row]:
+    """Each begins at position 0."""
+    ids, positions, mask = _row(block)
+    starts = [*np.flatnonzero(positions == 0).tolist(), len(ids)]
+    return [(ids[a:b], positions[a:b], mask[a:b]) for a, b in pairwise(starts)]
+
+
+def _tokens(documents: Sequence[_Row]) -> int:
+    return sum(len(ids) for ids, _, _ in documents)
+
+
+def _packed(documents: Sequence[_Row], most: int) -> list[_Row]:
+    """Rows of whole documents with at most so many tokens (or of one), in their order."""
+    rows: list[list[_Row]] = []
+    size = most
+    for document in documents:
+        size += len(document[0])
+        if size > most:
+            rows.append([])
+            size = len(document[0])
+        rows[-1].append(document)
+    joined = [tuple(map(np.concatenate, zip(*row, strict=True))) for row in rows]
+    return [(ids, positions, mask) for ids, positions, mask in joined]
+
+
+def _parts(blocks: Sequence[Block], most: int) -> list[list[Block]]:
+    """Blocks, long ones first, put together, at most so many tokens with padding (or one)."""
+    parts: list[list[Block]] = []
+    for block in blocks:
+        if parts and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= most:
+            parts[-1].append(block)
+        else:
+            parts.append([block])
+    return parts
 
 
 def total_nats(base: BaseModel, batch: Batch) -> Tensor:
