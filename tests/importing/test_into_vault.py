@@ -156,10 +156,12 @@ def test_two_folders_of_like_names_are_two(vault: Path, tmp_path: Path) -> None:
     assert len(list((vault / "In").iterdir())) == 2
 
 
-# The command on a disk that takes its time, so that it is told in the midst of a note.
+# The command on a disk that takes its time, so that it is told in the midst of a note. A shell's
+# background job ignores Ctrl-C, and these tests may run in one.
 SLOWLY = """
-import os, time
+import os, signal, time
 from vaultgpt.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sync = os.fsync
 os.fsync = lambda fd: (time.sleep(0.02), sync(fd))
 main()
