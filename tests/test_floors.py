@@ -55,7 +55,7 @@ FIELD_TYPES = {"vaultgpt.vault.entry.Span"}
 BOUNDS = {
     "rooms": 25,
     "files": 229,
-    "lines_a_file": 202,
+    "lines_a_file": 201,
     "public_names": 1073,
     "names_a_thousand_lines": 23.5,
     "shared_names": 502,

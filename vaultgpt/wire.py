@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_FRAME_BYTES = 64 << 20
 _HEAD_BYTES = 4
-_SMALL = 50_000_000  # parameters
+SMALL_BASE = 50_000_000  # parameters; a larger one learns by another recipe, and draws from more
 Length = Literal["clause", "sentence", "paragraph", "page", "tokens"]
 Finish = Literal["stop", "length", "cancelled"]
 
@@ -61,7 +61,7 @@ class Sampling:
 
     def on(self, parameters: int) -> Sampling:
         """As a base of so many parameters writes: rarer words of a small one make no sense."""
-        return replace(self, top_p=self.top_p or (0.9 if parameters < _SMALL else 0.95))
+        return replace(self, top_p=self.top_p or (0.9 if parameters < SMALL_BASE else 0.95))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ TOKENS_PER_WORD_SMALL, _TOKENS_PER_WORD = 1.6, 1.45
 _SMALL_VOCAB = 20_000
 _FOREIGN = 1.6
 _HELD_OUT_SHARE, _HELD_OUT_MOST_WORDS, _HELD_OUT_LEAST_TOKENS = 0.05, 50_000, 24 * 256
-SMALL_BASE = 50_000_000  # parameters; larger bases learn by another recipe (training/choose.py)
 # Passes of a fresh round: after one, two and three pebble had 1.503, 1.494 and 1.505 bits per byte
 # (10,000 words), SmolLM2-135M 1.259, 1.229 and 1.244 (the example vault), on Emily Dickinson 1.525,
 # 1.516 and 1.543, Gemma 3 270M 13.7, 15.2 and 13.2 % fewer than its base.

@@ -217,6 +217,5 @@ def measure(text: str) -> Habits:
     went = sum(circles.add(w.norm) for w in words)
     went += sum(looped(text[w.start : w.end]) is not None for w in words)
     asked = len(_ASKS.findall(text))
-    scripts = tuple(sorted(_scripts_of(text)))
-    found = (len(figures(text)), len(strays(text)), went, len(marks(text)), asked)
-    return Habits(len(words), *found, scripts)
+    counts = (len(words), len(figures(text)), len(strays(text)), went, len(marks(text)), asked)
+    return Habits(*counts, tuple(sorted(_scripts_of(text))))

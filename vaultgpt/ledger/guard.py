@@ -26,9 +26,7 @@ class Guard:
 
     def __init__(self, db: Database, folder: Path) -> None:
         self._db, self._folder = db, folder
-        self._sound: dict[
-            str, tuple[int, ...]
-        ] = {}  # segments that were read and are what they should
+        self._sound: dict[str, tuple[int, int, int]] = {}  # segments that were read -> their stamps
 
     def add(self, runs: Hashes) -> None:
         """Put runs into the index, inside `write`; it is mended first where a file is missing."""
@@ -61,13 +59,11 @@ class Guard:
         """Nothing is missing or damaged. A segment never changes, so it is read once: 75 MB take
         0.15 s, and whoever swaps a voice waits for that."""
         try:
-            found = {name: (self._folder / name).stat() for name in index.names()}
-            stamps: dict[str, tuple[int, ...]] = {
-                n: (s.st_mtime_ns, s.st_ctime_ns, s.st_size) for n, s in found.items()
-            }
-            for name, stamp in stamps.items():
-                if self._sound.get(name) != stamp and not index.sound(name):
-                    return False
+            found = [(name, (self._folder / name).stat()) for name in index.names()]
+            stamps = {n: (s.st_mtime_ns, s.st_ctime_ns, s.st_size) for n, s in found}
+            anew = [name for name in stamps if self._sound.get(name) != stamps[name]]
+            if not all(map(index.sound, anew)):
+                return False
         except FileNotFoundError:  # a writer merges segments
             return False
         self._sound = stamps

@@ -16,6 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
+from vaultgpt.corpus.habits import Habits
 from vaultgpt.corpus.lines import Lines, habits, of_generation, usual
 from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.generation_folders import with_folder
@@ -68,8 +69,7 @@ class Engine:
         self._folders: dict[str, Path] = {}
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._lines: dict[str, dict[str, Lines]] = {}  # generation -> tag -> its lines
-        self._strange: dict[tuple[str, ...], list[int]] = {}  # the author's scripts -> other tokens
-        self._barred: Logits | None = None
+        self._barred: dict[tuple[str, ...] | None, Logits] = {}  # by the author's scripts
 
     # Models -----------------------------------------------------------------------------------
 
@@ -91,28 +91,21 @@ class Engine:
         self._base, self.device, self._dtype, self.vocabulary = base, device, dtype, vocabulary
         self._sample = [vocabulary.start, *vocabulary.encode(_SAMPLE)[:_SAMPLE_TOKENS]]
         self.active = _BASE
-        self._barred = None
+        self._barred.clear()
         self._breaks = Breaks(vocabulary.written, vocabulary.blanks)
         self._lines.clear()
-        self._strange.clear()
 
-    def _writable(self, size: int, foreign: Sequence[int] = ()) -> Logits:
-        """[vocab] -inf for ids that neither write what training saw nor end the text, else 0."""
-        if foreign:
-            barred = self._writable(size).copy()
-            barred[np.array(foreign)] = -np.inf
-            return barred
-        if self._barred is not None:
-            return self._barred
-        written = self.vocabulary.written
-        barred = np.full(size, -np.inf, dtype=np.float32)
-        barred[
-            [i for i in range(min(size, len(written))) if written[i] or i in self.vocabulary.ends]
-        ] = 0.0
-        unseen = (*self.vocabulary.blanks, *self.vocabulary.html)
-        barred[[i for i in unseen if i < size]] = -np.inf
-        self._barred = barred
-        return barred
+    def _writable(self, size: int, author: Habits | None = None) -> Logits:
+        """[vocab] -inf for ids that neither write what training saw nor end the text, nor are of a
+        script that `author` does not write in, else 0."""
+        scripts = author.scripts if author else None
+        if scripts not in self._barred:
+            words = self.vocabulary
+            may = {i for i, written in enumerate(words.written) if written} | words.ends
+            may -= {*words.blanks, *words.html, *self._foreign(author)}
+            barred = self._barred[scripts] = np.full(size, -np.inf, dtype=np.float32)
+            barred[[i for i in may if i < size]] = 0.0
+        return self._barred[scripts]
 
     def activate(
         self,
@@ -192,7 +185,7 @@ class Engine:
                     self._sample,
                     self.commons if shares else None,
                     self._other_voice(),
-                    self._foreign(gen_id),
+                    self._foreign(self._author(gen_id)),
                 )
             # A base that others write on too may have them already, by their settings.
             if isinstance(model, LeanModel) and model.graphs is None and self.settings.cuda_graphs:
@@ -213,22 +206,13 @@ class Engine:
             self._lines[gen_id] = of_generation(folder) if folder else {}
         return self._lines[gen_id]
 
-    def _foreign(self, gen_id: str) -> Sequence[int]:
-        """The tokens of scripts that the author does not write in; none where that is unknown."""
-        author = habits((), self._lines_of(gen_id))
-        if author is None or author.scripts is None:
-            return ()
-        if author.scripts not in self._strange:
-            size = self.vocabulary.size
-            found = [i for i in self.vocabulary.foreign(author) if i < size]
-            self._strange[author.scripts] = found
-        return self._strange[author.scripts]
+    def _author(self, gen_id: str) -> Habits | None:
+        """How the author writes whom the generation learned; None for the base."""
+        return habits((), self._lines_of(gen_id))
 
-    def _asks_every(self, gen_id: str, prompt: Prompt) -> bool:
-        """Whether the prompt itself is in a script that the author does not write in."""
-        author = habits((), self._lines_of(gen_id))
-        said = "".join((prompt.text, prompt.suffix, prompt.title or ""))
-        return author is None or author.foreign(said)
+    def _foreign(self, author: Habits | None) -> Sequence[int]:
+        """The tokens of scripts that they do not write in; none where that is unknown."""
+        return self.vocabulary.foreign(author) if author else ()
 
     def _trim(self, wanted: str) -> None:
         for gen_id in list(self._models):
@@ -280,12 +264,13 @@ class Engine:
         """Prefill the prompt, or that of `stems`, and stand ready to write."""
         prompt = replace(prompt, sampling=prompt.sampling.on(self._parameters))
         gen_id = self.generation(prompt.model)
-        every = self._asks_every(gen_id, prompt)
+        author = self._author(gen_id)
+        every = author is None or author.foreign(prompt.text + prompt.suffix + (prompt.title or ""))
         voice = VoiceParts(
             gen_id,
             self.vocabulary,
             self._breaks,
-            self._writable(self._model(gen_id).vocab, () if every else self._foreign(gen_id)),
+            self._writable(self._model(gen_id).vocab, None if every else author),
             every,
             self.runs,
             usual(prompt.tags, self._lines_of(gen_id)),

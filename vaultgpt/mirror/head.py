@@ -33,7 +33,7 @@ class Head:
             self._product = make(weight)
             return
         apart = torch.zeros(len(weight), dtype=torch.bool)
-        apart[torch.tensor(seldom)] = True
+        apart[[i for i in seldom if i < len(weight)]] = True
         self._usual, self._seldom = (each.nonzero()[:, 0] for each in (~apart, apart))
         self._product, self._rest = (make(weight[ids]) for ids in (self._usual, self._seldom))
         self._vocab = len(weight)

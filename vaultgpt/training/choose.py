@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaultgpt.bases.estimate import FRESH_PASSES, SMALL_BASE
+from vaultgpt.bases.estimate import FRESH_PASSES
 from vaultgpt.settings import Training
+from vaultgpt.wire import SMALL_BASE
 
 # Steps of a round, at least. 25,000 words of Thoreau on pebble, 3 passes: held-out 1.722 with 100
 # steps of 1,094 tokens and 1.712 with 54 of 2,048.

@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 
 from vaultgpt.arithmetic import Dtype, choose_device, choose_dtype
-from vaultgpt.bases.estimate import SMALL_BASE
 from vaultgpt.corpus.words import split_words
 from vaultgpt.errors import Unavailable
 from vaultgpt.files import read_json, write_json
@@ -50,7 +49,7 @@ from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import Adapter, load_adapter, merged
 from vaultgpt.training.round import Item, Job, SegmentScores
 from vaultgpt.training.streams import read_general
-from vaultgpt.wire import ForetoldRow
+from vaultgpt.wire import SMALL_BASE, ForetoldRow
 
 # Of plain English: 10,000 tokens, and in a budgeted first round on a large base 3,000 at most.
 _GENERAL_SEGMENTS, _BRIEF_SEGMENTS = 40, 12
