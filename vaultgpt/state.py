@@ -12,12 +12,12 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaultgpt.errors import NotFound, StateError, VaultError
+from vaultgpt.errors import NotFound, StateError, Unavailable, VaultError
 from vaultgpt.files import (
     MAKING_S,
     PRIVATE_DIR,
@@ -122,6 +122,15 @@ class VaultState:
     @property
     def token_path(self) -> Path:
         return self.folder / "token"
+
+    def gone(self) -> Unavailable | None:
+        """What to say where the folder is not in its place; None where it is."""
+        if self.folder.is_dir():
+            return None
+        return Unavailable(
+            f"The state folder {self.folder} is gone, or its disk is not mounted.",
+            f"Bring it back, or begin with an empty one: `vaultgpt init {self.vault} --new`.",
+        )
 
     def secret(self) -> bytes:
         """32 random bytes that key every hash of the author's text; made on first use.
@@ -271,25 +280,17 @@ def create_state(vault: Path, adopt: Path | None = None) -> VaultState:
         make_private_dir(vaults[real])
         _save_vaults(root, vaults)
     state = _checked(VaultState(real, vaults[real]))
-    for folder in (
-        state.folder,
-        state.generations,
-        state.staging,
-        state.logs,
-        state.runs,
-        state.bases,
-    ):
+    for folder in (state.generations, state.staging, state.logs, state.runs, state.bases):
         make_private_dir(folder)
     return state
 
 
 def _checked(state: VaultState) -> VaultState:
     """The state, private and saying whose it is. StateError where it lies in the vault or is
-    another user's."""
-    if not state.folder.exists():
-        return state
-    places = [state.folder, *(p for p in state.folder.iterdir() if p.is_symlink())]
-    for place in places:
+    another user's, Unavailable where it is gone."""
+    if (gone := state.gone()) is not None:
+        raise gone
+    for place in (state.folder, *(p for p in state.folder.iterdir() if p.is_symlink())):
         _check_outside(Path(os.path.realpath(place)), state.vault)
     status = state.folder.stat()
     if os.name == "posix" and status.st_uid != os.geteuid():
@@ -298,21 +299,17 @@ def _checked(state: VaultState) -> VaultState:
             "Run vaultgpt as that user, or give the folder back to yours (chown -R).",
         )
     if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:  # a backup loosened it
-        _tighten(state.folder)
+        try:
+            state.folder.chmod(PRIVATE_DIR)
+        except OSError as error:
+            raise StateError(
+                f"{state.folder} is open to others and can't be closed ({type(error).__name__}).",
+                "Move the state to a file system with permissions: set VAULTGPT_HOME.",
+            ) from None
     if not (state.folder / _WHOSE).exists():
         with contextlib.suppress(OSError):  # a full disk is no reason to stop here
             write_json(state.folder / _WHOSE, {"vault": str(state.vault)})
     return state
-
-
-def _tighten(folder: Path) -> None:
-    try:
-        folder.chmod(PRIVATE_DIR)
-    except OSError as error:
-        raise StateError(
-            f"{folder} is open to others and can't be closed ({type(error).__name__}).",
-            "Move the state to a file system with permissions: set VAULTGPT_HOME.",
-        ) from None
 
 
 def _check_outside(place: Path, vault: Path) -> None:
@@ -349,20 +346,24 @@ def find_state(
 ) -> VaultState:
     """The state of the vault given, of the one around `cwd`, or of the only one known.
 
-    `gone_too`: one whose folder is gone is found by its recorded path. NotFound with the mend when
-    none or several could be meant."""
+    `gone_too`: one whose folder is gone is found by its recorded path, and one whose state is. Else
+    VaultError, Unavailable; NotFound with the mend when none or several could be meant."""
     vaults = known_vaults()
-    if given is not None:
-        return _given(given, vaults, gone_too)
+    vault = _meant(vaults, cwd) if given is None else _given(given, vaults, gone_too)
+    state = VaultState(vault, vaults[vault])
+    return state if gone_too and state.gone() else _checked(state)
+
+
+def _meant(vaults: Collection[Path], cwd: Path | None) -> Path:
+    """The vault around `cwd`, or the only one that is there."""
     with contextlib.suppress(FileNotFoundError):  # the current folder is gone
         here = Path(os.path.realpath(cwd or Path.cwd()))
         for place in (here, *here.parents):
             if place in vaults:
-                return _checked(VaultState(place, vaults[place]))
-    alive = {v: f for v, f in vaults.items() if os.path.isdir(v)}
+                return place
+    alive = [vault for vault in vaults if os.path.isdir(vault)]
     if len(alive) == 1:
-        ((vault, folder),) = alive.items()
-        return _checked(VaultState(vault, folder))
+        return alive[0]
     if alive:
         raise NotFound(
             f"Several vaults are set up: {_listed(alive)}.",
@@ -376,11 +377,11 @@ def find_state(
     raise NotFound("No vault is set up yet.", "Run `vaultgpt init VAULT`.")
 
 
-def _given(given: Path, vaults: dict[Path, Path], gone_too: bool) -> VaultState:
+def _given(given: Path, vaults: Collection[Path], gone_too: bool) -> Path:
     recorded = Path(os.path.abspath(given.expanduser()))
     if recorded in vaults and not os.path.exists(recorded):
         if gone_too:
-            return VaultState(recorded, vaults[recorded])
+            return recorded
         raise VaultError(
             f"The vault's folder {recorded} is gone, or its drive does not answer.",
             f"If it moved: `vaultgpt init NEW --adopt {recorded}`; to erase what was learned: "
@@ -389,7 +390,7 @@ def _given(given: Path, vaults: dict[Path, Path], gone_too: bool) -> VaultState:
     real = real_vault(given)
     for place in (real, *real.parents):
         if place in vaults:
-            return _checked(VaultState(place, vaults[place]))
+            return place
     raise NotFound(f"{given} is not set up yet.", f"Run `vaultgpt init {given}`.")
 
 

@@ -75,9 +75,9 @@ def test_serve_says_where_it_listens_and_stops_cleanly_on_the_first_signal(
 def test_a_state_folder_that_goes_is_not_made_anew_and_is_used_when_it_is_back(
     state: VaultState,
 ) -> None:
-    """1. Its disk is unmounted under a daemon. 2. A round is asked for. 3. It is mounted again.
-
-    Result: nothing is written in its place, the token counts on, and a round is looked for.
+    """1. Its disk is unmounted under a daemon. 2. A round, its state and a text are asked for. 3. It
+    is mounted again. Result: nothing is written in its place and a 503 says where it should be; the
+    token counts on, and a round is looked for.
     """
     save_option(state.config, "training.pause", True)
     with Serving(state) as daemon:
@@ -87,6 +87,10 @@ def test_a_state_folder_that_goes_is_not_made_anew_and_is_used_when_it_is_back(
         with contextlib.suppress(VaultGPTError):
             daemon.client.post("/v1/train", {})
         assert daemon.client.get("/openapi.json")["paths"]
+        for ask in (daemon.status, lambda: daemon.ask(prompt="It rained", max_tokens=3)):
+            with pytest.raises(VaultGPTError, match=f"state folder {state.folder} is gone") as told:
+                ask()
+            assert told.value.http_status == 503 and "vaultgpt init" in str(told.value)
         assert not state.folder.exists()
         away.rename(state.folder)
         assert daemon.status()["notes"]

@@ -53,6 +53,9 @@ class FakeService:
     def phone_token(self) -> str:
         return PHONE_TOKEN
 
+    def gone(self) -> None:
+        return None
+
     def touch(self) -> None:
         self.touched += 1
 

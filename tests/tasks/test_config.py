@@ -135,3 +135,29 @@ def test_doctor_names_a_key_that_means_nothing(state: VaultState) -> None:
     state.config.write_text("[rule]\nexclude = ['Work/']\n", encoding="utf-8")
     found = next(f for f in check_vault(state) if f.name == "settings")
     assert not found.ok and "rules.exclude" in found.message and str(state.config) in found.mend
+
+
+def test_a_state_folder_that_is_gone_is_told_and_begun_anew_only_when_asked(
+    state: VaultState,
+) -> None:
+    """1. The state folder is moved away. 2. Commands, and init. Result: each says where it should
+    be; nothing is made there but by --new. 3. config, before anything was set, does not say that
+    something is stored.
+    """
+    vault = str(state.vault)
+    state.folder.rename(state.folder.with_name("away"))
+    for line in (["status"], ["config"], ["init"], ["doctor"], ["serve"], ["train", "--json"]):
+        done = CliRunner().invoke(app, [*line, vault])
+        said = done.output.replace("\n", " ")
+        assert done.exit_code == 1 and f"state folder {state.folder} is gone" in said, line
+        assert f"vaultgpt init {vault} --new" in said, line
+    assert not state.folder.exists()
+    assert (
+        CliRunner().invoke(app, ["init", "--new", "--no-base", "--no-plugin", vault]).exit_code == 0
+    )
+    shown = CliRunner().invoke(app, ["config", vault, "base"]).output
+    assert "Nothing is set yet" in shown and str(state.config) in shown
+    CliRunner().invoke(app, ["config", vault, "mirror.top_p", "0.9"])
+    assert f"Stored in {state.config}" in CliRunner().invoke(app, ["config", vault]).output
+    state.folder.rename(state.folder.with_name("gone"))
+    assert CliRunner().invoke(app, ["remove", "--yes", vault]).exit_code == 0

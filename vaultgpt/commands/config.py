@@ -73,7 +73,10 @@ def config(
             [_cells(o) for o in options],
             [o.value != o.default for o in options],
         )
-        out.print(f"Stored in {state.config}", style="dim", markup=False)
+        stored = (
+            "Stored in" if state.config.exists() else "Nothing is set yet; it will be stored in"
+        )
+        out.print(f"{stored} {state.config}", style="dim", markup=False)
 
 
 def _cells(o: Option) -> tuple[str, str, str, str]:

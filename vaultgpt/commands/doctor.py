@@ -16,7 +16,7 @@ from vaultgpt.commands.common import (
     out,
     print_json,
 )
-from vaultgpt.errors import NotFound
+from vaultgpt.errors import NotFound, Unavailable
 from vaultgpt.state import known_vaults
 from vaultgpt.tasks.bug_report import write_report
 from vaultgpt.tasks.doctor import Finding, check_machine, check_places, check_vault
@@ -42,6 +42,8 @@ def doctor(
             findings.append(Finding("vault", False, error.message, error.mend))
         else:
             every = True
+    except Unavailable as error:
+        findings.append(Finding("state", False, error.message, error.mend))
     findings += check_places(every)
     healthy = all(f.ok for f in findings)
     written = write_report(state, findings, Path.cwd()) if report else None

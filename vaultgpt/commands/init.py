@@ -26,7 +26,7 @@ from vaultgpt.commands.common import (
 from vaultgpt.commands.train import round_sentences
 from vaultgpt.errors import Conflict, UsageError, VaultGPTError
 from vaultgpt.settings import load_settings, save_option
-from vaultgpt.state import VaultState, create_state, real_vault
+from vaultgpt.state import VaultState, create_state, known_vaults, real_vault
 from vaultgpt.tasks.init import findings, offered
 from vaultgpt.tasks.plugin import bundled, install_plugin
 from vaultgpt.tasks.scan import scanned
@@ -61,7 +61,10 @@ def init(
         ),
     ] = None,
     anew: Annotated[
-        bool, typer.Option("--new", help="Begin anew, though the vault was elsewhere before.")
+        bool,
+        typer.Option(
+            "--new", help="Begin anew: the vault was elsewhere before, or its state is gone."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -192,10 +195,13 @@ def _plugin(state: VaultState) -> str:
 def _adopted(real: Path, adopt: Path | None, anew: bool, quiet: bool) -> Path | None:
     """The old state folder to take over: named by --adopt, or found and agreed to.
 
-    Conflict where the vault was moved and nobody can be asked: what it learned is not left behind
-    in silence."""
+    Conflict where the vault was moved and nobody can be asked, Unavailable where its state is gone:
+    what it learned is not left behind in silence."""
     if adopt is not None:
         return to_take_over(real, adopt)
+    folder = known_vaults().get(real)
+    if not anew and folder and (gone := VaultState(real, folder).gone()):
+        raise gone
     if anew or (old := moved_from(real)) is None:
         return None
     found = f"This looks like the vault that was at {old}"

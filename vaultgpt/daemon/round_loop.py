@@ -151,9 +151,9 @@ class RoundLoop:
             return
         except Exception as error:
             log.error("schedule failed: %s", type(error).__name__)
-            self.problems["schedule"] = str(
-                expected(error) or f"The schedule failed ({type(error).__name__})."
-            )
+            known = self._state.gone() or expected(error)
+            said = f"The schedule failed ({type(error).__name__})."
+            self.problems["schedule"] = str(known or said)
             self.decision = Decision(None, self.problems["schedule"])
             return
         self.problems.pop("schedule", None)
@@ -335,7 +335,8 @@ class RoundLoop:
 
     def _failed(self, error: Exception) -> None:
         """Show it, say it, and try again later."""
-        message = str(expected(error) or f"The round failed ({type(error).__name__}).")
+        known = self._state.gone() or expected(error)
+        message = str(known or f"The round failed ({type(error).__name__}).")
         if isinstance(error, Conflict):  # a round of the command line's: nothing is wrong
             self._hold(RECHECK_S, "Another round is under way.")
         elif not isinstance(error, RoundStopped):

@@ -21,12 +21,7 @@ from vaultgpt.daemon.telling import ScanEvent, SwapEvent, log
 from vaultgpt.daemon.threads import LedgerThread, in_thread
 from vaultgpt.daemon.vault_loop import Hint, VaultLoop, make_watcher
 from vaultgpt.daemon.vault_mirror import VaultMirror
-from vaultgpt.errors import (
-    Conflict,
-    Forbidden,
-    NotFound,
-    UsageError,
-)
+from vaultgpt.errors import Conflict, Forbidden, NotFound, UsageError
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import measure_voice
@@ -40,13 +35,7 @@ from vaultgpt.state import VaultState
 from vaultgpt.tasks.config import RELOAD, SET_OPTION, Done, OptionRow, SetRequest, set_option
 from vaultgpt.tasks.likeness import LIKENESS, LikenessAnswer, LikenessRequest, judged, read_passages
 from vaultgpt.tasks.report import MEASURE, REPORT, ReportAnswer
-from vaultgpt.tasks.status import (
-    STATUS,
-    Figures,
-    Status,
-    figures,
-    told_problems,
-)
+from vaultgpt.tasks.status import STATUS, Figures, Status, figures, told_problems
 from vaultgpt.tasks.train import CANCEL, GIVE_UP, TRAIN, CancelAnswer, Started, TrainRequest
 from vaultgpt.tasks.vault_service import Desk, Task, write_runtime
 from vaultgpt.tasks.why import check_path, check_tags
@@ -71,7 +60,7 @@ class Daemon:
         runner: Runner = run_round,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.state, self.broker, self._now = state, Broker(), now
+        self.state, self.broker, self._now, self.gone = state, Broker(), now, state.gone
         self.port = 0
         self._token, self._token_stamp = state.token(), self._stamp()
         self._requested = 0.0

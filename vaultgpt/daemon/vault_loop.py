@@ -124,9 +124,9 @@ class VaultLoop:
             self.problems["vault"] = str(error)
         except Exception as error:
             self._whole = True
-            self.problems["vault"] = str(
-                expected(error) or f"The vault could not be read ({type(error).__name__})."
-            )
+            known = self._state.gone() or expected(error)
+            why = f"The vault could not be read ({type(error).__name__})."
+            self.problems["vault"] = str(known or why)
             log.error("scan failed: %s", type(error).__name__)
 
     async def _follow(self, folders: frozenset[str] | None) -> list[str]:

@@ -86,7 +86,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         raise  # the client left while we wrote: there is nobody to answer
     except Exception as error:
         _log.error("request failed: %s", type(error).__name__)
-        known = expected(error)
+        known = request.app[SERVICE].gone() or expected(error)
         response = problems.response_of(known) if known else _internal()
     resource = request.match_info.route.resource
     request.app[METRICS].request(resource.canonical if resource else "?", response.status)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
+from vaultgpt.errors import VaultGPTError
 from vaultgpt.server.events import Broker
 from vaultgpt.settings import Settings
 from vaultgpt.tasks.vault_service import Task
@@ -38,6 +39,9 @@ class Service(Protocol):
 
     def phone_token(self) -> str:
         """The phone's bearer token as it stands now."""
+
+    def gone(self) -> VaultGPTError | None:
+        """What to say of a state folder that is not in its place."""
 
     def touch(self) -> None:
         """Somebody writes: a request for text came in."""
