@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
-from tests.ledger.vaults import NOW, Vault
+from tests.ledger.vaults import NOW, FakeBase, Vault
 from tests.report.conftest import FIGURES, FakeProcess, held_out_note, next_generation, rewrite
 from vaultgpt import generation_folders
 from vaultgpt.errors import Conflict, TrainingError
@@ -15,6 +15,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import measure_voice
 from vaultgpt.tasks.report import ReportAnswer, _report_of_active
+from vaultgpt.wire import Sampling
 
 FILE = "g000001.json"
 
@@ -92,6 +93,22 @@ def test_another_way_of_writing_is_measured_anew_and_the_old_figures_are_not_sho
     with Ledger.open(learned.state) as ledger:
         assert report(learned, ledger)["voice"] is None  # the settings say no min-p
         assert _report_of_active(ledger, tame.mirror.sampling())["voice"] is not None
+
+
+def test_a_share_that_the_base_chooses_is_the_one_that_it_chose(
+    learned: Vault, process: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A voice is measured while top-p is chosen by its base. 2. top-p is set to what was chosen.
+    3. The choice is another one. Result: known all the same; then measured anew."""
+    measure(learned, process)
+    chosen = learned.settings.mirror.sampling().on(FakeBase().parameters).top_p
+    said = replace(learned.settings, mirror=replace(learned.settings.mirror, top_p=chosen))
+    measure_voice(learned.state, said, now=lambda: NOW, process=process)
+    assert len(process.jobs) == 1
+    with Ledger.open(learned.state) as ledger:
+        assert _report_of_active(ledger, said.mirror.sampling())["voice"] is not None
+        monkeypatch.setattr(Sampling, "on", lambda self, parameters: replace(self, top_p=0.5))
+        assert report(learned, ledger)["voice"] is None
 
 
 def test_figures_go_with_their_generation(learned: Vault, process: FakeProcess) -> None:

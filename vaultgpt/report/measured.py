@@ -16,8 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+from vaultgpt.bases.model import Base
 from vaultgpt.bases.names import base_of_generation
-from vaultgpt.errors import Conflict
+from vaultgpt.errors import Conflict, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, read_json, write_json
 from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
@@ -53,10 +54,11 @@ def measure_voice(
             return None
         percent = settings.schedule.vanished_percent
         ledger.follow(settings.rules, now(), percent, whole=True)
-        of = _fingerprint(ledger, settings.mirror.sampling())
+        base = _base(state, active)
+        of = _fingerprint(ledger, settings.mirror.sampling().on(base.parameters))
         if (known := _stored(state, active, of)) is not None:
             return known
-        job = _job(ledger, settings, state.generations / active)
+        job = _job(ledger, settings, base, state.generations / active)
         with _staged(state, job) as path:
             measured = process or run_voice
             found = measured(path, on_progress, stop or threading.Event(), settings=job.settings)
@@ -64,8 +66,11 @@ def measure_voice(
         return _stored(state, active, of)
 
 
-def _job(ledger: Ledger, settings: Settings, folder: Path) -> VoiceJob:
-    base = base_of_generation(ledger.state, verify(folder))
+def _base(state: VaultState, generation: str) -> Base:
+    return base_of_generation(state, verify(state.generations / generation))
+
+
+def _job(ledger: Ledger, settings: Settings, base: Base, folder: Path) -> VoiceJob:
     learned, held = author_pages(ledger, settings.rules)
     return VoiceJob(
         base=str(base.folder),
@@ -93,7 +98,12 @@ def _staged(state: VaultState, job: VoiceJob) -> Iterator[Path]:
 
 
 def known_voice(ledger: Ledger, generation: str, sampling: Sampling) -> VoiceFigures | None:
-    """Its figures as measured of a mirror that writes so; None where that is not known."""
+    """Its figures as measured of a mirror that writes so; None where that is not known, or where
+    it can't write."""
+    try:
+        sampling = sampling.on(_base(ledger.state, generation).parameters)
+    except VaultGPTError:
+        return None
     return _stored(ledger.state, generation, _fingerprint(ledger, sampling))
 
 
