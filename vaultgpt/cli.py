@@ -92,7 +92,10 @@ def _assembled(wanted: str | None = None, alone: bool = False) -> typer.Typer:
         (one for one in found if one.panel), key=lambda one: commands.PANELS.index(one.panel)
     ):
         run = _real(one) if wanted in (None, one.name) else _stub
-        made.command(one.name, rich_help_panel=one.panel, help=one.help)(run)
+        below_0 = {"ignore_unknown_options": one.name == "config"}  # a value may be -1
+        made.command(one.name, rich_help_panel=one.panel, help=one.help, context_settings=below_0)(
+            run
+        )
     return made
 
 

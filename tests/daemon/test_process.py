@@ -75,8 +75,8 @@ def test_serve_says_where_it_listens_and_stops_cleanly_on_the_first_signal(
 def test_a_state_folder_that_goes_is_not_made_anew_and_is_used_when_it_is_back(
     state: VaultState,
 ) -> None:
-    """1. Its disk is unmounted under a daemon. 2. A round, its state and a text are asked for. 3. It
-    is mounted again. Result: nothing is written in its place and a 503 says where it should be; the
+    """1. Its disk is unmounted under a daemon. 2. Round, status and text are asked for. 3. It is
+    mounted again. Result: nothing is written in its place, and a 503 says where it should be; the
     token counts on, and a round is looked for.
     """
     save_option(state.config, "training.pause", True)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.ledger.vaults import FakeBase
 from vaultgpt.cli import app
+from vaultgpt.commands import config
 from vaultgpt.errors import Forbidden, UsageError
 from vaultgpt.options import describe, option_of, with_option
 from vaultgpt.settings import Settings, load_settings
@@ -161,3 +163,32 @@ def test_a_state_folder_that_is_gone_is_told_and_begun_anew_only_when_asked(
     assert f"Stored in {state.config}" in CliRunner().invoke(app, ["config", vault]).output
     state.folder.rename(state.folder.with_name("gone"))
     assert CliRunner().invoke(app, ["remove", "--yes", vault]).exit_code == 0
+
+
+def test_config_shows_the_top_p_that_the_base_chooses(
+    state: VaultState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. It is 0, on pebble and on a larger base. 2. It is set. 3. The base is not here. Result: it
+    is told; then the value alone."""
+    ask = ["config", str(state.vault), "mirror.top_p"]
+
+    def shown() -> str:
+        return CliRunner().invoke(app, ask).output
+
+    assert "0.0 (chosen by the base: 0.9)  Keep" in shown()
+    assert "chosen by the base: 0.9" in CliRunner().invoke(app, [*ask, "0"]).output
+    with monkeypatch.context() as larger:
+        larger.setattr(config, "resolve", lambda name, of: FakeBase(parameters=134_000_000))
+        assert "(chosen by the base: 0.95)" in shown()
+    CliRunner().invoke(app, [*ask, "0.8"])
+    assert "mirror.top_p  0.8  (default 0.0)" in shown()
+    state.config.write_text('base = "some/where"\n', encoding="utf-8")
+    assert "mirror.top_p  0.0  Keep" in shown()
+
+
+def test_a_value_below_0_is_refused_by_its_bounds(state: VaultState) -> None:
+    done = CliRunner().invoke(app, ["config", str(state.vault), "mirror.top_p", "-0.1"])
+    assert done.exit_code == UsageError.exit_status
+    assert "mirror.top_p must lie between 0 and 1" in done.stderr
+    wrong = CliRunner().invoke(app, ["config", str(state.vault), "--jsn"])
+    assert wrong.exit_code == UsageError.exit_status and "No such option: --jsn" in wrong.stderr

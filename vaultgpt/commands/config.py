@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -18,8 +19,10 @@ from vaultgpt.commands.common import (
     show_rows,
     split_arguments,
 )
+from vaultgpt.errors import BaseModelError, UsageError
 from vaultgpt.options import Option, describe, show, with_option
-from vaultgpt.settings import load_settings, save_option
+from vaultgpt.settings import Settings, load_settings, save_option
+from vaultgpt.state import VaultState
 from vaultgpt.tasks.config import RELOAD, rows
 from vaultgpt.tasks.vault_service import vault_service
 
@@ -39,6 +42,8 @@ def config(
 ) -> None:
     """Show or set this vault's options."""
     vault, rest = split_arguments(args or [], vault, 2, "[KEY [VALUE]]")
+    if rest and rest[0].startswith("--"):
+        raise UsageError(f"No such option: {rest[0]}.", "`vaultgpt config --help` lists them.")
     state = locate(vault)
     settings = load_settings(state.config)
     if len(rest) == 2:
@@ -66,11 +71,11 @@ def config(
             }
         )
     elif len(rest) == 2:
-        out.print(f"{rest[0]} = {show(options[0].value)}", markup=False)
+        out.print(f"{rest[0]} = {_value(options[0], settings, state)}", markup=False)
     else:
         show_rows(
             ("option", "value", "default", "meaning"),
-            [_cells(o) for o in options],
+            [_cells(o, _value(o, settings, state)) for o in options],
             [o.value != o.default for o in options],
         )
         stored = (
@@ -79,7 +84,16 @@ def config(
         out.print(f"{stored} {state.config}", style="dim", markup=False)
 
 
-def _cells(o: Option) -> tuple[str, str, str, str]:
-    value, default = show(o.value), show(o.default)
+def _value(o: Option, settings: Settings, state: VaultState) -> str:
+    """As it is typed; and which top-p the base chooses, where it lies here."""
+    if o.key == "mirror.top_p" and not o.value:
+        with suppress(BaseModelError):
+            drawn = settings.mirror.sampling().on(resolve(settings.base, state).parameters)
+            return f"{show(o.value)} (chosen by the base: {drawn.top_p})"
+    return show(o.value)
+
+
+def _cells(o: Option, value: str) -> tuple[str, str, str, str]:
     unit = f" [{o.unit}]" if o.unit else ""
-    return o.key, value, "" if value == default else f"(default {default})", o.doc + unit
+    default = "" if o.value == o.default else f"(default {show(o.default)})"
+    return o.key, value, default, o.doc + unit
