@@ -20,13 +20,7 @@ from vaultgpt.commands.common import (
     split_arguments,
 )
 from vaultgpt.errors import NotFound, UsageError
-from vaultgpt.tasks.generations import (
-    ACTIVATE,
-    GENERATIONS,
-    ActivateRequest,
-    Generation,
-    previous,
-)
+from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, Generation, previous
 from vaultgpt.tasks.vault_service import VaultService, vault_service
 
 
@@ -85,8 +79,7 @@ def rollback(
     before = previous(service.ask(GENERATIONS, None)["generations"])
     if before is None:
         raise NotFound(
-            "There is no earlier voice to go back to.",
-            "`vaultgpt generations` lists what is kept.",
+            "There is no earlier voice to go back to.", "`vaultgpt generations` lists what is kept."
         )
     _activate(service, before, as_json)
 

@@ -9,15 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vaultgpt.commands.common import (
-    JsonOption,
-    VaultOption,
-    command,
-    locate,
-    many,
-    out,
-    print_json,
-)
+from vaultgpt.commands.common import JsonOption, VaultOption, command, locate, many, out, print_json
 from vaultgpt.corpus.words import count_words
 from vaultgpt.errors import UsageError
 from vaultgpt.importing.formats import FORMATS, read_source

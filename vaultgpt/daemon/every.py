@@ -22,14 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaultgpt.children import (
-    PAUSE_S,
-    command,
-    environment,
-    fails_again,
-    own_code,
-    spawn_options,
-)
+from vaultgpt.children import PAUSE_S, command, environment, fails_again, own_code, spawn_options
 from vaultgpt.daemon.serving import WITH_PARENT, ending_signals
 from vaultgpt.daemon.telling import log, start_log, stop_log
 from vaultgpt.errors import Conflict

@@ -13,13 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vaultgpt.corpus import np
-from vaultgpt.corpus.runs import (
-    COPY_WORDS,
-    Hashes,
-    among,
-    ascending,
-    runs_of,
-)
+from vaultgpt.corpus.runs import COPY_WORDS, Hashes, among, ascending, runs_of
 from vaultgpt.errors import StateError, VaultError
 from vaultgpt.ledger.database import Database, Key
 from vaultgpt.ledger.emitted import EmittedText
@@ -153,9 +147,7 @@ class Recording:
                 db.set_meta("paused", None)
 
 
-def _marked(
-    parts: Iterable[Sequence[ScannedNote]],
-) -> Iterator[tuple[Sequence[ScannedNote], bool]]:
+def _marked(parts: Iterable[Sequence[ScannedNote]]) -> Iterator[tuple[Sequence[ScannedNote], bool]]:
     """The parts, at least one, each with whether it is the last."""
     waiting: Sequence[ScannedNote] | None = None
     for part in parts:

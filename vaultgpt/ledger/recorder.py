@@ -17,13 +17,7 @@ from vaultgpt.ledger.compact import pack_runs, pack_shingles, unpack_runs
 from vaultgpt.ledger.database import in_parts
 from vaultgpt.ledger.entries import Entries
 from vaultgpt.ledger.notes import Notes
-from vaultgpt.ledger.paragraphs import (
-    OlderTexts,
-    Read,
-    entry_places,
-    read_entry,
-    shingles_of,
-)
+from vaultgpt.ledger.paragraphs import OlderTexts, Read, entry_places, read_entry, shingles_of
 from vaultgpt.ledger.rows import WAITING, Recorded
 from vaultgpt.ledger.schema import kept_id, kept_text
 
@@ -39,12 +33,7 @@ class Recorder:
     """One scan going into the ledger, part by part."""
 
     def __init__(
-        self,
-        db: sqlite3.Connection,
-        key: bytes,
-        now: float,
-        gone: Sequence[str],
-        words_before: int,
+        self, db: sqlite3.Connection, key: bytes, now: float, gone: Sequence[str], words_before: int
     ) -> None:
         self.db, self.key, self.now = db, key, now
         self.done = Recorded(words_before=words_before)

@@ -88,12 +88,7 @@ class Closing:
 
 
 def close(
-    state: VaultState,
-    settings: Settings,
-    ledger: Ledger,
-    base: Base,
-    done: Closing,
-    now: float,
+    state: VaultState, settings: Settings, ledger: Ledger, base: Base, done: Closing, now: float
 ) -> str | None:
     """Publish when promoted, commit everything at once, erase the prose; the new generation."""
     close_round = partial(
@@ -140,10 +135,7 @@ def _manifest(settings: Settings, base: Base, done: Closing, now: float) -> Mani
         "waited": done.made.waited,
         "report": short,
         "verdict": _verdict_of(done.verdict),
-        "settings": {
-            "rank": settings.training.rank,
-            "embedding": settings.training.embedding,
-        },
+        "settings": {"rank": settings.training.rank, "embedding": settings.training.embedding},
     }
 
 
