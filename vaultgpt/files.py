@@ -30,11 +30,13 @@ _WRITING_S = 600.0
 MAKING_S = 10.0  # at most, while another process makes a secret or token
 
 
-def make_private_dir(path: Path) -> Path:
-    """Make `path` and its missing parents readable by their owner only; return it."""
-    for parent in reversed(path.parents):  # mkdir's own would be as open as the umask lets them
-        if not parent.exists():
-            parent.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+def make_private_dir(path: Path, *, parents: bool = False) -> Path:
+    """Make `path`, its missing parents if asked, readable by their owner only; return it.
+
+    A parent that is gone may lie on a disk that was unmounted: FileNotFoundError.
+    """
+    if parents and not path.parent.exists():
+        make_private_dir(path.parent, parents=True)
     path.mkdir(mode=PRIVATE_DIR, exist_ok=True)
     with contextlib.suppress(OSError):
         path.chmod(PRIVATE_DIR)

@@ -267,7 +267,7 @@ def create_state(vault: Path, adopt: Path | None = None) -> VaultState:
     """Open or make the vault's state folder; `adopt` hands a moved vault its old folder."""
     real, root = real_vault(vault), Path(os.path.realpath(state_root()))
     _check_outside(root, real)
-    make_private_dir(root)
+    make_private_dir(root, parents=True)
     make_private_dir(root / "vaults")
     with _vaults_lock(root):
         vaults = known_vaults(root)

@@ -24,8 +24,8 @@ from vaultgpt import generation_folders
 from vaultgpt.bases import estimate
 from vaultgpt.bases.names import resolve
 from vaultgpt.corpus.words import split_words
-from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError
-from vaultgpt.files import locked
+from vaultgpt.errors import BaseModelError, Conflict, StateError, TrainingError, VaultGPTError
+from vaultgpt.files import locked, make_private_dir
 from vaultgpt.ledger import Ledger
 from vaultgpt.ledger.round_log import Rounds
 from vaultgpt.rounds.ending import end_paused, must_stop
@@ -49,6 +49,7 @@ from vaultgpt.training.trainer import _read_job, run_job
 from vaultgpt.vault import walk
 from vaultgpt.vault.reading import READER
 from vaultgpt.vault.reconcile import ScannedNote
+from vaultgpt.wire import ReportRow
 from vaultgpt.workers.elsewhere import Lender
 from vaultgpt.workers.process import RoundStopped
 
@@ -409,6 +410,27 @@ def test_a_stop_leaves_the_round_open(vault: Vault) -> None:
         go(vault, stopped, stop=stop)
     with Ledger.open(vault.state) as ledger:
         assert ledger.rounds.interrupted() is not None and ledger.generations.active() is None
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_state_that_goes_during_a_round_is_not_made_anew(vault: Vault, when: str) -> None:
+    """1. A round learns. 2. The disk of its state is unmounted: before its results, or after.
+
+    Result: it ends with an error, and nothing of it lies where the disk had been.
+    """
+    folder, trainer = vault.state.folder, FakeTrainer()
+
+    def learn(job: Path, *given: Any, **more: Any) -> ReportRow:
+        if when == "early":
+            folder.rename(folder.with_name("away"))
+            make_private_dir(job.parent / "out")
+        report = trainer(job, *given, **more)
+        folder.rename(folder.with_name("away"))
+        return report
+
+    with pytest.raises((OSError, VaultGPTError)):
+        go(vault, learn)
+    assert not folder.exists()
 
 
 def test_staging_is_private(vault: Vault) -> None:

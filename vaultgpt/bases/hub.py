@@ -71,7 +71,7 @@ def _fetch(name: str, repo: str, revision: str | None, on_progress: OnProgress) 
     if (target / RECORD).is_file():
         return commit
     small = [*small_files(listed, name), *(f for f in _ALSO if f in listed)]
-    make_private_dir(target.parent)
+    make_private_dir(target.parent, parents=True)
     part = make_private_dir(target.parent / f"{commit}.part")
     busy = Conflict(f"{name} is being downloaded already.", "Wait for it to end.")
     with locked(target.parent / "download.lock", busy):

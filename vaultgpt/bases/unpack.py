@@ -72,8 +72,7 @@ def unpack(name: str, file: Path, stem: str, on_progress: Callable[[int, int], N
     if not name_unpacked(name, digest[:40]):
         check_package(name)
         target = unpacked_folder(stem, digest[:40])
-        make_private_dir(target.parent.parent)
-        make_private_dir(target.parent)
+        make_private_dir(target.parent, parents=True)
         _check_room(found, name, target.parent)
         busy = Conflict(f"{name} is being unpacked already.", "Wait for it to end.")
         with locked(target.parent / "unpack.lock", busy):

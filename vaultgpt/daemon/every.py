@@ -335,7 +335,7 @@ def serve_all(logs: Path, say: Callable[[str], None]) -> None:
     fails after one, this process begins anew too."""
     own_code()
     busy = Conflict("`vaultgpt serve --all` runs already.", "Stop that one first, or use it.")
-    with locked(make_private_dir(state_root()) / "service.lock", busy):
+    with locked(make_private_dir(state_root(), parents=True) / "service.lock", busy):
         upgraded = _serve_all(logs, say)
     if upgraded:
         line = command("vaultgpt", "serve", "--all")

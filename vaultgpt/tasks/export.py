@@ -214,7 +214,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
     part = target.parent / f"{begin}{os.getpid()}"
     try:
-        yield make_private_dir(part)
+        yield make_private_dir(part, parents=True)
         put_folder(part, target)
     except OSError as error:
         why = (error.strerror or type(error).__name__).lower()

@@ -216,7 +216,7 @@ def install(run: _Run = _run) -> ServiceState:
     Where the system's own program does not answer, the unit stays and the next login may take it.
     """
     system = _system()
-    make_private_dir(state_root())
+    make_private_dir(state_root(), parents=True)
     system.unit.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(system.unit, system.text, PRIVATE_FILE)
     done = [run(command) for command in system.start][-1]

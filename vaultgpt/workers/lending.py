@@ -70,7 +70,7 @@ def lend(source: IO[bytes], out: IO[bytes]) -> None:
     name = first.get("id", "") if first else ""
     if first is None or not _ID.fullmatch(name):
         return
-    folder = make_private_dir(_root() / name)
+    folder = make_private_dir(_root() / name, parents=True)
     try:
         with locked(folder / _LOCK, _BUSY):
             _Lent(folder, asked, out).answer(first)
