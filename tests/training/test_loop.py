@@ -509,7 +509,8 @@ def test_a_step_is_parted_by_whole_documents_as_evenly_as_they_come(
         return [[batch.ids.numel() for batch in side] for side in plan_passes(base, made, 128)]
 
     assert sizes([60, 40, 28]) == [[60], [68]]
-    assert sizes([64, 64], [100, 28]) == [[100, 28], [64, 64]]
+    assert sizes([64, 64], [64, 64]) == [[64, 64], [64, 64]]
+    assert sizes([64, 64], [100, 28]) == [[100, 128, 28]], "two would be more than 128 at a time"
     assert sizes([30, 30, 30, 30]) == [[60], [60]]
     assert sizes([120, 8]) == [[128]], "one of them would wait for the other"
     assert sizes() == []

@@ -44,7 +44,7 @@ class Batch:
 
 def make_batch(base: BaseModel, rows: Sequence[_Row]) -> Batch:
     """From (token ids, position ids, loss mask), each [T]; padding is a document of its own."""
-    length = max(len(ids) for ids, _, _ in rows)
+    length = max(map(_length, rows))
     ids = np.full((len(rows), length), base.encoder.end, np.int64)
     positions = np.zeros((len(rows), length), np.int64)
     targets = np.full((len(rows), length), _IGNORE, np.int64)
@@ -65,29 +65,33 @@ def make_batch(base: BaseModel, rows: Sequence[_Row]) -> Batch:
 def plan_passes(base: BaseModel, blocks: Sequence[Block], most: int) -> list[list[Batch]]:
     """The passes of a step: those of each list one after the other, the lists at a time.
 
-    Whole documents, as evenly as they come; one list where one would have nearly all. Together at
-    most so many tokens at a time, or one document each. Without blocks of our own: `blocks`, long
-    ones first, with padding.
+    Whole documents, as evenly as they come, at most `most` tokens of both lists at a time. One list
+    where one would have nearly all, or where that can't be: `most` tokens or one document a pass.
+    Without blocks of our own: `blocks`, long ones first, with padding.
     """
     if base.written is None:
-        return [[make_batch(base, list(map(_row, part))) for part in _parts(blocks, most)]]
-    documents = sorted((d for b in blocks for d in _documents(b)), key=lambda d: -len(d[0]))
+        return [[make_batch(base, part) for part in _parts(list(map(_row, blocks)), most)]]
+    documents = sorted((d for b in blocks for d in _documents(b)), key=_length, reverse=True)
+    if not documents:
+        return []
     whole = _tokens(documents)
     sides: list[list[_Row]] = [[] for _ in range(min(_SIDES, base.device.threads))]
     for document in documents:
         min(sides, key=_tokens).append(document)
-    if max(map(_tokens, sides)) > _EVEN * whole:
-        sides = [documents]
     passes = max(1, -(-whole // most))  # of each list
-    return [
-        [make_batch(base, [row]) for row in _packed(side, -(-_tokens(side) // passes))]
-        for side in sides
-        if side
-    ]
+    packed = [_packed(side, -(-_tokens(side) // passes)) for side in sides if side]
+    widest = sum(max(map(_length, rows)) for rows in packed)
+    if max(map(_tokens, sides)) > _EVEN * whole or widest > most:
+        packed = [_packed(documents, most)]
+    return [[make_batch(base, [row]) for row in rows] for rows in packed]
 
 
 def _row(block: Block) -> _Row:
     return block.token_ids, block.position_ids, block.loss_mask
+
+
+def _length(row: _Row) -> int:
+    return len(row[0])
 
 
 def _documents(block: Block) -> list[_Row]:
@@ -98,7 +102,7 @@ def _documents(block: Block) -> list[_Row]:
 
 
 def _tokens(documents: Sequence[_Row]) -> int:
-    return sum(len(ids) for ids, _, _ in documents)
+    return sum(map(_length, documents))
 
 
 def _packed(documents: Sequence[_Row], most: int) -> list[_Row]:
@@ -106,23 +110,23 @@ def _packed(documents: Sequence[_Row], most: int) -> list[_Row]:
     rows: list[list[_Row]] = []
     size = most
     for document in documents:
-        size += len(document[0])
+        size += _length(document)
         if size > most:
             rows.append([])
-            size = len(document[0])
+            size = _length(document)
         rows[-1].append(document)
     joined = [tuple(map(np.concatenate, zip(*row, strict=True))) for row in rows]
     return [(ids, positions, mask) for ids, positions, mask in joined]
 
 
-def _parts(blocks: Sequence[Block], most: int) -> list[list[Block]]:
-    """Blocks, long ones first, put together, at most so many tokens with padding (or one)."""
-    parts: list[list[Block]] = []
-    for block in blocks:
-        if parts and (len(parts[-1]) + 1) * len(parts[-1][0].token_ids) <= most:
-            parts[-1].append(block)
+def _parts(rows: Sequence[_Row], most: int) -> list[list[_Row]]:
+    """Rows, long ones first, put together, at most so many tokens with padding (or one)."""
+    parts: list[list[_Row]] = []
+    for row in rows:
+        if parts and (len(parts[-1]) + 1) * _length(parts[-1][0]) <= most:
+            parts[-1].append(row)
         else:
-            parts.append([block])
+            parts.append([row])
     return parts
 
 
