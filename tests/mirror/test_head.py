@@ -22,6 +22,7 @@ from vaultgpt.mirror.families import build
 from vaultgpt.mirror.head import _LEFT_OUT, Head
 from vaultgpt.mirror.lean import LeanModel
 from vaultgpt.mirror.llama_layer import _rms_norm
+from vaultgpt.mirror.question import make_stems
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.wire import Prompt, Sampling
 
@@ -76,6 +77,30 @@ def test_a_script_that_the_author_does_not_write_in_is_not_written(
 def test_it_is_written_by_who_writes_in_it_and_where_that_is_not_known(start: Start) -> None:
     assert russian(start(f"{PROSE} Дождь.")) > 0
     assert russian(start(old=True)) > 0
+
+
+def test_a_letter_of_a_third_script_opens_that_one_alone(start: Start) -> None:
+    """One letter of Greek in an English note is no leave to write Russian."""
+    engine = start()
+    for i in range(200, 320):
+        engine.vocabulary.written[i] = "βροχή".encode()
+    for text in ("Rain, β-rays and a lake", "Ο β Ω"):
+        written = "".join(write(engine, replace(ASKED, text=text))[0])
+        assert "дождь" not in written and "βροχή" in written
+    assert "βροχή" not in "".join(write(engine, ASKED)[0])
+
+
+def test_a_question_may_be_in_the_script_of_its_stem(start: Start) -> None:
+    """Nothing in Latin was ever written; the stems of a language that is not known are English."""
+    engine = start("Дождь шёл весь день, и автобус опоздал.")
+    asked = replace(ASKED, form="question", text="", seed=1)
+    stems = make_stems(engine.vocabulary, asked, 512)
+    found = engine.begin(asked, lambda: False, 0.0, stems)
+    barred = found.voice.barred
+    latin = [i for i, w in enumerate(engine.vocabulary.written[:100]) if w.isalpha()]
+    assert latin and (barred[latin] == 0).all()
+    alone = engine.begin(replace(asked, form="text"), lambda: False, 0.0)
+    assert (alone.voice.barred[latin] < 0).all()
 
 
 def test_left_out_rows_change_no_text(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +158,7 @@ def test_a_voice_takes_over_the_ends_of_one_with_the_same_seldom_tokens_alone(
 
 def test_the_tokens_of_other_scripts_are_told_by_their_letters(tiny_llama: Path) -> None:
     vocabulary = Vocabulary.load(tiny_llama)
-    words = ["Ünterm", "день", "a я", "5 µm", "😀 — „", "\u0301", "日", "ﬁ", "ば"]
+    words = ["Ünterm", "день", "a я", "5 µm", "😀 — „", "\u0301", "日", "ﬁ", "ば", "aʰ ー"]
     vocabulary.written[100 : 100 + len(words)] = [word.encode() for word in words]
     vocabulary.written[99] = "я".encode()[:1]  # part of a letter
     found = set(vocabulary.foreign(Habits(scripts=("LATIN",))))

@@ -10,7 +10,7 @@ import functools
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vaultgpt.corpus.words import is_alone, split_words
@@ -29,7 +29,7 @@ _OPENS = re.compile(r"(?:^|[\s(\[{<>*_~/‘'\-–—])\Z")
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _FIGURE = re.compile(r"\d[\d.,:/\-]*")
 _SCRIPTS = "scripts"
-_IN_ANY_SCRIPT = ("COMBINING", "VARIATION", "MODIFIER", "SPACE")
+_IN_ANY_SCRIPT = ("COMBINING", "VARIATION")
 MARKUP = "*_~=#+|>·•-"
 # A rule, or a row of three such marks or more, counted anew every 40; and fewer at a line's end, as
 # in a list item without a word.
@@ -78,6 +78,10 @@ class Habits:
         """Whether it has a letter of a script that they do not write in; False where unknown."""
         return self.scripts is not None and not _scripts_of(text) <= {*self.scripts}
 
+    def beside(self, text: str) -> Habits:
+        """Theirs, in the scripts of `text` as well."""
+        return replace(self, scripts=_united(self.scripts, tuple(_scripts_of(text))))
+
     def allows(self, kind: str, done: int, words: int) -> bool:
         """Whether a text of `words` words that did it `done` times may do it again.
 
@@ -96,7 +100,7 @@ def _scripts_of(text: str) -> frozenset[str]:
 @functools.cache
 def _script(char: str) -> str:
     """The first word of a letter's name, as NFKC has it; "" for what stands in any script."""
-    if unicodedata.category(char)[0] not in "LM":
+    if unicodedata.category(char)[0] not in "LM" or unicodedata.category(char) == "Lm":
         return ""
     name = unicodedata.name(unicodedata.normalize("NFKC", char)[0], "")
     first = name.partition(" ")[0].partition("-")[0]

@@ -44,6 +44,7 @@ the men were mending their nets. I asked one of them what he had caught, and he 
 and I would do it again." Why do I always dream of water?""".replace("\n", " ")
 _CANDIDATES = 6
 _MOST_TOKENS = 40
+_BARRED = 4  # lists of barred tokens kept
 _ATTEMPTS = 2  # at questions, for those that were none
 
 
@@ -100,6 +101,8 @@ class Engine:
         script that `author` does not write in, else 0."""
         scripts = author.scripts if author else None
         if scripts not in self._barred:
+            if len(self._barred) == _BARRED:
+                self._barred.clear()
             words = self.vocabulary
             may = {i for i, written in enumerate(words.written) if written} | words.ends
             may -= {*words.blanks, *words.html, *self._foreign(author)}
@@ -265,13 +268,16 @@ class Engine:
         prompt = replace(prompt, sampling=prompt.sampling.on(self._parameters))
         gen_id = self.generation(prompt.model)
         author = self._author(gen_id)
-        every = author is None or author.foreign(prompt.text + prompt.suffix + (prompt.title or ""))
+        given = prompt.text + prompt.suffix + (prompt.title or "")
+        for tail in stems.tails if stems else ():
+            given += self.vocabulary.bytes_of(tail).decode("utf-8", "ignore")
+        both = author and author.beside(given)
         voice = VoiceParts(
             gen_id,
             self.vocabulary,
             self._breaks,
-            self._writable(self._model(gen_id).vocab, None if every else author),
-            every,
+            self._writable(self._model(gen_id).vocab, both),
+            both is None or both != author,
             self.runs,
             usual(prompt.tags, self._lines_of(gen_id)),
             habits(prompt.tags, self._lines_of(gen_id)),

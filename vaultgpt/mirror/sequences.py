@@ -46,7 +46,7 @@ class VoiceParts:
     vocabulary: Vocabulary
     breaks: Breaks
     barred: Logits  # [vocab] -inf where nothing is written
-    every: bool  # no token is barred for its script
+    every: bool  # also tokens of scripts that the author does not write in are computed
     runs: Runs
     lines: Lines | None  # how the author's lines run under these tags
     habits: Habits | None

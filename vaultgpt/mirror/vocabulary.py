@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,6 @@ class Vocabulary:
         self.start = starts[0] if starts else ends[0]
         self.size = tokenizer.get_vocab_size(with_added_tokens=True)
         self.written = _written(tokenizer, self.ends)
-        self._foreign: dict[tuple[str, ...], list[int]] = {}  # by somebody's scripts
         self.starting_with(b" ")  # sorts them now, not in the first request
 
     @staticmethod
@@ -161,17 +160,7 @@ class Vocabulary:
 
         For a writer of English 100,000 of Gemma 3's 262,000.
         """
-        if habits.scripts is None:
-            return []
-        if habits.scripts not in self._foreign:
-            latin = not habits.foreign("a")
-            self._foreign[habits.scripts] = [
-                i
-                for i, written in enumerate(self.written)
-                if not (latin and written.isascii())
-                and habits.foreign(written.decode("utf-8", "ignore"))
-            ]
-        return self._foreign[habits.scripts]
+        return _foreign(self, Habits(scripts=habits.scripts))
 
     def starting_with(self, prefix: bytes) -> npt.NDArray[np.int64]:
         """Ids of all tokens whose bytes begin with `prefix` (itself included)."""
@@ -180,6 +169,18 @@ class Vocabulary:
         above = prefix.rstrip(b"\xff")
         high = bisect_left(keys, above[:-1] + bytes([above[-1] + 1])) if above else len(keys)
         return ids[low:high]
+
+
+@lru_cache(maxsize=4)
+def _foreign(vocabulary: Vocabulary, habits: Habits) -> list[int]:
+    if habits.scripts is None:
+        return []
+    latin = not habits.foreign("a")
+    return [
+        i
+        for i, written in enumerate(vocabulary.written)
+        if not (latin and written.isascii()) and habits.foreign(written.decode("utf-8", "ignore"))
+    ]
 
 
 def _clean(text: str) -> str:
