@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.training.conftest import item
+from vaultgpt.corpus.documents import join
 from vaultgpt.training import loss as loss_module
 from vaultgpt.training.base_model import BaseModel
 from vaultgpt.training.evaluate import segments
@@ -20,13 +20,7 @@ from vaultgpt.training.loss import _IGNORE, Batch, each_nats, make_batch, total_
 
 def some_batch(base: BaseModel) -> Batch:
     documents = [s.document for s in segments([item(i) for i in range(5)], base.encoder)]
-    return make_batch(
-        base,
-        [
-            (d.token_ids, np.arange(len(d.token_ids), dtype=np.int32), d.loss_mask)
-            for d in documents
-        ],
-    )
+    return make_batch(base, [join([document]) for document in documents])
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 100_000])

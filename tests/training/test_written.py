@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests import tiny
 from tests.training.test_lora import CPU, RECIPE, random_adapter
+from vaultgpt.corpus.documents import Block
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device
 from vaultgpt.training.learner import Learner
@@ -33,11 +34,11 @@ def learned(
     return base, learner
 
 
-def row(*lengths: int, seed: int = 0) -> Any:
+def row(*lengths: int, seed: int = 0) -> Block:
     """Documents of these lengths, packed."""
     ids = np.random.default_rng(seed).integers(0, 400, sum(lengths)).astype(np.int32)
     positions = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths])
-    return ids, positions, np.ones(len(ids), np.bool_)
+    return Block(ids, positions, np.ones(len(ids), np.bool_))
 
 
 def nats_and_gradients(
@@ -76,12 +77,13 @@ def test_the_same_loss_and_gradients_as_autograd(
 def test_packed_documents_are_isolated(family: str, tmp_path: Path) -> None:
     """Together in a row, or each in a row of its own with padding: one loss, one gradient."""
     base, learner = learned(tmp_path, family, torch.float32)
-    ids, positions, mask = row(40, 60, 9)
+    block = row(40, 60, 9)
+    ids, positions, mask = block.token_ids, block.position_ids, block.loss_mask
     mask[[0, 40, 100]] = False  # a document's last token does not foretell the next one's first
     parts = [
-        (ids[a:b], positions[a:b], mask[a:b]) for a, b in ((0, 40), (40, 100), (100, len(ids)))
+        Block(ids[a:b], positions[a:b], mask[a:b]) for a, b in ((0, 40), (40, 100), (100, 109))
     ]
-    together = nats_and_gradients(base, learner, make_batch(base, [(ids, positions, mask)]))
+    together = nats_and_gradients(base, learner, make_batch(base, [block]))
     alone = nats_and_gradients(base, learner, make_batch(base, parts))
     assert together[0] == pytest.approx(alone[0], rel=1e-6)
     for name, wanted in alone[1].items():

@@ -103,6 +103,9 @@ class Document:
     byte_counts: NDArray[np.int32]  # UTF-8 bytes of the entry's text that the token adds
     span: Range  # the characters of the text it holds
 
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
 
 @dataclass(frozen=True)
 class Block:
@@ -111,6 +114,9 @@ class Block:
     token_ids: NDArray[np.int32]
     position_ids: NDArray[np.int32]  # restart at 0 with every document
     loss_mask: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
 
 
 def prepare(source: _MaskedText) -> Text:
@@ -220,11 +226,11 @@ def pack(documents: Sequence[Document], capacity: int, rng: random.Random) -> li
     The order of the blocks, and of equally long documents, comes from `rng`."""
     order = [d for d in documents if d.loss_mask.any()]
     rng.shuffle(order)
-    order.sort(key=lambda d: -len(d.token_ids))
+    order.sort(key=lambda d: -len(d))
     bins: list[list[Document]] = []
     spaces: list[tuple[int, int]] = []  # (free tokens, bin), sorted
     for document in order:
-        size = len(document.token_ids)
+        size = len(document)
         if size > capacity:
             raise ValueError(f"a document of {size} tokens does not fit into {capacity}")
         place = bisect.bisect_left(spaces, (size, -1))
@@ -238,11 +244,10 @@ def pack(documents: Sequence[Document], capacity: int, rng: random.Random) -> li
     return blocks
 
 
-def join(documents: Sequence[Document]) -> Block:
+def join(documents: Sequence[Document | Block]) -> Block:
     """One block of these documents in this order."""
-    sizes = [len(d.token_ids) for d in documents]
     return Block(
         np.concatenate([d.token_ids for d in documents]),
-        np.concatenate([np.arange(n, dtype=np.int32) for n in sizes]),
+        np.concatenate([np.arange(len(d), dtype=np.int32) for d in documents]),
         np.concatenate([d.loss_mask for d in documents]),
     )

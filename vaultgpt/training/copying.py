@@ -80,7 +80,7 @@ def _sample(
     Beside them the tokens that were read and drawn."""
     rows, length = 48 if base.params < 50_000_000 else 24, _sampled_length(base)
     rows = rows // 3 if few else rows
-    fitting = [s for s in prompts if len(s.document.token_ids) >= _PROMPT_TOKENS]
+    fitting = [s for s in prompts if len(s.document) >= _PROMPT_TOKENS]
     if not fitting or base.context < _PROMPT_TOKENS + 16:
         return [], 0
     chosen = [fitting[i * len(fitting) // rows] for i in range(rows)]

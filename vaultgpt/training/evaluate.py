@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from vaultgpt.arithmetic import Dtype
-from vaultgpt.corpus.documents import Document, Encoder, opening, prepare, title_text
+from vaultgpt.corpus.documents import Document, Encoder, join, opening, prepare, title_text
 from vaultgpt.corpus.secrets import merge_ranges, outside
 from vaultgpt.errors import is_memory
 from vaultgpt.training.base_model import BaseModel
@@ -111,7 +111,7 @@ def plain_segments(texts: Sequence[str], encoder: Encoder) -> list[Segment]:
 
 def tokens_of(found: Sequence[Segment], *, plain: bool = False) -> int:
     """Tokens that one model reads to score these segments."""
-    return sum(len((s.plain if plain else s.document).token_ids) for s in found)
+    return sum(len(s.plain if plain else s.document) for s in found)
 
 
 def spread(found: Sequence[_T], most: int) -> list[_T]:
@@ -134,11 +134,11 @@ def score(
     Out of memory halves the rows, where it may."""
     documents = [s.plain if plain else s.document for s in found]
     nats = [0.0] * len(found)
-    order = sorted(range(len(found)), key=lambda i: -len(documents[i].token_ids))
+    order = sorted(range(len(found)), key=lambda i: -len(documents[i]))
     tokens = _CPU_BATCH_TOKENS if base.device.where.type == "cpu" else _BATCH_TOKENS
     at = 0
     while at < len(order):
-        rows = max(1, tokens // len(documents[order[at]].token_ids))
+        rows = max(1, tokens // len(documents[order[at]]))
         part = order[at : at + rows]
         try:
             values = _score_rows(base, [documents[i] for i in part])
@@ -155,11 +155,9 @@ def score(
 
 
 def _score_rows(base: BaseModel, documents: Sequence[Document]) -> list[float]:
-    rows = [
-        (d.token_ids, np.arange(len(d.token_ids), dtype=np.int32), d.loss_mask) for d in documents
-    ]
+    batch = make_batch(base, [join([document]) for document in documents])
     with torch.no_grad():
-        values: list[float] = each_nats(base, make_batch(base, rows)).double().sum(1).tolist()
+        values: list[float] = each_nats(base, batch).double().sum(1).tolist()
     return values
 
 

@@ -166,7 +166,7 @@ class Loop:
         state.losses.append(loss)
         state.step += 1
         state.position = self.mixture.position
-        tokens = sum(len(b.token_ids) for b in blocks)
+        tokens = sum(len(b) for b in blocks)
         state.tokens += tokens
         # Later weights count for more, in proportion to the tokens read by then.
         weight = float(tokens) * (self.learner.tokens_before + state.tokens)
@@ -197,12 +197,12 @@ class Loop:
                 if not is_memory(error) or self.together.shared:
                     raise  # the others are in the same pass, and can't be told
             self.learner.optimiser.zero_grad(set_to_none=True)
-            self._shrink(max(len(b.token_ids) for b in blocks))
+            self._shrink(max(len(b) for b in blocks))
 
     def _accumulate(self, blocks: list[Block]) -> float:
         base = self.learner.base
         count = max(1, sum(int(b.loss_mask[1:].sum()) for b in blocks))
-        blocks = self.together.mine(sorted(blocks, key=lambda b: -len(b.token_ids)))
+        blocks = self.together.mine(sorted(blocks, key=lambda b: -len(b)))
         sides = plan_passes(base, blocks, self.progress.micro_tokens)
         parameters = list(self.learner.parameters.values())
 
@@ -228,7 +228,7 @@ class Loop:
     def _nothing(self) -> Batch:
         """Two tokens, passed through a shared base for the others' sake."""
         ids = np.full(2, self.learner.base.encoder.end, np.int32)
-        return make_batch(self.learner.base, [(ids, np.arange(2, dtype=np.int32), ids == ids)])
+        return make_batch(self.learner.base, [Block(ids, np.arange(2, dtype=np.int32), ids == ids)])
 
     def _shrink(self, longest: int) -> None:
         """Out of memory: half as many tokens at once, then the CPU, then give up."""

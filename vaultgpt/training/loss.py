@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vaultgpt.corpus.documents import Block
+from vaultgpt.corpus.documents import Block, join
 from vaultgpt.training.base_model import BaseModel
 
 _CHUNK_LOGITS = 1 << 25  # logits held at once: 128 MB in float32
@@ -30,8 +29,6 @@ _IGNORE = -100
 _SIDES, _EVEN = 2, 0.8  # passes at a time on a CPU; the most of a step's tokens that one has
 _LEAST_SHARE = 1e-38  # of a target: its nats are counted up to 87
 
-_Row = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]  # ids, positions, mask [T]
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -42,18 +39,18 @@ class Batch:
     targets: Tensor  # the next token where it carries loss, else _IGNORE
 
 
-def make_batch(base: BaseModel, rows: Sequence[_Row]) -> Batch:
-    """From (token ids, position ids, loss mask), each [T]; padding is a document of its own."""
-    length = max(map(_length, rows))
+def make_batch(base: BaseModel, rows: Sequence[Block]) -> Batch:
+    """A row each; padding is a document of its own."""
+    length = max(map(len, rows))
     ids = np.full((len(rows), length), base.encoder.end, np.int64)
     positions = np.zeros((len(rows), length), np.int64)
     targets = np.full((len(rows), length), _IGNORE, np.int64)
-    for row, (tokens, places, mask) in enumerate(rows):
-        n = len(tokens)
-        ids[row, :n] = tokens
-        positions[row, :n] = places
-        positions[row, n:] = np.arange(length - n)
-        targets[row, : n - 1] = np.where(mask[1:], tokens[1:], _IGNORE)
+    for at, row in enumerate(rows):
+        n = len(row)
+        ids[at, :n] = row.token_ids
+        positions[at, :n] = row.position_ids
+        positions[at, n:] = np.arange(length - n)
+        targets[at, : n - 1] = np.where(row.loss_mask[1:], row.token_ids[1:], _IGNORE)
     where = base.device.where
     return Batch(
         torch.from_numpy(ids).to(where),
@@ -70,60 +67,51 @@ def plan_passes(base: BaseModel, blocks: Sequence[Block], most: int) -> list[lis
     Without blocks of our own: `blocks`, long ones first, with padding.
     """
     if base.written is None:
-        return [[make_batch(base, part) for part in _parts(list(map(_row, blocks)), most)]]
-    documents = sorted((d for b in blocks for d in _documents(b)), key=_length, reverse=True)
+        return [[make_batch(base, part) for part in _parts(blocks, most)]]
+    documents = sorted((d for b in blocks for d in _documents(b)), key=len, reverse=True)
     if not documents:
         return []
     whole = _tokens(documents)
-    sides: list[list[_Row]] = [[] for _ in range(min(_SIDES, base.device.threads))]
+    sides: list[list[Block]] = [[] for _ in range(min(_SIDES, base.device.threads))]
     for document in documents:
         min(sides, key=_tokens).append(document)
     passes = max(1, -(-whole // most))  # of each list
     packed = [_packed(side, -(-_tokens(side) // passes)) for side in sides if side]
-    widest = sum(max(map(_length, rows)) for rows in packed)
+    widest = sum(max(map(len, rows)) for rows in packed)
     if max(map(_tokens, sides)) > _EVEN * whole or widest > most:
         packed = [_packed(documents, most)]
     return [[make_batch(base, [row]) for row in rows] for rows in packed]
 
 
-def _row(block: Block) -> _Row:
-    return block.token_ids, block.position_ids, block.loss_mask
-
-
-def _length(row: _Row) -> int:
-    return len(row[0])
-
-
-def _documents(block: Block) -> list[_Row]:
+def _documents(block: Block) -> list[Block]:
     """Each begins at position 0."""
-    ids, positions, mask = _row(block)
-    starts = [*np.flatnonzero(positions == 0).tolist(), len(ids)]
-    return [(ids[a:b], positions[a:b], mask[a:b]) for a, b in pairwise(starts)]
+    ids, positions, mask = block.token_ids, block.position_ids, block.loss_mask
+    starts = [*np.flatnonzero(positions == 0).tolist(), len(block)]
+    return [Block(ids[a:b], positions[a:b], mask[a:b]) for a, b in pairwise(starts)]
 
 
-def _tokens(documents: Sequence[_Row]) -> int:
-    return sum(map(_length, documents))
+def _tokens(documents: Sequence[Block]) -> int:
+    return sum(map(len, documents))
 
 
-def _packed(documents: Sequence[_Row], most: int) -> list[_Row]:
+def _packed(documents: Sequence[Block], most: int) -> list[Block]:
     """Rows of whole documents with at most so many tokens (or of one), in their order."""
-    rows: list[list[_Row]] = []
+    rows: list[list[Block]] = []
     size = most
     for document in documents:
-        size += _length(document)
+        size += len(document)
         if size > most:
             rows.append([])
-            size = _length(document)
+            size = len(document)
         rows[-1].append(document)
-    joined = [tuple(map(np.concatenate, zip(*row, strict=True))) for row in rows]
-    return [(ids, positions, mask) for ids, positions, mask in joined]
+    return list(map(join, rows))
 
 
-def _parts(rows: Sequence[_Row], most: int) -> list[list[_Row]]:
+def _parts(rows: Sequence[Block], most: int) -> list[list[Block]]:
     """Rows, long ones first, put together, at most so many tokens with padding (or one)."""
-    parts: list[list[_Row]] = []
+    parts: list[list[Block]] = []
     for row in rows:
-        if parts and (len(parts[-1]) + 1) * _length(parts[-1][0]) <= most:
+        if parts and (len(parts[-1]) + 1) * len(parts[-1][0]) <= most:
             parts[-1].append(row)
         else:
             parts.append([row])

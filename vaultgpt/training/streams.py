@@ -75,7 +75,7 @@ class Stream:
         """Tokens of the first epoch; the others differ by their headers."""
         if self._first is None:
             self._first = self.epoch(0)
-        return sum(len(b.token_ids) for b in self._first)
+        return sum(len(b) for b in self._first)
 
     def __iter__(self) -> Iterator[Block]:
         number = 0
@@ -96,7 +96,7 @@ class Stored:
     @property
     def tokens(self) -> int:
         """Tokens of all of them."""
-        return sum(len(b.token_ids) for b in self._blocks)
+        return sum(len(b) for b in self._blocks)
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self._blocks)
@@ -120,7 +120,7 @@ class Mixture:
         owed = [taken / share for taken, (_, share) in zip(self._taken, self._streams, strict=True)]
         index = owed.index(min(owed))
         block = next(self._sources[index])
-        self._taken[index] += len(block.token_ids)
+        self._taken[index] += len(block)
         self.position += 1
         return block
 
@@ -132,10 +132,10 @@ class Mixture:
     def step(self, tokens: int) -> list[Block]:
         """Blocks of one optimiser step: at least one, and as many as `tokens` hold on average."""
         chosen = [self.next()]
-        size = len(chosen[0].token_ids)
-        while size + len(chosen[-1].token_ids) // 2 < tokens:
+        size = len(chosen[0])
+        while size + len(chosen[-1]) // 2 < tokens:
             chosen.append(self.next())
-            size += len(chosen[-1].token_ids)
+            size += len(chosen[-1])
         return chosen
 
 
