@@ -74,6 +74,25 @@ def test_the_models_own_breaks_are_kept_once_it_writes_in_lines() -> None:
     assert (start == inside).all()
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_no_poem_goes_on_with_a_blank_line_after_every_line(apart: bool) -> None:
+    """1. A poem that parted three lines so goes on, with a token for a blank line or with two line
+    ends. 2. Its author began it so. 3. It parted fewer. Result: only the first has no more."""
+    verse = Verse(_measure(POEM), Breaks([b"a", b"\n", b"\n\n" if apart else b"b"]))
+    line = "I am up" if apart else ""  # where the next token may make a blank line
+
+    def barred(before: str, text: str) -> list[bool]:
+        logits = np.zeros(3, np.float32)
+        verse.bend(logits, before, text)
+        return [bool(np.isneginf(one)) for one in logits]
+
+    spaced = "The rain\n\nis here\n\nagain\n\n"
+    ended = spaced + ("" if apart else "and so\n")
+    assert barred("", ended + line) == [False, not apart, apart]
+    assert not any(barred(spaced, ended + line))
+    assert not any(barred("", "The rain\nis here\n\nagain\n" + line))
+
+
 @pytest.mark.parametrize(
     ("text", "over"),
     [
