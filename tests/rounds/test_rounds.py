@@ -220,7 +220,7 @@ def test_a_second_round_with_nothing_new_says_so(vault: Vault) -> None:
     answer = go(vault, FakeTrainer())
     assert answer["kind"] == "none" and answer["report"] is None and answer["generation"] is None
     assert answer["verdict"]["promoted"] is False
-    assert answer["verdict"]["why"] == "nothing new to learn"
+    assert answer["verdict"]["why"] == "There is nothing new to learn."
 
 
 def test_a_new_note_is_learned_by_an_incremental_round_with_replay(vault: Vault) -> None:

@@ -118,6 +118,12 @@ def test_a_line_of_ten_words_is_no_round_even_by_hand(vault: Vault) -> None:
     train(vault)
     vault.write("line.md", prose("line", 10))
     assert what(vault, NOW, manual=True) == "none/few new"
+    with Ledger.open(vault.state) as ledger:
+        why = due(ledger, vault.settings, FakeBase(), NOW, Asked(manual=True)).why
+    assert why == (
+        "Nothing is learned: 10 new words wait until there are 20. "
+        "`vaultgpt train --fresh` learns the whole vault, with them."
+    )
 
 
 def test_a_refused_incremental_round_waits_for_more_text(vault: Vault) -> None:

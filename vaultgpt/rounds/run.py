@@ -152,7 +152,7 @@ class _Run:
             self._require_room()
             staged = self._stage(round_, now)
             if staged is None:
-                none = replace(round_, kind="none", why="nothing new to learn")
+                none = replace(round_, kind="none", why="There is nothing new to learn.")
                 return answer_of(none, Verdict(False, none.why))
             if self._is_long(staged[0]):
                 on_progress({"event": "say", "text": self._beforehand(round_)})

@@ -192,13 +192,13 @@ class _Look:
 
     def _incremental(self, otherwise: Due | None) -> Due:
         """A small round, where enough is new; `otherwise` says why no fresh one comes."""
-        nothing = otherwise or Due("none", "nothing new to learn", "nothing")
+        nothing = otherwise or Due("none", "There is nothing new to learn.", "nothing")
         manual, schedule = self.asked.manual, self.settings.schedule
         pending = self.ledger.pending(self.now, 0.0 if manual else schedule.quiet_s, listed=False)
         if manual:
             if pending.ready_words < _LEAST_MANUAL_WORDS:
-                few = f"only {pending.ready_words} new words, which wait for company"
-                return Due("none", few, "few new") if pending.ready_words else nothing
+                few = Due("none", _too_few(pending.ready_words), "few new")
+                return few if pending.ready_words else nothing
             return Due("incremental", f"{pending.ready_words:,} new words are learned.", "asked")
         least = schedule.nightly_words if self.asked.nightly else schedule.trigger_words
         if not self.asked.nightly and schedule.trigger_words == 0:
@@ -265,6 +265,14 @@ def must_forget(ledger: Ledger, settings: Settings, now: float) -> bool:
     return (
         ledger.generations.active() in ledger.generations.barred()
         or _deleted_words(ledger, settings, now) > 0
+    )
+
+
+def _too_few(words: int) -> str:
+    """Why nothing is learned though the author asks, and how it is all the same."""
+    return (
+        f"Nothing is learned: {words} new word{'s wait' if words != 1 else ' waits'} until there "
+        f"are {_LEAST_MANUAL_WORDS}. `vaultgpt train --fresh` learns the whole vault, with them."
     )
 
 
