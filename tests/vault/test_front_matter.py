@@ -279,9 +279,16 @@ def test_a_merge_bomb_does_not_double() -> None:
     assert "I fell." in prose("---\n" + "\n".join(rows) + "\n---\nI fell.\n")
 
 
-def test_more_than_64_kb_of_front_matter_is_prose() -> None:
-    text = "---\n" + "key: value\n" * 7000 + "---\nI fell.\n"
-    assert prose(text) == text and note_of(text).problem
+def test_more_than_64_kb_of_front_matter_is_read_by_its_lines_and_is_no_prose() -> None:
+    """And what may be prose stays prose: a rule, words with a colon, more words, another rule."""
+    rows = "tags: [sea]\ndate: 2019-03-04\n" + "key: value\n" * 7000
+    note = note_of(f"---\n{rows}---\nI fell.\n")
+    assert note.entries[0].prose == "I fell.\n" and "longer than 64 KB" in (note.problem or "")
+    assert (note.tags, note.entries[0].date) == (("sea",), "2019-03-04")
+    barred = note_of(f"---\n{rows}vaultgpt: false\n---\nI fell.\n")
+    assert barred.properties["vaultgpt"] is False
+    text = "---\nDear diary: " + "I fell.\nAnd I rose.\n" * 4000 + "---\nI fell.\n"
+    assert prose(text) == text
 
 
 def test_an_empty_block_and_an_unclosed_rule_are_no_problem() -> None:

@@ -211,6 +211,11 @@ def _unclosed(text: str, at: int) -> Properties:
         return Properties()  # a note that opens with a rule
     lines = _LINES.match(text, at)
     end = lines.end() if lines else at
+    if lines and (
+        rule := _CLOSE["---"].match(text, end)
+    ):  # too long for YAML, and no line of prose
+        why = "its front matter is longer than 64 KB, so it was read line by line"
+        return Properties(_after(text, rule.end()), by_lines(lines[0]), why)
     return Properties(
         0,
         only_rules(by_lines(text[at : max(end, at + MAX_BLOCK)])),
