@@ -207,3 +207,27 @@ def test_one_that_is_told_to_end_leaves_nothing_half_written(
     written = [path for path in vault.rglob("*") if path.is_file()]
     assert 0 < len(written) < 1000 and {path.suffix for path in written} == {".md"}
     assert all(path.stat().st_size for path in written)
+
+
+def test_what_a_killed_import_left_half_written_goes_and_what_others_write_stays(
+    vault: Path,
+) -> None:
+    """1. An import is killed in the midst of a note. 2. The next one. Result: no half note is left;
+    one that is being written, and another program's, are let be."""
+    write(vault, preview(vault, "In", DRAFTS[:1]))
+    killed = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from vaultgpt.importing import into_vault\n"
+        "os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "into_vault._write_new(Path(sys.argv[1]), 'I fell.')"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(vault / "In" / "x.md")], check=False)
+    (half,) = (path for path in (vault / "In").iterdir() if path.name.startswith("."))
+    others = vault / "In" / ".syncthing.x.tmp"
+    others.write_text("half", encoding="utf-8")
+    for path in (half, others):
+        os.utime(path, (0, 0))
+    young = vault / "In" / ".vaultgpt-abc.tmp"
+    young.write_text("half", encoding="utf-8")
+    write(vault, preview(vault, "In", DRAFTS[1:2]))
+    assert not half.exists() and others.exists() and young.exists()

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ _SEEN = re.compile(rb"^imported: [\"']?([^\s\"']+)", re.MULTILINE)
 _BARRED = re.compile(r'[\\/:*?"<>|#^\[\]\x00-\x1f\x7f]+')
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d:\d\d)?)?)?")
 _LONGEST_NAME = 80  # characters
+_HALF = ".vaultgpt-"  # begins the name of a note that is half written
+_WRITING_S = 600.0  # a living import needs seconds for one
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def write(vault: Path, planned: Preview) -> int:
     written = 0
     try:
         planned.folder.mkdir(parents=True, exist_ok=True)
+        _sweep(planned.folder, time.time())
         for path, text in planned.notes:
             written += _write_new(vault / path, text)
     except OSError as error:
@@ -87,9 +91,17 @@ def write(vault: Path, planned: Preview) -> int:
     return written
 
 
+def _sweep(folder: Path, now: float) -> None:
+    """Remove what imports that were killed left half written."""
+    for half in folder.glob(f"{_HALF}*.tmp"):
+        with contextlib.suppress(OSError):
+            if now - half.stat().st_mtime > _WRITING_S:
+                half.unlink()
+
+
 def _write_new(path: Path, text: str) -> bool:
     """A whole note under its name, or nothing; False where something has that name already."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=_HALF, suffix=".tmp")
     try:
         with os.fdopen(fd, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
