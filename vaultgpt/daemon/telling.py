@@ -143,11 +143,7 @@ def start_log(folder: Path, name: str = "daemon.log") -> logging.Handler:
     """Write to a file in `folder`, and what others log too, without its words."""
     make_private_dir(folder)
     handler = _PrivateFile(
-        folder / name,
-        maxBytes=_MAX_BYTES,
-        backupCount=_BACKUPS,
-        encoding="utf-8",
-        delay=True,
+        folder / name, maxBytes=_MAX_BYTES, backupCount=_BACKUPS, encoding="utf-8", delay=True
     )
     handler.setFormatter(_NamesOnly())
     handler.addFilter(_Seldom())

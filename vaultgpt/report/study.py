@@ -66,12 +66,7 @@ class _Writer:
     """Writes texts of about `row_words` words with the engine's active generation."""
 
     def __init__(
-        self,
-        engine: Engine,
-        sampling: Sampling,
-        row_words: int,
-        tokens_a_word: float,
-        seed: int,
+        self, engine: Engine, sampling: Sampling, row_words: int, tokens_a_word: float, seed: int
     ) -> None:
         self.engine, self.sampling, self.row_words = engine, sampling, row_words
         self.row_tokens = max(8, math.ceil(row_words * tokens_a_word * _MARGIN))

@@ -43,15 +43,7 @@ from vaultgpt.training.paused import (
     unfix,
 )
 from vaultgpt.training.plan import Due, due, full_round, must_forget, plan
-from vaultgpt.training.round import (
-    BY_ITSELF,
-    WRITES,
-    Asked,
-    Report,
-    Round,
-    SegmentScores,
-    Verdict,
-)
+from vaultgpt.training.round import BY_ITSELF, WRITES, Asked, Report, Round, SegmentScores, Verdict
 from vaultgpt.wire import Hear, ProgressEvent, ReportRow
 from vaultgpt.workers.elsewhere import Lender, run_elsewhere
 from vaultgpt.workers.jobs import JobRunner, run_trainer

@@ -32,14 +32,7 @@ from vaultgpt.files import (
     write_atomic,
     write_json,
 )
-from vaultgpt.generation_folders import (
-    CONFIG,
-    EMBEDDING,
-    LAST_WEIGHTS,
-    MANIFEST,
-    Manifest,
-    verify,
-)
+from vaultgpt.generation_folders import CONFIG, EMBEDDING, LAST_WEIGHTS, MANIFEST, Manifest, verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState, known_vaults
@@ -135,8 +128,7 @@ def export(state: VaultState, form: Form, target: Path, inside_vault: bool = Fal
         generation = ledger.generations.writing()
         if generation is None and ledger.generations.active() is not None:
             raise Conflict(
-                "Every voice has learned a note that was forgotten.",
-                "Run `vaultgpt train` first.",
+                "Every voice has learned a note that was forgotten.", "Run `vaultgpt train` first."
             )
     if generation is None:
         raise NotFound("There is no voice to export yet.", "Run `vaultgpt train` first.")

@@ -19,13 +19,7 @@ import psutil
 
 from vaultgpt.children import environment, exit_meaning, own_code, spawn_options
 from vaultgpt.errors import Unavailable, WorkerDied
-from vaultgpt.wire import (
-    MirrorAnswer,
-    MirrorOrder,
-    WriteOrder,
-    frame_of,
-    receive,
-)
+from vaultgpt.wire import MirrorAnswer, MirrorOrder, WriteOrder, frame_of, receive
 from vaultgpt.workers.process import HALTED_S, Stillness
 
 _LOOK_S, _MUTE_S = 1.0, 5.0  # how often we look after one that owes an answer; longest silence
