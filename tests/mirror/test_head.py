@@ -24,7 +24,7 @@ from vaultgpt.mirror.lean import LeanModel
 from vaultgpt.mirror.llama_layer import _rms_norm
 from vaultgpt.mirror.question import make_stems
 from vaultgpt.mirror.vocabulary import Vocabulary
-from vaultgpt.wire import Prompt, Sampling
+from vaultgpt.wire import Prompt, Sampling, TokenChance
 
 PROSE = "A whole day of rain, and then the bus, which was late as ever."
 FREE = Sampling(temperature=1.5, top_p=1.0, dry_multiplier=0, guard=False)
@@ -101,6 +101,21 @@ def test_a_question_may_be_in_the_script_of_its_stem(start: Start) -> None:
     assert latin and (barred[latin] == 0).all()
     alone = engine.begin(replace(asked, form="text"), lambda: False, 0.0)
     assert (alone.voice.barred[latin] < 0).all()
+
+
+@pytest.mark.parametrize("echo", [False, True])
+def test_none_is_told_among_the_likeliest(start: Start, echo: bool) -> None:
+    """Neither beside a token that is written nor beside the prompt's own, whose chance is the
+    model's all the same."""
+    asked = replace(ASKED, n=1, max_tokens=6, logprobs=5, echo=echo)
+
+    def told(prompt: Prompt) -> list[TokenChance]:
+        return [token for piece in write(start(), prompt)[1] for token in piece.tokens]
+
+    assert not any("дождь" in token.top for token in told(asked))
+    assert all(len(token.top) == 5 for token in told(asked))
+    every = told(replace(asked, model="base"))
+    assert any("дождь" in token.top for token in every)
 
 
 def test_left_out_rows_change_no_text(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,9 +118,11 @@ def prompt_chances(
     ids: list[int],
     head: int,
     most: int,
+    barred: Logits,
     cancelled: Callable[[], bool],
 ) -> tuple[TokenChance, ...]:
-    """Of each of `ids` from `head` on; what stands before them is read and not told."""
+    """Of each of `ids` from `head` on; what stands before them is read and not told, nor are
+    `barred` tokens [vocab] among the likeliest."""
     cache, told = model.empty(), []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for start in range(0, len(ids) - 1, model.chunk):
@@ -131,7 +133,8 @@ def prompt_chances(
         for i, row in enumerate(rows, start + 1):
             if i >= head:
                 text = decoder.decode(vocabulary.bytes_of([ids[i]]))
-                told.append(replace(vocabulary.chance(log_softmax(row), ids[i], most), text=text))
+                chance = vocabulary.chance(log_softmax(row), ids[i], most, barred)
+                told.append(replace(chance, text=text))
     return tuple(told)
 
 

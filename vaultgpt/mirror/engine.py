@@ -268,10 +268,7 @@ class Engine:
         prompt = replace(prompt, sampling=prompt.sampling.on(self._parameters))
         gen_id = self.generation(prompt.model)
         author = self._author(gen_id)
-        given = prompt.text + prompt.suffix + (prompt.title or "")
-        for tail in stems.tails if stems else ():
-            given += self.vocabulary.bytes_of(tail).decode("utf-8", "ignore")
-        both = author and author.beside(given)
+        both = self._beside(prompt, stems)
         voice = VoiceParts(
             gen_id,
             self.vocabulary,
@@ -284,6 +281,14 @@ class Engine:
         )
         ready = self._prepare(prompt, cancelled, stems.text if stems else None)
         return Sequences(prompt, voice, ready, began, stems)
+
+    def _beside(self, prompt: Prompt, stems: question.Stems | None = None) -> Habits | None:
+        """The author of the voice that is asked, in the scripts of what is given as well."""
+        given = prompt.text + prompt.suffix + (prompt.title or "")
+        for tail in stems.tails if stems else ():
+            given += self.vocabulary.bytes_of(tail).decode("utf-8", "ignore")
+        author = self._author(self.generation(prompt.model))
+        return author and author.beside(given)
 
     def _ask(
         self, prompt: Prompt, cancelled: Callable[[], bool], began: float
@@ -316,7 +321,9 @@ class Engine:
     ) -> tuple[TokenChance, ...]:
         """Of the prompt's own tokens, after the header or the start of a text."""
         model, read = self._model(self.generation(prompt.model)), self._read(prompt)
-        return prompt_chances(model, self.vocabulary, read.cut.ids, read.head, most, cancelled)
+        barred = self._writable(model.vocab, self._beside(prompt))
+        ids, head = read.cut.ids, read.head
+        return prompt_chances(model, self.vocabulary, ids, head, most, barred, cancelled)
 
     def _prepare(
         self, prompt: Prompt, cancelled: Callable[[], bool], text: str | None = None

@@ -18,14 +18,7 @@ from vaultgpt.corpus.secrets import outside, secret_ranges
 from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.generation_folders import with_folder
 from vaultgpt.mirror.copy_guard import Runs
-from vaultgpt.mirror.fingerprint import (
-    UNPENALISED,
-    ServerFacts,
-    Shelf,
-    ask,
-    has_embedding,
-    texts,
-)
+from vaultgpt.mirror.fingerprint import UNPENALISED, ServerFacts, Shelf, ask, has_embedding, texts
 from vaultgpt.mirror.openai_client import EngineAway, Fields, OpenAIClient
 from vaultgpt.mirror.prompting import LONGEST, budget, check_alternatives, conditioned
 from vaultgpt.mirror.remote_text import Asking, RemoteText
@@ -278,11 +271,7 @@ class RemoteEngine:
         )
 
     def _go_on(
-        self,
-        prompt: Prompt,
-        drafts: list[RemoteText],
-        cancelled: Callable[[], bool],
-        began: float,
+        self, prompt: Prompt, drafts: list[RemoteText], cancelled: Callable[[], bool], began: float
     ) -> Iterator[Piece | Usage]:
         """Each unfinished alternative from where its reader stands, by our own engine."""
         usage = self._usage(drafts, began)

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from vaultgpt.corpus.habits import MARKUP, Habits
 from vaultgpt.errors import BaseModelError
 from vaultgpt.files import read_json
+from vaultgpt.mirror.sampling import Logits
 from vaultgpt.wire import TokenChance
 
 if TYPE_CHECKING:
@@ -95,10 +96,13 @@ class Vocabulary:
         """What these tokens write."""
         return b"".join(self.written[i] for i in ids)
 
-    def chance(self, plain: npt.NDArray[np.float32], token: int, most: int) -> TokenChance:
-        """Of a token among log probabilities [vocab], with the `most` likeliest ones."""
-        best = np.argpartition(-plain, most)[:most] if most else np.zeros(0, dtype=np.intp)
-        best = best[np.argsort(-plain[best], kind="stable")]
+    def chance(
+        self, plain: Logits, token: int, most: int, barred: Logits | float = 0
+    ) -> TokenChance:
+        """Of a token among log probabilities [vocab], with the `most` likeliest ones not barred."""
+        rank = -(plain + barred)
+        best = np.argpartition(rank, most)[:most] if most else np.zeros(0, dtype=np.intp)
+        best = best[np.argsort(rank[best], kind="stable")]
         top = {self._shown(int(i)): round(float(plain[i]), 5) for i in best}
         return TokenChance(self._shown(token), round(float(plain[token]), 5), top)
 
