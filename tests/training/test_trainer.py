@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.training.conftest import MakeJob, item, some_items
+from vaultgpt.corpus.habits import measure
+from vaultgpt.corpus.lines import habits
 from vaultgpt.errors import BaseModelError, TrainingError
 from vaultgpt.training import trainer
 from vaultgpt.training.base_model import BaseModel
@@ -26,7 +28,7 @@ from vaultgpt.training.loop import Stopped
 from vaultgpt.training.lora import load_adapter
 from vaultgpt.training.measure import Measurer
 from vaultgpt.training.round import Report
-from vaultgpt.training.trainer import _read_job, run_job
+from vaultgpt.training.trainer import Trainer, _read_job, run_job
 from vaultgpt.wire import ProgressEvent
 
 
@@ -135,6 +137,16 @@ def test_an_incremental_round_starts_from_its_parent_and_scores_before_it_learns
         for path in (first, second)
     ]
     assert read[0] and read[1] and read[1].tokens == read[0].tokens + report.tokens
+
+
+@pytest.mark.parametrize("kind", ["fresh", "incremental"])
+def test_a_script_of_held_out_pages_alone_is_the_authors_too(make_job: MakeJob, kind: str) -> None:
+    """Its letters would be barred else, though the author writes them; nothing else is counted."""
+    learned, held = item(0), item(1, "held_out", text="Дождь шёл весь день.")
+    found = Trainer(
+        make_job(items=[learned, held], kind=kind), lambda event: None, threading.Event()
+    )._lines()
+    assert habits((), found) == replace(measure(learned.text), scripts=("CYRILLIC", "LATIN"))
 
 
 def test_saying_again_what_the_mirror_wrote_is_no_copying(

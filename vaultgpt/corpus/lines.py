@@ -87,10 +87,15 @@ def _measure(text: str) -> Lines:
 
 
 def by_tag(
-    entries: Iterable[tuple[tuple[str, ...], str]], before: Mapping[str, Lines] | None = None
+    entries: Iterable[tuple[tuple[str, ...], str]],
+    before: Mapping[str, Lines] | None = None,
+    more: str = "",
 ) -> dict[str, Lines]:
-    """Tag -> its figures over (tags, text) of `entries`, added to those `before`."""
+    """Tag -> its figures over (tags, text) of `entries`, added to those `before`.
+
+    Of `more`, which is the author's too, the scripts alone count."""
     found = dict(before or {})
+    found[_EVERY] = found.get(_EVERY, Lines()) + Lines(habits=Habits().beside(more))
     for tags, text in entries:
         one = _measure(text)
         for tag in (*tags, _EVERY):

@@ -162,12 +162,7 @@ class Graphs:
         return found.run(ids, positions)
 
     def _first(
-        self,
-        model: LeanModel,
-        shape: tuple[int, int],
-        kv: KV,
-        ids: list[int],
-        positions: list[int],
+        self, model: LeanModel, shape: tuple[int, int], kv: KV, ids: list[int], positions: list[int]
     ) -> Tensor:
         """A step op by op, and one captured beside it, which may write if it does the same."""
         logits = model.step_by_op(kv, ids, positions)

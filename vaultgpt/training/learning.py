@@ -329,12 +329,7 @@ _NOTHING: tuple[Site, Path | None, str, bytes] = (Site(Path()), None, "", b"")
 
 
 def learn_sealed(
-    folder: Path,
-    base: Path,
-    key: str,
-    say: Hear,
-    stop: threading.Event,
-    together: Together = ALONE,
+    folder: Path, base: Path, key: str, say: Hear, stop: threading.Event, together: Together = ALONE
 ) -> None:
     """Learn the sealed lesson in `folder` and leave what was learned there, sealed by the same key.
 

@@ -313,7 +313,8 @@ class Trainer:
         parent = None if self.fresh else self.job.parent
         before = lines.of_generation(Path(parent)) if parent else {}
         roles = ("train", "replay") if self.fresh else ("train",)
-        return lines.by_tag(((i.tags, i.text) for i in self.job.items if i.role in roles), before)
+        own = [(i.tags, i.text) for i in self.job.items if i.role in roles]
+        return lines.by_tag(own, before, "".join(i.text for i in self.job.items))
 
     def _report(self, recipe: Recipe, learned: Learned, measurer: Measurer) -> Report:
         progress = learned.progress
