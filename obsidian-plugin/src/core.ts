@@ -10,7 +10,7 @@ import type { Node } from "./daemon/nodeTransport.ts";
 import { PhoneTransport } from "./daemon/phoneTransport.ts";
 import { isAbort, Problem, sentenceOf } from "./daemon/problem.ts";
 import { DEFAULTS, readSettings, type Settings } from "./settings.ts";
-import { BASE_WRITES, learned, writer } from "./words.ts";
+import { BASE_WRITES, learned, versionsApart, writer } from "./words.ts";
 import { Device } from "./ui/device.ts";
 
 const NOTICE_MS = 8_000;
@@ -29,6 +29,7 @@ export class Core extends Component {
 	private readonly changed = new Set<() => void>();
 	private readonly notices = new Map<string, Notice>();
 	private saving: Promise<void> = Promise.resolve();
+	private apart = "";
 	private over = false;
 
 	constructor(readonly plugin: Plugin) {
@@ -47,6 +48,7 @@ export class Core extends Component {
 	override onload(): void {
 		this.app.workspace.onLayoutReady(() => {
 			if (this.over) return; // turned off before the windows stood
+			this.register(this.model.onReached(() => this.compare()));
 			void this.model.start();
 			const { configDir } = this.app.vault;
 			if (configDir !== USUAL) this.say(`This vault keeps Obsidian's settings in ${configDir}. The daemon reads ${USUAL} alone, so that it knows nothing of its daily notes' format and its excluded files: set rules.exclude.`);
@@ -56,6 +58,13 @@ export class Core extends Component {
 	override onunload(): void {
 		this.over = true;
 		this.model.stop();
+	}
+
+	/** Say once that plugin and daemon are of two versions. */
+	private compare(): void {
+		const said = versionsApart(this.plugin.manifest.version, this.model.daemon.status?.version ?? null);
+		if (said && said !== this.apart) this.say(said);
+		this.apart = said;
 	}
 
 	/** Hear of every change of the settings, wherever it was made. */

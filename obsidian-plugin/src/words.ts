@@ -32,6 +32,14 @@ export function learned({ created }: Pick<Generation, "created">, now = new Date
 	return `learned ${/^(?:today|yesterday)$/.test(day) ? day : `on ${day}`} at ${clock}`;
 }
 
+/** What to do where plugin and daemon are of two versions; "" where they are of one. */
+export function versionsApart(plugin: string, daemon: string | null): string {
+	if (daemon === null || plugin === daemon) return "";
+	return plugin.localeCompare(daemon, undefined, { numeric: true }) > 0
+		? `This plugin (${plugin}) is newer than vaultgpt (${daemon}), so that some of it may not work: upgrade vaultgpt, as by pip install -U vaultgpt.`
+		: `This plugin (${plugin}) is older than vaultgpt (${daemon}): run vaultgpt plugin install in a terminal, then reload Obsidian.`;
+}
+
 /** A voice by its day: "voice of last night". */
 export function voiceOf({ created }: Pick<Generation, "created">, now = new Date()): string {
 	return `voice of ${dayOf(new Date(created * 1000), now)}`;

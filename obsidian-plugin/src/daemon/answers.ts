@@ -65,6 +65,7 @@ export function statusOf(value: Record<string, unknown>): Status {
 		paused: pausedOf(value["paused_round"], value["next_training"]),
 		lastVerdict: text(value["last_verdict"]) ?? text(record(value["last_verdict"])["why"]),
 		problems: strings(value["problems"]),
+		version: text(value["version"]),
 	};
 }
 

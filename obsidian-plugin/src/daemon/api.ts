@@ -65,6 +65,8 @@ export interface Status {
 	readonly lastVerdict: string | null;
 	/** What went wrong in the daemon and still stands, a sentence each. */
 	readonly problems: readonly string[];
+	/** Of vaultgpt. */
+	readonly version: string | null;
 }
 
 export interface Generation {

@@ -38,7 +38,7 @@ async function load(): Promise<obsidian.Plugin> {
 	const run = new Function("module", "exports", "require", installed(stage, "main.js").toString("utf8"));
 	run(module, module.exports, (name: string) => given[name] ?? (node(name) as unknown));
 	const Main = module.exports["default"] as new (app: obsidian.App, manifest: unknown) => obsidian.Plugin;
-	const made = new Main(app, { id: "vaultgpt", name: "VaultGPT" });
+	const made = new Main(app, JSON.parse(installed(stage, "manifest.json").toString("utf8")));
 	await (made as unknown as { onload(): Promise<void> }).onload();
 	return made;
 }

@@ -1,11 +1,14 @@
 import type { Plugin } from "obsidian";
 import { afterEach, expect, test, vi } from "vitest";
+import { statusOf } from "../../src/daemon/answers.ts";
 import { Core } from "../../src/core.ts";
 
 const said: string[] = [];
 
 vi.mock("obsidian", () => ({
-	Component: class {},
+	Component: class {
+		register(): void {}
+	},
 	FileSystemAdapter: class {},
 	Platform: { isMobile: false, isDesktop: true },
 	Notice: class {
@@ -17,7 +20,10 @@ vi.mock("obsidian", () => ({
 	},
 }));
 
-afterEach(() => vi.restoreAllMocks());
+afterEach(() => {
+	vi.restoreAllMocks();
+	said.length = 0;
+});
 
 test("a setting that could not be saved is said, and the next one is saved", async () => {
 	vi.spyOn(console, "error").mockReturnValue(undefined);
@@ -34,4 +40,19 @@ test("a setting that could not be saved is said, and the next one is saved", asy
 	full = false;
 	await core.change({ alternatives: 4 });
 	expect(stored).toEqual({ alternatives: 4 });
+});
+
+test("a plugin and a daemon of two versions are told apart once, with the mend", () => {
+	const workspace = { onLayoutReady: (ready: () => void) => ready() };
+	const app = { vault: { adapter: {}, configDir: [".", "obsidian"].join("") }, workspace };
+	const core = new Core({ app, manifest: { version: "0.10.0" } } as unknown as Plugin);
+	vi.spyOn(core.model, "start").mockResolvedValue();
+	const reach = vi.spyOn(core.model, "onReached");
+	core.onload();
+	const meet = (version: string) => {
+		core.model.daemon = { ...core.model.daemon, status: statusOf({ version }) };
+		for (const [listener] of reach.mock.calls) listener();
+	};
+	for (const version of ["0.10.0", "0.9.1", "0.9.1", "0.11.0"]) meet(version);
+	expect(said).toEqual([expect.stringMatching(/0\.10\.0\) is newer.*0\.9\.1.*pip install -U/), expect.stringMatching(/0\.10\.0\) is older.*0\.11\.0.*vaultgpt plugin install/)]);
 });

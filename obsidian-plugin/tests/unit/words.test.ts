@@ -5,7 +5,7 @@ import { morph } from "../../src/ui/morph.ts";
 import { drawChart, points } from "../../src/ui/chart.ts";
 import { learned, monthSentences, noteSentence, reportSentences, statusLine, statusStory, verdict, voiceLabel, voiceOf, wordsSentence } from "../../src/words.ts";
 
-const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", paused: null, lastVerdict: "Good.", problems: [], writes: "g000002" };
+const STATUS: Status = { active: "g000012", pending: 3, training: null, next: "tonight", paused: null, lastVerdict: "Good.", problems: [], writes: "g000002", version: "0.1.0" };
 const DAEMON = { online: true, problem: null, status: STATUS, progress: null, census: null, generations: [] as Generation[] };
 
 const ROW: Generation = { id: "g000002", created: 43_200, active: true, barred: false, promoted: true, why: "It is so.", heldOut: 1.8 };
