@@ -92,8 +92,8 @@ def base_digest(folder: Path = PEBBLE) -> str:
 
 
 def writing() -> str:
-    """Temperature, top-p, min-p and tag strength where no setting says otherwise."""
-    now = Sampling()
+    """Temperature, top-p, min-p and tag strength where no setting says otherwise, with pebble."""
+    now = Sampling().on(parameters=0)
     return f"{now.temperature:g} {now.top_p:g} {now.min_p:g} {now.tag_strength:g}"
 
 
