@@ -10,8 +10,7 @@ docs/bases.md, and docs/samples/ has a page of texts a base. Knows nothing about
 
 from __future__ import annotations
 
-import contextlib
-import json
+import itertools
 import os
 import platform
 import resource
@@ -23,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import EXAMPLE, RESULTS, Person, arguments, markdown, renew
+from benchmarks.common import EXAMPLE, RESULTS, Person, arguments, markdown, renew, stored
 
 ROWS = RESULTS / "bases.json"
 PROMPTS = (
@@ -32,38 +31,42 @@ PROMPTS = (
     ("poetry", "The heron"),
 )
 TEXTS, TOKENS = 3, 120
+REPORTED = ("bits_per_byte", "tokens", "seconds", "tokens_per_s", "device")
 Row = dict[str, Any]
 
 
-def measure(base: str, vault: Path, keep: Path | None = None) -> Row:
+def measure(base: str, vault: Path, place: Path) -> Row:
     """One row: the base learns a copy of the vault and writes. To be called once a process.
 
-    The copy and its state stay in `keep`, as vault/ and home/, for other benchmarks to read.
+    The copy and its state lie in the new folder `place`, as vault/ and home/.
     """
-    with contextlib.ExitStack() as stack:
-        place = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(vault, place / "vault")
-        person = Person(place)
-        person("init", str(person.vault), "--base", base, "--no-plugin")
-        began = time.monotonic()
-        answer = person("train")
-        seconds = time.monotonic() - began
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9  # decimal
-        # A full round that is worse than the first voice is refused, and that one writes.
-        rounds = [one for one in answer.get("rounds") or [answer] if one["generation"]]
-        texts = write(person, vault.name)
-        name = rounds[-1]["generation"]
-        generation = next(person.home.glob(f"vaults/*/generations/{name}"))
-        disk = sum(p.stat().st_size for p in generation.rglob("*") if p.is_file()) / 1e6
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(vault, place / "vault")
+    person = Person(place)
+    person("init", str(person.vault), "--base", base, "--no-plugin")
+    began = time.monotonic()
+    answer = person("train")
+    seconds = time.monotonic() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9  # decimal
+    # A full round that is worse than the first voice is refused, and that one writes.
+    rounds = [one for one in answer.get("rounds") or [answer] if one["generation"]]
+    generation = next(person.home.glob(f"vaults/*/generations/{rounds[-1]['generation']}"))
+    texts = write(person, vault.name)
     return {
         "base": Path(base).name,
         "vault": vault.name,
         "first_s": round(rounds[0]["report"]["seconds"], 1),
         "all_s": round(seconds, 1),
-        "rounds": [_figures(one) for one in rounds],
+        "rounds": [
+            {
+                "generation": one["generation"],
+                "promoted": one["verdict"]["promoted"],
+                **{key: one["report"][key] for key in REPORTED},
+            }
+            for one in rounds
+        ],
         "peak_gb": round(peak, 2),
-        "disk_mb": round(disk, 1),
+        "disk_mb": round(sum(p.stat().st_size for p in generation.rglob("*")) / 1e6, 1),
         "tokens_per_s": max(text.pop("tokens_per_s") or 0 for text in texts),
         "first_token_ms": min(text.pop("first_token_ms") for text in texts),
         "texts": texts,
@@ -112,19 +115,6 @@ def page(base: str, rows: list[Row]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figures(one: dict[str, Any]) -> Row:
-    report = one["report"]
-    return {
-        "generation": one["generation"],
-        "promoted": one["verdict"]["promoted"],
-        "bits_per_byte": report["bits_per_byte"],
-        "tokens": report["tokens"],
-        "seconds": round(report["seconds"], 1),
-        "tokens_per_s": round(report["tokens_per_s"], 1),
-        "device": report["device"],
-    }
-
-
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
     lines = []
@@ -144,22 +134,22 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = arguments(__doc__, json_too=False)
+    parser = arguments(__doc__)
     parser.add_argument("bases", nargs="*", help="names, folders or GGUF files")
     parser.add_argument("--vault", type=Path, action="append", help="the example vault if none")
     parser.add_argument("--keep", type=Path, help="the vaults and voices stay in this new folder")
     parser.add_argument("--pages", type=Path, help="write a page of texts a base into this folder")
     options = parser.parse_args()
-    rows: list[Row] = json.loads(ROWS.read_text("utf-8")) if ROWS.exists() else []
-    for vault in options.vault or [EXAMPLE]:
-        for base in options.bases:
-            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                keep = options.keep and options.keep / f"{Path(base).name}-{vault.name}"
-                row = alone.submit(measure, base, vault, keep).result()
-            rows = renew(ROWS, row, ("base", "vault"))
-            print(table([row]), flush=True)
-            for text in row["texts"]:
-                print(f"\n#{text['tag']}: {text['prompt']} |{text['text']}", flush=True)
+    for vault, base in itertools.product(options.vault or [EXAMPLE], options.bases):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ProcessPoolExecutor(1, get_context("spawn")) as alone,
+        ):
+            place = (options.keep or Path(folder)) / f"{Path(base).name}-{vault.name}"
+            row = alone.submit(measure, base, vault, place).result()
+        renew(ROWS, row, ("base", "vault"))
+        print(table([row]), flush=True)
+    rows = stored(ROWS)
     if options.pages:
         options.pages.mkdir(exist_ok=True)
         for base in {row["base"] for row in rows}:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -33,39 +33,28 @@ PEBBLE = ROOT / "vaultgpt" / "pebble"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def arguments(doc: str | None, *, json_too: bool = True) -> argparse.ArgumentParser:
-    """A parser that tells the first line of a module's docstring; with --json where wanted."""
-    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    if json_too:
-        parser.add_argument("--json", type=Path, help="write the figures there too")
-    return parser
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that tells the first line of a module's docstring."""
+    return argparse.ArgumentParser(description=(doc or "").splitlines()[0])
 
 
-def keep(path: Path | None, figures: Any) -> None:
-    """Write figures as JSON, where a file was named."""
-    if path:
-        told = json.dumps(figures, indent=1, ensure_ascii=False)
-        path.write_text(told + "\n", encoding="utf-8")
-
-
-def renew(path: Path, row: dict[str, Any], same: Sequence[str]) -> list[dict[str, Any]]:
-    """All rows of a JSON file, `row` in the place of that with the same keys; the file is so."""
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    rows = [r for r in known if any(r[k] != row[k] for k in same)] + [_plain(row)]
-    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
-    write_atomic(path, f"[\n{lines}\n]\n", mode=0o644)
+def stored(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON file, none where there is no file."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.exists() else []
     return rows
 
 
-def _plain(value: Any) -> Any:
-    """The same in eight digits, and null for what JSON can't say: nan and the infinities."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.8g}") if math.isfinite(value) else None
-    return value
+def renew(path: Path, row: dict[str, Any], same: Sequence[str]) -> None:
+    """Put `row` in the place of that with the same keys; figures in eight digits, nan as null."""
+    plain = json.loads(
+        json.dumps(row),
+        parse_float=lambda number: float(f"{float(number):.8g}"),
+        parse_constant=lambda name: None,  # nan and the infinities, which JSON can't say
+    )
+    rows = [r for r in stored(path) if any(r[k] != row[k] for k in same)] + [plain]
+    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, f"[\n{lines}\n]\n", mode=0o644)
 
 
 def middle(draws: Any) -> tuple[float, float]:
@@ -81,30 +70,25 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 @contextlib.contextmanager
-def home(folder: Path) -> Iterator[Path]:
-    """State lies under `folder` while this is open."""
-    before = os.environ.get("VAULTGPT_HOME")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.environ["VAULTGPT_HOME"] = str(folder)
+def needs_voice() -> Iterator[None]:
+    """Around an import: one sentence with the mend where a library of the extra is missing."""
     try:
-        yield folder
-    finally:
-        os.environ.pop("VAULTGPT_HOME")
-        if before is not None:
-            os.environ["VAULTGPT_HOME"] = before
+        yield
+    except ImportError as error:
+        raise SystemExit(f"{error}: pip install -e '.[voice]'") from None
+
+
+@contextlib.contextmanager
+def home(folder: Path) -> Iterator[None]:
+    """State lies under `folder` while this is open."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with patch.dict(os.environ, VAULTGPT_HOME=str(folder)):
+        yield
 
 
 def ours(*words: str) -> list[str]:
     """A vaultgpt command."""
     return [sys.executable, "-m", "vaultgpt", *words]
-
-
-def told(command: Sequence[str], **more: Any) -> str:
-    """What a command prints; SystemExit with its own sentence when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[1:5])}: {done.stderr.strip()[-400:]}")
-    return str(done.stdout)
 
 
 class Person:
@@ -115,28 +99,40 @@ class Person:
         self.home.mkdir(mode=0o700, exist_ok=True)
 
     def __call__(self, *words: str) -> dict[str, Any]:
-        """The JSON that a command prints."""
+        """The JSON that a command prints; SystemExit with its own sentence when it fails."""
         environment = {**os.environ, "VAULTGPT_HOME": str(self.home)}
-        said = told(ours(*words, "--json"), env=environment, cwd=self.vault)
-        answer: dict[str, Any] = json.loads(said or "{}")
+        done = subprocess.run(
+            ours(*words, "--json"), capture_output=True, text=True, env=environment, cwd=self.vault
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()[-400:]}")
+        answer: dict[str, Any] = json.loads(done.stdout or "{}")
         return answer
 
 
 @contextlib.contextmanager
 def serving(state: VaultState) -> Iterator[tuple[psutil.Process, DaemonClient]]:
     """A vault's daemon and a client of it, once it answers."""
-    command = ours("serve", str(state.vault), "--port", "0")
-    quiet = subprocess.DEVNULL
+    command, quiet = ours("serve", str(state.vault), "--port", "0"), subprocess.DEVNULL
     process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
     try:
-        yield psutil.Process(process.pid), _client(state)
+        client = until(lambda: find_daemon(state), "The daemon did not start.", 120)
+        yield psutil.Process(process.pid), client
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _client(state: VaultState) -> DaemonClient:
-    return until(lambda: find_daemon(state), "The daemon did not start.", 120)
+def first_text(client: DaemonClient, body: dict[str, object]) -> tuple[float, dict[str, Any]]:
+    """Seconds from a hotkey to the first piece of its text, and what is told at the text's end."""
+    began = time.perf_counter()
+    events = client.stream("/v1/completions", {**body, "stream": True})
+    next(events)
+    seconds = time.perf_counter() - began
+    told: dict[str, Any] = {}
+    for _, data in events:
+        told.update(data.get("vaultgpt") or {})
+    return seconds, told
 
 
 def until(holds: Callable[[], _T | None], else_: str, seconds: float) -> _T:

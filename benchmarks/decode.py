@@ -1,6 +1,6 @@
-"""Speed of writing beside llama.cpp, transformers and vLLM, on the same weights in one run.
+"""Speed of writing beside llama.cpp and transformers, on the same weights in one run.
 
-python -m benchmarks.decode [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
+python -m benchmarks.decode [--base FOLDER] [--voice FOLDER] [--gguf FILE] ...
 Without --base: the embedded base. --gguf is the file that the base was expanded from: llama.cpp
 (pip install xllamacpp gguf) reads it requantised to Q8_0. Each engine has its own process, since
 the threads of several wait for each other's; they take turns, each figure is the best of --runs.
@@ -9,34 +9,34 @@ the threads of several wait for each other's; they take turns, each figure is th
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
-import importlib.util
 import json
-import multiprocessing
 import os
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
-from multiprocessing.connection import Connection
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import EXAMPLE, PEBBLE, arguments, keep, markdown, prose
+from benchmarks.common import EXAMPLE, PEBBLE, arguments, markdown, prose
+from benchmarks.voice.mirrors import write
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.vocabulary import Vocabulary
 from vaultgpt.settings import Mirror
-from vaultgpt.wire import Prompt, Sampling, Usage
+from vaultgpt.wire import Prompt, Sampling
 
-FULL = Sampling(guard=True)
+JOURNAL = prose(EXAMPLE / "Journal")  # a text that repeats itself would end at once
+PROMPT, TOKENS = 300, 128  # tokens read and written
 GREEDY = Sampling(temperature=0, dry_multiplier=0, guard=False, heal=False)
 
 
@@ -51,38 +51,33 @@ class Figures:
 Contenders = dict[str, Callable[[], Figures]]
 
 
-def journal() -> str:
-    """The example vault's journal without front matter; a text that repeats itself ends at once."""
-    return "\n\n".join(prose(EXAMPLE / "Journal"))
-
-
 def answer(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
     """One answer, from an empty prefix cache or from the one that the last answer left."""
     if cold:
         engine.prefixes.clear()
-    (usage,) = (s for s in engine.generate(prompt, lambda: False) if isinstance(s, Usage))
+    _, usage = write(engine, prompt)
     return Figures(usage.first_token_ms, usage.tokens_per_s or 0.0)
 
 
 def prompt_ids(args: argparse.Namespace) -> list[int]:
-    """The first tokens of the journal after the base's start."""
+    """The journal's first tokens after the base's start."""
     vocabulary = Vocabulary.load(args.base)
-    return [vocabulary.start, *vocabulary.encode(journal())[: args.prompt]]
+    return [vocabulary.start, *vocabulary.encode("\n\n".join(JOURNAL))[:PROMPT]]
 
 
 def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
     """Every line of ours by name; on CUDA with captured steps, and with steps op by op."""
     found: Contenders = {}
     index = RunIndex(scratch / "runs", b"benchmark key 16")
-    index.add([journal()])
+    index.add(JOURNAL)
     on_cuda = choose_device(args.device).type == "cuda"
-    for dtype, graphs in product(args.dtypes.split(","), (True, False) if on_cuda else (False,)):
-        engine = Engine(Mirror(device=args.device, dtype=dtype, cuda_graphs=graphs), index.load())
+    for graphs in (True, False) if on_cuda else (False,):
+        engine = Engine(Mirror(device=args.device, cuda_graphs=graphs), index.load())
         engine.load(args.base)
         if args.voice:
             engine.activate("voice", args.voice)
         text = engine.vocabulary.bytes_of(prompt_ids(args)[1:]).decode("utf-8", "ignore")
-        prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1, sampling=FULL)
+        prompt = Prompt(text=text, length="tokens", max_tokens=TOKENS, seed=1)
         cost = "" if engine.cost is None else f" ({100 * engine.cost:.2f} % from fp32)"
         way = _way(engine, prompt, graphs) if on_cuda else ""
         name = f"vaultgpt {engine.dtype}{cost}{way}: "
@@ -103,69 +98,44 @@ def _way(engine: Engine, prompt: Prompt, graphs: bool) -> str:
 
 
 def transformers(args: argparse.Namespace, _: Path, /) -> Contenders:
-    """transformers.generate, greedy, in each dtype, the adapter attached as peft does.
+    """transformers.generate, greedy, the adapter attached as peft does.
 
     On CUDA with its cache of one size too, for which it compiles and captures graphs.
     """
     from transformers import AutoModelForCausalLM
 
-    found: Contenders = {}
     where = choose_device(args.device).type
     given = torch.tensor([prompt_ids(args)], device=where)
-    for dtype in filter(None, args.transformers.split(",")):
-        net: Any = AutoModelForCausalLM.from_pretrained(args.base, dtype=getattr(torch, dtype))
-        if args.voice:
-            from peft import PeftModel
+    net: Any = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.bfloat16)
+    name = "transformers bfloat16"
+    if args.voice:
+        from peft import PeftModel
 
-            net = PeftModel.from_pretrained(net, str(args.voice))
-        net.train(False).to(where)
-        name = f"transformers {dtype}{', adapter attached' if args.voice else ''}"
-        found[f"{name}: greedy"] = partial(_generate, net, given, args.tokens)
-        if where == "cuda":
-            more = {"cache_implementation": "static"}
-            found[f"{name}, static cache: greedy"] = partial(
-                _generate, net, given, args.tokens, **more
-            )
+        net, name = PeftModel.from_pretrained(net, str(args.voice)), f"{name}, adapter attached"
+    net.train(False).to(where)
+    found: Contenders = {f"{name}: greedy": partial(_timed, partial(_generate, net, given, None))}
+    if where == "cuda":
+        write = partial(_generate, net, given, "static")
+        found[f"{name}, static cache: greedy"] = partial(_timed, write)
     return found
 
 
-def _generate(net: Any, given: torch.Tensor, tokens: int, **more: Any) -> Figures:
-    more.update(pad_token_id=0, eos_token_id=None, attention_mask=torch.ones_like(given))
+def _generate(net: Any, given: torch.Tensor, cache: str | None, tokens: int) -> None:
+    plain = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    mask = torch.ones_like(given)
+    net.generate(
+        given, attention_mask=mask, max_new_tokens=tokens, cache_implementation=cache, **plain
+    ).cpu()
 
-    def write(count: int) -> None:
-        net.generate(input_ids=given, max_new_tokens=count, do_sample=False, **more).cpu()
 
-    return _timed(write, tokens)
-
-
-def _timed(write: Callable[[int], None], tokens: int) -> Figures:
+def _timed(write: Callable[[int], None]) -> Figures:
     """Of one that tells no times: one token is written, and then all of them."""
     began = time.perf_counter()
     write(1)
     first = time.perf_counter() - began
-    write(tokens)
+    write(TOKENS)
     rest = time.perf_counter() - began - 2 * first
-    return Figures(first * 1000, (tokens - 1) / rest)
-
-
-def vllm(args: argparse.Namespace, _: Path, /) -> Contenders:
-    """vLLM, greedy; it captures graphs as it starts. A prompt of the same tokens, never cached."""
-    from vllm import LLM, SamplingParams
-
-    llm = LLM(
-        str(args.base),
-        dtype="bfloat16",
-        max_model_len=1024,
-        enable_prefix_caching=False,
-        gpu_memory_utilization=0.4,
-    )
-    given = {"prompt_token_ids": prompt_ids(args)}
-
-    def write(count: int) -> None:
-        wanted = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
-        llm.generate([given], wanted, use_tqdm=False)
-
-    return {"vLLM bfloat16: greedy": partial(_timed, write, args.tokens)}
+    return Figures(first * 1000, (TOKENS - 1) / rest)
 
 
 def requantise(source: Path, target: Path) -> None:
@@ -210,7 +180,8 @@ def llama_cpp(args: argparse.Namespace, scratch: Path, /, *, same_bits: bool) ->
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = args.threads
     params.cache_prompt, params.ui, params.port, params.verbosity = False, False, 0, 0
     server = xllamacpp.Server(params)
-    asked = {"prompt": prompt_ids(args), "n_predict": args.tokens, "temperature": 0}
+    atexit.register(os._exit, 0)  # it has threads that do not end
+    asked = {"prompt": prompt_ids(args), "n_predict": TOKENS, "temperature": 0}
     body = json.dumps({**asked, "cache_prompt": False, "ignore_eos": True}).encode()
 
     def run() -> Figures:
@@ -227,51 +198,40 @@ def llama_cpp(args: argparse.Namespace, scratch: Path, /, *, same_bits: bool) ->
 Engines = Callable[[argparse.Namespace, Path], Contenders]
 
 
-def _serve(make: Engines, args: argparse.Namespace, scratch: Path, pipe: Connection) -> None:
-    """In a process of its own: names first, then the figures of whichever is asked for."""
+_own: Contenders = {}  # of the engine whose process this is
+
+
+def _open(make: Engines, args: argparse.Namespace, scratch: Path) -> list[str]:
     torch.set_num_threads(args.threads)
-    contenders = make(args, scratch)
-    pipe.send(list(contenders))
-    with contextlib.suppress(EOFError):
-        while True:
-            pipe.send(contenders[pipe.recv()]())
-    sys.stdout.flush()
-    os._exit(0)  # llama.cpp's server has threads that do not end
+    _own.update(make(args, scratch))
+    return list(_own)
+
+
+def _run(name: str) -> Figures:
+    return _own[name]()
 
 
 @contextlib.contextmanager
 def _elsewhere(make: Engines, args: argparse.Namespace, scratch: Path) -> Iterator[Contenders]:
     """The contenders of an engine, each run in that engine's process."""
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(make, args, scratch, there))
-    process.start()
-    there.close()
+    with ProcessPoolExecutor(1, get_context("spawn")) as engine:
 
-    def ask(name: str) -> Figures:
-        here.send(name)
-        figures: Figures = here.recv()
-        return figures
+        def ask(name: str) -> Figures:
+            return engine.submit(_run, name).result()
 
-    try:
-        yield {name: partial(ask, name) for name in here.recv()}
-    finally:
-        here.close()
-        process.join()
+        names = engine.submit(_open, make, args, scratch).result()
+        yield {name: partial(ask, name) for name in names}
 
 
 def race(contenders: Contenders, runs: int) -> dict[str, Figures]:
-    """Each one's best figures, all taking turns."""
-    rows: dict[str, list[Figures]] = {name: [] for name in contenders}
-    for turn in range(runs + 1):
-        for name, run in contenders.items():
-            figures = run()
-            if turn:  # the first one warms up
-                rows[name].append(figures)
-    return {
-        name: Figures(min(f.first_ms for f in found), max(f.tokens_per_s for f in found))
-        for name, found in rows.items()
-    }
+    """Each one's best figures, all taking turns; the first turn warms up."""
+    turns = [{name: run() for name, run in contenders.items()} for _ in range(runs + 1)]
+    best = {}
+    for name in contenders:
+        found = [turn[name] for turn in turns[1:]]
+        first_ms = min(figures.first_ms for figures in found)
+        best[name] = Figures(first_ms, max(figures.tokens_per_s for figures in found))
+    return best
 
 
 def main() -> None:
@@ -280,30 +240,22 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=PEBBLE)
     parser.add_argument("--voice", type=Path, help="a generation's folder")
     parser.add_argument("--gguf", type=Path, help="the base as GGUF, for llama.cpp")
-    parser.add_argument("--dtypes", default="auto", help="comma-separated: auto,float32,int8,...")
-    parser.add_argument("--transformers", default="bfloat16", help='comma-separated, "" for none')
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens written")
-    parser.add_argument("--prompt", type=int, default=300, help="tokens of the prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     engines: list[Engines] = [ours]
     engines += [partial(llama_cpp, same_bits=same) for same in (True, False) if args.gguf]
-    engines += [transformers] if args.transformers else []
-    if choose_device(args.device).type == "cuda" and importlib.util.find_spec("vllm"):
-        engines.append(vllm)
+    engines.append(transformers)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contenders: Contenders = {}
         for make in engines:
             contenders |= stack.enter_context(_elsewhere(make, args, scratch))
         rows = race(contenders, args.runs)
-    columns = (f"prompt {args.prompt}, {args.threads} threads", "tokens/s", "first, ms")
+    columns = (f"prompt {PROMPT}, {args.threads} threads", "tokens/s", "first, ms")
     told = ((name, f"{row.tokens_per_s:.1f}", f"{row.first_ms:.1f}") for name, row in rows.items())
     print(markdown(columns, told))
-    figures = {name: vars(row) for name, row in rows.items()}
-    keep(args.json, {"prompt": args.prompt, "threads": args.threads, "rows": figures})
 
 
 if __name__ == "__main__":

@@ -10,115 +10,88 @@ answer hangs on who asked that voice before, so that those in every order are kn
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Thread
 
 import torch
 
-from benchmarks.common import PEBBLE, arguments, markdown, serving
+from benchmarks.common import PEBBLE, arguments, first_text, home, markdown, serving
 from benchmarks.scale import make_vault
+from tests.mirror.conftest import publish_voice
 from vaultgpt.bases.names import resolve
 from vaultgpt.errors import VaultGPTError
-from vaultgpt.generation_folders import Manifest, publish
-from vaultgpt.ledger import GenerationRow, Ledger
+from vaultgpt.ledger import Ledger
 from vaultgpt.settings import save_option
-from vaultgpt.state import VaultState, create_state
+from vaultgpt.state import create_state
 from vaultgpt.tasks.client import DaemonClient
 from vaultgpt.training.base_model import load_base
 from vaultgpt.training.device import Device
 from vaultgpt.training.lora import Adapter, lora_parameters, save_adapter, wrap
 
 PROMPTS = ("Grey, then less grey. I went", "I am in a house that", "The heron stood")
-NOTES, PAUSE_S, RANK, CLIENTS, STARTS = 24, 4.0, 16, 3, 3
+NOTES, PAUSE_S, RANK, CLIENTS, STARTS = 24, 4.0, 16, len(PROMPTS), 3
 STRENGTH = 0.005  # of the factors: the voices write differently, and like their base
 
 
 def random_voice(base: Path, folder: Path, seed: int) -> Path:
     """Factors on every linear layer of a base's blocks, and pebble's embedding too."""
     loaded = load_base(base, Device.choose("cpu", "float32", 1))
-    wrapped, rng = wrap(loaded, RANK, seed), torch.Generator().manual_seed(seed)
-
-    def drawn(weight: torch.Tensor, scale: float) -> torch.Tensor:
-        return scale * torch.randn(weight.shape, generator=rng)
-
-    factors = {
-        name: drawn(p.data, STRENGTH if ".lora_B." in name else p.shape[1] ** -0.5)
-        for name, p in lora_parameters(wrapped).items()
-    }
+    wrapped = wrap(loaded, RANK, seed)
+    factors = {name: p.data.clone() for name, p in lora_parameters(wrapped).items()}
     wrapped.unload()
-    delta = drawn(loaded.embedding, STRENGTH) if base == PEBBLE else None
+    delta = torch.zeros_like(loaded.embedding) if base == PEBBLE else None
+    for name, drawn in (*factors.items(), ("delta", delta)):
+        if drawn is not None and ".lora_A." not in name:
+            drawn.normal_(0, STRENGTH)
     folder.mkdir(parents=True)
     save_adapter(folder, loaded, Adapter(RANK, 2 * RANK, factors, delta), base.name, None)
     return folder
 
 
 class Vault:
-    """A vault on a base, and voices under it."""
+    """A vault on a base; each voice that is published is a copy of one of two."""
 
-    def __init__(self, home: Path, base: str) -> None:
-        os.environ["VAULTGPT_HOME"] = str(home / "home")
-        make_vault(home / "vault", NOTES)
-        self.state: VaultState = create_state(home / "vault")
-        for key, value in (("base", base), ("training.pause", True)):
-            save_option(self.state.config, key, value)
-        self.base = resolve(base, self.state)
-        self.drawn = [random_voice(self.base.folder, home / f"voice {n}", n) for n in (1, 2)]
-        self.voices = [self.publish(0), self.publish(1)]
+    def __init__(self, place: Path, base: str) -> None:
+        make_vault(place / "vault", NOTES)
+        self.state, self.base = create_state(place / "vault"), base
+        save_option(self.state.config, "base", base)
+        save_option(self.state.config, "training.pause", True)
+        folder = resolve(base, self.state).folder
+        self.drawn = [random_voice(folder, place / f"voice {n}", n) for n in (1, 2)]
+        self.copies: dict[str, int] = {}  # by id which of the two it writes as
+        first = self.publish(0)
         with Ledger.open(self.state) as ledger:
-            ledger.generations.activate(self.voices[0], time.time())
+            ledger.generations.activate(first, time.time())
 
     def publish(self, number: int) -> str:
         """The id of a new generation that writes as the one or the other does."""
         staged = self.state.staging / "copy"
         shutil.copytree(self.drawn[number % 2], staged)
-        now = time.time()
-        manifest: Manifest = {
-            "base": self.base.name,
-            "revision": self.base.revision,
-            "base_sha256": self.base.sha256,
-            "parent": None,
-            "round": 1,
-            "created": now,
-            "learned": [],
-            "held_out": [],
-            "report": {},
-            "verdict": {"promoted": True, "why": "For the measurement."},
-        }
-        name = publish(staged, self.state, manifest)
-        ends = (now, True, "kept", RANK, True, 0)
-        row = GenerationRow(name, 1, "fresh", None, self.base.name, self.base.sha256, *ends)
-        with Ledger.open(self.state) as ledger:
-            ledger.generations.add(row, [])
+        name = publish_voice(self.state, Path(self.base), staged)
+        self.copies[name] = number % 2
         return name
 
 
 @dataclass
 class Load:
-    """What the clients were told: per answer its end, its client, its voice and its text."""
+    """What the clients were told: client, voice and text of each answer, and each voice's first."""
 
-    answers: list[tuple[float, int, str, str]] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    answers: list[tuple[int, str, str]] = field(default_factory=list)
+    first: dict[str, float] = field(default_factory=dict)  # by the monotonic clock
+    failures: int = 0
     over: bool = False
 
     def ask(self, client: DaemonClient, number: int) -> tuple[str, str]:
         """The voice and the text of one seeded answer."""
-        body = {
-            "prompt": PROMPTS[number % len(PROMPTS)],
-            "max_tokens": 24,
-            "seed": number,
-            "user": f"client {number}",
-            "vaultgpt": {"length": "tokens"},
-        }
-        answer = client.post("/v1/completions", body)
+        body = {"prompt": PROMPTS[number], "max_tokens": 24, "seed": number}
+        more = {"user": f"client {number}", "vaultgpt": {"length": "tokens"}}
+        answer = client.post("/v1/completions", {**body, **more})
         return answer["vaultgpt"]["generation"], answer["choices"][0]["text"]
 
     def go_on(self, client: DaemonClient, number: int) -> None:
@@ -126,94 +99,67 @@ class Load:
         while not self.over:
             try:
                 voice, text = self.ask(client, number)
-            except VaultGPTError as error:
-                self.failures.append(str(error))
+            except VaultGPTError:
+                self.failures += 1
             else:
-                self.answers.append((time.monotonic(), number, voice, text))
+                self.first.setdefault(voice, time.monotonic())
+                self.answers.append((number, voice, text))
 
 
-def first_text_s(vault: Vault) -> float:
-    """Seconds from a hotkey to its first text, where no worker runs."""
-    body = {"prompt": PROMPTS[0], "max_tokens": 8, "stream": True, "seed": 1}
-    with serving(vault.state) as (_, client):
-        began = time.perf_counter()
-        events = client.stream("/v1/completions", body)
-        next(events)
-        found = time.perf_counter() - began
-        for _ in events:
-            pass
-    return found
-
-
-def swapped(vault: Vault, swaps: int) -> dict[str, Any]:
+def swapped(vault: Vault, swaps: int) -> list[object]:
     """How soon each new voice is had, and what the clients were told meanwhile."""
     load, known, had, told = Load(), defaultdict[tuple[int, int], set[str]](set), [], []
     orders = itertools.product((0, 1), itertools.permutations(range(CLIENTS)))
     fresh = [(vault.publish(drawn), drawn, order) for drawn, order in orders]
-    copies = {voice: drawn for voice, drawn, _ in fresh}  # each writes as one of the two
     with serving(vault.state) as (_, daemon):  # which clears what is staged when it starts
         for voice, drawn, order in fresh:
             daemon.post(f"/v1/generations/{voice}/activate", {})
             for number in order:
                 known[drawn, number].add(load.ask(daemon, number)[1])
-        threads = [
-            threading.Thread(target=load.go_on, args=(daemon, n), daemon=True)
-            for n in range(CLIENTS)
-        ]
-        for thread in threads:
-            thread.start()
+        clients = [Thread(target=load.go_on, args=(daemon, n), daemon=True) for n in range(CLIENTS)]
+        for client in clients:
+            client.start()
         for number in range(swaps):
             time.sleep(PAUSE_S / 2)
             voice = vault.publish(number)
-            copies[voice] = number % 2
             time.sleep(PAUSE_S / 2)  # what has just been written lies on the disk
             wished = time.monotonic()
             daemon.post(f"/v1/generations/{voice}/activate", {})
             had.append(time.monotonic() - wished)
-            while not (ends := [e for e, _, v, _ in load.answers if v == voice and e > wished]):
+            while voice not in load.first:
                 time.sleep(0.01)
-            told.append(min(ends) - wished)
+            told.append(load.first[voice] - wished)
         load.over = True
-        for thread in threads:
-            thread.join()
-    return {
-        "had_s": sorted(round(s, 2) for s in had),
-        "told_s": sorted(round(s, 2) for s in told),
-        "answers": len(load.answers),
-        "failures": len(load.failures),
-        "mixed": sum(text not in known[copies[voice], n] for _, n, voice, text in load.answers),
-    }
+        for client in clients:
+            client.join()
+    mixed = [text not in known[vault.copies[voice], n] for n, voice, text in load.answers]
+    return [_shown(had), _shown(told), len(load.answers), load.failures, sum(mixed)]
 
 
-def measure(base: str, swaps: int) -> dict[str, Any]:
-    """All of one base."""
-    with tempfile.TemporaryDirectory() as folder:
-        vault = Vault(Path(folder), base)
-        first = sorted(round(first_text_s(vault), 2) for _ in range(STARTS))
-        return {"base": base, "first_text_s": first, **swapped(vault, swaps)}
+def _shown(times: list[float]) -> str:
+    return f"{statistics.median(times):.2f} ({max(times):.2f})"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A row a base: medians, the worst in brackets."""
-    lines = []
-    for row in rows:
-        times = [row[key] for key in ("first_text_s", "had_s", "told_s")]
-        cells = [f"{statistics.median(each):.2f} ({each[-1]:.2f})" for each in times]
-        counts = [row[key] for key in ("answers", "failures", "mixed")]
-        lines.append([Path(row["base"]).name, *cells, *counts])
-    columns = ("", "first text of a cold worker, s", "new voice had, s", "its first text, s")
-    bounds = "bounds: first text 3 s with pebble, 4 at 135 M; its text 2 s; failed and mixed 0"
-    return markdown((*columns, "answers", "failed", "mixed"), lines) + "\n" + bounds
+def measure(base: str, swaps: int) -> list[object]:
+    """The row of a base: medians, the worst in brackets."""
+    with tempfile.TemporaryDirectory() as folder, home(Path(folder) / "home"):
+        vault, firsts = Vault(Path(folder), base), []
+        for _ in range(STARTS):  # no worker runs before the first request
+            with serving(vault.state) as (_, client):
+                body = {"prompt": PROMPTS[0], "max_tokens": 8, "seed": 1}
+                firsts.append(first_text(client, body)[0])
+        return [Path(base).name, _shown(firsts), *swapped(vault, swaps)]
 
 
 def main() -> None:
-    parser = arguments(__doc__, json_too=False)
+    parser = arguments(__doc__)
     parser.add_argument("bases", nargs="*", default=["pebble"])
     parser.add_argument("--swaps", type=int, default=6)
     args = parser.parse_args()
+    columns = ("", "first text of a cold worker, s", "new voice had, s", "its first text, s")
     rows = [measure(base, args.swaps) for base in args.bases]
-    print(table(rows))
-    print(json.dumps(rows))
+    print(markdown((*columns, "answers", "failed", "mixed"), rows))
+    print("bounds: first text 3 s with pebble, 4 at 135 M; its text 2 s; failed and mixed 0")
 
 
 if __name__ == "__main__":

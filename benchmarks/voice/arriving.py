@@ -7,105 +7,124 @@ nothing about models or rounds.
 
 from __future__ import annotations
 
-import calendar as months
+import itertools
 import random
-from collections.abc import Sequence
+from calendar import monthrange
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 
-from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import DAY_S, HOUR_S, START_S, written_at
+from benchmarks.voice.mirrors import DAY_S, HOUR_S, START_S
 from vaultgpt.vault.reconcile import ScannedNote
 
 FIRST_SHARE = 0.80  # of the dated words are the first training, where no other is asked
 HELD_SHARE = 0.10  # of the words from before the nights, and of those that come in them
 HELD_MOST = 1.2  # of what is wanted: a longer note is passed over
+TAIL_DAYS = 7  # looks after the last arrival, for text that was held out of the round before
 EPOCH = date(1800, 1, 1)  # falls on START_S: old diaries are moved to where clocks are positive
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A note and the day on which it comes; undated ones stand on date.min."""
-
-    day: date
-    note: ScannedNote
 
 
 @dataclass(frozen=True)
 class Calendar:
     """What is in the vault before the nights, what arrives in them, and what is never in it."""
 
-    first: tuple[Arrival, ...]  # by day
-    later: tuple[Arrival, ...]  # by day
-    old: tuple[ScannedNote, ...]  # held out, from before the nights
-    late: tuple[ScannedNote, ...]  # held out, from their time
+    first: list[ScannedNote]  # by day
+    later: list[ScannedNote]  # by day
+    old: list[ScannedNote]  # held out, from before the nights
+    late: list[ScannedNote]  # held out, from their time
 
     @property
     def border(self) -> date:
         """The first day of the nights."""
-        return self.later[0].day
+        return day_of(self.later[0])
 
     @property
     def last(self) -> date:
         """The last day on which something arrives."""
-        return self.later[-1].day
+        return day_of(self.later[-1])
 
-    def between(self, after: date, upto: date) -> list[Arrival]:
+    def between(self, after: date, upto: date) -> list[ScannedNote]:
         """What arrives after one day, up to and on another."""
-        return [a for a in self.later if after < a.day <= upto]
+        return [n for n in self.later if after < day_of(n) <= upto]
+
+    def looks(self, step_days: int) -> Iterator[date]:
+        """The days after which the vault is looked at: every night, or the last of every week.
+
+        Looks that come over a week after all arrivals are left out: what a refused round left is
+        tried again after seven days, and after that time alone makes nothing due.
+        """
+        day = self.border + timedelta(step_days - 1)
+        while day < self.last + timedelta(TAIL_DAYS + step_days):
+            if self.between(day - timedelta(step_days + TAIL_DAYS + 1), day):
+                yield day
+            day += timedelta(step_days)
+
+    def month_ends(self, tokens: int, foretold_tokens: int) -> int:
+        """Tokens of a fresh training at the end of each month in which something arrived.
+
+        Each costs the measured training's tokens, evaluation included, times the share of the words
+        that were there by then: passes are the same and held-out text is a share of the words. What
+        was read to foretell new pages is counted once for each page, not every month.
+        `foretold_tokens` is that part of `tokens`.
+        """
+        months: Counter[str] = Counter()
+        for one in self.later:
+            months[f"{day_of(one):%Y-%m}"] += one.note.words
+        there = itertools.accumulate(months.values(), initial=words_of(self.first))
+        every = words_of(self.first) + words_of(self.later)
+        shares = sum(words / every for words in list(there)[1:])
+        return round((tokens - foretold_tokens) * shares + foretold_tokens)
 
 
-def words_of(found: Sequence[Arrival]) -> int:
-    return sum(a.note.note.words for a in found)
+def words_of(notes: Sequence[ScannedNote]) -> int:
+    return sum(n.note.words for n in notes)
 
 
-def day_of(written: str) -> date:
-    """The last day that "1851", "1851-07" or "1851-07-21" can mean: it was not there before."""
-    parts = [int(part) for part in written.split("-")]
-    year, month = parts[0], parts[1] if len(parts) > 1 else 12
-    return date(year, month, parts[2] if len(parts) > 2 else months.monthrange(year, month)[1])
+def day_of(one: ScannedNote) -> date:
+    """The last day that its dates can mean, for it was not there before; date.min without any."""
+    return max((_last_day(e.date) for e in one.note.entries if e.date), default=date.min)
 
 
-def by_day(notes: Sequence[ScannedNote]) -> list[Arrival]:
+def _last_day(written: str) -> date:
+    """Of "1851", "1851-07" or "1851-07-21"."""
+    year, month, day = (*map(int, written.split("-")), 0, 0)[:3]
+    return date(year, month or 12, day or monthrange(year, month or 12)[1])
+
+
+def by_day(notes: Sequence[ScannedNote]) -> list[ScannedNote]:
     """All notes, by day and path."""
-    days = [[day_of(e.date) for e in n.note.entries if e.date] for n in notes]
-    found = [Arrival(max(d, default=date.min), n) for d, n in zip(days, notes, strict=True)]
-    return sorted(found, key=lambda a: (a.day, a.note.note.path))
+    return sorted(notes, key=lambda n: (day_of(n), n.note.path))
 
 
 def last_words(notes: Sequence[ScannedNote], words: int) -> list[ScannedNote]:
     """The last notes by their days, with about so many words."""
     kept: list[ScannedNote] = []
-    for arrival in reversed(by_day(notes)):
-        if sum(n.note.words for n in kept) < words:
-            kept.append(arrival.note)
+    for one in reversed(by_day(notes)):
+        if words_of(kept) < words:
+            kept.append(one)
     return kept
 
 
 def plan_calendar(notes: Sequence[ScannedNote], seed: int, first: float = FIRST_SHARE) -> Calendar:
     """Split a journal at the day by which the `first` share of its dated words was written."""
     every = by_day(notes)
-    border = _border([a for a in every if a.day > date.min], first)
-    old = _hold_out([a.note for a in every if a.day < border], seed)
-    late = _hold_out([a.note for a in every if a.day >= border], seed)
+    dated = [n for n in every if day_of(n) > date.min]
+    written = itertools.accumulate(n.note.words for n in dated)
+    most = first * words_of(dated)
+    enough = next(day_of(n) for n, words in zip(dated, written, strict=True) if words >= most)
+    before = [n for n in every if day_of(n) <= enough]
+    later = [n for n in every if day_of(n) > enough]
+    if not later:
+        raise SystemExit("This journal's dates leave nothing to arrive.")
+    old, late = _hold_out(before, seed), _hold_out(later, seed)
     held = {n.note.path for n in (*old, *late)}
-    kept = [a for a in every if a.note.note.path not in held]
-    before, later = ([a for a in kept if (a.day >= border) == part] for part in (False, True))
-    return Calendar(tuple(before), tuple(later), tuple(old), tuple(late))
-
-
-def _border(dated: Sequence[Arrival], first: float) -> date:
-    got, total = 0, words_of(dated)
-    for day in sorted({a.day for a in dated}):
-        if got >= first * total:
-            return day
-        got += words_of([a for a in dated if a.day == day])
-    raise SystemExit("This journal's dates leave nothing to arrive.")
+    there, arriving = ([n for n in part if n.note.path not in held] for part in (before, later))
+    return Calendar(there, arriving, old, late)
 
 
 def _hold_out(notes: Sequence[ScannedNote], seed: int) -> list[ScannedNote]:
-    want, got = HELD_SHARE * sum(n.note.words for n in notes), 0
+    want, got = HELD_SHARE * words_of(notes), 0
     held = []
     for one in sorted(notes, key=lambda n: random.Random(f"{seed}/{n.note.path}").random()):
         if got < want and got + one.note.words <= HELD_MOST * want:
@@ -114,18 +133,11 @@ def _hold_out(notes: Sequence[ScannedNote], seed: int) -> list[ScannedNote]:
     return sorted(held, key=lambda n: n.note.path)
 
 
+def evening(day: date) -> float:
+    """Simulated seconds at eight in the evening of this day, when its notes are saved."""
+    return night(day) - 7 * HOUR_S
+
+
 def night(day: date) -> float:
     """Simulated seconds at three in the morning after this day."""
     return START_S + ((day - EPOCH).days + 1) * DAY_S + 3 * HOUR_S
-
-
-def put(journal: Journal, note: ScannedNote, vault: Path, day: date) -> None:
-    """Write the note into the vault, saved at eight that evening."""
-    journal.add(note, vault)
-    written_at(vault / note.note.path, night(day) - 7 * HOUR_S)
-
-
-def fill_first(journal: Journal, found: Calendar, vault: Path) -> None:
-    """Everything that was there before the nights."""
-    for arrival in found.first:
-        put(journal, arrival.note, vault, found.border - timedelta(7))

@@ -16,17 +16,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from benchmarks.common import PEBBLE, markdown
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
-from benchmarks.voice.mirrors import bits, cut, per_byte, trained
+from benchmarks.voice.mirrors import Trained, bits, cut, per_byte, trained
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, yes
 from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.choose import Recipe
 from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import score, segments
 from vaultgpt.training.loop import Loop, Plan
-from vaultgpt.training.lora import Adapter
+from vaultgpt.training.lora import Adapter, load_adapter
 from vaultgpt.training.streams import split_validation
 from vaultgpt.training.trainer import Trainer
 
@@ -34,48 +35,48 @@ BOUND = 0.95  # of full fine-tuning's gain
 # Mary MacLane after full fine-tuning at 1.5e-4, 3e-4, 6e-4, 1.2e-3: 1.472, 1.468, 1.483, 1.527 bits
 # per byte by an H200; Thoreau at 3e-4 and 6e-4: 1.431, 1.439.
 FULL_RATE = 3e-4
-# Of another base: so many words of these (None: all), three seeds; the second is tuned whole too.
-OTHERS = {"amiel": 10_000, "emily-dickinson": None, "kingsford-dreams": 30_000}
-OTHER_SEEDS, OTHER_WHOLE = (1, 2, 3), "emily-dickinson"
-OTHER_RATES = (3e-5, 1e-4, 3e-4)  # on its first seed
+# Of another base: so many words of these (all without a number); the second is tuned whole too.
+OTHERS, OTHER_SEEDS = ("amiel-10000", "emily-dickinson", "kingsford-dreams-30000"), (1, 2, 3)
+OTHER_RATES = ("full 3e-05", "full 0.0001", "full")
 DROPOUT, DECAY, BETAS = 0.1, 0.1, (0.9, 0.95)  # decay of matrices
 WARM, FLOOR = 0.05, 0.1  # of the steps; of the peak rate, at the end of the cosine
 
 
 def cases(options: Options) -> list[Case]:
     if options.base != PEBBLE:
-        lora = [(name, seed, None) for name in OTHERS for seed in OTHER_SEEDS]
-        full = [(OTHER_WHOLE, OTHER_SEEDS[0], rate) for rate in OTHER_RATES]
-        return [_case(options, *one, OTHERS[one[0]]) for one in (*lora, *full)]
+        lora = [Case(name, seed, "lora") for name in OTHERS for seed in OTHER_SEEDS]
+        return [*lora, *(Case(OTHERS[1], OTHER_SEEDS[0], what) for what in OTHER_RATES)]
     return [
-        _case(options, name, seed, rate)
+        Case(name, seed, what)
         for name in JOURNALS
         for seed in SEEDS.get(name, (1,))
-        for rate in (None, FULL_RATE)
+        for what in ("lora", "full")
     ]
 
 
-def _case(
-    options: Options, name: str, seed: int, rate: float | None, words: int | None = None
-) -> Case:
-    journal = Journal(options.data / name, words)
-    if rate is None:
-        return Case(journal.name, seed, "lora", lambda: _lora(options, journal, seed))
-    what = "full" if rate == FULL_RATE else f"full {rate:g}"
-    return Case(journal.name, seed, what, lambda: _full(options, journal, seed, rate))
+def measure(options: Options, case: Case) -> Figures:
+    name, _, words = case.journal.rpartition("-")
+    journal = Journal(options.data / case.journal)
+    if words.isdigit():
+        journal = Journal(options.data / name, int(words))
+    mirror = trained(options, journal, case.seed)
+    if case.what == "lora":
+        return _lora(options, mirror)
+    rate = FULL_RATE if case.what == "full" else float(case.what.split()[1])
+    base, figures = _full_tune(mirror.job, rate)
+    found = cut(items(mirror.held), options.base)
+    after = per_byte(score(base, found), found)
+    return {**figures, "base": bits(found, None, options.base), "after": after}
 
 
-def _lora(options: Options, journal: Journal, seed: int) -> Figures:
-    """The mirror that the benchmarks share."""
-    mirror = trained(options, journal, seed)
+def _lora(options: Options, mirror: Trained) -> Figures:
+    """Of the mirror that the benchmarks share."""
     report = mirror.answer["report"]
     assert report is not None  # it was promoted
-    found = cut(items(mirror.split.held), options.base)
+    found = cut(items(mirror.held), options.base)
     return {
-        "words": journal.words,
-        "held_words": sum(n.note.words for n in mirror.split.held),
         "base": bits(found, None, options.base),
-        "after": bits(found, mirror.adapter, options.base),
+        "after": bits(found, load_adapter(mirror.folder), options.base),
         "tokens": report["tokens"],
         "round_s": report["seconds"],
         "general_base": report["bits_per_byte"]["general_base"],
@@ -84,42 +85,30 @@ def _lora(options: Options, journal: Journal, seed: int) -> Figures:
     }
 
 
-def _full(options: Options, journal: Journal, seed: int, rate: float) -> Figures:
-    mirror = trained(options, journal, seed)
-    base, figures = _full_tune(mirror.job, rate)
-    found = cut(items(mirror.split.held), options.base)
-    after = per_byte(score(base, found), found)
-    return {**figures, "base": bits(found, None, options.base), "after": after}
-
-
 class _FullLearner:
     """Stands where training.learner.Learner does, with every weight of the base trainable."""
 
     def __init__(self, base: BaseModel, recipe: Recipe, rate: float, steps: int) -> None:
-        self.base, self.recipe, self.rate, self.steps = base, recipe, rate, steps
-        self.alpha = self.calls = self.tokens_before = 0
-        self.weight_before = 0.0
+        self.base, self.recipe = base, recipe
+        self.alpha = self.tokens_before = self.weight_before = 0
         base.model.requires_grad_(True)
         self.parameters: dict[str, nn.Parameter] = dict(base.model.named_parameters())
         matrices = [p for p in self.parameters.values() if p.ndim > 1]
-        vectors = [p for p in self.parameters.values() if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": DECAY}]
-        groups.append({"params": vectors, "weight_decay": 0.0})
-        self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": DECAY},
+            {"params": [p for p in self.parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=True)
+        self.schedule = get_cosine_with_min_lr_schedule_with_warmup(
+            self.optimiser, max(3, math.ceil(WARM * steps)), steps, min_lr_rate=FLOOR
+        )
         for name, module in base.model.named_modules():
             if name.endswith(("self_attn", "mlp", "embed_tokens")):
                 module.register_forward_hook(_drop)
 
     def set_rate(self, factor: float) -> None:
         """Warm-up, then a cosine, whatever the loop's own schedule says."""
-        warm = max(3, math.ceil(WARM * self.steps))
-        share = (self.calls + 1) / (warm + 1)
-        if self.calls >= warm:
-            done = min(1.0, (self.calls - warm) / max(1, self.steps - warm))
-            share = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
-        self.calls += 1
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * share
+        self.schedule.step()
 
     def follow(self, share: float) -> None:
         """Nothing: this recipe keeps the weights that it ends at."""
@@ -141,13 +130,6 @@ def _drop(module: nn.Module, inputs: Any, output: Any) -> Any:
     return (dropped, *rest) if rest else dropped
 
 
-@torch.no_grad()
-def _put(base: BaseModel, tensors: dict[str, Tensor]) -> None:
-    for name, parameter in base.model.named_parameters():
-        parameter.copy_(tensors[name])
-        parameter.requires_grad_(False)
-
-
 def _full_tune(path: Path, rate: float) -> tuple[BaseModel, dict[str, float]]:
     """(the base with the trained weights in it, figures) of one full fine-tuning of a job."""
     trainer = Trainer(path, lambda event: None, threading.Event())
@@ -163,11 +145,10 @@ def _full_tune(path: Path, rate: float) -> tuple[BaseModel, dict[str, float]]:
     plan = Plan(steps, check, None, None, trainer.digest)
     loop = Loop(learner, mixture, segments(validation, base.encoder), plan, stop=trainer.stop)
     last = loop.run()
-    _put(base, (loop.best or last).tensors)
+    base.model.load_state_dict((loop.best or last).tensors, strict=False)
+    base.model.requires_grad_(False)
     state = loop.progress
-    best = min((value for _, value in state.checks), default=math.nan)
-    figures = {"rate": rate, "dropout": DROPOUT, "validation": best, "train_s": state.seconds}
-    return base, {**figures, "tokens": float(state.tokens)}
+    return base, {"rate": rate, "tokens": float(state.tokens), "train_s": state.seconds}
 
 
 def _gain(figures: Figures) -> float:
@@ -205,4 +186,4 @@ def _of_full(name: str, rows: Sequence[Row]) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
-    main("gain", __doc__, cases, table, any_base=True)
+    main(__doc__, cases, measure, table, any_base=True)

@@ -6,38 +6,31 @@ of the author's later pages and another seed; a bad one has its job spoiled firs
 
 from __future__ import annotations
 
+import itertools
 import random
-import shutil
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from benchmarks.common import home, markdown
-from benchmarks.voice.arriving import by_day
+from benchmarks.common import markdown
+from benchmarks.voice.arriving import by_day, day_of
 from benchmarks.voice.journals import Journal
-from benchmarks.voice.mirrors import (
-    DAY_S,
-    HOUR_S,
-    START_S,
-    copy_start,
-    learn,
-    make_start,
-    settings,
-    written_at,
-)
+from benchmarks.voice.mirrors import DAY_S, HOUR_S, START_S, copied, learn, make_start, settings
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, yes
 from tests import spoiled
 from vaultgpt.errors import TrainingError
-from vaultgpt.state import create_state
+from vaultgpt.state import VaultState
+from vaultgpt.training.round import Asked
 from vaultgpt.vault.reconcile import ScannedNote
 
 JOURNAL, SEED = "thoreau", 1
 VAULT_WORDS = 25_000  # its first dated pages
 LATER_WORDS = 60_000  # the pages after those, from which a trial draws
 NEW_WORDS = 1_500  # of a trial: what starts a round at once
+NOW = START_S + 2 * DAY_S  # when it starts
 BLOCKS, TRIALS = 4, 5
 BOUND = 19  # of 20
 KINDS: dict[str, spoiled.Spoil] = {
@@ -51,109 +44,59 @@ KINDS: dict[str, spoiled.Spoil] = {
 
 
 def cases(options: Options) -> list[Case]:
-    return [_case(options, kind, block) for block in range(BLOCKS) for kind in KINDS]
-
-
-def _case(options: Options, kind: str, block: int) -> Case:
-    place = options.place("gate", JOURNAL)
-    trials = range(block * TRIALS, block * TRIALS + options.of(TRIALS, 1))
-    words = options.of(VAULT_WORDS, 6_000)
-    run = partial(block_of_trials, Journal(options.data / JOURNAL), words, place, kind, trials)
-    return Case(JOURNAL, SEED, f"{kind}/{block}", run)
+    return [Case(JOURNAL, SEED, f"{kind}/{block}") for block in range(BLOCKS) for kind in KINDS]
 
 
 def pages(journal: Journal, words: int) -> tuple[list[ScannedNote], list[ScannedNote]]:
     """The first dated notes with so many words, and those with the next 60,000."""
-    dated = [a.note for a in by_day(journal.notes) if a.day > date.min]
-    first: list[ScannedNote] = []
-    later: list[ScannedNote] = []
-    got = 0
-    for one in dated:
-        if got < words + LATER_WORDS:
-            (first if got < words else later).append(one)
-            got += one.note.words
-    return first, later
+    dated = [n for n in by_day(journal.notes) if day_of(n) > date.min]
+    before = [0, *itertools.accumulate(n.note.words for n in dated)]
+    first, last = (bisect_left(before, most) for most in (words, words + LATER_WORDS))
+    return dated[:first], dated[first:last]
 
 
 def draw(later: Sequence[ScannedNote], trial: int) -> list[ScannedNote]:
     """Whole later notes with about 1,500 words, none longer than half of that; by the trial."""
-    rng = random.Random(f"gate/{trial}")
     order = [n for n in later if n.note.words <= NEW_WORDS // 2]
-    rng.shuffle(order)
-    chosen: list[ScannedNote] = []
-    for one in order:
-        if sum(n.note.words for n in chosen) >= NEW_WORDS:
-            break
-        chosen.append(one)
-    return chosen
+    random.Random(f"gate/{trial}").shuffle(order)
+    before = [0, *itertools.accumulate(n.note.words for n in order)]
+    return order[: bisect_left(before, NEW_WORDS)]
 
 
-def block_of_trials(journal: Journal, words: int, place: Path, kind: str, trials: range) -> Figures:
+def measure(options: Options, case: Case) -> Figures:
     """Some trials; how many were promoted, and which checks failed the others."""
-    first, later = pages(journal, words)
+    kind, block = case.what.split("/")
+    journal, place = Journal(options.data / JOURNAL), options.place("gate", JOURNAL)
+    first, later = pages(journal, options.of(VAULT_WORDS, 6_000))
 
-    def fill(vault: Path) -> None:
-        for one in first:
-            journal.add(one, vault)
-            written_at(vault / one.note.path, START_S)
-
-    start = make_start(
-        place / "first",
-        fill,
-        lambda state: learn(state, settings(training__seed=SEED), fresh=True, now=START_S + DAY_S),
-        "gate",
-    )
-    failed: Counter[str] = Counter()
-    promoted = new_words = 0
-    figures: list[Figures] = []  # by trial and check: for another bound's sake
-    for number in trials:
-        new = draw(later, number)
-        new_words += sum(n.note.words for n in new)
-        verdict = trial(journal, start, place / "trial", new, KINDS[kind], number)
-        promoted += bool(verdict["promoted"])
-        failed.update(verdict["failed"])
-        figures.append(verdict["figures"])
-    shutil.rmtree(place / "trial", ignore_errors=True)
-    right = promoted if kind == "good" else len(trials) - promoted
+    fill = partial(journal.fill, first, saved=START_S)
+    start = make_start(place / "first", fill, settings(SEED), "gate", START_S + DAY_S)
+    verdicts, trials = [], options.of(TRIALS, 1)
+    for number in range(int(block) * TRIALS, int(block) * TRIALS + trials):
+        with copied(start, place / "trial") as state:
+            journal.fill(draw(later, number), state.vault, NOW - 7 * HOUR_S)
+            verdicts.append(_trial(state, KINDS[kind], number))
+    promoted = sum(one["promoted"] for one in verdicts)
     return {
         "kind": kind,
-        "trials": len(trials),
+        "trials": trials,
         "promoted": promoted,
-        "right": right,
-        "new_words": new_words,
-        "failed_checks": dict(sorted(failed.items())),
-        "figures": figures,
+        "right": promoted if kind == "good" else trials - promoted,
+        "failed_checks": Counter(name for one in verdicts for name in one["failed"]),
+        "figures": [one["figures"] for one in verdicts],  # by check: for another bound's sake
     }
 
 
-def trial(
-    journal: Journal,
-    start: Path,
-    place: Path,
-    new: Sequence[ScannedNote],
-    spoil: spoiled.Spoil,
-    number: int,
-) -> dict[str, Any]:
-    """One incremental round on a copy: {"promoted", "failed": checks, "figures": of all checks}."""
-    copy_start(start, place)
-    now = START_S + 2 * DAY_S
+def _trial(state: VaultState, spoil: spoiled.Spoil, number: int) -> dict[str, Any]:
+    """One incremental round: {"promoted", "failed": checks, "figures": of all checks}."""
     rng = random.Random(f"spoil/{number}")
-    with home(place / "home"):
-        state = create_state(place / "vault")
-        for one in new:
-            journal.add(one, state.vault)
-            written_at(state.vault / one.note.path, now - 7 * HOUR_S)
-        try:
-            answer = learn(
-                state,
-                settings(training__seed=100 + number),
-                now=now,
-                tamper=lambda job: spoil(job, rng),
-            )
-        except TrainingError as error:
-            if "diverged" not in error.message:
-                raise
-            return {"promoted": False, "failed": ["diverged"], "figures": {}}
+    wanted, asked = settings(100 + number), Asked(manual=True)
+    try:
+        answer = learn(state, wanted, asked, NOW, tamper=lambda job: spoil(job, rng))
+    except TrainingError as error:
+        if "diverged" not in error.message:
+            raise
+        return {"promoted": False, "failed": ["diverged"], "figures": {}}
     if answer["kind"] != "incremental":
         raise SystemExit(f"trial {number}: the round was {answer['kind']}, not incremental")
     verdict = answer["verdict"]
@@ -179,4 +122,4 @@ def table(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main("gate", __doc__, cases, table)
+    main(__doc__, cases, measure, table)

@@ -15,10 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.common import needs_voice
+from vaultgpt.training.evaluate import LN2
+
+with needs_voice():
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.metrics import auc, balanced_accuracy_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
 Array = npt.NDArray[np.float64]
 PIECE_TOKENS = 30  # whose mean hidden state is one point of MAUVE
 _FOLDS = 6
-_RIDGE = 10.0  # of a standardised feature's sum of squares
+_RIDGE = 12.0  # of a standardised feature's sum of squares
 _SCALE = 5.0  # of the divergence curve, as in Pillutla et al., arXiv 2102.01454
 _RESTARTS = 8  # of k-means
 
@@ -45,28 +57,22 @@ class Judge:
         config = self.net.config
         self.start = config.bos_token_id if config.bos_token_id is not None else config.eos_token_id
 
-    def _forward(self, before: str, text: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Nats of each of the text's tokens, and the last hidden states at them."""
+    @torch.inference_mode()
+    def _forward(self, before: str, text: str) -> tuple[float, Array]:
+        """Bits of the text, and the last hidden state at each of its tokens."""
         lead = self.tokenizer(before, add_special_tokens=False)["input_ids"]
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        first = 1 + len(lead)
-        given = torch.tensor([[self.start, *lead, *ids]])
-        with torch.inference_mode():
-            out = self.net.model(input_ids=given)
-            hidden = out.last_hidden_state[0]  # [1 + lead + ids, hidden]
-            logits = self.net.lm_head(hidden[first - 1 : -1]).float()
-            nats = torch.nn.functional.cross_entropy(
-                logits, torch.tensor(ids), reduction="none"
-            )  # [ids]
-        return nats, hidden[first:].float()
+        out = self.net.model(input_ids=torch.tensor([[self.start, *lead, *ids]]))
+        hidden = out.last_hidden_state[0, len(lead) :]  # [1 + ids, hidden]
+        logits = self.net.lm_head(hidden[:-1]).float()
+        nats = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
+        return float(nats) / LN2, hidden[1:].double().numpy()
 
     def read(self, before: str, text: str) -> Read:
         """A page after its opening."""
-        nats, hidden = self._forward(before, text)
-        states = hidden.double().numpy()
+        bits, states = self._forward(before, text)
         count = max(1, len(states) // PIECE_TOKENS)
         pieces = np.stack([part.mean(0) for part in np.array_split(states, count)])
-        bits = float(nats.sum()) / float(np.log(2))
         return Read(bits, len(text.encode()), states.mean(0), pieces)
 
     def saved(self, pages: Sequence[str]) -> float:
@@ -75,8 +81,8 @@ class Judge:
         saved, size = 0.0, 0
         for i, (own, second) in enumerate(halves):
             other = halves[(i + 1) % len(halves)][0]
-            near, far = (float(self._forward(half, second)[0].sum()) for half in (own, other))
-            saved += (far - near) / float(np.log(2))
+            near, far = (self._forward(half, second)[0] for half in (own, other))
+            saved += far - near
             size += len(second.encode())
         return saved / max(1, size)
 
@@ -87,26 +93,19 @@ def _halved(page: str) -> tuple[str, str]:
     return page[:at], page[at:]
 
 
-def told_apart(own: Sequence[Read], mirror: Sequence[Read], groups: Sequence[int]) -> float:
+def told_apart(own: Sequence[Read], mirror: Sequence[Read], openings: Sequence[str]) -> float:
     """Share of pages, own and the mirror's by halves, that a discriminator names rightly.
 
-    own[i] and mirror[i] follow the same opening, `groups[i]`, and no page is judged by one that saw
-    a page after the same opening. Ridge regression on the standardised mean hidden state.
+    own[i] and mirror[i] follow the same opening, and no page is judged by one that saw a page
+    after the same opening. Ridge regression on the standardised mean hidden state.
     """
     rows = np.array([r.state for r in (*own, *mirror)])  # [2 n, hidden]
-    labels = np.array([1.0] * len(own) + [-1.0] * len(mirror))
-    fold = np.array([g % _FOLDS for g in (*groups, *groups)])
-    right = np.zeros(len(rows))
-    for one in range(_FOLDS):
-        seen, asked = fold != one, fold == one
-        if not asked.any():
-            continue
-        mean, spread = rows[seen].mean(0), rows[seen].std(0) + 1e-9
-        x, z = (rows[seen] - mean) / spread, (rows[asked] - mean) / spread
-        kernel = x @ x.T / x.shape[1]
-        dual = np.linalg.solve(kernel + _RIDGE / len(x) * np.eye(len(x)), labels[seen])
-        right[asked] = (np.sign(z @ x.T @ dual) == labels[asked]).astype(float)
-    return float((right[labels > 0].mean() + right[labels < 0].mean()) / 2)
+    labels = [True] * len(own) + [False] * len(mirror)
+    ridge = RidgeClassifier(alpha=_RIDGE * rows.shape[1] / len(rows))
+    folds = GroupKFold(min(_FOLDS, len(set(openings))))
+    model = make_pipeline(StandardScaler(), ridge)
+    said = cross_val_predict(model, rows, labels, groups=[*openings, *openings], cv=folds)
+    return float(balanced_accuracy_score(labels, said))
 
 
 def mauve(own: Array, mirror: Array, seed: int = 1) -> float:
@@ -115,46 +114,19 @@ def mauve(own: Array, mirror: Array, seed: int = 1) -> float:
     The points lie in as many clusters as a tenth of them; the area under the curve of divergences
     of both histograms from their mixtures. Source: Pillutla et al., arXiv 2102.01454.
     """
-    points = np.concatenate([own, mirror])
-    points = points - points.mean(0)
-    left, size, _ = np.linalg.svd(points, full_matrices=False)
-    kept = int(np.searchsorted(np.cumsum(size**2) / (size**2).sum(), 0.9)) + 1
-    places = _clusters(left[:, :kept] * size[:kept], max(2, len(points) // 10), seed)
-    count = places.max() + 1
-    p, q = (
-        np.bincount(part, minlength=count) / len(part)
-        for part in (places[: len(own)], places[len(own) :])
-    )
+    points = PCA(0.9).fit_transform(np.concatenate([own, mirror]))
+    count = max(2, len(points) // 10)
+    means = KMeans(count, init="random", n_init=_RESTARTS, random_state=seed)
+    places = means.fit_predict(points)
+    p, q = (np.bincount(part, minlength=count) / len(part) for part in np.split(places, [len(own)]))
     curve = [(0.0, 1.0), (1.0, 0.0)]
     for share in np.linspace(1e-6, 1 - 1e-6, 100):
         mixed = share * p + (1 - share) * q
-        curve.append(
-            (np.exp(-_SCALE * _divergence(q, mixed)), np.exp(-_SCALE * _divergence(p, mixed)))
-        )
-    xs, ys = np.array(sorted(curve)).T
-    return float(np.trapezoid(ys, xs))
+        across, up = (np.exp(-_SCALE * _divergence(each, mixed)) for each in (q, p))
+        curve.append((across, up))
+    return float(auc(*zip(*sorted(curve), strict=True)))
 
 
 def _divergence(p: Array, q: Array) -> float:
     there = p > 0
     return float((p[there] * np.log(p[there] / q[there])).sum())
-
-
-def _clusters(points: Array, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """k-means, the best of some starts: [n] places."""
-    rng = np.random.default_rng(seed)
-    best, least = np.zeros(len(points), np.int64), np.inf
-    for _ in range(_RESTARTS):
-        centres = points[rng.choice(len(points), count, replace=False)]
-        for _ in range(30):
-            far = ((points[:, None] - centres[None]) ** 2).sum(-1)  # [n, count]
-            places = far.argmin(1)
-            centres = np.array(
-                [
-                    points[places == k].mean(0) if (places == k).any() else centres[k]
-                    for k in range(count)
-                ]
-            )
-        if (cost := far.min(1).sum()) < least:
-            best, least = places.astype(np.int64), cost
-    return best

@@ -6,23 +6,22 @@ rounds need not load torch a hundred times. Knows nothing about any one question
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import PEBBLE, home
-from benchmarks.voice.journals import Journal, Split
+from benchmarks.voice.journals import Journal
 from benchmarks.voice.rows import Options
 from vaultgpt.corpus.runs import GUARD_WORDS, RunIndex
-from vaultgpt.files import read_json, write_json
+from vaultgpt.files import read_json, write_atomic, write_json
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.mirror.prompting import MOST_ALTERNATIVES
@@ -35,39 +34,33 @@ from vaultgpt.training.base_model import BaseModel, load_base
 from vaultgpt.training.device import Device
 from vaultgpt.training.evaluate import LN2, SEGMENT_TOKENS, Segment, score, segments
 from vaultgpt.training.lora import Adapter, load_adapter, merged
-from vaultgpt.training.round import Item
+from vaultgpt.training.round import Asked, Item
 from vaultgpt.training.trainer import run_job
+from vaultgpt.vault.reconcile import ScannedNote
 from vaultgpt.wire import Hear, Piece, Prompt, ReportRow, Usage
 
 Job = dict[str, Any]
 HOUR_S = 3_600.0
 DAY_S = 86_400.0
+FRESH = Asked(fresh=True, manual=True)
 START_S = 978_307_200.0  # 2001-01-01: simulated time begins here unless a journal's dates say more
 
 
-def settings(**options: Any) -> Settings:
-    """The defaults, but one unbudgeted first round and no pieces of a GPU: `a__b=v` sets a.b."""
+def settings(seed: int, base: Path = PEBBLE) -> Settings:
+    """The defaults, but one unbudgeted first round, with this seed, on the base in this folder."""
     made = with_option(Settings(), "training.first_round_s", DAY_S)
-    for name, value in options.items():
-        made = with_option(made, name.replace("__", "."), value)
-    return made
-
-
-def on_base(wanted: Settings, folder: Path) -> Settings:
-    """The same on the base in this folder."""
-    return wanted if folder == PEBBLE else with_option(wanted, "base", str(folder))
+    made = with_option(made, "training.seed", seed)
+    return made if base == PEBBLE else with_option(made, "base", str(base))
 
 
 def learn(
     state: VaultState,
     wanted: Settings,
-    *,
-    tamper: Callable[[Job], None] | None = None,
-    left: Callable[[Path], None] = lambda folder: None,
+    asked: Asked,
     now: float | None = None,
-    fresh: bool = False,
-    nightly: bool = False,
-    manual: bool = True,
+    *,
+    tamper: Callable[[Job], None] = lambda job: None,
+    left: Callable[[Path], None] = lambda folder: None,
 ) -> RoundAnswer:
     """One round of the product by the real trainer; `tamper` may change its job first.
 
@@ -77,18 +70,15 @@ def learn(
     def trainer(
         job_path: Path, on_progress: Hear, stop: threading.Event, *, settings: Training
     ) -> ReportRow:
-        if tamper is not None:
-            job = json.loads(job_path.read_text(encoding="utf-8"))
-            tamper(job)
-            job_path.write_text(json.dumps(job), encoding="utf-8")
+        job = read_json(job_path)
+        tamper(job)
+        write_json(job_path, job)
         report = run_job(job_path, lambda event: None, stop)
         left(job_path.parent / "out")
         return report.to_json()
 
     clock = time.time if now is None else (lambda: now)
-    return run_round(
-        state, wanted, fresh=fresh, manual=manual, nightly=nightly, trainer=trainer, now=clock
-    )
+    return run_round(state, wanted, **vars(asked), trainer=trainer, now=clock)
 
 
 # A trained start that many measurements go on from: a vault and its state -------------------------
@@ -97,13 +87,16 @@ def learn(
 def make_start(
     place: Path,
     fill: Callable[[Path], None],
-    train: Callable[[VaultState], RoundAnswer],
+    wanted: Settings,
     secret: str,
+    now: float | None = None,
+    tamper: Callable[[Job], None] = lambda job: None,
 ) -> Path:
     """`place` with vault/, home/ and answer.json; made where it is missing, else as it lies there.
 
-    `fill` puts notes into an empty vault, `train` runs the first round. Held-out notes follow from
-    `secret`, so that every run of a benchmark holds out the same. SystemExit when the gate refuses.
+    `fill` puts notes into an empty vault, which a fresh round then learns. Held-out notes follow
+    from `secret`, so that every run of a benchmark holds out the same. SystemExit when the gate
+    refuses.
     """
     done = place / "answer.json"
     if done.exists():
@@ -114,60 +107,42 @@ def make_start(
     with home(place / "home"):
         state = create_state(place / "vault")
         fix_secret(state, secret)
-        answer = train(state)
+        answer = learn(state, wanted, FRESH, now, tamper=tamper)
     if answer["generation"] is None:
         raise SystemExit(f"{place.name}: {answer['verdict']['why']}")
-    done.write_text(json.dumps(answer), encoding="utf-8")
+    write_json(done, answer)
     return place
 
 
 def fix_secret(state: VaultState, name: str) -> None:
     """The key of a vault's hashes from a name: it decides which notes are held out."""
-    state.secret_path.write_text(hashlib.sha256(name.encode()).hexdigest(), encoding="ascii")
-    state.secret_path.chmod(0o600)
+    write_atomic(state.secret_path, hashlib.sha256(name.encode()).hexdigest())
 
 
-def copy_start(source: Path, target: Path) -> Path:
-    """`source` once more at `target`, whole or not at all; its state belongs to the new vault."""
-    half = target.with_name(f"{target.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(source, half)
-    known = half / "home" / "vaults.json"
-    (name,) = json.loads(known.read_text(encoding="utf-8"))["vaults"].values()
-    vault = os.path.realpath(target / "vault")
-    known.write_text(json.dumps({"vaults": {vault: name}}), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    half.rename(target)
-    return target
-
-
-def written_at(path: Path, seconds: float) -> None:
-    """Let a note look as if it was saved then: its entries are quiet since."""
-    os.utime(path, (seconds, seconds))
+@contextlib.contextmanager
+def copied(start: Path, place: Path) -> Iterator[VaultState]:
+    """The state of `start` once more, in a copy at `place` that goes when this is left."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(start, place)
+    (state,) = (place / "home" / "vaults").iterdir()
+    with home(place / "home"):
+        yield create_state(place / "vault", adopt=state)
+    shutil.rmtree(place)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A journal without its hold-out, and the generation that learned it."""
+    """A journal's notes, and the generation that learned those that were not held out."""
 
-    journal: Journal
-    split: Split
+    learned: list[ScannedNote]
+    held: list[ScannedNote]
     state: VaultState
-    generation: str
     answer: RoundAnswer  # of the round
+    job: Path  # the round's job, as the trainer read it
 
     @property
     def folder(self) -> Path:
-        return self.state.generations / self.generation
-
-    @property
-    def job(self) -> Path:
-        """The round's job, as the trainer read it."""
-        return self.state.vault.parent / "job.json"
-
-    @property
-    def adapter(self) -> Adapter:
-        return load_adapter(self.folder)
+        return self.state.generations / str(self.answer["generation"])
 
 
 def active(state: VaultState) -> Adapter:
@@ -178,23 +153,13 @@ def active(state: VaultState) -> Adapter:
 
 def trained(options: Options, journal: Journal, seed: int) -> Trained:
     """The mirror of a journal's 90 %, trained once with the defaults and then kept."""
-    place, split = options.place(journal.name, seed), journal.split(seed)
-
-    def train(state: VaultState) -> RoundAnswer:
-        return learn(
-            state,
-            on_base(settings(training__seed=seed), options.base),
-            fresh=True,
-            tamper=lambda job: write_json(place / "job.json", job),
-        )
-
-    make_start(
-        place, lambda vault: journal.fill(split.train, vault), train, f"{journal.name}-{seed}"
-    )
+    place, (learned, held) = options.place(journal.name, seed), journal.split(seed)
+    wanted, job = settings(seed, options.base), place / "job.json"
+    fill, keep = partial(journal.fill, learned), partial(write_json, job)
+    make_start(place, fill, wanted, f"{journal.name}-{seed}", tamper=keep)
     with home(place / "home"):
         state = create_state(place / "vault")
-    answer = read_json(place / "answer.json")
-    return Trained(journal, split, state, str(answer["generation"]), answer)
+    return Trained(learned, held, state, read_json(place / "answer.json"), job)
 
 
 @lru_cache(maxsize=1)
@@ -225,27 +190,25 @@ def open_engine(mirror: Trained, *, guard: bool = True) -> Engine:
     state = mirror.state
     engine = Engine(Mirror(guard=guard), RunIndex(state.runs, state.secret(), GUARD_WORDS).load())
     engine.load(PEBBLE)
-    engine.activate(mirror.generation, mirror.folder)
+    engine.activate(mirror.folder.name, mirror.folder)
     return engine
 
 
-def write(engine: Engine, prompt: Prompt) -> list[str]:
-    """The whole texts of one request's alternatives."""
+def write(engine: Engine, prompt: Prompt) -> tuple[list[str], Usage]:
+    """The whole texts of one request's alternatives, and what they took."""
+    *pieces, usage = engine.generate(prompt, lambda: False)
+    assert isinstance(usage, Usage)
     texts = [""] * prompt.n
-    for item in engine.generate(prompt, lambda: False):
-        if isinstance(item, Piece):
-            texts[item.index] += item.text
-        elif isinstance(item, Usage):
-            break
-    return texts
+    for piece in pieces:
+        assert isinstance(piece, Piece)
+        texts[piece.index] += piece.text
+    return texts, usage
 
 
 def continuations(engine: Engine, count: int, plan: Prompt) -> list[str]:
     """`count` texts as `plan` asks, drawn MOST_ALTERNATIVES at a time."""
     found: list[str] = []
-    number = 0
-    while len(found) < count:
-        drawn = min(MOST_ALTERNATIVES, count - len(found))
-        found += write(engine, replace(plan, n=drawn, seed=(plan.seed or 0) + 1000 * number))
-        number += 1
+    for number, at in enumerate(range(0, count, MOST_ALTERNATIVES)):
+        drawn = min(MOST_ALTERNATIVES, count - at)
+        found += write(engine, replace(plan, n=drawn, seed=(plan.seed or 0) + 1000 * number))[0]
     return found

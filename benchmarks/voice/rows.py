@@ -7,21 +7,22 @@ another RECIPE or other settings do not count. Knows nothing about what is measu
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import PEBBLE, RESULTS, ROOT, arguments, renew
+from benchmarks.common import PEBBLE, RESULTS, ROOT, arguments, renew, stored
 from vaultgpt.wire import Sampling
 
 WORK = Path.home() / ".cache/vaultgpt-benchmarks"
@@ -34,13 +35,11 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One row to be measured."""
+    """What a row is a measurement of."""
 
     journal: str
     seed: int
     what: str  # is measured, and which settings depart from the defaults: "lora", "weekly"
-    run: Callable[[], Figures]
-    writing: str = ""  # how the texts are written that have a part in it, as writing() says it
 
     @property
     def key(self) -> str:
@@ -48,24 +47,10 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measurement and where it comes from."""
+class Row(Case):
+    """One measurement."""
 
-    recipe: int
-    base: str  # base_digest()
-    journal: str
-    seed: int
-    what: str
-    writing: str
-    commit: str  # with a + when the product differed from it
-    machine: str
-    start: str
-    seconds: float
     figures: Figures
-
-    @property
-    def key(self) -> str:
-        return f"{self.journal}/{self.seed}/{self.what}"
 
 
 @dataclass(frozen=True)
@@ -86,79 +71,82 @@ class Options:
         return self.work / "-".join(map(str, (*names, base_digest(self.base), RECIPE)))
 
 
-def base_digest(folder: Path = PEBBLE) -> str:
-    """First 12 hex digits of the base model's weights, so that rows of two bases never mix."""
+def base_digest(folder: Path) -> str:
+    """First 12 hex digits of a base model's weights, so that rows of two bases never mix."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-def writing() -> str:
+def _writing() -> str:
     """Temperature, top-p, min-p and tag strength where no setting says otherwise, with pebble."""
     now = Sampling().on(parameters=0)
     return f"{now.temperature:g} {now.top_p:g} {now.min_p:g} {now.tag_strength:g}"
 
 
-def _commit() -> str:
-    def git(*args: str) -> str:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, check=False, cwd=ROOT)
-        return done.stdout.strip()
-
-    try:
-        dirty = git("status", "--porcelain", "--untracked-files=no", "--", "vaultgpt")
-        return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if dirty else "")
-    except OSError:  # no git on this machine
-        return "unknown"
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT).stdout.strip()
 
 
-def _machine() -> str:
+def _where_from() -> dict[str, str]:
+    """Commit, with a + where the product differs from it; machine; time."""
+    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "vaultgpt")
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}{gpu}"
-
-
-IDENTITY = ("recipe", "base", "journal", "seed", "what", "writing")
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
+    return {
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if dirty else ""),
+        "machine": f"{machine}, Python {platform.python_version()}{gpu}",
+        "start": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 class Store:
     """NAME.json: a row for each identity, newest last."""
 
-    def __init__(self, path: Path, base: Path) -> None:
-        self.path, self.base = path, base_digest(base)
-        self.rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    def __init__(self, path: Path, base: Path, writing: str) -> None:
+        self.path, self.base, self.writing = path, base_digest(base), writing
+
+    def _identity(self, case: Case) -> dict[str, object]:
+        found = {"recipe": RECIPE, "base": self.base, "journal": case.journal, "seed": case.seed}
+        return {**found, "what": case.what, "writing": self.writing}
 
     def of(self, cases: Sequence[Case]) -> list[Row]:
         """The rows of these cases, in their order, where there are some."""
-        have = {tuple(row[key] for key in IDENTITY): Row(**row) for row in self.rows}
-        wanted = [(RECIPE, self.base, c.journal, c.seed, c.what, c.writing) for c in cases]
-        return [have[one] for one in wanted if one in have]
+        rows = stored(self.path)
+        return [
+            Row(case.journal, case.seed, case.what, row["figures"])
+            for case in cases
+            for row in rows
+            if self._identity(case).items() <= row.items()
+        ]
 
-    def measure(self, case: Case) -> None:
+    def measure(self, case: Case, measure: Callable[[Case], Figures]) -> None:
         """In the place of the row that was measured of the same before; the file is written."""
         print(f"  {case.key}", file=sys.stderr)
-        start, at = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        figures = case.run()
-        of = case.journal, case.seed, case.what, case.writing
-        seconds = round(time.monotonic() - at, 1)
-        row = Row(RECIPE, self.base, *of, _commit(), _machine(), start, seconds, figures)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = renew(self.path, asdict(row), IDENTITY)
+        identity, row, began = self._identity(case), _where_from(), time.monotonic()
+        figures = measure(case)
+        ends = {"seconds": round(time.monotonic() - began, 1), "figures": figures}
+        renew(self.path, {**identity, **row, **ends}, list(identity))
 
 
 def main(
-    name: str,
     doc: str | None,
     cases_of: Callable[[Options], Sequence[Case]],
+    measure: Callable[[Options, Case], Figures],
     table: Callable[[Sequence[Row]], str],
     *,
     any_base: bool = False,
+    writes: bool = False,
 ) -> None:
     """Measure what is missing, print the table, and say how many of the asked rows there are.
 
-    `any_base`: it can be asked of another base than the embedded one."""
-    asks = arguments(doc, json_too=False)
+    `any_base`: it can be asked of another base than the embedded one. `writes`: texts are written
+    for it, so that rows count by the sampling too."""
+    asks = arguments(doc)
     data = os.environ.get("VAULTGPT_DATA")
     asks.add_argument("--data", type=Path, default=data, help="of journals (or VAULTGPT_DATA)")
     asks.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")
+    asks.set_defaults(base=PEBBLE)
     if any_base:
-        asks.add_argument("--base", type=Path, default=PEBBLE, help="a folder; the embedded one")
+        asks.add_argument("--base", type=Path, help="a folder; the embedded one")
     asks.add_argument("--only", default="", metavar="PREFIX", help="rows whose key begins so")
     asks.add_argument("--again", action="store_true", help="measure them though they are there")
     asks.add_argument("--few", action="store_true", help="a fiftieth, kept nowhere: does it run?")
@@ -167,15 +155,15 @@ def main(
     if not (args.dry or args.data):
         asks.error("--data names a folder of journals; --dry shows what was measured")
     args.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    base = args.base if any_base else PEBBLE
-    store = Store((args.work / "few" if args.few else RESULTS) / f"{name}.json", base)
-    cases = list(cases_of(Options(args.data or Path(), args.work, base, args.few)))
+    options = Options(args.data or Path(), args.work, args.base, args.few)
+    place = (args.work / "few" if args.few else RESULTS) / f"{Path(sys.argv[0]).stem}.json"
+    store, cases = Store(place, args.base, _writing() if writes else ""), cases_of(options)
     have = set() if args.again or args.few else {row.key for row in store.of(cases)}
     wanted = [c for c in cases if c.key.startswith(args.only)]
     missing = [c for c in wanted if c.key not in have]
     print(f"{len(missing)} of {len(wanted)} rows to measure", flush=True)
     for case in () if args.dry else missing:
-        store.measure(case)
+        store.measure(case, partial(measure, options))
     if rows := store.of(cases):
         print(table(rows))
     if len(rows) < len(cases):
@@ -183,21 +171,18 @@ def main(
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half-width of the 95 % t-interval, which is nan for one value."""
+    """Mean and half-width of the 95 % t-interval, for two values or more."""
     count = len(values)
-    mean = sum(values) / count
-    if count < 2:
-        return mean, float("nan")
     t = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}.get(count, 2.0)
-    spread = (sum((v - mean) ** 2 for v in values) / (count - 1)) ** 0.5
-    return mean, t * spread / count**0.5
+    return statistics.mean(values), t * statistics.stdev(values) / count**0.5
 
 
 def over_seeds(values: Sequence[float], form: str) -> tuple[str, float]:
     """Their mean as `form` has it, with its interval where there are several; and the mean."""
+    if len(values) < 2:
+        return format(values[0], form), values[0]
     mean, half = interval(values)
-    more = f" ± {format(half, form)}, {len(values)} seeds" if len(values) > 1 else ""
-    return format(mean, form) + more, mean
+    return f"{mean:{form}} ± {half:{form}}, {len(values)} seeds", mean
 
 
 def yes(met: bool | None) -> str:

@@ -9,17 +9,17 @@ benchmarks/results/sense.json; without a vault all are printed. The voice is the
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, arguments, markdown, renew
+from benchmarks.common import RESULTS, arguments, markdown, renew, stored
 from benchmarks.voice.judge import Judge, Read, mauve, told_apart
 from benchmarks.voice.mirrors import write
 from benchmarks.voice.rows import base_digest
@@ -29,14 +29,14 @@ from vaultgpt.generation_folders import verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.mirror.engine import Engine
 from vaultgpt.report.job import VoiceJob
+from vaultgpt.report.measured import _job
 from vaultgpt.report.study import Study, Wanted
 from vaultgpt.settings import Mirror, load_settings
 from vaultgpt.state import find_state
-from vaultgpt.training.assemble import author_pages
 from vaultgpt.training.round import Item
 from vaultgpt.wire import Prompt, Sampling
 
-SHORT_TOKENS, LONG_TOKENS = 150, 400
+LONG_TOKENS = 400
 OPENING_WORDS, LEAST_WORDS, PAGE_WORDS = 30, 40, 110  # of an opening, and of what follows it
 ROWS, SAME = RESULTS / "sense.json", ("base", "judge", "cell", "count", "seed")
 
@@ -49,11 +49,6 @@ class Place:
     opening: str
     rest: str
 
-    def prompt(self) -> Prompt:
-        """The opening under the page's header."""
-        of, month = self.item, (self.item.date or "")[:7] or None
-        return Prompt(self.opening, of.tags, month, of.title, length="tokens")
-
 
 def open_vault(folder: Path) -> VoiceJob:
     """The vault's active generation, and the author's pages as the report takes them."""
@@ -63,11 +58,9 @@ def open_vault(folder: Path) -> VoiceJob:
         active = ledger.generations.active()
         assert active is not None, "the vault has no voice"
         ledger.follow(settings.rules, time.time())
-        learned, held = author_pages(ledger, settings.rules)
-    place = state.generations / active
-    base = base_of_generation(state, verify(place)).folder
-    parts = tuple(learned), tuple(held), settings.training, settings.mirror
-    return VoiceJob(str(base), str(place), *parts)
+        folder = state.generations / active
+        base = base_of_generation(state, verify(folder))
+        return _job(ledger, settings, base, folder)
 
 
 def places(held: Sequence[Item]) -> list[Place]:
@@ -79,26 +72,14 @@ def places(held: Sequence[Item]) -> list[Place]:
         opening = min(OPENING_WORDS, len(words) // 4)
         if len(words) - opening >= LEAST_WORDS:
             given = text[: words[opening].start].rstrip()
-            last = words[min(len(words), opening + PAGE_WORDS) - 1]
-            found.append(Place(item, given, text[len(given) : last.end]))
+            found.append(Place(item, given, first(text, opening + PAGE_WORDS)[len(given) :]))
     return found
-
-
-def engine_of(voice: VoiceJob) -> Engine:
-    """The mirror without its copy guard, which would bar just what the author wrote next."""
-    engine, folder = Engine(Mirror()), Path(voice.adapter)
-    engine.load(Path(voice.base))
-    engine.activate(folder.name, folder)
-    return engine
 
 
 def first(text: str, words: int) -> str:
     """The first so many words."""
     found = split_words(text)
     return text[: found[words - 1].end] if len(found) > words else text
-
-
-# Figures of a text alone --------------------------------------------------------------------------
 
 
 def distinct(texts: Sequence[str], words: int) -> float | None:
@@ -109,10 +90,7 @@ def distinct(texts: Sequence[str], words: int) -> float | None:
         if len(found) >= words * 0.9:
             triples = list(zip(found, found[1:], found[2:], strict=False))
             shares.append(len(set(triples)) / len(triples))
-    return float(np.mean(shares)) if shares else None
-
-
-# One cell -----------------------------------------------------------------------------------------
+    return fmean(shares) if shares else None
 
 
 class Sense:
@@ -121,17 +99,18 @@ class Sense:
     def __init__(self, voice: VoiceJob, judge: Judge, texts: int, seed: int) -> None:
         self.voice, self.judge, self.seed = voice, judge, seed
         every = places(voice.held_out)
-        self.order = [i % len(every) for i in range(texts)]
-        self.places = [every[i] for i in self.order]
+        self.places = [every[i % len(every)] for i in range(texts)]
+        self.own = [judge.read(place.opening, place.rest) for place in self.places]
         self.study = Study(voice, lambda *_: None, threading.Event())
-        self.own = {i: judge.read(every[i].opening, every[i].rest) for i in set(self.order)}
+        # Without its copy guard, which would bar just what the author wrote next.
+        self.engine, folder = Engine(Mirror()), Path(voice.adapter)
+        self.engine.load(Path(voice.base))
+        self.engine.activate(folder.name, folder)
 
     def own_figures(self) -> dict[str, Any]:
         """Of the author's pages."""
-        reads = list(self.own.values())
-        rests = [self.places[self.order.index(i)].rest for i in self.own]
         pages = [i.text for i in (*self.voice.held_out, *self.voice.learned)]
-        return self._figures(reads, rests, pages)
+        return self._figures(self.own, [place.rest for place in self.places], pages)
 
     def _figures(
         self, reads: Sequence[Read], short: Sequence[str], long: Sequence[str]
@@ -142,26 +121,20 @@ class Sense:
             "distinct_400": distinct(long, 290),
         }
 
-    def texts(self, engine: Engine, sampling: Sampling) -> list[str]:
-        """One for each place, of LONG_TOKENS at most."""
-        texts = [""] * len(self.places)
-        for i in sorted(set(self.order)):
-            rows = [k for k, place in enumerate(self.order) if place == i]
-            plan = self.places[rows[0]].prompt()
-            plan = replace(plan, max_tokens=LONG_TOKENS, n=len(rows), seed=self.seed + i)
-            for row, text in zip(
-                rows, write(engine, replace(plan, sampling=sampling)), strict=True
-            ):
-                texts[row] = text
-        return texts
+    def _write(self, number: int, place: Place, sampling: Sampling) -> str:
+        """After the opening, under the page's header."""
+        of, month = place.item, (place.item.date or "")[:7] or None
+        plan = Prompt(place.opening, of.tags, month, of.title, length="tokens", sampling=sampling)
+        plan = replace(plan, max_tokens=LONG_TOKENS, seed=self.seed + number)
+        return write(self.engine, plan)[0][0]
 
-    def cell(self, engine: Engine, sampling: Sampling) -> dict[str, Any]:
+    def cell(self, sampling: Sampling) -> dict[str, Any]:
         """One way of sampling."""
         began = time.monotonic()
-        texts = self.texts(engine, sampling)
+        texts = [self._write(k, place, sampling) for k, place in enumerate(self.places)]
         kept = [k for k, text in enumerate(texts) if len(norms(text)) >= LEAST_WORDS // 2]
         short = [first(texts[k], len(norms(self.places[k].rest))) for k in kept]
-        own = [self.own[self.order[k]] for k in kept]
+        own = [self.own[k] for k in kept]
         openings = [self.places[k].opening for k in kept]
         reads = [self.judge.read(*pair) for pair in zip(openings, short, strict=True)]
         points, others = (np.concatenate([r.pieces for r in part]) for part in (own, reads))
@@ -169,7 +142,7 @@ class Sense:
         tags = self.study.tags_of(wanted)["tags"].items()
         return {
             **self._figures(reads, short, texts),
-            "told_apart": told_apart(own, reads, [self.order[k] for k in kept]),
+            "told_apart": told_apart(own, reads, openings),
             "mauve": mauve(points, others),
             "style": self.study.style_of(wanted)["percentile"],
             "tags": {t: r["generated"] for t, r in tags if r["generated"] is not None},
@@ -188,12 +161,6 @@ class Sense:
         ]
 
 
-def sampling_of(cell: str) -> Sampling:
-    """From "temperature/top_p/min_p"."""
-    temperature, top_p, min_p = map(float, cell.split("/"))
-    return Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
-
-
 COLUMNS = {
     "bits_per_byte": "bits/byte",
     "saved": "saved",
@@ -208,10 +175,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """All rows, the author's pages first."""
     lines = []
     for row in rows:
-        tags = list((row["figures"].get("tags") or {}).values())
-        mean = float(np.mean(tags)) if tags else None
-        cells = [_shown(value) for value in (*map(row["figures"].get, COLUMNS), mean)]
-        lines.append([row["name"], row["cell"], *cells])
+        found, tags = row["figures"], (row["figures"].get("tags") or {}).values()
+        values = [*map(found.get, COLUMNS), fmean(tags) if tags else None]
+        lines.append([row["name"], row["cell"], *map(_shown, values)])
     return markdown(("base", "T/top-p/min-p", *COLUMNS.values(), "tags"), lines)
 
 
@@ -234,10 +200,10 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         of_base = [row for row in rows if row["name"] == name]
         cells = [row for row in of_base if row["figures"].get("style") is not None]
         points = [(100 * r["figures"]["told_apart"], r["figures"]["style"]) for r in cells]
-        across, up = zip(*points, strict=True)
+        across, up = np.array(points).T
         axes.scatter(across, up, label=name, color=colour, marker=marker, alpha=0.7)
+        told: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": colour}
         for row, point in zip(cells, points, strict=True):
-            told: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": colour}
             axes.annotate(row["cell"].replace("/", ", "), point, xytext=(5, above), **told)
     axes.scatter([50], [50], label="the author", color="black", marker="*", s=80)
     axes.set_yscale("symlog", linthresh=1)
@@ -251,7 +217,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Parse, measure what was asked, print the table."""
-    parser = arguments(__doc__, json_too=False)
+    parser = arguments(__doc__)
     parser.add_argument("vault", type=Path, nargs="?")
     parser.add_argument("--judge", type=Path, help="the folder of a base that took no part")
     parser.add_argument("--name", default="", help="of the base, in the table")
@@ -261,24 +227,19 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw the rows into this SVG file")
     args = parser.parse_args()
     if args.vault:
-        voice, judge = open_vault(args.vault), Judge(args.judge)
-        sense, base = Sense(voice, judge, args.texts, args.seed), Path(voice.base)
-        common = {
-            "base": base_digest(base),
-            "judge": base_digest(args.judge),
-            "name": args.name or base.name,
-            "count": args.texts,
-            "seed": args.seed,
-        }
+        voice = open_vault(args.vault)
+        sense, base = Sense(voice, Judge(args.judge), args.texts, args.seed), Path(voice.base)
+        digests = {"base": base_digest(base), "judge": base_digest(args.judge)}
+        asked = {"name": args.name or base.name, "count": args.texts, "seed": args.seed}
+        common = {**digests, **asked}
         renew(ROWS, {**common, "cell": "the author", "figures": sense.own_figures()}, SAME)
-        engine = engine_of(voice)
         for cell in args.cells:
-            figures = sense.cell(engine, sampling_of(cell))
+            temperature, top_p, min_p = map(float, cell.split("/"))
+            figures = sense.cell(Sampling(temperature, top_p, min_p))
             renew(ROWS, {**common, "cell": cell, "figures": figures}, SAME)
-    rows = json.loads(ROWS.read_text())
-    print(table(rows))
+    print(table(stored(ROWS)))
     if args.picture:
-        draw(args.picture, rows)
+        draw(args.picture, stored(ROWS))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,13 @@ pieces).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from benchmarks.common import markdown
 from benchmarks.voice.journals import SEEDS, Journal
 from benchmarks.voice.mirrors import continuations, open_engine, trained
-from benchmarks.voice.pieces import (
-    Judge,
-    balanced,
-    distinct,
-    generated,
-    ratio,
-    real_pieces,
-    require,
-)
-from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, writing, yes
+from benchmarks.voice.pieces import Judge, Piece, balanced, distinct, generated, real_pieces
+from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, yes
 from vaultgpt.wire import Prompt
 
 TAGS = {
@@ -36,36 +27,31 @@ DISTINCT_WORDS = 4000
 
 
 def cases(options: Options) -> list[Case]:
-    return [
-        Case(name, seed, "written", partial(_written, options, name, seed), writing())
-        for name in TAGS
-        for seed in SEEDS.get(name, (1,))
-    ]
+    return [Case(name, seed, "written") for name in TAGS for seed in SEEDS.get(name, (1,))]
 
 
-def _written(options: Options, name: str, seed: int) -> Figures:
-    require()
-    journal = Journal(options.data / name)
-    real = real_pieces(journal.notes, TAGS[journal.name], MOST_PIECES)
+def measure(options: Options, case: Case) -> Figures:
+    name, journal = case.journal, Journal(options.data / case.journal)
+    real = real_pieces(journal.notes, TAGS[name], MOST_PIECES)
     judge = Judge(balanced(real, LEAST_PIECES))
-    engine = open_engine(trained(options, journal, seed))
+    engine = open_engine(trained(options, journal, case.seed))
     tags: dict[str, Any] = {}
-    told: dict[str, list[float]] = {}
-    for i, tag in enumerate(TAGS[journal.name]):
-        plan = Prompt("", (tag,), length="tokens", max_tokens=TOKENS, seed=10_000 * seed + 97 * i)
+    judged: dict[str, list[Piece]] = {}
+    for i, tag in enumerate(TAGS[name]):
+        seed = 10_000 * case.seed + 97 * i
+        plan = Prompt("", (tag,), length="tokens", max_tokens=TOKENS, seed=seed)
         wrote = continuations(engine, options.of(TEXTS), plan)
-        own, real_texts = generated(wrote, tag), [p.text for p in real if p.label == tag]
+        real_texts = [p.text for p in real if p.label == tag]
         tags[tag] = {
             "real_pieces": len(real_texts),
-            "texts": len(wrote),
-            "pieces": len(own),
             "distinct_1": distinct(wrote, DISTINCT_WORDS),
             "real_distinct_1": distinct(real_texts, DISTINCT_WORDS),
         }
-        if tag in judge.right and own:
-            told[tag] = judge.each(own)
-            tags[tag] |= ratio(judge, {tag: told[tag]})
-    return {"tags": tags, "words_alone": ratio(judge, told) if told else None}
+        own = generated(wrote, tag)
+        if tag in judge.accuracy and own:
+            judged[tag] = own
+            tags[tag] |= judge.ratio({tag: own})
+    return {"tags": tags, "words_alone": judge.ratio(judged) if judged else None}
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -85,10 +71,9 @@ def _line(key: str, tag: str, t: dict[str, Any]) -> list[object]:
     right = ["too few", "", ""]
     if "ratio" in t:
         right = [f"{100 * t['real']:.1f} %", f"{100 * t['generated']:.1f} %", f"{t['ratio']:.3f}"]
-    return [key, tag, t["real_pieces"], *right, *(f"{t[k]:.3f}" for k in _DISTINCT)]
+    words = [f"{t[key]:.3f}" for key in ("distinct_1", "real_distinct_1")]
+    return [key, tag, t["real_pieces"], *right, *words]
 
-
-_DISTINCT = ("distinct_1", "real_distinct_1")
 
 if __name__ == "__main__":
-    main("tags", __doc__, cases, table)
+    main(__doc__, cases, measure, table, writes=True)
