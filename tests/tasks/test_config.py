@@ -192,3 +192,14 @@ def test_a_value_below_0_is_refused_by_its_bounds(state: VaultState) -> None:
     assert "mirror.top_p must lie between 0 and 1" in done.stderr
     wrong = CliRunner().invoke(app, ["config", str(state.vault), "--jsn"])
     assert wrong.exit_code == UsageError.exit_status and "No such option: --jsn" in wrong.stderr
+
+
+def test_an_option_that_does_not_exist_is_not_stored_as_a_text(state: VaultState) -> None:
+    """1. --jsn for --json behind the key of a text. 2. A pattern that begins with one dash. Result:
+    the first is refused and nothing is stored; the second is."""
+    ask = ["config", str(state.vault), "rules.exclude"]
+    wrong = CliRunner().invoke(app, [*ask, "--jsn"])
+    assert wrong.exit_code == UsageError.exit_status and "No such option: --jsn" in wrong.stderr
+    assert load_settings(state.config) == Settings()
+    CliRunner().invoke(app, [*ask, "-drafts"])
+    assert load_settings(state.config).rules.exclude == ("-drafts",)

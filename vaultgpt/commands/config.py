@@ -42,8 +42,8 @@ def config(
 ) -> None:
     """Show or set this vault's options."""
     vault, rest = split_arguments(args or [], vault, 2, "[KEY [VALUE]]")
-    if rest and rest[0].startswith("--"):
-        raise UsageError(f"No such option: {rest[0]}.", "`vaultgpt config --help` lists them.")
+    for unknown in (part for part in rest if part.startswith("--")):
+        raise UsageError(f"No such option: {unknown}.", "`vaultgpt config --help` lists them.")
     state = locate(vault)
     settings = load_settings(state.config)
     if len(rest) == 2:
