@@ -129,7 +129,7 @@ class VaultState:
             return None
         return Unavailable(
             f"The state folder {self.folder} is gone, or its disk is not mounted.",
-            f"Bring it back, or begin with an empty one: `vaultgpt init {self.vault} --new`.",
+            f"Bring it back, or end its daemon and begin anew: `vaultgpt init {self.vault} --new`.",
         )
 
     def secret(self) -> bytes:

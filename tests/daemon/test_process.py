@@ -90,7 +90,7 @@ def test_a_state_folder_that_goes_is_not_made_anew_and_is_used_when_it_is_back(
         for ask in (daemon.status, lambda: daemon.ask(prompt="It rained", max_tokens=3)):
             with pytest.raises(VaultGPTError, match=f"state folder {state.folder} is gone") as told:
                 ask()
-            assert told.value.http_status == 503 and "vaultgpt init" in str(told.value)
+            assert told.value.http_status == 503 and "end its daemon" in str(told.value)
         assert not state.folder.exists()
         away.rename(state.folder)
         assert daemon.status()["notes"]
