@@ -134,7 +134,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, json_too=False)
     parser.add_argument("bases", nargs="*", help="names, folders or GGUF files")
     parser.add_argument("--vault", type=Path, action="append", help="the example vault if none")
     parser.add_argument("--keep", type=Path, help="the vaults and voices stay in this new folder")

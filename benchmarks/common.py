@@ -33,9 +33,19 @@ PEBBLE = ROOT / "vaultgpt" / "pebble"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def arguments(doc: str | None) -> argparse.ArgumentParser:
-    """A parser that tells the first line of a module's docstring."""
-    return argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+def arguments(doc: str | None, *, json_too: bool = True) -> argparse.ArgumentParser:
+    """A parser that tells the first line of a module's docstring; --json where no rows are kept."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    if json_too:
+        parser.add_argument("--json", type=Path, help="write the figures there too")
+    return parser
+
+
+def keep(path: Path | None, figures: Any) -> None:
+    """Write figures as JSON, where a file was named."""
+    if path:
+        told = json.dumps(_plain(figures), indent=1, ensure_ascii=False)
+        path.write_text(told + "\n", encoding="utf-8")
 
 
 def stored(path: Path) -> list[dict[str, Any]]:
@@ -45,16 +55,20 @@ def stored(path: Path) -> list[dict[str, Any]]:
 
 
 def renew(path: Path, row: dict[str, Any], same: Sequence[str]) -> None:
-    """Put `row` in the place of that with the same keys; figures in eight digits, nan as null."""
-    plain = json.loads(
-        json.dumps(row),
-        parse_float=lambda number: float(f"{float(number):.8g}"),
-        parse_constant=lambda name: None,  # nan and the infinities, which JSON can't say
-    )
-    rows = [r for r in stored(path) if any(r[k] != row[k] for k in same)] + [plain]
+    """Put `row` in the place of that with the same keys."""
+    rows = [r for r in stored(path) if any(r[k] != row[k] for k in same)] + [_plain(row)]
     lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, f"[\n{lines}\n]\n", mode=0o644)
+
+
+def _plain(figures: Any) -> Any:
+    """The same in eight digits, and null for what JSON can't say: nan and the infinities."""
+    return json.loads(
+        json.dumps(figures),
+        parse_float=lambda number: float(f"{float(number):.8g}"),
+        parse_constant=lambda name: None,
+    )
 
 
 def middle(draws: Any) -> tuple[float, float]:

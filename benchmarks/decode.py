@@ -1,6 +1,6 @@
-"""Speed of writing beside llama.cpp and transformers, on the same weights in one run.
+"""Speed of writing beside llama.cpp, transformers and vLLM, on the same weights in one run.
 
-python -m benchmarks.decode [--base FOLDER] [--voice FOLDER] [--gguf FILE] ...
+python -m benchmarks.decode [--base FOLDER] [--voice FOLDER] [--gguf FILE] [--json FILE] ...
 Without --base: the embedded base. --gguf is the file that the base was expanded from: llama.cpp
 (pip install xllamacpp gguf) reads it requantised to Q8_0. Each engine has its own process, since
 the threads of several wait for each other's; they take turns, each figure is the best of --runs.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -20,13 +21,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import EXAMPLE, PEBBLE, arguments, markdown, prose
+from benchmarks.common import EXAMPLE, PEBBLE, arguments, keep, markdown, prose
 from benchmarks.voice.mirrors import write
 from vaultgpt.arithmetic import choose_device
 from vaultgpt.corpus.runs import RunIndex
@@ -36,7 +38,6 @@ from vaultgpt.settings import Mirror
 from vaultgpt.wire import Prompt, Sampling
 
 JOURNAL = prose(EXAMPLE / "Journal")  # a text that repeats itself would end at once
-PROMPT, TOKENS = 300, 128  # tokens read and written
 GREEDY = Sampling(temperature=0, dry_multiplier=0, guard=False, heal=False)
 
 
@@ -62,7 +63,7 @@ def answer(engine: Engine, prompt: Prompt, *, cold: bool = True) -> Figures:
 def prompt_ids(args: argparse.Namespace) -> list[int]:
     """The journal's first tokens after the base's start."""
     vocabulary = Vocabulary.load(args.base)
-    return [vocabulary.start, *vocabulary.encode("\n\n".join(JOURNAL))[:PROMPT]]
+    return [vocabulary.start, *vocabulary.encode("\n\n".join(JOURNAL))[: args.prompt]]
 
 
 def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
@@ -71,13 +72,13 @@ def ours(args: argparse.Namespace, scratch: Path, /) -> Contenders:
     index = RunIndex(scratch / "runs", b"benchmark key 16")
     index.add(JOURNAL)
     on_cuda = choose_device(args.device).type == "cuda"
-    for graphs in (True, False) if on_cuda else (False,):
-        engine = Engine(Mirror(device=args.device, cuda_graphs=graphs), index.load())
+    for dtype, graphs in product(args.dtypes.split(","), (True, False) if on_cuda else (False,)):
+        engine = Engine(Mirror(device=args.device, dtype=dtype, cuda_graphs=graphs), index.load())
         engine.load(args.base)
         if args.voice:
             engine.activate("voice", args.voice)
         text = engine.vocabulary.bytes_of(prompt_ids(args)[1:]).decode("utf-8", "ignore")
-        prompt = Prompt(text=text, length="tokens", max_tokens=TOKENS, seed=1)
+        prompt = Prompt(text=text, length="tokens", max_tokens=args.tokens, seed=1)
         cost = "" if engine.cost is None else f" ({100 * engine.cost:.2f} % from fp32)"
         way = _way(engine, prompt, graphs) if on_cuda else ""
         name = f"vaultgpt {engine.dtype}{cost}{way}: "
@@ -98,25 +99,27 @@ def _way(engine: Engine, prompt: Prompt, graphs: bool) -> str:
 
 
 def transformers(args: argparse.Namespace, _: Path, /) -> Contenders:
-    """transformers.generate, greedy, the adapter attached as peft does.
+    """transformers.generate, greedy, in each dtype, the adapter attached as peft does.
 
     On CUDA with its cache of one size too, for which it compiles and captures graphs.
     """
     from transformers import AutoModelForCausalLM
 
+    found: Contenders = {}
     where = choose_device(args.device).type
     given = torch.tensor([prompt_ids(args)], device=where)
-    net: Any = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.bfloat16)
-    name = "transformers bfloat16"
-    if args.voice:
-        from peft import PeftModel
+    for dtype in args.transformers.split(","):
+        net: Any = AutoModelForCausalLM.from_pretrained(args.base, dtype=getattr(torch, dtype))
+        name = f"transformers {dtype}"
+        if args.voice:
+            from peft import PeftModel
 
-        net, name = PeftModel.from_pretrained(net, str(args.voice)), f"{name}, adapter attached"
-    net.train(False).to(where)
-    found: Contenders = {f"{name}: greedy": partial(_timed, partial(_generate, net, given, None))}
-    if where == "cuda":
-        write = partial(_generate, net, given, "static")
-        found[f"{name}, static cache: greedy"] = partial(_timed, write)
+            net, name = PeftModel.from_pretrained(net, str(args.voice)), f"{name}, adapter attached"
+        net.train(False).to(where)
+        for cache in (None, "static") if where == "cuda" else (None,):
+            write = partial(_generate, net, given, cache)
+            told = f"{name}, {cache} cache" if cache else name
+            found[f"{told}: greedy"] = partial(_timed, write, args.tokens)
     return found
 
 
@@ -128,14 +131,29 @@ def _generate(net: Any, given: torch.Tensor, cache: str | None, tokens: int) -> 
     ).cpu()
 
 
-def _timed(write: Callable[[int], None]) -> Figures:
+def _timed(write: Callable[[int], None], tokens: int) -> Figures:
     """Of one that tells no times: one token is written, and then all of them."""
     began = time.perf_counter()
     write(1)
     first = time.perf_counter() - began
-    write(TOKENS)
+    write(tokens)
     rest = time.perf_counter() - began - 2 * first
-    return Figures(first * 1000, (TOKENS - 1) / rest)
+    return Figures(first * 1000, (tokens - 1) / rest)
+
+
+def vllm(args: argparse.Namespace, _: Path, /) -> Contenders:
+    """vLLM, greedy; it captures graphs as it starts. A prompt of the same tokens, never cached."""
+    from vllm import LLM, SamplingParams
+
+    room = {"max_model_len": 1024, "gpu_memory_utilization": 0.4}
+    llm = LLM(str(args.base), dtype="bfloat16", enable_prefix_caching=False, **room)
+    given = {"prompt_token_ids": prompt_ids(args)}
+
+    def write(count: int) -> None:
+        wanted = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
+        llm.generate([given], wanted, use_tqdm=False)
+
+    return {"vLLM bfloat16: greedy": partial(_timed, write, args.tokens)}
 
 
 def requantise(source: Path, target: Path) -> None:
@@ -181,7 +199,7 @@ def llama_cpp(args: argparse.Namespace, scratch: Path, /, *, same_bits: bool) ->
     params.cache_prompt, params.ui, params.port, params.verbosity = False, False, 0, 0
     server = xllamacpp.Server(params)
     atexit.register(os._exit, 0)  # it has threads that do not end
-    asked = {"prompt": prompt_ids(args), "n_predict": TOKENS, "temperature": 0}
+    asked = {"prompt": prompt_ids(args), "n_predict": args.tokens, "temperature": 0}
     body = json.dumps({**asked, "cache_prompt": False, "ignore_eos": True}).encode()
 
     def run() -> Figures:
@@ -240,22 +258,30 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=PEBBLE)
     parser.add_argument("--voice", type=Path, help="a generation's folder")
     parser.add_argument("--gguf", type=Path, help="the base as GGUF, for llama.cpp")
+    parser.add_argument("--dtypes", default="auto", help="comma-separated: auto,float32,int8,...")
+    parser.add_argument("--transformers", default="bfloat16", help='comma-separated, "" for none')
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens written")
+    parser.add_argument("--prompt", type=int, default=300, help="tokens of the prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     engines: list[Engines] = [ours]
     engines += [partial(llama_cpp, same_bits=same) for same in (True, False) if args.gguf]
-    engines.append(transformers)
+    engines += [transformers] if args.transformers else []
+    if choose_device(args.device).type == "cuda" and importlib.util.find_spec("vllm"):
+        engines.append(vllm)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contenders: Contenders = {}
         for make in engines:
             contenders |= stack.enter_context(_elsewhere(make, args, scratch))
         rows = race(contenders, args.runs)
-    columns = (f"prompt {PROMPT}, {args.threads} threads", "tokens/s", "first, ms")
+    columns = (f"prompt {args.prompt}, {args.threads} threads", "tokens/s", "first, ms")
     told = ((name, f"{row.tokens_per_s:.1f}", f"{row.first_ms:.1f}") for name, row in rows.items())
     print(markdown(columns, told))
+    figures = {name: vars(row) for name, row in rows.items()}
+    keep(args.json, {"prompt": args.prompt, "threads": args.threads, "rows": figures})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Everything is real: a daemon process, its mirror worker, its trainer at the lowest priority, HTTP.
 Run it on a machine that does nothing else:
 
-    python -m benchmarks.hotkey_while_training [--base ID] [--vault FOLDER]
+    python -m benchmarks.hotkey_while_training [--base ID] [--vault FOLDER] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,15 +15,27 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.common import EXAMPLE, arguments, first_text, home, markdown, prose, serving, until
+from benchmarks.common import (
+    EXAMPLE,
+    arguments,
+    first_text,
+    home,
+    keep,
+    markdown,
+    prose,
+    serving,
+    until,
+)
 from vaultgpt.settings import save_option
 from vaultgpt.state import create_state
 from vaultgpt.tasks.client import DaemonClient
 
 BOUND = 1.5  # during a round, times idle
+COLUMNS = ("first token, ms", "p90", "worst", "tokens/s")
 PRESSES, TOKENS, PROMPT_WORDS, PAUSE_S = 30, 24, 180, 0.2
 
 
@@ -41,10 +53,11 @@ class Hotkey:
         time.sleep(PAUSE_S)
         return seconds * 1000, told.get("tokens_per_s") or np.nan
 
-    def measure(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def measure(self) -> dict[str, float]:
         """Of some presses: median, ninth tenth and worst of the first token in ms; tokens/s."""
         times, speeds = zip(*(self.press() for _ in range(PRESSES)), strict=True)
-        return np.array([*np.percentile(times, [50, 90, 100]), np.nanmedian(speeds)])
+        figures = *np.percentile(times, [50, 90, 100]), np.nanmedian(speeds)
+        return dict(zip(COLUMNS, map(float, figures), strict=True))
 
 
 def learns(client: DaemonClient) -> bool:
@@ -55,8 +68,8 @@ def learns(client: DaemonClient) -> bool:
     return training.get("phase") == "train" and bool(training.get("step"))
 
 
-def run(base: str, source: Path, vault: Path) -> None:
-    """Measure and print a table."""
+def run(base: str, source: Path, vault: Path) -> dict[str, Any]:
+    """Measure and print a table; all figures."""
     shutil.copytree(source, vault)
     state = create_state(vault)
     save_option(state.config, "training.pause", True)
@@ -76,12 +89,14 @@ def run(base: str, source: Path, vault: Path) -> None:
         until(lambda: client.get("/v1/status")["training"] is None, "It goes on.", 60)
         again = hotkey.measure()
     rows = {"idle": idle, "during a round": during, "idle again": again}
-    columns = ("", "first token, ms", "p90", "worst", "tokens/s")
-    print(markdown(columns, [(name, *row.round(1)) for name, row in rows.items()]))
+    lines = [(name, *(f"{n:.1f}" for n in row.values())) for name, row in rows.items()]
+    print(markdown(("", *COLUMNS), lines))
     # Other programs come and go: the faster of the two idle runs is the harder measure.
-    print(f"ratio {during[0] / min(idle[0], again[0]):.2f} (at most {BOUND})")
+    ratio = during[COLUMNS[0]] / min(idle[COLUMNS[0]], again[COLUMNS[0]])
+    print(f"ratio {ratio:.2f} (at most {BOUND})")
     learned = f"{training['tokens_per_s']:.0f} tokens/s" if training else "ended meanwhile"
     print(f"round: {learned}; daemon: {idle_mb:.1f} MB; load: {os.getloadavg()[0]:.1f}")
+    return {"base": base, "rows": rows, "ratio": ratio, "round": learned, "daemon_mb": idle_mb}
 
 
 def main() -> None:
@@ -90,7 +105,7 @@ def main() -> None:
     parser.add_argument("--base", default="pebble")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, home(Path(folder) / "home"):
-        run(args.base, args.vault, Path(folder) / "vault")
+        keep(args.json, run(args.base, args.vault, Path(folder) / "vault"))
 
 
 if __name__ == "__main__":

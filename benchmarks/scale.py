@@ -1,6 +1,6 @@
 """What N notes cost: a first scan, nothing changed, one note changed, an idle daemon, a plan.
 
-    python -m benchmarks.scale [--sizes 1000 10000 100000] [--idle 600]
+    python -m benchmarks.scale [--sizes 1000 10000 100000] [--idle 600] [--json FILE]
 
 The notes are the example vault's own words, cut into pieces of a few words and put together anew,
 so that no two paragraphs are alike. Each step runs in a process of its own, whose processor time
@@ -25,7 +25,17 @@ from typing import Any
 
 import psutil
 
-from benchmarks.common import EXAMPLE, ROOT, arguments, home, markdown, ours, prose, serving
+from benchmarks.common import (
+    EXAMPLE,
+    ROOT,
+    arguments,
+    home,
+    keep,
+    markdown,
+    ours,
+    prose,
+    serving,
+)
 from vaultgpt.settings import save_option
 from vaultgpt.state import create_state
 from vaultgpt.tasks.vault_service import find_daemon
@@ -164,6 +174,7 @@ class Size:
         self.say("nothing changed")
         self.step("again", "settle")
         self.step("compare", "again")
+        self.step("due", "due")
         scan, status = (ours(name, str(self.vault), "--json") for name in ("scan", "status"))
         measured(scan)  # the language too
         self.add("scan_again", **best(scan, 2))
@@ -206,7 +217,7 @@ class Size:
         self.step("one_changed", "settle")
         change(self.vault, "words for a round", NEW_PARAGRAPHS)
         self.step("new_words", "settle")
-        for name in ("plan", "job", "guard", "near"):
+        for name in ("plan", "job", "replay", "copying", "guard", "near"):
             self.step(name, name)
 
 
@@ -231,71 +242,75 @@ def every(sizes: list[Size], idle_s: float) -> None:
             size.plan()
 
 
-ROWS = (  # title, figure (of seconds those of a processor too, where they are known), unit, bound
-    ("first scan and record", "first.s", "s", "75 at 100,000"),
-    ("its peak memory", "first.peak_mb", "MB", "250"),
-    ("ledger / prose", "ledger.share", "", "2"),
-    ("the guard's index", "guard.mb", "MB", ""),
-    ("nothing changed, the comparison", "compare.compare_s", "s", "2 % of the first"),
-    ("with a start of the program", "again.s", "s", ""),
-    ("its peak memory", "again.peak_mb", "MB", ""),
-    ("`scan` again", "scan_again.s", "s", "2 % of the first"),
-    ("`status` of the ledger", "status.s", "s", "0.3"),
-    ("its peak memory", "status.peak_mb", "MB", ""),
-    ("`status` of a daemon", "asked.s", "s", "0.3"),
-    ("one changed note, with a start of the program", "one_changed.s", "s", ""),
-    ("the same, daemon's processor", "changed.cpu_s", "s", "1"),
-    ("plan after a fresh voice", "plan_after.plan_s", "s", ""),
-    ("plan for 1,500 new words", "plan.plan_s", "s", "2"),
-    ("its peak memory", "plan.peak_mb", "MB", "flat"),
-    ("its job, read from the notes", "job.job_s", "s", ""),
-    ("its peak memory", "job.peak_mb", "MB", "flat"),
-    ("notes opened for it", "job.opened", "", "flat"),
-    ("near-duplicates: the new words recorded", "new_words.s", "s", ""),
-    ("of the whole vault anew", "near.near_s", "s", ""),
-    ("the guard's index loaded", "guard.load_s", "s", ""),
-    ("its peak memory", "guard.peak_mb", "MB", ""),
-    ("daemon's first answer", "daemon.first_status_s", "s", "2"),
-    ("its processor from start to rest", "daemon.start_cpu_s", "s", ""),
-    ("at rest", "daemon.rss_mb", "MB", "70 at 1,000, 100 at 100,000"),
-    ("once a note was recorded", "changed.rss_mb", "MB", ""),
-    ("idle, of a core", "idle.percent", "%", "0.5"),
-    ("wake-ups a minute", "idle.wakes", "", ""),
+# Title, figure and its format, bound; with seconds those of a processor too, where they are known.
+ROWS = (
+    ("first scan and record, s", "first.s", ".2f", "75 at 100,000"),
+    ("its peak memory, MB", "first.peak_mb", ".0f", "250"),
+    ("ledger, times the prose", "ledger.share", ".2f", "2"),
+    ("the guard's index, MB", "guard.mb", ".1f", ""),
+    ("nothing changed, the comparison, s", "compare.compare_s", ".2f", "2 % of the first"),
+    ("the same with a start of the program, s", "again.s", ".2f", ""),
+    ("its peak memory, MB", "again.peak_mb", ".0f", ""),
+    ("`scan` again, s", "scan_again.s", ".2f", "2 % of the first"),
+    ("`status` from the ledger, s", "status.s", ".2f", "0.3"),
+    ("its peak memory, MB", "status.peak_mb", ".0f", ""),
+    ("`status` from a daemon, s", "asked.s", ".2f", "0.3"),
+    ("one changed note, with a start of the program, s", "one_changed.s", ".2f", ""),
+    ("the same, daemon's processor, s", "changed.cpu_s", ".2f", "1"),
+    ("is a round due, now or at night, s", "due.due_s", ".2f", ""),
+    ("plan after a fresh voice, s", "plan_after.plan_s", ".2f", ""),
+    ("plan for 1,500 new words, s", "plan.plan_s", ".2f", "2"),
+    ("its peak memory, MB", "plan.peak_mb", ".0f", "flat"),
+    ("its job, read from the notes, s", "job.job_s", ".2f", ""),
+    ("its peak memory, MB", "job.peak_mb", ".0f", "flat"),
+    ("notes opened for it", "job.opened", "d", "flat"),
+    ("replay chosen, s", "replay.replay_s", ".2f", ""),
+    ("near-duplicates: the new words recorded, s", "new_words.s", ".2f", ""),
+    ("of the whole vault anew, s", "near.near_s", ".2f", ""),
+    ("copying figures of the round, s", "copying.copying_s", ".2f", ""),
+    ("the guard's index loaded, s", "guard.load_s", ".2f", ""),
+    ("its peak memory, MB", "guard.peak_mb", ".0f", ""),
+    ("daemon's first answer, s", "daemon.first_status_s", ".2f", "2"),
+    ("its processor from start to rest, s", "daemon.start_cpu_s", ".2f", ""),
+    ("at rest, MB", "daemon.rss_mb", ".0f", "70 at 1,000, 100 at 100,000"),
+    ("once a note was recorded, MB", "changed.rss_mb", ".0f", ""),
+    ("idle, of a core, %", "idle.percent", ".2f", "0.5"),
+    ("wake-ups a minute", "idle.wakes", ".0f", ""),
 )
 
 
 def table(sizes: list[Size]) -> str:
     """A row a figure, a column a size; seconds of the clock, those of a processor in brackets."""
     lines = [
-        (title, *(_cell(size.found, figure, unit) for size in sizes), bound)
-        for title, figure, unit, bound in ROWS
+        (title, *(_cell(size.found, figure, form) for size in sizes), bound)
+        for title, figure, form, bound in ROWS
     ]
     return markdown(("", *(f"{size.notes:,} notes" for size in sizes), "bound"), lines)
 
 
-def _cell(found: Found, figure: str, unit: str) -> str:
+def _cell(found: Found, figure: str, form: str) -> str:
     if figure not in found:
         return "-"
-    told = f"{found[figure]:,.2f} {unit}".strip()
-    cpu = found.get(figure[:-1] + "cpu_s") if unit == "s" else None
-    return told if cpu is None else f"{told} ({cpu:,.2f})"
+    cpu = found.get(figure.removesuffix("s") + "cpu_s")
+    return f"{found[figure]:,{form}}" + ("" if cpu is None else f" ({cpu:,.2f})")
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure, print the table, write the JSON."""
     parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--idle", type=float, default=30.0, help="seconds; 600 for the record")
     args = parser.parse_args()
     load = os.getloadavg()[0]
     compileall.compile_dir(ROOT / "vaultgpt", quiet=1)  # as what pip installs is
+    starts = best(ours("--help"), 5)
     with tempfile.TemporaryDirectory() as folder:
         sizes = [Size(Path(folder) / str(notes), notes) for notes in args.sizes]
         try:
             every(sizes, args.idle)
         finally:  # of what fails on its way the rest is told
             print(table(sizes))
-    starts = best(ours("--help"), 5)
+            keep(args.json, {"help": starts, **{str(size.notes): size.found for size in sizes}})
     print(f"\n--help {starts['s']:.2f} s ({starts['cpu_s']:.2f}), bound 0.3")
     print(f"{os.cpu_count()} cores, load {load:.1f} to {os.getloadavg()[0]:.1f}")
 

@@ -39,6 +39,17 @@ class Steps:
         with self._timed("compare"):
             self.ledger.follow(self.settings.rules, time.time())
 
+    def due(self) -> None:
+        """What the daemon's schedule asks: is a round due, now or at night?"""
+        from vaultgpt.rounds.run import what_is_due
+        from vaultgpt.training.round import Asked
+
+        asked = self.state, self.settings, self.ledger
+        for _ in range(2):  # the first one counts what is new
+            with self._timed("due"):
+                what_is_due(*asked, time.time())
+                what_is_due(*asked, time.time(), Asked(nightly=True))
+
     def plan(self) -> Any:
         """The next round's plan with 1,500 new words, all else being learned."""
         from vaultgpt.bases.names import resolve
@@ -66,6 +77,28 @@ class Steps:
         places = Places(self.state.staging / "out", None, None, {}, None, None)
         with self._timed("job"):
             return build_job(*asked, read=counted, places=places, manual=True).job
+
+    def replay(self) -> None:
+        """Which entries that round reads again, holds out and learns."""
+        from vaultgpt.training.selection import select
+
+        ready = self.ledger.pending(time.time(), 0.0)
+        with self._timed("replay"):
+            select(self.ledger, ready, 1)
+
+    def copying(self) -> None:
+        """What the gate is told of copying, but for the drawing: what was learned is held against
+        what was held out, which here stands for what is drawn too."""
+        from vaultgpt.training.copying import WordRuns
+        from vaultgpt.training.evaluate import own_parts
+
+        items = self.job().items
+        learned = own_parts(i for i in items if i.role in ("train", "replay"))
+        held_out = own_parts(i for i in items if i.role in ("held_out", "new_held_out"))
+        with self._timed("copying"):
+            index = WordRuns(learned)
+            for _ in range(2):
+                index.measure(held_out)
 
     def guard(self) -> None:
         """The copy guard's index as the mirror loads it."""

@@ -1,6 +1,6 @@
 """How soon is the first text of a cold worker, and of a new voice while requests never cease?
 
-python -m benchmarks.swap [BASE ...] [--swaps 6] (names or folders)
+python -m benchmarks.swap [BASE ...] [--swaps 6] [--json FILE] (names or folders)
 A daemon a base, over a vault whose two voices are random factors of the size that a round leaves.
 Each change is to a voice that no process has seen, a copy of one of the two, in turns, for the
 engine keeps the last three. Each client asks the same seeded question over and over; in int8 the
@@ -18,10 +18,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import torch
 
-from benchmarks.common import PEBBLE, arguments, first_text, home, markdown, serving
+from benchmarks.common import PEBBLE, arguments, first_text, home, keep, markdown, serving
 from benchmarks.scale import make_vault
 from tests.mirror.conftest import publish_voice
 from vaultgpt.bases.names import resolve
@@ -106,7 +107,7 @@ class Load:
                 self.answers.append((number, voice, text))
 
 
-def swapped(vault: Vault, swaps: int) -> list[object]:
+def swapped(vault: Vault, swaps: int) -> dict[str, Any]:
     """How soon each new voice is had, and what the clients were told meanwhile."""
     load, known, had, told = Load(), defaultdict[tuple[int, int], set[str]](set), [], []
     orders = itertools.product((0, 1), itertools.permutations(range(CLIENTS)))
@@ -133,22 +134,26 @@ def swapped(vault: Vault, swaps: int) -> list[object]:
         for client in clients:
             client.join()
     mixed = [text not in known[vault.copies[voice], n] for n, voice, text in load.answers]
-    return [_shown(had), _shown(told), len(load.answers), load.failures, sum(mixed)]
+    times = {"new voice had, s": had, "its first text, s": told}
+    return {**times, "answers": len(load.answers), "failed": load.failures, "mixed": sum(mixed)}
 
 
-def _shown(times: list[float]) -> str:
-    return f"{statistics.median(times):.2f} ({max(times):.2f})"
+def _shown(found: Any) -> str:
+    """Of seconds the median and the worst."""
+    if isinstance(found, list):
+        return f"{statistics.median(found):.2f} ({max(found):.2f})"
+    return str(found)
 
 
-def measure(base: str, swaps: int) -> list[object]:
-    """The row of a base: medians, the worst in brackets."""
+def measure(base: str, swaps: int) -> dict[str, Any]:
+    """The figures of a base by their column."""
     with tempfile.TemporaryDirectory() as folder, home(Path(folder) / "home"):
         vault, firsts = Vault(Path(folder), base), []
         for _ in range(STARTS):  # no worker runs before the first request
             with serving(vault.state) as (_, client):
                 body = {"prompt": PROMPTS[0], "max_tokens": 8, "seed": 1}
                 firsts.append(first_text(client, body)[0])
-        return [Path(base).name, _shown(firsts), *swapped(vault, swaps)]
+        return {"first text of a cold worker, s": firsts, **swapped(vault, swaps)}
 
 
 def main() -> None:
@@ -156,10 +161,12 @@ def main() -> None:
     parser.add_argument("bases", nargs="*", default=["pebble"])
     parser.add_argument("--swaps", type=int, default=6)
     args = parser.parse_args()
-    columns = ("", "first text of a cold worker, s", "new voice had, s", "its first text, s")
-    rows = [measure(base, args.swaps) for base in args.bases]
-    print(markdown((*columns, "answers", "failed", "mixed"), rows))
+    rows = {base: measure(base, args.swaps) for base in args.bases}
+    columns = next(iter(rows.values()))
+    told = [(Path(base).name, *map(_shown, row.values())) for base, row in rows.items()]
+    print(markdown(("", *columns), told))
     print("bounds: first text 3 s with pebble, 4 at 135 M; its text 2 s; failed and mixed 0")
+    keep(args.json, rows)
 
 
 if __name__ == "__main__":

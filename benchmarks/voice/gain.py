@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from benchmarks.common import PEBBLE, markdown
+from benchmarks.voice.arriving import words_of
 from benchmarks.voice.journals import JOURNALS, SEEDS, Journal, items
 from benchmarks.voice.mirrors import Trained, bits, cut, per_byte, trained
 from benchmarks.voice.rows import Case, Figures, Options, Row, main, over_seeds, yes
@@ -75,6 +76,7 @@ def _lora(options: Options, mirror: Trained) -> Figures:
     assert report is not None  # it was promoted
     found = cut(items(mirror.held), options.base)
     return {
+        "words": words_of([*mirror.learned, *mirror.held]),
         "base": bits(found, None, options.base),
         "after": bits(found, load_adapter(mirror.folder), options.base),
         "tokens": report["tokens"],

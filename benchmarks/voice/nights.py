@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import PEBBLE, markdown
-from benchmarks.voice.arriving import Calendar, day_of, evening, last_words, night, plan_calendar
+from benchmarks.voice.arriving import (
+    Calendar,
+    day_of,
+    evening,
+    last_words,
+    night,
+    plan_calendar,
+    words_of,
+)
 from benchmarks.voice.journals import Journal, items
 from benchmarks.voice.mirrors import FRESH, active, bits, copied, cut, learn, make_start, settings
 from benchmarks.voice.rows import Case, Figures, Options, Row, interval, main, yes
@@ -60,7 +68,8 @@ def measure(options: Options, case: Case) -> Figures:
     with copied(start, work / variant) as state:
         story = Story(journal, found, state, asked, base)
         told = story.fresh() if variant == "fresh" else story.small(STEP_DAYS[variant])
-        return {**story.surprise("base", None), **told}
+        words = {"first_words": words_of(found.first), "later_words": words_of(found.later)}
+        return {**words, **story.surprise("base", None), **told}
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def main(
 
     `any_base`: it can be asked of another base than the embedded one. `writes`: texts are written
     for it, so that rows count by the sampling too."""
-    asks = arguments(doc)
+    asks = arguments(doc, json_too=False)
     data = os.environ.get("VAULTGPT_DATA")
     asks.add_argument("--data", type=Path, default=data, help="of journals (or VAULTGPT_DATA)")
     asks.add_argument("--work", type=Path, default=WORK, help="where trained mirrors are kept")

@@ -217,7 +217,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Parse, measure what was asked, print the table."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, json_too=False)
     parser.add_argument("vault", type=Path, nargs="?")
     parser.add_argument("--judge", type=Path, help="the folder of a base that took no part")
     parser.add_argument("--name", default="", help="of the base, in the table")
