@@ -68,3 +68,35 @@ def test_a_renamed_note_stays_forgotten_before_any_scan(apart: Trained) -> None:
     finally:
         moved.rename(vault / note)
         (vault / note).write_text(text, encoding="utf-8")
+
+
+def test_of_a_voice_that_may_not_write_no_command_says_that_it_does(apart: Trained) -> None:
+    """1. The only voice learned a note that is forgotten. 2. The base is chosen. Result: each
+    command says what writes, and names only a way back that there is."""
+    vault, note = str(apart.vault), learned_note(apart)
+    assert apart("forget", note, "--vault", vault, "--yes").status == 0
+    why = "g000001 learned a note that was forgotten"
+    assert "writes as the base alone" in apart("vaults").out
+    assert why in apart("doctor", vault).out
+    assert apart("report", vault, "--quick").out.startswith(why)
+    assert "writes on" not in apart("base", "-v", vault, "pebble").out
+    named = apart("continue", vault, "--text", "Last night", "--generation", "g000001")
+    assert named.status == 1 and why in named.err and "`vaultgpt train`" in named.err
+
+    said = apart("activate", vault, "base").out
+    assert "rollback" not in said and "`vaultgpt train`" in said
+    assert apart("rollback", vault).status == 1
+    assert "rollback" not in apart("status", vault).out
+    written = apart("continue", vault, "--text", "Last night", "--max-tokens", "8").err
+    assert "rollback" not in written and "`vaultgpt train`" in written
+    refused = apart("export", "-v", vault, str(apart.home / "out")).err
+    assert "The base writes" in refused and "rollback" not in refused
+
+
+def test_a_voice_that_was_put_aside_is_brought_back_as_each_command_says(apart: Trained) -> None:
+    vault, back = str(apart.vault), "`vaultgpt rollback` brings your voice back"
+    assert back in apart("activate", vault, "base").out
+    refused = apart("export", "-v", vault, str(apart.home / "out"))
+    assert refused.status == 1 and back in refused.err
+    assert back in apart("continue", vault, "--text", "Last night", "--max-tokens", "8").err
+    assert apart("rollback", vault).out.startswith("g000001 writes")

@@ -14,7 +14,7 @@ from vaultgpt.corpus.lines import by_tag, save
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import save_option
 from vaultgpt.tasks.continue_ import Request, unlearned
-from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, previous
+from vaultgpt.tasks.generations import ACTIVATE, ActivateRequest
 from vaultgpt.tasks.status import STATUS, first_step
 from vaultgpt.tasks.vault_service import Here
 
@@ -80,7 +80,7 @@ def test_where_the_base_writes_by_choice_it_is_said_and_how_to_go_back(tmp_path:
     status = service.ask(STATUS, None)
     step = first_step({**status, "as_of": status["as_of"] or 1.0, "words": 5_000})
     assert step is not None and "brings your voice back" in step
-    assert previous(service.ask(GENERATIONS, None)["generations"]) == name
+    assert status["earlier"] == name
 
 
 def test_continue_says_that_the_base_has_not_read_a_language(apart: Trained) -> None:

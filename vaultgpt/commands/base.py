@@ -84,7 +84,7 @@ def _take(state: VaultState, name: str, as_json: bool) -> None:
     service = vault_service(state)
     service.ask(RELOAD, None)
     with Ledger.open(state) as ledger:
-        active = ledger.generations.active()
+        active, writes = ledger.generations.active(), ledger.generations.writing()
     said, changed = remarks(found), found.name != before
     if as_json:
         print_json(_facts(found) | {"changed": changed, "active": active, "remarks": said})
@@ -94,9 +94,9 @@ def _take(state: VaultState, name: str, as_json: bool) -> None:
     learn = "learn on it with `vaultgpt train`"
     if isinstance(service, ByDaemon):
         learn = "the daemon learns on it next"
-    if changed and active:
+    if changed and writes:
         out.print(
-            f"{active} writes on until a voice on the new base is shown to be good: {learn}.",
+            f"{writes} writes on until a voice on the new base is shown to be good: {learn}.",
             markup=False,
         )
     elif changed:
@@ -106,7 +106,7 @@ def _take(state: VaultState, name: str, as_json: bool) -> None:
 def _list(state: VaultState | None, as_json: bool) -> None:
     """The catalogue beside this machine; what writes and what learns next are marked."""
     found, problem = _in_use(state)
-    active, writes = _serving(state) if state else (None, None)
+    active, writes, writes_on = _serving(state) if state else (None, None, None)
     said = remarks(found) if found else []
     rows = fitting()
     if as_json:
@@ -119,9 +119,9 @@ def _list(state: VaultState | None, as_json: bool) -> None:
     if found:
         for sentence in (_sentence(found), *said):
             out.print(sentence, markup=False)
-    if found and writes and writes != found.name:
+    if found and writes and writes_on != found.name:
         out.print(
-            f"{active} writes on {writes} until a voice on {found.name} is shown to be good.",
+            f"{writes} writes on {writes_on} until a voice on {found.name} is shown to be good.",
             markup=False,
         )
     _print_rows(rows, found.name if found else None)
@@ -137,18 +137,13 @@ def _in_use(state: VaultState | None) -> tuple[Base | None, str | None]:
         return None, str(error)
 
 
-def _serving(state: VaultState) -> tuple[str | None, str | None]:
-    """The active generation and the name of the base that it was trained on."""
-    with Ledger.open(state) as ledger:
-        active = ledger.generations.active()
-    if active is None:
-        return None, None
-    try:
-        from vaultgpt.generation_folders import verify
+def _serving(state: VaultState) -> tuple[str | None, str | None, str | None]:
+    """The active generation, the one that writes, and the name of the base that it was trained on.
 
-        return active, str(verify(state.generations / active)["base"])
-    except NotFound:
-        return active, None
+    The last two are None where the base alone writes."""
+    with Ledger.open(state) as ledger:
+        active, writes = ledger.generations.active(), ledger.generations.writing()
+        return active, writes, ledger.generations.get(writes).base if writes else None
 
 
 def _row(known: Known, memory_gb: float, why: str) -> dict[str, object]:

@@ -139,7 +139,10 @@ def _beforehand(state: VaultState, request: Request) -> list[str]:
     if state.ledger.exists():
         with Ledger.open(state) as ledger:
             writes_on = ledger.generations.base(chosen)
-            said.append(silenced(ledger) if request.generation is None else None)
+            if request.generation is None:
+                said.append(silenced(ledger))
+            elif request.generation != "base":
+                ledger.generations.usable(request.generation)
             said += unlearned(state, ledger, request)
     said.append(unread_text(writes_on, request.text, chosen))
     return [each for each in said if each]

@@ -20,8 +20,11 @@ from vaultgpt.commands.common import (
     split_arguments,
 )
 from vaultgpt.errors import NotFound, UsageError
-from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, Generation, previous
-from vaultgpt.tasks.vault_service import VaultService, vault_service
+from vaultgpt.ledger import Ledger
+from vaultgpt.state import VaultState
+from vaultgpt.tasks.generations import ACTIVATE, GENERATIONS, ActivateRequest, Generation
+from vaultgpt.tasks.status import way_back
+from vaultgpt.tasks.vault_service import vault_service
 
 
 @command("Voices")
@@ -67,7 +70,7 @@ def activate(
     vault, rest = split_arguments(args, vault, 1, "GEN")
     if not rest:
         raise UsageError("Say which voice.", "`vaultgpt generations` lists them.")
-    _activate(vault_service(locate(vault)), rest[0], as_json)
+    _activate(locate(vault), rest[0], as_json)
 
 
 @command("Voices")
@@ -75,20 +78,23 @@ def rollback(
     vault_argument: VaultArgument = None, vault: VaultOption = None, as_json: JsonOption = False
 ) -> None:
     """Go back to the voice before the one that writes."""
-    service = vault_service(locate(vault or vault_argument))
-    before = previous(service.ask(GENERATIONS, None)["generations"])
+    state = locate(vault or vault_argument)
+    with Ledger.open(state) as ledger:
+        before = ledger.generations.earlier()
     if before is None:
         raise NotFound(
             "There is no earlier voice to go back to.", "`vaultgpt generations` lists what is kept."
         )
-    _activate(service, before, as_json)
+    _activate(state, before, as_json)
 
 
-def _activate(service: VaultService, generation: str, as_json: bool) -> None:
-    service.ask(ACTIVATE, ActivateRequest(id=generation))
+def _activate(state: VaultState, generation: str, as_json: bool) -> None:
+    vault_service(state).ask(ACTIVATE, ActivateRequest(id=generation))
     if as_json:
         print_json({"active": generation})
-    else:
-        base = "The base writes from now on; `vaultgpt rollback` brings your voice back."
-        said = base if generation == "base" else f"{generation} writes from now on."
-        out.print(said, markup=False)
+        return
+    said = f"{generation} writes from now on."
+    if generation == "base":
+        with Ledger.open(state) as ledger:
+            said = f"The base writes from now on. {way_back(ledger)}"
+    out.print(said, markup=False)

@@ -33,5 +33,5 @@ def _facts(row: VaultRow) -> str:
     if row["notes"] is None:
         return ", ".join([*facts, "its ledger can't be read"]) + ": `vaultgpt doctor` says why."
     facts.append(f"{row['notes']:,} note{'s' * (row['notes'] != 1)}, {row['words']:,} words")
-    facts.append(f"writes as {row['active'] or 'the base alone, without your voice'}")
+    facts.append(f"writes as {row['writes'] or 'the base alone, without your voice'}")
     return ", ".join(facts) + "."

@@ -34,11 +34,32 @@ class Generations:
         """The id of the one that may write: the active one, unless it learned what was forgotten.
 
         Then it is the newest that was promoted and did not; None is the base."""
-        active, barred = self.active(), self.barred()
-        if active not in barred:
-            return active
+        active = self.active()
+        return self._newest() if active in self.barred() else active
+
+    def earlier(self) -> str | None:
+        """The newest older than the active one, or of all where the base is, that may write."""
+        return self._newest(self.active())
+
+    def _newest(self, before: str | None = None) -> str | None:
+        barred = self.barred()
         usable = (g.id for g in self.all() if g.promoted and g.id not in barred)
-        return max(usable, default=None)
+        return max((name for name in usable if before is None or name < before), default=None)
+
+    def usable(self, generation: str) -> GenerationRow:
+        """The row of one that may write. NotFound; Conflict where it learned what was forgotten."""
+        row = self.get(generation)
+        if generation in self.barred():
+            raise Conflict(
+                f"{generation} learned a note that was forgotten.",
+                "A fresh round makes one without it: `vaultgpt train`.",
+            )
+        if row.status != "kept":
+            raise NotFound(
+                f"{generation} is not kept any more: it is {row.status}.",
+                "`vaultgpt generations` lists what is.",
+            )
+        return row
 
     def base(self, chosen: str) -> str:
         """The name of the base that writes: `chosen`, the settings', does once it has learned."""
@@ -46,20 +67,10 @@ class Generations:
         return chosen if writing is None else self.get(writing).base
 
     def activate(self, generation: str | None, now: float) -> None:
-        """Make a kept generation the active one. NotFound; Conflict for one that learned what was
-        forgotten."""
+        """Make a generation the active one; None is the base. NotFound and Conflict as `usable`."""
         with self._db.write() as sql:
             if generation is not None:
-                row = self.get(generation)
-                if row.status != "kept":
-                    raise NotFound(
-                        f"{generation} is no longer kept.", "`vaultgpt generations` lists what is."
-                    )
-                if generation in self.barred():
-                    raise Conflict(
-                        f"{generation} learned a note that was forgotten.",
-                        "A fresh round makes one without it: `vaultgpt train`.",
-                    )
+                self.usable(generation)
             self._db.remember("active", now, generation=generation)
             sql.execute("INSERT OR REPLACE INTO active VALUES (1, ?, ?)", (generation, now))
 

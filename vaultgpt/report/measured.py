@@ -1,4 +1,4 @@
-"""Measures the active generation's voice: job, process, figures stored, prose erased.
+"""Measures the voice of the generation that writes: job, process, figures stored, prose erased.
 
 Figures are kept, one small private file a generation, until the held-out pages or the way of
 writing change; `generations.erase` takes them along. Holds the round's lock meanwhile. No torch.
@@ -41,7 +41,7 @@ def measure_voice(
     stop: threading.Event | None = None,
     process: JobRunner[Mapping[str, object]] | None = None,
 ) -> VoiceFigures | None:
-    """The figures of the active generation, measured unless they are known; None without one.
+    """The figures of the generation that writes, measured unless they are known; None without one.
 
     Conflict while a round or another measurement runs; RoundStopped when `stop` was set; any
     VaultGPTError of the process. Blocks for about a minute."""
@@ -50,20 +50,20 @@ def measure_voice(
         "Ask again when `vaultgpt status` shows that it has ended.",
     )
     with locked(state.round_lock, busy), Ledger.open(state) as ledger:
-        if (active := ledger.generations.active()) is None:
+        if (writes := ledger.generations.writing()) is None:
             return None
         percent = settings.schedule.vanished_percent
         ledger.follow(settings.rules, now(), percent, whole=True)
-        base = _base(state, active)
+        base = _base(state, writes)
         of = _fingerprint(ledger, settings.mirror.sampling().on(base.parameters))
-        if (known := _stored(state, active, of)) is not None:
+        if (known := _stored(state, writes, of)) is not None:
             return known
-        job = _job(ledger, settings, base, state.generations / active)
+        job = _job(ledger, settings, base, state.generations / writes)
         with _staged(state, job) as path:
             measured = process or run_voice
             found = measured(path, on_progress, stop or threading.Event(), settings=job.settings)
-        _keep(state, active, of, cast(VoiceFigures, found), now())
-        return _stored(state, active, of)
+        _keep(state, writes, of, cast(VoiceFigures, found), now())
+        return _stored(state, writes, of)
 
 
 def _base(state: VaultState, generation: str) -> Base:

@@ -53,7 +53,7 @@ def series(ledger: Ledger) -> _Series:
             rows.append((generation.id, held_out, bits.get("held_out_base")))
     if not rows:
         raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
-    active = (done.get(ledger.generations.active() or "") or {}).get("by_tag") or {}
+    active = (done.get(ledger.generations.writing() or "") or {}).get("by_tag") or {}
     largest = sorted(active, key=lambda tag: -active[tag].get("bytes", 0))[:_MOST_TAGS]
     tags = [
         (tag, active[tag]["after"], active[tag].get("base"))

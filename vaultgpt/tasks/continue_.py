@@ -32,6 +32,7 @@ from vaultgpt.tasks.schemas import (
     sampling_fields,
     to_prompt,
 )
+from vaultgpt.tasks.status import way_back
 from vaultgpt.tasks.vault_service import Desk, Here, Task, VaultService
 from vaultgpt.vault.at_cursor import EditorNote, read_editor
 from vaultgpt.vault.entry import below, names_verse
@@ -200,10 +201,7 @@ def unlearned(state: VaultState, ledger: Ledger, request: Request) -> list[str]:
         ]
     learned = any(voice.promoted for voice in ledger.generations.all())
     if learned and request.generation is None and ledger.generations.active() is None:
-        return [
-            "The base writes, as it was chosen, and not your voice: `vaultgpt rollback` brings "
-            "your voice back."
-        ]
+        return [f"The base writes, as it was chosen, and not your voice: {way_back(ledger)}"]
     live = [entry for entry in ledger.entries.all() if entry.live and entry.words]
     if not live:
         return []

@@ -21,7 +21,7 @@ from vaultgpt.generation_folders import verify as verify_generation
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings, unknown_keys
 from vaultgpt.state import VaultState, state_root
-from vaultgpt.tasks.status import quarantine
+from vaultgpt.tasks.status import quarantine, silenced
 from vaultgpt.tasks.vault_service import find_daemon
 from vaultgpt.tasks.vaults import all_vaults
 from vaultgpt.vault.reconcile import closed_folders
@@ -172,9 +172,9 @@ def _ledger(state: VaultState) -> str:
         said = ledger.meta("brought_over")
         kept = len(ledger.generations.all())
         voices = "1 voice" if kept == 1 else f"{kept} voices"
-        return f"{voices}, active: {active or 'none'}." + (
-            f" It was brought over from an older vaultgpt: {said}" if said else ""
-        )
+        brought = said and f"It was brought over from an older vaultgpt: {said}"
+        told = (f"{voices}, active: {active or 'none'}.", silenced(ledger), brought)
+        return " ".join(filter(None, told))
 
 
 def _guard(state: VaultState) -> str:

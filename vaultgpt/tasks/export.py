@@ -36,6 +36,7 @@ from vaultgpt.generation_folders import CONFIG, EMBEDDING, LAST_WEIGHTS, MANIFES
 from vaultgpt.ledger import Ledger
 from vaultgpt.settings import load_settings
 from vaultgpt.state import VaultState, known_vaults
+from vaultgpt.tasks.status import silenced, way_back
 from vaultgpt.wire import Prompt
 
 Form = Literal["adapter", "merged", "gguf", "gguf-adapter", "ollama", "mlx"]
@@ -126,10 +127,9 @@ def export(state: VaultState, form: Form, target: Path, inside_vault: bool = Fal
     NotFound, Conflict, BaseModelError, StateError; nothing stands at `target` after any."""
     with Ledger.open(state) as ledger:
         generation = ledger.generations.writing()
-        if generation is None and ledger.generations.active() is not None:
-            raise Conflict(
-                "Every voice has learned a note that was forgotten.", "Run `vaultgpt train` first."
-            )
+        if generation is None and any(voice.promoted for voice in ledger.generations.all()):
+            why = silenced(ledger) or f"The base writes, and not your voice. {way_back(ledger)}"
+            raise Conflict(why)
     if generation is None:
         raise NotFound("There is no voice to export yet.", "Run `vaultgpt train` first.")
     target = Path(os.path.realpath(target))

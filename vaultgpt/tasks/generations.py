@@ -88,29 +88,11 @@ def _list(desk: Desk, _asked: None) -> _GenerationList:
     return _GenerationList(generations=rows)
 
 
-def previous(rows: list[Generation]) -> str | None:
-    """The newest usable voice older than the active one, or of all where the base is; else None."""
-    active = next((row["id"] for row in rows if row["active"]), None)
-    older = (
-        r
-        for r in rows
-        if (active is None or r["id"] < active) and r["promoted"] and not r["barred"]
-    )
-    return max((row["id"] for row in older), default=None)
-
-
 def _activate(desk: Desk, asked: ActivateRequest) -> _Active:
     """NotFound, Conflict for a barred one, GenerationError for damaged files."""
     kept, wanted = desk.ledger.generations, None if asked.id == "base" else asked.id
     if wanted is not None:
-        row, barred = kept.get(wanted), wanted in kept.barred()
-        if row.status != "kept":
-            why = "it learned a note that was forgotten" if barred else f"it is {row.status}"
-            raise NotFound(
-                f"{wanted} is not kept any more: {why}.", "`vaultgpt generations` lists what is."
-            )
-        if not barred:  # else `activate` says why not
-            verify(desk.state.generations / wanted)
+        verify(desk.state.generations / kept.usable(wanted).id)
     kept.activate(wanted, desk.now)
     return _Active(active=wanted)
 

@@ -1,4 +1,4 @@
-"""How well the active generation sounds like the author: what is known, or measured first.
+"""How well the generation that writes sounds like the author: known, or measured first.
 
 Knows nothing about terminals or HTTP.
 """
@@ -13,7 +13,7 @@ from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures
 from vaultgpt.report.measured import known_voice, measure_voice
 from vaultgpt.report.sentences import report_sentences
-from vaultgpt.tasks.status import Judged, judged
+from vaultgpt.tasks.status import Judged, judged, silenced
 from vaultgpt.tasks.vault_service import Desk, Here, Task
 from vaultgpt.wire import Hear, ReportFigures, ReportRow, Sampling
 
@@ -21,7 +21,7 @@ _EVIDENCE = ("segments", "losses", "prequential")  # for the gate: too long to b
 
 
 class ReportAnswer(ReportFigures):
-    """The figures of the active generation, else of the last round."""
+    """The figures of the generation that writes, else of the last round."""
 
     generation: str | None
     verdict: Judged
@@ -34,18 +34,18 @@ def _report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
 
     NotFound before the first round."""
     rounds = [r for r in ledger.rounds.all() if r.report is not None]
-    active = ledger.generations.active()
-    row = next((r for r in rounds if active is not None and r.generation == active), None)
-    row = row or next(iter(rounds), None)
+    writes = ledger.generations.writing()
+    row = next((r for r in rounds if writes and r.generation == writes), next(iter(rounds), None))
     if row is None:
         raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
     told: ReportRow = row.report or {}
     voice = None
-    if active is not None and row.generation == active:
-        voice = known_voice(ledger, active, sampling)
+    if writes is not None and row.generation == writes:
+        voice = known_voice(ledger, writes, sampling)
     figures = {k: v for k, v in told.items() if k not in _EVIDENCE}
     about = {"generation": row.generation, "verdict": judged(row), **figures, "voice": voice}
     sentences = report_sentences(row.generation, told, voice)
+    sentences[:0] = filter(None, [silenced(ledger)])
     return cast(ReportAnswer, {**about, "sentences": sentences})
 
 

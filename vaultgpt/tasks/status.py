@@ -53,6 +53,7 @@ class Figures(TypedDict):
     pending_notes: int
     active: str | None
     writes: str | None  # the active one, unless it learned what was forgotten; null is the base
+    earlier: str | None  # what `rollback` goes back to
     silenced: str | None  # why the active one does not write, and what to do
     last_verdict: Judged | None
     last_learned: float | None  # seconds since the epoch
@@ -138,6 +139,13 @@ def silenced(ledger: Ledger) -> str | None:
     )
 
 
+def way_back(ledger: Ledger) -> str:
+    """What ends that the base writes as it was chosen, in a sentence."""
+    if ledger.generations.earlier():
+        return "`vaultgpt rollback` brings your voice back."
+    return "`vaultgpt train` makes a voice."
+
+
 def figures(desk: Desk, rounds: Sequence[RoundRow] | None = None) -> Figures:
     """The ledger's part of `status`; `rounds` are its own, where they have been read. Blocks."""
     ledger, settings = desk.ledger, desk.settings
@@ -153,6 +161,7 @@ def figures(desk: Desk, rounds: Sequence[RoundRow] | None = None) -> Figures:
         pending_notes=pending.notes,
         active=ledger.generations.active(),
         writes=ledger.generations.writing(),
+        earlier=ledger.generations.earlier(),
         silenced=silenced(ledger),
         last_verdict=None if last is None else judged(last),
         last_learned=learned,
@@ -254,9 +263,9 @@ def first_step(status: Status) -> str | None:
     if status["silenced"]:
         return "`vaultgpt train` makes a voice without what was forgotten."
     if status["writes"] is None and status["words"] >= LEAST_WORDS:
-        if status["last_learned"]:
+        if status["earlier"]:
             return "`vaultgpt rollback` brings your voice back: the base writes now."
-        return "`vaultgpt train` makes the first voice."
+        return f"`vaultgpt train` makes {'a' if status['last_learned'] else 'the first'} voice."
     if status["daemon"] is None:
         return "`vaultgpt serve` watches the vault, learns by itself and answers the hotkey."
     return None

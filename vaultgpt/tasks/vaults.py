@@ -30,6 +30,7 @@ class VaultRow(TypedDict):
     notes: int | None
     words: int | None
     active: str | None
+    writes: str | None  # null is the base
     daemon: int | None  # the process that serves it
 
 
@@ -48,12 +49,13 @@ def all_vaults() -> _Vaults:
 
 
 def _row(state: VaultState) -> VaultRow:
-    notes = words = active = None
+    notes = words = active = writes = None
     daemon: int | None = None
     try:
         if state.ledger.exists():
             with Ledger.open(state) as ledger:
-                totals, active = ledger.notes.totals(), ledger.generations.active()
+                active, writes = ledger.generations.active(), ledger.generations.writing()
+                totals = ledger.notes.totals()
             notes, words = totals["notes"], totals["words"]
         if found := find_daemon(state):
             daemon = found.pid
@@ -66,6 +68,7 @@ def _row(state: VaultState) -> VaultRow:
         notes=notes,
         words=words,
         active=active,
+        writes=writes,
         daemon=daemon,
     )
 
