@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from vaultgpt.cli import app
+from vaultgpt.corpus.words import LEAST_WORDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -90,3 +92,11 @@ def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.index("make demo") < text.index("make test") < 400
     assert len(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split()) < 800
+
+
+def test_the_readme_says_what_the_demo_and_a_first_voice_take_as_the_commands_do() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{LEAST_WORDS:,} words" in readme.partition("## Install")[2].partition("## Your")[0]
+    assert "It takes a minute with the tiny model, then at most four with" in readme
+    said = CliRunner().invoke(app, ["demo", "--help"], env={"COLUMNS": "200"}).output
+    assert "in about a minute" in said and "in four minutes more" in said

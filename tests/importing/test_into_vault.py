@@ -117,6 +117,7 @@ def test_the_command_shows_first_and_writes_when_told(vault: Path, tmp_path: Pat
     assert "Nothing was written" in shown.stdout and not list(vault.iterdir())
     done = run(app, ["import", str(source), "--vault", str(vault), "--into", "Old", "--yes"])
     assert "2 notes are in the vault" in done.stdout
+    assert "tonight" not in done.stdout and "200 new words" in " ".join(done.stdout.split())
     assert sorted(p.name for p in (vault / "Old").iterdir()) == ["2014-05-06.md", "2014-05-07.md"]
     again = run(app, ["import", str(source), "--vault", str(vault), "--yes", "--json"])
     told = json.loads(again.stdout)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from typer.testing import CliRunner
 
+from vaultgpt.cli import app
 from vaultgpt.commands import continue_
 from vaultgpt.commands.common import locate_note
-from vaultgpt.errors import NotFound, VaultGPTError
+from vaultgpt.errors import NotFound, UsageError, VaultGPTError
 from vaultgpt.settings import Rules
 from vaultgpt.state import VaultState, create_state
-from vaultgpt.tasks.continue_ import Request, note_request, write
+from vaultgpt.tasks.continue_ import Request, checked, note_request, write
 from vaultgpt.tasks.schemas import CompletionRequest
 from vaultgpt.vault.at_cursor import EditorNote, read_editor
 
@@ -143,6 +145,21 @@ def test_a_terminal_shows_what_a_text_goes_on_from_and_a_pipe_has_new_text_alone
     note = state.vault / f"{asked.pop('note')}.md" if "note" in asked else None
     continue_.continue_(vault=state.vault, note=note, **asked)
     assert re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out) == shown
+
+
+def test_where_no_clause_was_likely_enough_one_line_says_so(
+    state: VaultState, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(continue_, "vault_service", lambda *_: Service(state, ["", ""]))
+    continue_.continue_(vault=state.vault, text="hi", n=2, length="clause")
+    assert capsys.readouterr().err.count("Nothing was likely enough (`mirror.sure`)") == 1
+
+
+def test_the_help_offers_every_length_that_the_error_does() -> None:
+    said = CliRunner().invoke(app, ["continue", "--help"], env={"COLUMNS": "200"}).output
+    assert "clause, sentence, paragraph, page or tokens" in " ".join(said.split())
+    with pytest.raises(UsageError, match="'clause', 'sentence', 'paragraph', 'page' or 'tokens'"):
+        checked(Request(length="chapter"))
 
 
 def test_a_note_that_is_not_there_is_looked_for_in_the_vault_that_its_path_leads_into(

@@ -83,8 +83,7 @@ def _take(state: VaultState, name: str, as_json: bool) -> None:
     save_option(state.config, "base", found.name)
     service = vault_service(state)
     service.ask(RELOAD, None)
-    with Ledger.open(state) as ledger:
-        active, writes = ledger.generations.active(), ledger.generations.writing()
+    active, writes, _ = _serving(state)
     said, changed = remarks(found), found.name != before
     if as_json:
         print_json(_facts(found) | {"changed": changed, "active": active, "remarks": said})
@@ -138,9 +137,7 @@ def _in_use(state: VaultState | None) -> tuple[Base | None, str | None]:
 
 
 def _serving(state: VaultState) -> tuple[str | None, str | None, str | None]:
-    """The active generation, the one that writes, and the name of the base that it was trained on.
-
-    The last two are None where the base alone writes."""
+    """The active generation, the one that writes and its base's name; None where none does."""
     with Ledger.open(state) as ledger:
         active, writes = ledger.generations.active(), ledger.generations.writing()
         return active, writes, ledger.generations.get(writes).base if writes else None

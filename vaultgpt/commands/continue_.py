@@ -65,7 +65,7 @@ def continue_(
     date: Annotated[str | None, typer.Option("--date", help="Write as of 2014 or 2014-03.")] = None,
     title: Annotated[str | None, typer.Option("--title", help="The note's title.")] = None,
     length: Annotated[
-        str | None, typer.Option("--length", help="clause, sentence, paragraph or page.")
+        str | None, typer.Option("--length", help="clause, sentence, paragraph, page or tokens.")
     ] = None,
     max_tokens: Annotated[int | None, _number(Prompt, "max_tokens")] = None,
     n: Annotated[int, _number(Prompt, "n")] = 1,
@@ -117,6 +117,8 @@ def continue_(
         print_json(answer)
     else:
         _show(answer, live, given)
+        if request.length == "clause" and not any(answer["texts"]):
+            _say("Nothing was likely enough (`mirror.sure`); --length sentence writes on.")
 
 
 def _given(request: Request) -> str:

@@ -88,7 +88,7 @@ def demo(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the whole job in about two minutes: scan, learn, write, notice a new note, learn it."""
+    """Show the whole job in about a minute: scan, learn, write, notice a new note, learn it."""
     started = time.monotonic()
     show = _Show(as_json)
     with tempfile.TemporaryDirectory(prefix="vaultgpt-demo-") as place:

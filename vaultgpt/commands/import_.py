@@ -14,6 +14,7 @@ from vaultgpt.corpus.words import count_words
 from vaultgpt.errors import UsageError
 from vaultgpt.importing.formats import FORMATS, read_source
 from vaultgpt.importing.into_vault import Preview, preview, write
+from vaultgpt.settings import load_settings
 
 _SHOWN = 8
 _PLACES = {
@@ -83,8 +84,10 @@ def import_(
         )
     elif written:
         out.print(
-            f"{many(written, 'note is', 'notes are')} in the vault. They are learned with the next "
-            "round: tonight under `vaultgpt serve`, or now with `vaultgpt train`.",
+            f"{many(written, 'note is', 'notes are')} in the vault, learned with the next round: "
+            "under `vaultgpt serve` in a night that finds "
+            f"{load_settings(state.config).schedule.nightly_words:,} new words, or sooner with "
+            "`vaultgpt train`.",
             markup=False,
         )
     elif planned.notes:

@@ -39,9 +39,7 @@ def _report_of_active(ledger: Ledger, sampling: Sampling) -> ReportAnswer:
     if row is None:
         raise NotFound("Nothing has been learned yet.", "Run `vaultgpt train` first.")
     told: ReportRow = row.report or {}
-    voice = None
-    if writes is not None and row.generation == writes:
-        voice = known_voice(ledger, writes, sampling)
+    voice = known_voice(ledger, writes, sampling) if writes and row.generation == writes else None
     figures = {k: v for k, v in told.items() if k not in _EVIDENCE}
     about = {"generation": row.generation, "verdict": judged(row), **figures, "voice": voice}
     sentences = report_sentences(row.generation, told, voice)

@@ -134,9 +134,8 @@ def to_take_over(real: Path, old: Path) -> Path:
     old = Path(os.path.realpath(old.expanduser()))
     if old not in vaults:
         raise NotFound(f"No vault was set up at {old}.", "`vaultgpt vaults` lists those that were.")
-    for one in (old, real):
-        if one in vaults:
-            _require_stopped(VaultState(one, vaults[one]))
+    for one in vaults.keys() & {old, real}:
+        _require_stopped(VaultState(one, vaults[one]))
     if real in vaults and real != old:
         own = VaultState(real, vaults[real])
         if own.generations.is_dir() and any(own.generations.glob("g*")):
