@@ -490,6 +490,30 @@ def test_a_round_one_percent_worse_is_promoted_only_where_a_note_must_go(
     assert answer["verdict"]["promoted"] == (why != "asked"), answer["verdict"]
 
 
+def test_where_no_voice_may_write_any_longer_a_new_one_needs_be_better_than_the_base_alone(
+    vault: Vault,
+) -> None:
+    """The base wrote on, day after day, where a new voice was 3 % worse than the barred one."""
+    go(vault, FakeTrainer())
+    with Ledger.open(vault.state) as ledger:
+        ledger.forgotten.add(next(e.path for e in ledger.entries.all() if not e.held_out), NOW)
+    worse = go(vault, FakeTrainer(after=1.02), now=NOW + DAY)
+    assert not worse["verdict"]["promoted"]
+    answer = go(vault, FakeTrainer(after=0.9), now=NOW + DAY)  # asked for, it is tried at once
+    assert answer["verdict"]["promoted"], answer["verdict"]
+    assert "than the base" in answer["verdict"]["why"]
+
+
+def test_a_voice_that_was_put_aside_is_not_replaced_unless_one_asks(vault: Vault) -> None:
+    go(vault, FakeTrainer())
+    with Ledger.open(vault.state) as ledger:
+        ledger.generations.activate(None, NOW)
+    alone = go(vault, FakeTrainer(), now=NOW + DAY, manual=False)
+    assert alone["kind"] == "none" and "rollback" in alone["verdict"]["why"]
+    asked = go(vault, FakeTrainer(), now=NOW + DAY)
+    assert asked["verdict"]["promoted"] and "no voice yet" not in asked["why"]
+
+
 def test_what_the_mirror_wrote_carries_no_loss(vault: Vault) -> None:
     go(vault, FakeTrainer())
     own = prose("mirror", 20)

@@ -219,7 +219,7 @@ def test_forget_is_due_at_once_and_tried_again_the_next_day(vault: Vault) -> Non
     with Ledger.open(vault.state) as ledger:
         ledger.forgotten.add(next(e.path for e in ledger.entries.all() if not e.held_out), NOW)
     assert what(vault, NOW + 60) == "fresh/forget"
-    assert not train(vault, NOW + 60, after=0.95, manual=False)["verdict"]["promoted"]
+    assert not train(vault, NOW + 60, after=1.02, manual=False)["verdict"]["promoted"]
     add(vault, "much", 2_000, NOW)
     assert what(vault, NOW + HOUR) == "none/refused", "nothing is built on the barred generation"
     assert what(vault, NOW + 2 * DAY) == "fresh/forget"

@@ -42,9 +42,13 @@ class Generations:
         return self._newest(self.active())
 
     def _newest(self, before: str | None = None) -> str | None:
+        names = (g.id for g in self.all_usable())
+        return max((name for name in names if before is None or name < before), default=None)
+
+    def all_usable(self) -> list[GenerationRow]:
+        """Those kept that were promoted and learned nothing that was forgotten, old ones first."""
         barred = self.barred()
-        usable = (g.id for g in self.all() if g.promoted and g.id not in barred)
-        return max((name for name in usable if before is None or name < before), default=None)
+        return [g for g in self.all() if g.promoted and g.id not in barred]
 
     def usable(self, generation: str) -> GenerationRow:
         """The row of one that may write. NotFound; Conflict where it learned what was forgotten."""

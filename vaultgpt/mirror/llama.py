@@ -282,9 +282,7 @@ class Llama(LeanModel):
         fold = self.turn is not None
         self.norm = None if fold else norm
         self._keep_ends(
-            embedding * scale if scale != 1.0 else embedding,
-            head,
-            norm if fold else None,
+            embedding * scale if scale != 1.0 else embedding, head, norm if fold else None
         )
 
     def reserve(self, positions: int) -> object:

@@ -64,12 +64,7 @@ class Layer(nn.Module):
         self.eps, self.small, self.gelu = eps, small, gelu
 
     def forward(
-        self,
-        x: Tensor,
-        turn: Tensor,
-        sin: Tensor | None,
-        cache: Tensor,
-        sight: Sight,
+        self, x: Tensor, turn: Tensor, sin: Tensor | None, cache: Tensor, sight: Sight
     ) -> Tensor:
         """x [rows, T, hidden]; `turn` complex, or cos with its signed `sin`; the rest: `attend`."""
         rows, tokens, _ = x.shape

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 _GRACE_S = 1.0  # between the end of the input and a hard exit
 _UNKNOWN = UsageError("The mirror does not know this operation.")
 _NO_MEMORY = Unavailable(
-    "There is not enough memory for this request.",
-    "Close other programs or choose a smaller base.",
+    "There is not enough memory for this request.", "Close other programs or choose a smaller base."
 )
 
 

@@ -106,11 +106,7 @@ def _remember_active(ledger: Ledger, now: float) -> None:
     """After a lost ledger: the generation memory.jsonl last called active, or the newest usable."""
     if ledger.generations.active() is not None:
         return
-    usable = [
-        g.id
-        for g in ledger.generations.all()
-        if g.promoted and g.id not in ledger.generations.barred()
-    ]
+    usable = [g.id for g in ledger.generations.all_usable()]
     remembered = ledger.meta("remembered_active")
     if remembered in usable:
         ledger.generations.activate(remembered, now)
@@ -153,13 +149,11 @@ def _take_out(
 
 def _usable(state: VaultState, ledger: Ledger, active: str, mended: list[str]) -> str | None:
     """The newest sound generation of its lineage, or else of any; damaged ones are set aside."""
-    kept = {g.id: g for g in ledger.generations.all()}
-    barred = ledger.generations.barred()
-    chain = [g.id for g in ledger.generations.lineage(active)]
-    for name in [n for n in chain if n in kept] + sorted(kept, reverse=True):
-        if kept[name].promoted and name not in barred:
-            found = generation_folders.condition(state.generations / name)
-            if found == "sound":
-                return name
-            mended += _take_out(state, ledger, name, found)
+    usable = sorted((g.id for g in ledger.generations.all_usable()), reverse=True)
+    chain = [g.id for g in ledger.generations.lineage(active) if g.id in usable]
+    for name in chain + usable:
+        found = generation_folders.condition(state.generations / name)
+        if found == "sound":
+            return name
+        mended += _take_out(state, ledger, name, found)
     return None

@@ -349,7 +349,8 @@ class _Run:
             raise TrainingError("The trainer's report can't be read.", "Run it again.") from None
 
     def _judge(self, report: Report, round_: Round, english: bool) -> Verdict:
-        active, fresh = self.ledger.generations.active(), self.ledger.generations.last_fresh()
+        generations = self.ledger.generations
+        active, fresh = generations.active(), generations.last_fresh()
         recorded = {}
         for key, name in (("before", active), ("fresh", fresh)):
             if name and (old := self.ledger.rounds.segments_of(name).get("held_out")):
@@ -358,7 +359,7 @@ class _Run:
         return judge(
             report,
             kind=round_.kind,
-            first=active is None,
+            first=generations.writing() is None,
             english=english,
             recorded=recorded,
             expect_fresh=fresh is not None and fresh != active,

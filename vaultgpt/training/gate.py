@@ -38,10 +38,11 @@ def judge(
 ) -> Verdict:
     """Promote, or keep the old one and say why: METHOD's rules, every one of them needed.
 
-    `first`: there is no active generation, so the round is held against the base. `recorded` gives
-    the active's ("before") and last fresh one's ("fresh") own held-out figures, for a change of
-    base where this round could not measure them; they are paired by entry. `english`: the vault is
-    mostly English. `expect_fresh`: a last fresh generation other than the active one exists.
+    `first`: no generation writes, since none is active or each learned what was forgotten; the
+    round is held against the base, which writes in their place. `recorded` gives the active's
+    ("before") and last fresh one's ("fresh") own held-out figures, for a change of base where this
+    round could not measure them; they are paired by entry. `english`: the vault is mostly English.
+    `expect_fresh`: a last fresh generation other than the active one exists.
     `forgets`: the active generation knows text that must go."""
     measured = {name: scores.measured() for name, scores in report.segments.items()}
     held = measured.get("held_out", SegmentScores())

@@ -93,6 +93,9 @@ class _Look:
             return self._with_time(Due("fresh", "You asked for a fresh round.", "asked"), words)
         if (paused_one := self._goes_on()) is not None:
             return paused_one
+        if self._put_aside() and not asked.manual:
+            ways = "`vaultgpt rollback` brings your voice back, `vaultgpt train` makes a new one."
+            return Due("none", f"The base writes, as you chose: {ways}", "put aside")
         if found := self._fresh_cause(words):
             if why := self._tried_again(found.cause):
                 wait = Due("none", why, "refused")
@@ -104,6 +107,11 @@ class _Look:
                 return self._incremental(wait)
             return self._with_time(found, words)
         return self._incremental(None)
+
+    def _put_aside(self) -> bool:
+        """Whether the base was made to write in the place of a voice on it."""
+        kept, here = self.ledger.generations, self.base.sha256
+        return not kept.active() and any(g.base_sha256 == here for g in kept.all_usable())
 
     def _goes_on(self) -> Due | None:
         """A full round that was begun goes before all else: what was written since waits for it."""
@@ -160,7 +168,7 @@ class _Look:
         active = ledger.generations.active()
         chain = ledger.generations.lineage(active)
         if not chain:
-            return Due("fresh", "This vault has no voice yet.", "first")
+            return Due("fresh", "No voice writes in this vault.", "first")
         root = chain[-1]
         if active in ledger.generations.barred():
             return Due("fresh", "The voice learned a note that was forgotten since.", "forget")
@@ -232,7 +240,7 @@ class _Look:
         if gentler := not own_rate and _too_far(refused) and _gentle_of(refused) < _GENTLEST:
             patience = _GENTLER_RETRY_S
         left_s = refused.ended + patience - self.now
-        first = self.asked.manual and not self.ledger.generations.active()
+        first = self.asked.manual and not self.ledger.generations.writing()
         if grown or left_s <= 0 or first:
             return ""
         days = max(1, round(left_s / _DAY_S))
