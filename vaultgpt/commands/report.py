@@ -51,11 +51,12 @@ def report(
     state = locate(vault or vault_argument)
     service = vault_service(state, changes or ())
     answer = service.ask(REPORT, None)
-    if answer["voice"] is None and answer["generation"] is not None and not quick:
-        answer = _measured(service, answer)
-    if plot is not None:
-        with Ledger.open(state) as ledger:
+    with Ledger.open(state) as ledger:
+        writes = ledger.generations.writing()
+        if plot is not None:
             draw(plot, series(ledger))
+    if writes and answer["generation"] == writes and answer["voice"] is None and not quick:
+        answer = _measured(service, answer)
     if as_json:
         print_json(answer)
         return
