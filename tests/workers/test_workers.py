@@ -536,5 +536,6 @@ def test_threads_of_a_trainer_wait_asleep_unless_the_user_says_otherwise(
     """Threads that spin at a barrier take the core from the very thread that they wait for."""
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert jobs._environment(Training())["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert jobs._environment(Training())["MALLOC_ARENA_MAX"] == "1"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert jobs._environment(Training())["OMP_WAIT_POLICY"] == "ACTIVE"
