@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import cast
 
 from vaultgpt.bases.model import Base
-from vaultgpt.bases.names import base_of_generation
+from vaultgpt.bases.names import NamedBase, base_of_generation
 from vaultgpt.errors import Conflict, VaultGPTError
 from vaultgpt.files import locked, make_private_dir, read_json, write_json
-from vaultgpt.generation_folders import verify
+from vaultgpt.generation_folders import MANIFEST, verify
 from vaultgpt.ledger import Ledger
 from vaultgpt.report.job import VoiceFigures, VoiceJob
 from vaultgpt.settings import Settings
@@ -54,7 +54,7 @@ def measure_voice(
             return None
         percent = settings.schedule.vanished_percent
         ledger.follow(settings.rules, now(), percent, whole=True)
-        base = _base(state, writes)
+        base = base_of_generation(state, verify(state.generations / writes))
         of = _fingerprint(ledger, settings.mirror.sampling().on(base.parameters))
         if (known := _stored(state, writes, of)) is not None:
             return known
@@ -64,10 +64,6 @@ def measure_voice(
             found = measured(path, on_progress, stop or threading.Event(), settings=job.settings)
         _keep(state, writes, of, cast(VoiceFigures, found), now())
         return _stored(state, writes, of)
-
-
-def _base(state: VaultState, generation: str) -> Base:
-    return base_of_generation(state, verify(state.generations / generation))
 
 
 def _job(ledger: Ledger, settings: Settings, base: Base, folder: Path) -> VoiceJob:
@@ -99,12 +95,13 @@ def _staged(state: VaultState, job: VoiceJob) -> Iterator[Path]:
 
 def known_voice(ledger: Ledger, generation: str, sampling: Sampling) -> VoiceFigures | None:
     """Its figures as measured of a mirror that writes so; None where that is not known, or where
-    it can't write."""
+    its base is gone. Its files, which writing verifies, are not read for that."""
     try:
-        sampling = sampling.on(_base(ledger.state, generation).parameters)
-    except VaultGPTError:
+        manifest = read_json(ledger.state.generations / generation / MANIFEST)
+        base = base_of_generation(ledger.state, cast(NamedBase, manifest))
+    except (OSError, ValueError, KeyError, TypeError, VaultGPTError):
         return None
-    return _stored(ledger.state, generation, _fingerprint(ledger, sampling))
+    return _stored(ledger.state, generation, _fingerprint(ledger, sampling.on(base.parameters)))
 
 
 def _fingerprint(ledger: Ledger, sampling: Sampling) -> str:
