@@ -42,7 +42,7 @@ def config(
 ) -> None:
     """Show or set this vault's options."""
     vault, rest = split_arguments(args or [], vault, 2, "[KEY [VALUE]]")
-    for unknown in (part for part in rest if part.startswith("--")):
+    if unknown := next((part for part in rest if part.startswith("--")), None):
         raise UsageError(f"No such option: {unknown}.", "`vaultgpt config --help` lists them.")
     state = locate(vault)
     settings = load_settings(state.config)

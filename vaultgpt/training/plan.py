@@ -93,7 +93,7 @@ class _Look:
             return self._with_time(Due("fresh", "You asked for a fresh round.", "asked"), words)
         if (paused_one := self._goes_on()) is not None:
             return paused_one
-        if self._put_aside() and not asked.manual:
+        if not asked.manual and self._put_aside():
             ways = "`vaultgpt rollback` brings your voice back, `vaultgpt train` makes a new one."
             return Due("none", f"The base writes, as you chose: {ways}", "put aside")
         if found := self._fresh_cause(words):

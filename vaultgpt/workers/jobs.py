@@ -173,12 +173,13 @@ def _environment(settings: Training) -> dict[str, str]:
     """Threads that wait for each other sleep, unless the user's own OMP_WAIT_POLICY says otherwise.
 
     Spinning, beside a program that keeps both of two cores busy, a step takes 3.7 times as long;
-    alone it is no faster. Writing's steps are so small that waking costs more. They share a heap:
-    with one each, 80 s of a first voice took 2.3 GB for 1.9 (SmolLM2-135M, glibc)."""
+    alone it is no faster. Writing is another matter: its steps are so small that waking costs more.
+    All threads share a heap of glibc's: with one each, 80 s of a first voice took 2.3 GB for 1.9.
+    """
     threads = str(max(1, usable_cores(settings.threads) // settings.processes))
     patient = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    more = {"OMP_WAIT_POLICY": patient, "MALLOC_ARENA_MAX": "1"}
-    return environment(offline=True, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, **more)
+    waits = environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, OMP_WAIT_POLICY=patient)
+    return waits | {"MALLOC_ARENA_MAX": "1"}
 
 
 class _Manners:
